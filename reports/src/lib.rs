@@ -1,0 +1,5 @@
+//! What it means: the store, the statistics, the comparison, the flags and the renderers.
+//!
+//! Everything here is a pure function of stored rows; nothing touches the host. Runners and engines are only names to this crate.
+
+pub mod record;

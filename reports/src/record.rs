@@ -1,0 +1,214 @@
+//! The rows of a run: what the harness writes as it measures, and all that reports are made from.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use workloads::evidence::{Canary, ClockFit, Evidence};
+use workloads::protocol::{Hello, Identity, Sample};
+use workloads::{Check, Resource};
+
+/// The name of the second baseline: the A/A pair that shows what a machine can resolve.
+pub const CONTROL: &str = "control";
+
+/// One suite on one host at one time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Run {
+    /// Short, unique, sorts by time: `20261123-014455-3fa9`.
+    pub id: String,
+    /// UTC, RFC 3339, to the second.
+    pub started: String,
+    /// Name of a built-in suite or the path that was given.
+    pub suite: String,
+    /// The suite in full, as TOML, after `--env`, `--workload` and the rest were applied.
+    pub suite_toml: String,
+    /// All random order and all content follow from it.
+    pub seed: u64,
+    /// Blocks planned.
+    pub blocks: u32,
+    /// Rounds planned per block and workload.
+    pub rounds: u32,
+    /// Name of the environment the others are divided by.
+    pub baseline: String,
+    /// The command to reproduce, seed included.
+    pub command: String,
+    /// SHA-256 of the binary that measured, hex.
+    pub binary_sha256: String,
+    /// `tarebench`'s version.
+    pub version: String,
+    /// From `--label`.
+    pub labels: BTreeMap<String, String>,
+    /// Facts of the host by name, in the order to show them: kernel, cpu, memory, disk, file system, clock source, hypervisor, ...
+    pub host: Vec<(String, String)>,
+    /// Whether the host is itself a guest, with the evidence.
+    pub nested: Option<String>,
+    /// The workloads of the run, in order.
+    pub workloads: Vec<WorkloadPlan>,
+    /// The environments of the run, in order; the baseline first, the control second.
+    pub environments: Vec<EnvironmentPlan>,
+    /// How it is pinned, in words: `work on CPU 0; harness and peer on CPU 1`.
+    pub pinning: String,
+}
+
+/// A workload as planned.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WorkloadPlan {
+    /// `sqlite/commit`.
+    pub name: String,
+    /// One sentence.
+    pub about: String,
+    /// Complete, canonical.
+    pub settings: BTreeMap<String, String>,
+    /// What it leans on.
+    pub resource: Resource,
+    /// An operation promises durability.
+    pub durable: bool,
+    /// Reads or writes promise to go round the page cache.
+    pub direct: bool,
+    /// Bytes per second are the figure to look at.
+    pub streams: bool,
+}
+
+/// An environment as planned and as found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EnvironmentPlan {
+    /// Its name in the suite.
+    pub name: String,
+    /// Its runner.
+    pub runner: String,
+    /// Complete, canonical.
+    pub settings: BTreeMap<String, String>,
+    /// What its runner said of itself: `runc 1.1.5`; `None` where it is not available.
+    pub version: Option<String>,
+    /// Why it was skipped, in the engine's own words, and how to get it; `None` where it runs.
+    pub skipped: Option<String>,
+    /// `veth`, `tap`, `loopback`, `user NAT`, `none`.
+    pub network: String,
+    /// Whether the CPU is emulated in software (TCG, UML).
+    pub emulated: Option<String>,
+    /// Why the suite's CPUs and memory are not enforced; `None` where they are.
+    pub unequal: Option<String>,
+    /// How data is reached, in words: `bind mount of ext4 on vda`, `raw image on ext4 on vda, virtio-blk, cache=none`.
+    pub data_path: String,
+}
+
+/// One start of an environment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Start {
+    /// The block it belongs to, from 0.
+    pub block: u32,
+    /// Name of the environment.
+    pub environment: String,
+    /// From launch to the first frame, nanoseconds; or why it didn't start.
+    pub outcome: Result<u64, Failure>,
+    /// Memory held when idle after the start, bytes: of the environment's cgroup, else the resident size of its processes.
+    pub memory_bytes: Option<u64>,
+    /// What the agent said first.
+    pub hello: Option<Hello>,
+    /// What the agent found.
+    pub identity: Option<Identity>,
+    /// Filled in when the block ends.
+    pub clock: Option<ClockFit>,
+}
+
+/// One burst, or why there is none.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// From 0.
+    pub block: u32,
+    /// From 0, within the block and workload; a replaced round has a new number.
+    pub round: u32,
+    /// Position within the round, from 0: the random order.
+    pub position: u32,
+    /// Name of the workload.
+    pub workload: String,
+    /// Name of the environment.
+    pub environment: String,
+    /// A failure is a row, never a zero.
+    pub outcome: Result<Sample, Failure>,
+    /// The host's own small operations around the burst.
+    pub canary: Canary,
+    /// What the host saw meanwhile.
+    pub evidence: Evidence,
+}
+
+/// Something that did not work, in a row of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// In which step.
+    pub step: Step,
+    /// The chain of causes and the last words of the engine, on one or several lines.
+    pub message: String,
+}
+
+/// The steps that can fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Step {
+    /// Launching, or waiting for the first frame.
+    Start,
+    /// Making the workload ready.
+    Prepare,
+    /// The timed pass.
+    Burst,
+    /// The check afterwards, a check value that differs from the baseline's included.
+    Verify,
+}
+
+/// A round that does not count, for any environment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Void {
+    /// The block.
+    pub block: u32,
+    /// The round.
+    pub round: u32,
+    /// The workload.
+    pub workload: String,
+    /// With the numbers.
+    pub reason: String,
+}
+
+/// The check of one workload in one environment and block, after its bursts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checked {
+    /// The block.
+    pub block: u32,
+    /// The workload.
+    pub workload: String,
+    /// The environment.
+    pub environment: String,
+    /// The check, or what failed: a failure of any step but `Burst` invalidates the block's cell.
+    pub outcome: Result<Check, Failure>,
+    /// Facts of the prepared workload: PRAGMAs read back, residency, ...
+    pub facts: BTreeMap<String, String>,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Ending {
+    /// Not yet, or the harness was killed.
+    Unfinished,
+    /// As planned.
+    Complete,
+    /// By Ctrl-C, SIGTERM or the budget; what was finished counts.
+    Interrupted,
+}
+
+/// A run with all its rows, as loaded from the store, each list in the order of writing.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stored {
+    /// The run.
+    pub run: Run,
+    /// How it ended.
+    pub ending: Ending,
+    /// Wall time, seconds; `None` while unfinished.
+    pub seconds: Option<f64>,
+    /// Starts.
+    pub starts: Vec<Start>,
+    /// Bursts.
+    pub records: Vec<Record>,
+    /// Void rounds.
+    pub voids: Vec<Void>,
+    /// Checks.
+    pub checks: Vec<Checked>,
+}

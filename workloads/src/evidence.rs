@@ -1,0 +1,46 @@
+//! What the host saw while a burst ran: plain data, collected by the runners and judged by the reports.
+
+use serde::{Deserialize, Serialize};
+
+/// Differences over one burst, as seen by the host. A counter that can't be read is `None`, never 0.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// CPU time of everything in the environment (its cgroup), nanoseconds.
+    pub cpu_ns: Option<u64>,
+    /// How often the environment's cgroup was throttled.
+    pub throttled: Option<u64>,
+    /// Share of the host's CPU time stolen by a hypervisor below, 0..1.
+    pub steal: Option<f64>,
+    /// Share of the burst in which some task waited for I/O (PSI `some`), 0..1.
+    pub pressure_io: Option<f64>,
+    /// Share of the burst in which some task waited for a CPU (PSI `some`), 0..1.
+    pub pressure_cpu: Option<f64>,
+    /// Reads completed by the device under the data directory.
+    pub device_reads: Option<u64>,
+    /// Writes completed by that device.
+    pub device_writes: Option<u64>,
+    /// Flushes completed by that device.
+    pub device_flushes: Option<u64>,
+    /// Bytes written to that device.
+    pub device_bytes_written: Option<u64>,
+}
+
+/// What was measured of the host itself just before or after a burst.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Canary {
+    /// Median of the small operations before the burst, nanoseconds.
+    pub before_ns: u64,
+    /// Median of the small operations after the burst, nanoseconds.
+    pub after_ns: u64,
+}
+
+/// How guest time runs against host time over one block, fitted from the stamps of all exchanges.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct ClockFit {
+    /// Drift of the guest's monotonic clock against the host's, parts per million; `None` where the span was too short to tell.
+    pub drift_ppm: Option<f64>,
+    /// Half-width of the drift, parts per million: half the shortest round trips over the span.
+    pub uncertainty_ppm: Option<f64>,
+    /// Largest residual from the fit that round trips can't explain, nanoseconds: a jump.
+    pub jump_ns: u64,
+}

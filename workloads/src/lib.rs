@@ -1,0 +1,122 @@
+//! What is done: the workloads, the agent that runs them inside an environment, and the protocol it speaks with the harness.
+//!
+//! This crate knows nothing of containers or reports. A workload is one file and one line in [`registry`].
+
+pub mod agent;
+pub mod evidence;
+pub mod protocol;
+pub mod registry;
+pub mod settings;
+pub mod stopwatch;
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use settings::{Setting, Settings};
+use stopwatch::Stopwatch;
+
+/// The part of the machine that a workload leans on; it decides which canary watches over its rounds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Resource {
+    /// Arithmetic, memory and system calls.
+    Processor,
+    /// The file system of the data directory.
+    Disk,
+    /// The path to the peer.
+    Network,
+}
+
+/// Where and with what a workload is prepared.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// An empty directory of the workload's own, as seen inside the environment.
+    pub directory: PathBuf,
+    /// The same seed gives the same operations everywhere.
+    pub seed: u64,
+    /// Complete and checked against [`Workload::settings`].
+    pub settings: Settings,
+    /// The far end, for workloads that have a [`Peer`].
+    pub peer: Option<SocketAddr>,
+}
+
+/// A kind of work. Implementations are stateless; the state is in what [`Workload::prepare`] returns.
+pub trait Workload: Sync + Debug {
+    /// `family/name`, for example `sqlite/commit`.
+    fn name(&self) -> &'static str;
+    /// One sentence, shown by `list` and in reports.
+    fn about(&self) -> &'static str;
+    /// What can be set, with defaults.
+    fn settings(&self) -> &'static [Setting] {
+        &[]
+    }
+    /// What it leans on.
+    fn resource(&self) -> Resource;
+    /// Whether several operations may share one clock reading where the clock is too coarse or dear for one.
+    fn batchable(&self) -> bool {
+        false
+    }
+    /// Whether, with these settings, an operation promises that its data survives a loss of power.
+    fn durable(&self, _settings: &Settings) -> bool {
+        false
+    }
+    /// Whether, with these settings, reads or writes promise to go round the page cache.
+    fn direct(&self, _settings: &Settings) -> bool {
+        false
+    }
+    /// Whether the figure to look at is bytes per second rather than the latency of an operation.
+    fn streams(&self) -> bool {
+        false
+    }
+    /// Makes files, connections and content. Untimed.
+    ///
+    /// # Errors
+    /// Where the environment can't do what the settings ask for; there is no silent fallback.
+    fn prepare(&self, place: &Place) -> anyhow::Result<Box<dyn Prepared>>;
+    /// The far end, for network workloads.
+    fn peer(&self) -> Option<&'static dyn Peer> {
+        None
+    }
+}
+
+/// A workload that is ready to run.
+pub trait Prepared {
+    /// One timed pass. Restores the state that every burst starts from, calls [`Stopwatch::start`], and then does
+    /// nothing but the work while [`Stopwatch::running`], with one [`Stopwatch::lap`] after each operation.
+    ///
+    /// # Errors
+    /// When an operation fails; the burst is then a failure, not a shorter sample.
+    fn burst(&mut self, watch: &mut Stopwatch) -> anyhow::Result<()>;
+    /// Checks everything that the bursts should have left behind. Untimed.
+    ///
+    /// # Errors
+    /// When content, counts or integrity are not what the seed says they must be.
+    fn verify(&mut self) -> anyhow::Result<Check>;
+    /// What came to be, for the record: PRAGMAs read back, sizes, whether pages stayed resident after direct I/O.
+    /// Keys of note: `resident` (share of the file's pages in the page cache after direct I/O, 0..1).
+    fn facts(&mut self) -> BTreeMap<String, String> {
+        BTreeMap::new()
+    }
+}
+
+/// The far end of a network workload; runs outside every environment.
+pub trait Peer: Sync {
+    /// Serves one accepted connection until the other side closes it.
+    ///
+    /// # Errors
+    /// When the connection breaks; the peer goes on with the next one.
+    fn serve(&self, stream: TcpStream) -> anyhow::Result<()>;
+}
+
+/// The proof that the work was done: equal in every environment for one seed and one set of settings.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    /// Hex digest over the prepared state and a fixed number of operations, whatever the number of bursts.
+    pub value: String,
+    /// What was looked at, in words: `integrity_check ok, 5000 rows`.
+    pub detail: String,
+}

@@ -1,0 +1,281 @@
+//! The wire protocol between harness and agent, over the environment's own stdin and stdout or a serial port.
+//!
+//! A frame is `0x1E`, eight hex digits of the CRC-32 of the JSON, a space, the JSON on one line, `\n`: the record
+//! separator of RFC 7464 with a checksum. A reader skips to the next `0x1E`, so kernel messages on a console do no harm.
+//! The agent speaks first: what a harness writes before anyone listens can be lost in a UART.
+
+use std::collections::BTreeMap;
+use std::io::{self, BufRead, Write};
+use std::net::SocketAddr;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::Check;
+use crate::settings::Settings;
+
+/// Bumped when the meaning of a message changes; both ends are the same binary, so a mismatch is a mix-up.
+pub const PROTOCOL: u32 = 1;
+
+/// No frame is longer: a histogram of the full range stays far below, and garbage can't fill memory.
+pub const MAX_FRAME: usize = 1 << 20;
+
+const SEPARATOR: u8 = 0x1E;
+
+/// Why a frame could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum FrameError {
+    /// The other side closed the channel.
+    #[error("the channel was closed")]
+    Closed,
+    /// More than [`MAX_FRAME`] bytes without an end.
+    #[error("a frame is longer than {MAX_FRAME} bytes")]
+    TooLong,
+    /// The checksum doesn't fit.
+    #[error("a frame is damaged: its checksum doesn't fit (`{0}`...)")]
+    Checksum(String),
+    /// The JSON isn't a message.
+    #[error("a frame is not a message: {0}")]
+    Json(#[from] serde_json::Error),
+    /// Reading failed.
+    #[error("reading from the channel failed: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// A message with its number and the sender's clock.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Envelope<T> {
+    /// A response carries the number of its request; `Hello` has 0.
+    pub id: u64,
+    /// When the sender received what it answers, on its own monotonic clock, nanoseconds; 0 in a request.
+    pub received_ns: u64,
+    /// When the sender sent this, on its own monotonic clock, nanoseconds.
+    pub sent_ns: u64,
+    /// The message.
+    pub body: T,
+}
+
+/// What the harness asks for. One is in flight at a time.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Request {
+    /// Who are you: the dear facts that `Hello` leaves out, so that starting is measured without them.
+    Identify,
+    /// Nothing but the stamps; for the clock fit.
+    Ping,
+    /// Make a workload ready; ends the one before it.
+    Prepare {
+        /// Name in the registry.
+        workload: String,
+        /// Complete and checked.
+        settings: Settings,
+        /// Seed of the run.
+        seed: u64,
+        /// The peer as seen from inside, where the workload has one.
+        peer: Option<SocketAddr>,
+    },
+    /// One timed pass of the prepared workload.
+    Burst(BurstPlan),
+    /// Check what the bursts left behind.
+    Verify,
+    /// Drop the prepared workload and remove its files.
+    Release,
+    /// End the agent; as PID 1 power off.
+    Bye,
+}
+
+/// How long a burst is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BurstPlan {
+    /// Operations measured.
+    pub operations: u64,
+    /// Operations before them that are done, counted and discarded.
+    pub warmup: u64,
+    /// Operations per clock reading, at least 1.
+    pub batch: u32,
+    /// When the measured part ends early, nanoseconds of the environment's own clock.
+    pub limit_ns: u64,
+}
+
+/// What the agent answers.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Response {
+    /// The first frame.
+    Hello(Hello),
+    /// To `Identify`.
+    Identity(Box<Identity>),
+    /// To `Ping`.
+    Pong,
+    /// To `Prepare`: what came to be.
+    Prepared(BTreeMap<String, String>),
+    /// To `Burst`.
+    Sample(Sample),
+    /// To `Verify`: the check, and the facts after all bursts.
+    Verified {
+        /// Equal in every environment.
+        check: Check,
+        /// As [`crate::Prepared::facts`] gives them.
+        facts: BTreeMap<String, String>,
+    },
+    /// To `Release`.
+    Released,
+    /// To `Bye`, the last frame.
+    Bye,
+    /// The request could not be done; the agent goes on.
+    Failed {
+        /// The chain of causes, outermost first.
+        message: String,
+    },
+}
+
+/// The agent's first words.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// [`PROTOCOL`] of the agent.
+    pub protocol: u32,
+    /// Version of the agent's binary.
+    pub version: String,
+    /// `uname -r` inside.
+    pub kernel: String,
+    /// CPUs the agent may run on.
+    pub cpus: u32,
+    /// Memory the environment says it has, bytes.
+    pub memory_bytes: u64,
+    /// User id inside.
+    pub uid: u32,
+    /// Process id inside; 1 where the agent is the init.
+    pub pid: u32,
+}
+
+/// What the agent finds out about its environment when asked.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Identity {
+    /// SHA-256 of the running binary, hex.
+    pub binary_sha256: String,
+    /// The kernel's name for its clock source (`tsc`, `kvm-clock`, ...), where it says.
+    pub clock_source: Option<String>,
+    /// Median cost of one clock reading, nanoseconds.
+    pub clock_ns: f64,
+    /// Smallest step between two different readings, nanoseconds.
+    pub clock_step_ns: u64,
+    /// Type of the file system that holds the data directory: `ext4`, `overlay`, `tmpfs`, `9p`, ...
+    pub file_system: String,
+    /// The device under the data directory as seen inside, where there is one: `vda`.
+    pub device: Option<String>,
+    /// `queue/write_cache` of that device: `write back` or `write through`.
+    pub write_cache: Option<String>,
+    /// For a virtio disk: whether the flush feature was negotiated.
+    pub virtio_flush: Option<bool>,
+    /// What the CPU says it runs under (`hypervisor` flag), with the vendor where known.
+    pub hypervisor: Option<String>,
+    /// Model name of the CPU as seen inside.
+    pub cpu_model: String,
+    /// SQLite's version and source id.
+    pub sqlite: String,
+}
+
+/// What one burst measured.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sample {
+    /// Operations measured (not the warm-up's).
+    pub operations: u64,
+    /// Bytes moved by them.
+    pub bytes: u64,
+    /// Wall time of the measured part, nanoseconds of the environment's clock.
+    pub elapsed_ns: u64,
+    /// Operations discarded as warm-up.
+    pub warmup_operations: u64,
+    /// Wall time of the warm-up, nanoseconds.
+    pub warmup_ns: u64,
+    /// Operations per clock reading; above 1 a histogram entry is the mean of so many.
+    pub batch: u32,
+    /// Whether the limit ended the burst before all operations were done.
+    pub cut_short: bool,
+    /// Service times in nanoseconds, HdrHistogram V2 with deflate.
+    #[serde(with = "base64_bytes")]
+    pub histogram: Vec<u8>,
+}
+
+mod base64_bytes {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(bytes: &[u8], s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(&STANDARD.encode(bytes))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<u8>, D::Error> {
+        STANDARD.decode(String::deserialize(d)?).map_err(serde::de::Error::custom)
+    }
+}
+
+/// Writes one frame and flushes.
+///
+/// # Errors
+/// When the channel can't be written.
+pub fn write_frame<T: Serialize>(out: &mut impl Write, message: &T) -> io::Result<()> {
+    let json = serde_json::to_string(message)?;
+    let mut frame = Vec::with_capacity(json.len() + 11);
+    frame.push(SEPARATOR);
+    frame.extend_from_slice(format!("{:08x} ", crc32fast::hash(json.as_bytes())).as_bytes());
+    frame.extend_from_slice(json.as_bytes());
+    frame.push(b'\n');
+    out.write_all(&frame)?;
+    out.flush()
+}
+
+/// Reads the next frame; what stands between frames is skipped.
+///
+/// # Errors
+/// See [`FrameError`]. After `Checksum` or `Json` the next frame can still be read.
+pub fn read_frame<T: DeserializeOwned>(input: &mut impl BufRead) -> Result<T, FrameError> {
+    skip_to_separator(input)?;
+    let mut line = Vec::new();
+    loop {
+        let available = input.fill_buf()?;
+        if available.is_empty() {
+            return Err(FrameError::Closed);
+        }
+        let (part, ended) = match available.iter().position(|b| *b == b'\n') {
+            Some(end) => (end + 1, true),
+            None => (available.len(), false),
+        };
+        line.extend_from_slice(&available[..part]);
+        input.consume(part);
+        if line.len() > MAX_FRAME {
+            return Err(FrameError::TooLong);
+        }
+        if ended {
+            break;
+        }
+    }
+    // A console message in the middle of nothing may hold a stray separator: the last one starts the frame.
+    let start = line.iter().rposition(|b| *b == SEPARATOR).map_or(0, |at| at + 1);
+    let line = line[start..].trim_ascii_end();
+    let damaged = || FrameError::Checksum(String::from_utf8_lossy(&line[..line.len().min(60)]).into_owned());
+    let (sum, json) = line.split_at_checked(9).ok_or_else(damaged)?;
+    let sum = std::str::from_utf8(sum).ok().and_then(|s| u32::from_str_radix(s.strip_suffix(' ')?, 16).ok());
+    if sum != Some(crc32fast::hash(json)) {
+        return Err(damaged());
+    }
+    Ok(serde_json::from_slice(json)?)
+}
+
+fn skip_to_separator(input: &mut impl BufRead) -> Result<(), FrameError> {
+    loop {
+        let available = input.fill_buf()?;
+        if available.is_empty() {
+            return Err(FrameError::Closed);
+        }
+        match available.iter().position(|b| *b == SEPARATOR) {
+            Some(at) => {
+                input.consume(at + 1);
+                return Ok(());
+            }
+            None => {
+                let all = available.len();
+                input.consume(all);
+            }
+        }
+    }
+}
