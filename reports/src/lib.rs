@@ -2,4 +2,5 @@
 //!
 //! Everything here is a pure function of stored rows; nothing touches the host. Runners and engines are only names to this crate.
 
+pub mod comparison;
 pub mod record;
