@@ -6,3 +6,4 @@ pub mod comparison;
 #[doc(hidden)]
 pub mod example;
 pub mod record;
+pub mod statistics;
