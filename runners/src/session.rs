@@ -1,0 +1,385 @@
+//! One live environment with an agent in it: started, asked, and on drop told, killed, reaped and removed.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{BufReader, Read};
+use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, ChildStdin, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use workloads::Check;
+use workloads::protocol::{
+    self, BurstPlan, Envelope, FrameError, Hello, Identity, PROTOCOL, Request, Response, Sample,
+};
+use workloads::settings::Settings;
+
+use crate::Launch;
+
+/// How much of stderr and console is kept for an error message, bytes.
+const TAIL: usize = 4096;
+
+/// Why a session could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// The engine's command could not be started.
+    #[error("can't start `{program}`: {source}")]
+    Spawn {
+        /// Program name.
+        program: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The environment ended by itself.
+    #[error("the environment ended while we waited for {what} ({status}){tail}")]
+    Died {
+        /// What was awaited.
+        what: &'static str,
+        /// How it ended.
+        status: String,
+        /// Last words.
+        tail: Tail,
+    },
+    /// The deadline passed.
+    #[error("no {what} within {}{tail}", humantime::format_duration(*.after))]
+    Deadline {
+        /// What was awaited.
+        what: &'static str,
+        /// How long.
+        after: Duration,
+        /// Last words.
+        tail: Tail,
+    },
+    /// What came is not what the protocol says.
+    #[error("the environment answered with garbage instead of {what}: {problem}{tail}")]
+    Garbage {
+        /// What was awaited.
+        what: &'static str,
+        /// What is wrong with it.
+        problem: String,
+        /// Last words.
+        tail: Tail,
+    },
+    /// The agent could not do it, and says why; the session goes on.
+    #[error("{0}")]
+    Refused(String),
+    /// The run is being ended by a signal.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl SessionError {
+    /// Whether the session is of no more use.
+    pub fn is_fatal(&self) -> bool {
+        !matches!(self, SessionError::Refused(_))
+    }
+}
+
+/// The last lines of stderr and console, as an error shows them.
+#[derive(Debug, Clone, Default)]
+pub struct Tail(pub String);
+
+impl std::fmt::Display for Tail {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.0.is_empty() { Ok(()) } else { write!(f, "; its last words:\n{}", self.0) }
+    }
+}
+
+type Incoming = Result<(Envelope<Response>, u64), FrameError>;
+
+/// The four stamps of one exchange, nanoseconds: host sent, agent received, agent sent, host received.
+pub type Stamps = [u64; 4];
+
+/// One live environment.
+#[derive(Debug)]
+pub struct Session {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    incoming: Receiver<Incoming>,
+    threads: Vec<JoinHandle<()>>,
+    tail: Arc<Mutex<VecDeque<u8>>>,
+    cleanup: Vec<Cleanup>,
+    epoch: Instant,
+    next: u64,
+    stamps: Vec<Stamps>,
+    /// The agent's first words.
+    pub hello: Hello,
+    /// From launch to the first frame.
+    pub start: Duration,
+}
+
+struct Cleanup(Box<dyn FnOnce() + Send>);
+
+impl std::fmt::Debug for Cleanup {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Cleanup")
+    }
+}
+
+impl Session {
+    /// Starts the environment and waits for the agent's first frame.
+    ///
+    /// # Errors
+    /// When it can't be started, dies, or says nothing sensible before the deadline; nothing of it is left then.
+    pub fn start(launch: Launch, deadline: Duration) -> Result<Self, SessionError> {
+        let Launch { mut command, cleanup, .. } = launch;
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        log::debug!("start: {command:?}");
+        let epoch = Instant::now();
+        let mut child = command.spawn().map_err(|source| SessionError::Spawn {
+            program: command.get_program().to_string_lossy().into_owned(),
+            source,
+        })?;
+        let tail = Arc::new(Mutex::new(VecDeque::with_capacity(TAIL)));
+        let (sender, incoming) = sync_channel(4);
+        let stdout = child.stdout.take().expect("stdout is piped");
+        let stderr = child.stderr.take().expect("stderr is piped");
+        let threads = vec![
+            std::thread::spawn(move || read_frames(stdout, epoch, &sender)),
+            std::thread::spawn({
+                let tail = Arc::clone(&tail);
+                move || keep_tail(stderr, &tail)
+            }),
+        ];
+        let stdin = child.stdin.take();
+        let cleanup = cleanup.into_iter().map(Cleanup).collect();
+        let mut session = Self {
+            child,
+            stdin,
+            incoming,
+            threads,
+            tail,
+            cleanup,
+            epoch,
+            next: 1,
+            stamps: Vec::new(),
+            hello: Hello::default(),
+            start: Duration::ZERO,
+        };
+        let (envelope, at) = session.receive("the agent's hello", deadline)?;
+        session.start = Duration::from_nanos(at);
+        match envelope.body {
+            Response::Hello(hello) if hello.protocol == PROTOCOL => session.hello = hello,
+            Response::Hello(hello) => {
+                return Err(
+                    session.garbage("hello", format!("it speaks protocol {}, we speak {PROTOCOL}", hello.protocol))
+                );
+            }
+            other => return Err(session.garbage("hello", format!("{other:?}"))),
+        }
+        Ok(session)
+    }
+
+    /// Process id of the engine's front process, which is also the id of its process group.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// All stamps so far, for the clock fit.
+    pub fn stamps(&self) -> &[Stamps] {
+        &self.stamps
+    }
+
+    /// Asks who is there.
+    ///
+    /// # Errors
+    /// See [`SessionError`].
+    pub fn identify(&mut self, deadline: Duration) -> Result<Identity, SessionError> {
+        match self.ask(Request::Identify, "an identity", deadline)? {
+            Response::Identity(identity) => Ok(*identity),
+            other => Err(self.garbage("an identity", format!("{other:?}"))),
+        }
+    }
+
+    /// Exchanges stamps.
+    ///
+    /// # Errors
+    /// See [`SessionError`].
+    pub fn ping(&mut self, deadline: Duration) -> Result<(), SessionError> {
+        match self.ask(Request::Ping, "a pong", deadline)? {
+            Response::Pong => Ok(()),
+            other => Err(self.garbage("a pong", format!("{other:?}"))),
+        }
+    }
+
+    /// Makes a workload ready.
+    ///
+    /// # Errors
+    /// See [`SessionError`].
+    pub fn prepare(
+        &mut self,
+        workload: &str,
+        settings: &Settings,
+        seed: u64,
+        peer: Option<SocketAddr>,
+        deadline: Duration,
+    ) -> Result<BTreeMap<String, String>, SessionError> {
+        let request = Request::Prepare { workload: workload.into(), settings: settings.clone(), seed, peer };
+        match self.ask(request, "a prepared workload", deadline)? {
+            Response::Prepared(facts) => Ok(facts),
+            other => Err(self.garbage("a prepared workload", format!("{other:?}"))),
+        }
+    }
+
+    /// One timed pass; the channel is silent meanwhile.
+    ///
+    /// # Errors
+    /// See [`SessionError`].
+    pub fn burst(&mut self, plan: BurstPlan, deadline: Duration) -> Result<Sample, SessionError> {
+        match self.ask(Request::Burst(plan), "a sample", deadline)? {
+            Response::Sample(sample) => Ok(sample),
+            other => Err(self.garbage("a sample", format!("{other:?}"))),
+        }
+    }
+
+    /// Checks what the bursts left behind.
+    ///
+    /// # Errors
+    /// See [`SessionError`].
+    pub fn verify(&mut self, deadline: Duration) -> Result<(Check, BTreeMap<String, String>), SessionError> {
+        match self.ask(Request::Verify, "a check", deadline)? {
+            Response::Verified { check, facts } => Ok((check, facts)),
+            other => Err(self.garbage("a check", format!("{other:?}"))),
+        }
+    }
+
+    /// Ends the prepared workload and removes its files.
+    ///
+    /// # Errors
+    /// See [`SessionError`].
+    pub fn release(&mut self, deadline: Duration) -> Result<(), SessionError> {
+        match self.ask(Request::Release, "a release", deadline)? {
+            Response::Released => Ok(()),
+            other => Err(self.garbage("a release", format!("{other:?}"))),
+        }
+    }
+
+    fn ask(&mut self, body: Request, what: &'static str, deadline: Duration) -> Result<Response, SessionError> {
+        let id = self.next;
+        self.next += 1;
+        let sent = self.epoch.elapsed().as_nanos() as u64;
+        let envelope = Envelope { id, received_ns: 0, sent_ns: sent, body };
+        let written = match &mut self.stdin {
+            Some(stdin) => protocol::write_frame(stdin, &envelope),
+            None => Err(std::io::ErrorKind::BrokenPipe.into()),
+        };
+        if written.is_err() {
+            return Err(self.died(what));
+        }
+        let (answer, received) = self.receive(what, deadline)?;
+        if answer.id != id {
+            return Err(self.garbage(what, format!("an answer to request {} while {id} was asked", answer.id)));
+        }
+        self.stamps.push([sent, answer.received_ns, answer.sent_ns, received]);
+        match answer.body {
+            Response::Failed { message } => Err(SessionError::Refused(message)),
+            body => Ok(body),
+        }
+    }
+
+    fn receive(&mut self, what: &'static str, after: Duration) -> Result<(Envelope<Response>, u64), SessionError> {
+        match self.incoming.recv_timeout(after) {
+            Ok(Ok(message)) => Ok(message),
+            Ok(Err(FrameError::Closed)) | Err(RecvTimeoutError::Disconnected) => Err(self.died(what)),
+            Ok(Err(problem)) => Err(self.garbage(what, problem.to_string())),
+            Err(RecvTimeoutError::Timeout) => {
+                let error = SessionError::Deadline { what, after, tail: self.tail() };
+                self.end(Duration::ZERO);
+                Err(error)
+            }
+        }
+    }
+
+    fn died(&mut self, what: &'static str) -> SessionError {
+        let status = self.wait(Duration::from_millis(500)).map_or("its channel closed".into(), |s| s.to_string());
+        self.end(Duration::ZERO);
+        SessionError::Died { what, status, tail: self.tail() }
+    }
+
+    fn garbage(&mut self, what: &'static str, problem: String) -> SessionError {
+        self.end(Duration::ZERO);
+        SessionError::Garbage { what, problem: problem.chars().take(400).collect(), tail: self.tail() }
+    }
+
+    fn tail(&self) -> Tail {
+        let bytes: Vec<u8> = self.tail.lock().map(|t| t.iter().copied().collect()).unwrap_or_default();
+        let text = String::from_utf8_lossy(&bytes);
+        let lines: Vec<&str> = text.lines().map(str::trim_end).filter(|l| !l.is_empty()).collect();
+        Tail(lines[lines.len().saturating_sub(12)..].join("\n"))
+    }
+
+    fn wait(&mut self, patience: Duration) -> Option<ExitStatus> {
+        let until = Instant::now() + patience;
+        loop {
+            match self.child.try_wait() {
+                Ok(Some(status)) => return Some(status),
+                Ok(None) if Instant::now() < until => std::thread::sleep(Duration::from_millis(2)),
+                _ => return None,
+            }
+        }
+    }
+
+    /// Ends the environment: waits `patience` for it to go by itself, then kills the process group, reaps and cleans up.
+    fn end(&mut self, patience: Duration) {
+        self.stdin = None;
+        if self.wait(patience).is_none() {
+            let group = Pid::from_raw(self.child.id() as i32);
+            if let Err(e) = killpg(group, Signal::SIGKILL) {
+                log::debug!("kill process group {group}: {e}");
+            }
+            if let Err(e) = self.child.wait() {
+                log::warn!("can't reap {group}: {e}");
+            }
+        }
+        for Cleanup(clean) in self.cleanup.drain(..) {
+            clean();
+        }
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                log::warn!("a reader thread panicked");
+            }
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if self.stdin.is_some() {
+            // An answer is welcome but not awaited: what matters is that the process goes.
+            let bye = Envelope { id: self.next, received_ns: 0, sent_ns: 0, body: Request::Bye };
+            if let Some(stdin) = &mut self.stdin {
+                if let Err(e) = protocol::write_frame(stdin, &bye) {
+                    log::debug!("bye: {e}");
+                }
+            }
+            self.end(Duration::from_secs(3));
+        }
+    }
+}
+
+fn read_frames(stdout: impl Read, epoch: Instant, sender: &SyncSender<Incoming>) {
+    let mut reader = BufReader::with_capacity(1 << 16, stdout);
+    loop {
+        let frame = protocol::read_frame(&mut reader);
+        let at = epoch.elapsed().as_nanos() as u64;
+        let over = matches!(frame, Err(FrameError::Closed | FrameError::Io(_) | FrameError::TooLong));
+        if sender.send(frame.map(|f| (f, at))).is_err() || over {
+            return;
+        }
+    }
+}
+
+fn keep_tail(mut stderr: impl Read, tail: &Mutex<VecDeque<u8>>) {
+    let mut buffer = [0; 1024];
+    while let Ok(n @ 1..) = stderr.read(&mut buffer) {
+        if let Ok(mut tail) = tail.lock() {
+            tail.extend(&buffer[..n]);
+            let over = tail.len().saturating_sub(TAIL);
+            tail.drain(..over);
+        }
+    }
+}
