@@ -4,3 +4,4 @@
 
 pub mod comparison;
 pub mod record;
+pub mod render;
