@@ -214,11 +214,34 @@ mod base64_bytes {
 /// # Errors
 /// When the channel can't be written.
 pub fn write_frame<T: Serialize>(out: &mut impl Write, message: &T) -> io::Result<()> {
-    let json = serde_json::to_string(message)?;
+    write_json(out, serde_json::to_string(message)?.as_bytes())
+}
+
+/// Writes the [`Envelope`] of `body`, stamped after the body has been serialized: a histogram's encoding is not transport.
+///
+/// # Errors
+/// When the channel can't be written.
+pub fn send<T: Serialize>(
+    out: &mut impl Write,
+    id: u64,
+    received_ns: u64,
+    body: &T,
+    now: impl FnOnce() -> u64,
+) -> io::Result<()> {
+    let body = serde_json::to_string(body)?;
+    let mut json = Vec::with_capacity(body.len() + 128);
+    write!(json, r#"{{"id":{id},"received_ns":{received_ns},"sent_ns":{},"body":"#, now())?;
+    json.extend_from_slice(body.as_bytes());
+    json.push(b'}');
+    write_json(out, &json)
+}
+
+/// One write for the whole frame, so that nothing else's output gets into it.
+fn write_json(out: &mut impl Write, json: &[u8]) -> io::Result<()> {
     let mut frame = Vec::with_capacity(json.len() + 11);
     frame.push(SEPARATOR);
-    frame.extend_from_slice(format!("{:08x} ", crc32fast::hash(json.as_bytes())).as_bytes());
-    frame.extend_from_slice(json.as_bytes());
+    write!(frame, "{:08x} ", crc32fast::hash(json))?;
+    frame.extend_from_slice(json);
     frame.push(b'\n');
     out.write_all(&frame)?;
     out.flush()
@@ -227,32 +250,29 @@ pub fn write_frame<T: Serialize>(out: &mut impl Write, message: &T) -> io::Resul
 /// Reads the next frame; what stands between frames is skipped.
 ///
 /// # Errors
-/// See [`FrameError`]. After `Checksum` or `Json` the next frame can still be read.
+/// See [`FrameError`]. After `TooLong`, `Checksum` or `Json` the next frame can still be read.
 pub fn read_frame<T: DeserializeOwned>(input: &mut impl BufRead) -> Result<T, FrameError> {
-    skip_to_separator(input)?;
-    let mut line = Vec::new();
-    loop {
-        let available = input.fill_buf()?;
-        if available.is_empty() {
-            return Err(FrameError::Closed);
-        }
-        let (part, ended) = match available.iter().position(|b| *b == b'\n') {
-            Some(end) => (end + 1, true),
-            None => (available.len(), false),
-        };
-        line.extend_from_slice(&available[..part]);
-        input.consume(part);
-        if line.len() > MAX_FRAME {
-            return Err(FrameError::TooLong);
-        }
-        if ended {
-            break;
-        }
-    }
-    // A console message in the middle of nothing may hold a stray separator: the last one starts the frame.
-    let start = line.iter().rposition(|b| *b == SEPARATOR).map_or(0, |at| at + 1);
-    let line = line[start..].trim_ascii_end();
-    let damaged = || FrameError::Checksum(String::from_utf8_lossy(&line[..line.len().min(60)]).into_owned());
+    parse(&read_line(input)?)
+}
+
+/// Reads the next message, with the time at which its last byte was there: before it is checked and parsed.
+///
+/// # Errors
+/// See [`read_frame`].
+pub fn receive<T: DeserializeOwned>(
+    input: &mut impl BufRead,
+    now: impl FnOnce() -> u64,
+) -> Result<(Envelope<T>, u64), FrameError> {
+    let line = read_line(input)?;
+    let received = now();
+    Ok((parse(&line)?, received))
+}
+
+fn parse<T: DeserializeOwned>(line: &[u8]) -> Result<T, FrameError> {
+    // A console makes "\n" into "\r\n".
+    let line = line.trim_ascii_end();
+    let damaged =
+        || FrameError::Checksum(String::from_utf8_lossy(&line[..line.len().min(60)]).escape_debug().to_string());
     let (sum, json) = line.split_at_checked(9).ok_or_else(damaged)?;
     let sum = std::str::from_utf8(sum).ok().and_then(|s| u32::from_str_radix(s.strip_suffix(' ')?, 16).ok());
     if sum != Some(crc32fast::hash(json)) {
@@ -261,21 +281,44 @@ pub fn read_frame<T: DeserializeOwned>(input: &mut impl BufRead) -> Result<T, Fr
     Ok(serde_json::from_slice(json)?)
 }
 
-fn skip_to_separator(input: &mut impl BufRead) -> Result<(), FrameError> {
+/// The bytes between a separator and the end of its line.
+///
+/// A separator within a frame can only be the start of another, because JSON escapes it: the one before was cut off. So no
+/// more than [`MAX_FRAME`] bytes are ever held, and a frame behind garbage is found however long the garbage is.
+fn read_line(input: &mut impl BufRead) -> Result<Vec<u8>, FrameError> {
+    let mut line: Option<Vec<u8>> = None;
     loop {
-        let available = input.fill_buf()?;
-        if available.is_empty() {
-            return Err(FrameError::Closed);
+        let available = match input.fill_buf() {
+            Ok([]) => return Err(FrameError::Closed),
+            Ok(available) => available,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+            Err(e) => return Err(e.into()),
+        };
+        // Before the first separator nothing counts, ends of lines included.
+        let skipped = match line {
+            Some(_) => 0,
+            None => available.iter().position(|b| *b == SEPARATOR).unwrap_or(available.len()),
+        };
+        let rest = &available[skipped..];
+        let (part, ended) = match rest.iter().position(|b| *b == b'\n') {
+            Some(end) => (&rest[..end], 1),
+            None => (rest, 0),
+        };
+        let consumed = skipped + part.len() + ended;
+        match (part.iter().rposition(|b| *b == SEPARATOR), &mut line) {
+            (Some(at), _) => line = Some(part[at + 1..].to_vec()),
+            (None, Some(line)) if line.len() + part.len() > MAX_FRAME => {
+                input.consume(consumed);
+                return Err(FrameError::TooLong);
+            }
+            (None, Some(line)) => line.extend_from_slice(part),
+            (None, None) => {}
         }
-        match available.iter().position(|b| *b == SEPARATOR) {
-            Some(at) => {
-                input.consume(at + 1);
-                return Ok(());
-            }
-            None => {
-                let all = available.len();
-                input.consume(all);
-            }
+        input.consume(consumed);
+        match line {
+            Some(line) if line.len() > MAX_FRAME => return Err(FrameError::TooLong),
+            Some(line) if ended == 1 => return Ok(line),
+            _ => {}
         }
     }
 }
