@@ -3,6 +3,10 @@
 use std::path::Path;
 
 fn main() -> anyhow::Result<()> {
+    #[cfg(target_os = "linux")]
+    if std::process::id() == 1 && std::env::args_os().next().is_some_and(|name| name == "/init") {
+        workloads::init::main();
+    }
     let mut args = std::env::args().skip(1);
     match args.next().as_deref() {
         Some("agent") => {

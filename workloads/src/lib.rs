@@ -4,6 +4,8 @@
 
 pub mod agent;
 pub mod evidence;
+#[cfg(target_os = "linux")]
+pub mod init;
 pub mod protocol;
 pub mod registry;
 pub mod settings;
