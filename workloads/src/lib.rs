@@ -11,6 +11,8 @@ pub mod evidence;
 pub mod identity;
 pub mod network;
 pub mod peer;
+#[cfg(target_os = "linux")]
+pub mod init;
 pub mod protocol;
 pub mod registry;
 pub mod settings;
