@@ -45,11 +45,7 @@ pub fn markdown(text: &str) -> String {
 pub fn csv(text: &str) -> String {
     let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
     let text = if formula { format!("'{text}") } else { text.to_owned() };
-    if text.contains(['"', ',', '\n', '\r']) || formula {
-        format!("\"{}\"", text.replace('"', "\"\""))
-    } else {
-        text
-    }
+    if text.contains(['"', ',', '\n', '\r']) || formula { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
 }
 
 /// For a terminal and for anything else that is one line: line breaks are ` / `, escape sequences and other control characters are `·`.

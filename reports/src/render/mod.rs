@@ -66,12 +66,7 @@ static FORMATS: [Format; 6] = [
         about: "for pull requests: sentences, a table, flags as footnotes",
         renderer: &markdown::Markdown,
     },
-    Format {
-        name: "json",
-        extension: "json",
-        about: "for programs: schema tarebench.report/1",
-        renderer: &json::Json,
-    },
+    Format { name: "json", extension: "json", about: "for programs: schema tarebench.report/1", renderer: &json::Json },
     Format {
         name: "csv",
         extension: "csv",
@@ -102,4 +97,58 @@ pub fn find(name: &str) -> Option<&'static Format> {
 #[must_use]
 pub fn by_extension(extension: &str) -> Option<&'static Format> {
     FORMATS.iter().find(|f| f.extension.eq_ignore_ascii_case(extension))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_comparison_gives_the_same_bytes() {
+        for format in formats() {
+            let once = format.renderer.render(&sample::comparison()).unwrap();
+            assert!(!once.is_empty(), "{}", format.name);
+            assert!(once == format.renderer.render(&sample::comparison()).unwrap(), "{} differs", format.name);
+        }
+    }
+
+    #[test]
+    fn every_format_is_found_by_name_and_extension() {
+        for format in formats() {
+            assert_eq!(find(format.name).unwrap().name, format.name);
+            assert_eq!(by_extension(&format.extension.to_uppercase()).unwrap().extension, format.extension);
+        }
+        assert!(find("pdf").is_none() && by_extension("pdf").is_none());
+    }
+
+    #[test]
+    fn no_format_gives_up_on_a_run_without_results() {
+        let mut c = sample::comparison();
+        c.cells.clear();
+        c.control.clear();
+        c.distributions.clear();
+        c.resolution.clear();
+        c.blocks = 0;
+        for format in formats() {
+            assert!(format.renderer.render(&c).is_ok(), "{}", format.name);
+        }
+    }
+
+    /// Writes every format of every sample to `$TAREBENCH_SAMPLES`, for eyes: some things no assertion sees.
+    #[test]
+    fn samples_for_eyes() {
+        let Some(folder) = std::env::var_os("TAREBENCH_SAMPLES") else { return };
+        let samples = [
+            ("comparison", sample::comparison()),
+            ("large", sample::large()),
+            ("short", sample::short()),
+            ("hostile", sample::hostile()),
+        ];
+        for (name, c) in samples {
+            for format in formats() {
+                let path = std::path::Path::new(&folder).join(format!("{name}.{}", format.extension));
+                std::fs::write(path, format.renderer.render(&c).unwrap()).unwrap();
+            }
+        }
+    }
 }

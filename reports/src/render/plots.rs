@@ -210,8 +210,8 @@ fn attribute(place: Place, tag: &str, key: &str, value: &str, classes: &mut Vec<
         "stroke-width" if value == "0" => {}
         "font-family" if place == Place::Page => {}
         "width" | "height" if tag == "svg" && place == Place::Page => {}
-        "x" | "y" | "x1" | "y1" | "x2" | "y2" | "cx" | "cy" | "r" | "width" | "height" | "stroke-width" | "font-size"
-        | "points" | "viewBox" => {
+        "x" | "y" | "x1" | "y1" | "x2" | "y2" | "cx" | "cy" | "r" | "width" | "height" | "stroke-width"
+        | "font-size" | "points" | "viewBox" => {
             let _ = write!(out, " {key}=\"{}\"", smaller(value));
         }
         _ => {

@@ -8,7 +8,13 @@ pub const NONE: &str = "-";
 pub fn three(x: f64) -> String {
     let size = x.abs();
     // The limits are where rounding would add a digit: 9.996 is `10.0`, not `10.00`.
-    let decimals = if size < 9.995 { 2 } else if size < 99.95 { 1 } else { 0 };
+    let decimals = if size < 9.995 {
+        2
+    } else if size < 99.95 {
+        1
+    } else {
+        0
+    };
     minus(format!("{x:.decimals$}"))
 }
 
@@ -51,12 +57,15 @@ pub fn bytes(n: f64) -> String {
         return format!("{} B", minus(format!("{n:.0}")));
     }
     let limit = 999.5;
-    scaled(n, &[
-        (limit * K, K, "KiB"),
-        (limit * K * K, K * K, "MiB"),
-        (limit * K * K * K, K * K * K, "GiB"),
-        (f64::INFINITY, K * K * K * K, "TiB"),
-    ])
+    scaled(
+        n,
+        &[
+            (limit * K, K, "KiB"),
+            (limit * K * K, K * K, "MiB"),
+            (limit * K * K * K, K * K * K, "GiB"),
+            (f64::INFINITY, K * K * K * K, "TiB"),
+        ],
+    )
 }
 
 /// Bytes per second, in powers of 1000, as disks and networks are sold: `812 MB/s`.

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use super::units;
 use crate::comparison::{
-    Cell, Comparison, ControlState, Environment, Estimate, Finding, Metric, Outcome, Role, Severity, Unit, Verdict, Withheld,
+    Cell, Comparison, ControlState, Environment, Estimate, Finding, Metric, Outcome, Role, Severity, Unit, Verdict,
+    Withheld,
 };
 use crate::record::{Ending, Step};
 
@@ -184,7 +185,10 @@ pub fn sentence(c: &Comparison, environment: &Environment) -> Vec<Piece> {
         clauses.push(clause);
     }
     if sorted.worse.len() > 3 {
-        let rest = sorted.worse[3..].iter().map(|(_, f)| f.overhead.value).fold((f64::INFINITY, 0f64), |(l, h), v| (l.min(v), h.max(v)));
+        let rest = sorted.worse[3..]
+            .iter()
+            .map(|(_, f)| f.overhead.value)
+            .fold((f64::INFINITY, 0f64), |(l, h), v| (l.min(v), h.max(v)));
         let range = if sorted.worse.len() == 4 {
             units::ratio(rest.0, None)
         } else {
@@ -335,7 +339,9 @@ fn control(c: &Comparison) -> Trust {
         return Trust { label: "control", value: "unknown".to_owned(), detail, tone: Tone::Care };
     };
     let (tone, words) = match (failed.len(), coarse) {
-        (0, 0) if all.iter().all(|r| r.state == ControlState::Sound) => (Tone::Good, "baselines agree everywhere".to_owned()),
+        (0, 0) if all.iter().all(|r| r.state == ControlState::Sound) => {
+            (Tone::Good, "baselines agree everywhere".to_owned())
+        }
         (0, 0) => (Tone::Care, "too few blocks to tell".to_owned()),
         (0, n) => (Tone::Care, format!("coarse in {n} of {} workloads", all.len())),
         (n, _) => (Tone::Bad, format!("baselines differ in {n} of {} workloads", all.len())),

@@ -3,7 +3,9 @@
 use anyhow::Result;
 use plotters::prelude::*;
 
-use super::{Anchor, Area, Ink, LABEL, LogAxis, Place, QUIET, Type, fitted, line, log_ticks, picture, px, spread, write};
+use super::{
+    Anchor, Area, Ink, LABEL, LogAxis, Place, QUIET, Type, fitted, line, log_ticks, picture, px, spread, write,
+};
 use crate::comparison::{Comparison, Distribution, Interval, OverheadAt, Role};
 use crate::render::{units, words};
 
@@ -42,13 +44,10 @@ const NAMED: [(f64, &str); 7] =
 /// # Errors
 /// When plotters fails.
 pub fn latencies(place: Place, c: &Comparison, workload: &str) -> Result<Option<String>> {
-    let curves: Vec<Curve<'_>> = series(c, workload).map(|(d, ink, width)| Curve {
-        name: &d.environment,
-        ink,
-        width,
-        points: points(d),
-        bars: Vec::new(),
-    }).filter(|curve| !curve.points.is_empty()).collect();
+    let curves: Vec<Curve<'_>> = series(c, workload)
+        .map(|(d, ink, width)| Curve { name: &d.environment, ink, width, points: points(d), bars: Vec::new() })
+        .filter(|curve| !curve.points.is_empty())
+        .collect();
     if curves.is_empty() {
         return Ok(None);
     }
@@ -61,13 +60,22 @@ pub fn latencies(place: Place, c: &Comparison, workload: &str) -> Result<Option<
 /// # Errors
 /// When plotters fails.
 pub fn overheads(place: Place, c: &Comparison, workload: &str) -> Result<Option<String>> {
-    let mut curves: Vec<Curve<'_>> = series(c, workload).filter(|(d, ..)| !d.overhead.is_empty()).map(|(d, ink, width)| Curve {
-        name: &d.environment,
-        ink,
-        width,
-        points: d.overhead.iter().filter(|o| o.overhead.value > 0.0).map(|o| (nines(o.quantile), o.overhead.value)).collect(),
-        bars: named(&d.overhead),
-    }).filter(|curve| !curve.points.is_empty()).collect();
+    let mut curves: Vec<Curve<'_>> = series(c, workload)
+        .filter(|(d, ..)| !d.overhead.is_empty())
+        .map(|(d, ink, width)| Curve {
+            name: &d.environment,
+            ink,
+            width,
+            points: d
+                .overhead
+                .iter()
+                .filter(|o| o.overhead.value > 0.0)
+                .map(|o| (nines(o.quantile), o.overhead.value))
+                .collect(),
+            bars: named(&d.overhead),
+        })
+        .filter(|curve| !curve.points.is_empty())
+        .collect();
     if curves.is_empty() {
         return Ok(None);
     }
@@ -95,7 +103,8 @@ fn named(overhead: &[OverheadAt]) -> Vec<(f64, Interval)> {
 
 /// For those who listen: each environment's value at the right end.
 fn listing(curves: &[Curve<'_>], label: impl Fn(f64) -> String) -> String {
-    let one = |curve: &Curve<'_>| curve.points.last().map(|(_, value)| format!("{} up to {}", curve.name, label(*value)));
+    let one =
+        |curve: &Curve<'_>| curve.points.last().map(|(_, value)| format!("{} up to {}", curve.name, label(*value)));
     curves.iter().filter_map(one).collect::<Vec<_>>().join(", ")
 }
 
@@ -207,10 +216,8 @@ fn draw(area: &Area<'_>, frame: &Frame, curve: &Curve<'_>) -> Result<()> {
 
 /// The name of every curve at its end, moved apart where they would overlap and then tied to it by a thin line.
 fn names(area: &Area<'_>, frame: &Frame, curves: &[Curve<'_>]) -> Result<()> {
-    let ends: Vec<(f64, f64)> = curves
-        .iter()
-        .map(|c| c.points.last().map_or((0.0, 0.0), |(x, y)| (frame.x(*x), frame.y.at(*y))))
-        .collect();
+    let ends: Vec<(f64, f64)> =
+        curves.iter().map(|c| c.points.last().map_or((0.0, 0.0), |(x, y)| (frame.x(*x), frame.y.at(*y)))).collect();
     let heights: Vec<f64> = ends.iter().map(|e| e.1).collect();
     let placed = spread(&heights, 14.0, TOP, HEIGHT - BOTTOM);
     for ((curve, (x, y)), at) in curves.iter().zip(ends).zip(placed) {

@@ -4,7 +4,8 @@ use anyhow::Result;
 use plotters::prelude::*;
 
 use super::{
-    Anchor, Area, HEADING, Ink, LABEL, LogAxis, Place, QUIET, Type, bar, dot, fitted, line, log_ticks, picture, px, write,
+    Anchor, Area, HEADING, Ink, LABEL, LogAxis, Place, QUIET, Type, bar, dot, fitted, line, log_ticks, picture, px,
+    write,
 };
 use crate::comparison::{Comparison, Estimate, Interval, Metric, Role, Verdict, Withheld};
 use crate::render::{Render, units, words};
@@ -66,7 +67,12 @@ pub fn panels(c: &Comparison) -> Vec<Panel> {
                         Err(Withheld::TooFewOperations { .. }) => Err("too few samples".to_owned()),
                         Err(Withheld::NoCommonBlock) => Err("no result".to_owned()),
                     };
-                    Some(Row { name: e.plan.name.clone(), overhead, verdict: cell.verdict, control: e.role == Role::Control })
+                    Some(Row {
+                        name: e.plan.name.clone(),
+                        overhead,
+                        verdict: cell.verdict,
+                        control: e.role == Role::Control,
+                    })
                 })
                 .collect();
             let band = c.resolution(&plan.name, metric).and_then(|r| r.control).and_then(|e| e.interval);
@@ -230,7 +236,8 @@ pub fn forest_svg(c: &Comparison) -> Result<String> {
             }
             top += tall(row);
         }
-        let legend = "logarithmic; 1× is the baseline, shaded what its twin (control) can't tell from 1; hollow: read the flags";
+        let legend =
+            "logarithmic; 1× is the baseline, shaded what its twin (control) can't tell from 1; hollow: read the flags";
         write(area, (MARGIN, total - 18.0), Anchor::Start, QUIET, &fitted(legend, 11.0, width - 2.0 * MARGIN))
     })
 }
