@@ -3,6 +3,11 @@
 //! This crate knows nothing of SQLite or of statistics. A runner is one file and one line in [`registry`].
 
 pub mod bare;
+pub mod bubblewrap;
+pub mod engine;
+pub mod gvisor;
+pub mod oci;
+pub mod runc;
 pub mod host;
 pub mod registry;
 pub mod session;

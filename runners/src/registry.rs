@@ -2,9 +2,12 @@
 
 use crate::Runner;
 use crate::bare::Bare;
+use crate::bubblewrap::Bubblewrap;
+use crate::gvisor::Gvisor;
+use crate::runc::Runc;
 
 /// Every runner, in the order in which lists and reports show them.
-pub static RUNNERS: &[&dyn Runner] = &[&Bare];
+pub static RUNNERS: &[&dyn Runner] = &[&Bare, &Bubblewrap, &Runc, &Gvisor];
 
 /// The runner of this name.
 pub fn find(name: &str) -> Option<&'static dyn Runner> {
