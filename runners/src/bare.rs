@@ -29,14 +29,7 @@ impl Runner for Bare {
         let mut command = Command::new(&stage.host.binary);
         command.arg("agent").arg("--data").arg(stage.data());
         let path = stage.path_to_peer()?;
-        Ok(Launch {
-            command,
-            netns: path.netns,
-            network: path.network,
-            peer: path.peer,
-            emulated: None,
-            data_path: format!("directory on {}", stage.data_file_system()),
-            cleanup: Vec::new(),
-        })
+        let words = format!("directory on {}", stage.data_file_system());
+        Ok(Launch::new(command).over(path).data_path(words))
     }
 }

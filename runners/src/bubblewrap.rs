@@ -68,7 +68,11 @@ fn arguments(command: &mut Command, settings: &Settings, root: &Path, data: &Pat
     }
     command.arg("--ro-bind").arg(root).arg("/");
     command.arg("--bind").arg(data).arg("/data");
-    command.args(["--proc", "/proc"]).args(["--dev", "/dev"]).args(["--ro-bind", "/sys", "/sys"]).args(["--tmpfs", "/tmp"]);
+    command
+        .args(["--proc", "/proc"])
+        .args(["--dev", "/dev"])
+        .args(["--ro-bind", "/sys", "/sys"])
+        .args(["--tmpfs", "/tmp"]);
     command.args(["--chdir", "/"]).args(["--hostname", "tarebench"]).arg("--clearenv");
     command.args(["--", "/tarebench", "agent", "--data", "/data"]);
 }

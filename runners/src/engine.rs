@@ -185,9 +185,9 @@ fn mentions(line: &[u8], marks: &[&str]) -> bool {
     // Whole arguments or whole path components: `...-runc-1` must not match `...-runc-12`.
     let ends = |byte: Option<&u8>| byte.is_none_or(|b| matches!(b, 0 | b'/' | b'=' | b':'));
     marks.iter().map(|m| m.as_bytes()).filter(|m| !m.is_empty()).any(|mark| {
-        line.windows(mark.len())
-            .enumerate()
-            .any(|(at, part)| part == mark && ends(line.get(at + mark.len())) && ends(at.checked_sub(1).map(|b| &line[b])))
+        line.windows(mark.len()).enumerate().any(|(at, part)| {
+            part == mark && ends(line.get(at + mark.len())) && ends(at.checked_sub(1).map(|b| &line[b]))
+        })
     })
 }
 

@@ -88,7 +88,9 @@ impl Runner for Gvisor {
         let privileged = stage.host.privileged;
         let network = settings.get("network");
         if network == "netstack" && !privileged {
-            bail!("gVisor's network stack needs a network namespace that only root can make: run as root, or set network=host");
+            bail!(
+                "gVisor's network stack needs a network namespace that only root can make: run as root, or set network=host"
+            );
         }
         let options = Flags::of(&runsc).map_err(anyhow::Error::msg)?.options(settings)?;
         let state = stage.scratch().join("runsc");
@@ -207,7 +209,9 @@ impl Flags {
         let overlay = settings.get("overlay");
         if self.has("overlay2") {
             if overlay.ends_with(":self") && !self.about("overlay2").contains("self") {
-                bail!("this runsc knows no overlay on a file of its own: set overlay to none, root:memory or all:memory");
+                bail!(
+                    "this runsc knows no overlay on a file of its own: set overlay to none, root:memory or all:memory"
+                );
             }
             options.push(format!("--overlay2={overlay}"));
         } else if overlay == "all:memory" {
@@ -290,7 +294,9 @@ mod tests {
         assert!(refused(&[("overlay", "root:self")]).contains("root:memory"));
         assert!(refused(&[("directfs", "true")]).contains("auto"));
         assert!(options(OLD, &[("directfs", "false")]).is_ok());
-        assert!(options(NEW, &[("directfs", "true"), ("overlay", "root:self")]).expect("new").contains("--directfs=true"));
+        assert!(
+            options(NEW, &[("directfs", "true"), ("overlay", "root:self")]).expect("new").contains("--directfs=true")
+        );
     }
 
     #[test]

@@ -4,12 +4,18 @@
 
 pub mod bare;
 pub mod bubblewrap;
+pub mod cgroup;
+mod confine;
 pub mod engine;
 pub mod gvisor;
-pub mod oci;
-pub mod runc;
 pub mod host;
+mod journal;
+pub mod network;
+pub mod oci;
+pub mod peer;
+pub mod podman;
 pub mod registry;
+pub mod runc;
 pub mod session;
 pub mod stage;
 
@@ -17,11 +23,16 @@ use std::fmt::{self, Debug};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use workloads::settings::{Setting, Settings};
 
+use cgroup::Cgroup;
 use host::Host;
-use stage::Stage;
+use stage::{PathToPeer, Stage};
+
+pub use journal::Made;
 
 /// A way to isolate a process: it turns the agent's command line into one that runs it elsewhere, with stdin and stdout still ours.
 pub trait Runner: Sync + Debug {
@@ -101,8 +112,65 @@ pub struct Launch {
     pub emulated: Option<String>,
     /// How data is reached, in words.
     pub data_path: String,
-    /// Run in order once the command's process group is gone: `runc delete`, unmounts, ...
+    /// Memory that a VM monitor needs besides the guest's, bytes: on top of the cgroup's limit.
+    pub memory_beside: u64,
+    /// A file that the environment's console is written to; its last lines are quoted when a session dies.
+    pub console: Option<PathBuf>,
+    /// Run in order once the command's process group and everything in its cgroup are gone: `runc delete`, unmounts, ...
     pub cleanup: Vec<Box<dyn FnOnce() + Send>>,
+    /// Set by [`Stage::launch`].
+    pub(crate) confinement: Confinement,
+}
+
+/// What the command is held in from before it is executed.
+#[derive(Debug, Default)]
+pub(crate) struct Confinement {
+    pub(crate) cgroup: Option<Arc<Cgroup>>,
+    pub(crate) cpus: Vec<usize>,
+    pub(crate) interrupt: Arc<AtomicBool>,
+    /// What [`session::Session::identify`] compares with.
+    pub(crate) binary_sha256: Option<String>,
+}
+
+impl Launch {
+    /// A launch without a network; runners set the public fields that differ.
+    pub fn new(command: Command) -> Self {
+        Self {
+            command,
+            netns: None,
+            network: Network::None,
+            peer: None,
+            emulated: None,
+            data_path: String::new(),
+            memory_beside: 0,
+            console: None,
+            cleanup: Vec::new(),
+            confinement: Confinement::default(),
+        }
+    }
+
+    /// Reaches the peer this way, with the command started in the path's network namespace.
+    #[must_use]
+    pub fn over(mut self, path: PathToPeer) -> Self {
+        self.netns = path.netns;
+        self.network = path.network;
+        self.peer = path.peer;
+        self
+    }
+
+    /// Says how data is reached: `bind mount of ext4 on vda`.
+    #[must_use]
+    pub fn data_path(mut self, words: impl Into<String>) -> Self {
+        self.data_path = words.into();
+        self
+    }
+
+    /// Adds a step that runs once the environment is gone.
+    #[must_use]
+    pub fn cleanup(mut self, step: impl FnOnce() + Send + 'static) -> Self {
+        self.cleanup.push(Box::new(step));
+        self
+    }
 }
 
 impl Debug for Launch {

@@ -58,12 +58,13 @@ impl Runner for Runc {
         let root = root.canonicalize().with_context(|| format!("can't find {}", root.display()))?;
         let privileged = stage.host.privileged;
         let none = settings.get("network") == "none";
+        let cgroup = cgroup_below(stage, &id);
         Bundle {
             root: &root,
             writable: in_root,
             data: (!in_root).then(|| stage.data()),
             network: if none { NetworkNamespace::Empty } else { NetworkNamespace::Inherited },
-            cgroup: cgroup_below(stage, &id),
+            cgroup,
             mapped: (!privileged).then(|| (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw())),
         }
         .write(&bundle)?;

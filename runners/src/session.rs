@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io::{BufReader, Read};
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -19,6 +21,8 @@ use workloads::protocol::{
 use workloads::settings::Settings;
 
 use crate::Launch;
+use crate::cgroup::Cgroup;
+use crate::confine::confine;
 
 /// How much of stderr and console is kept for an error message, bytes.
 const TAIL: usize = 4096;
@@ -103,6 +107,10 @@ pub struct Session {
     threads: Vec<JoinHandle<()>>,
     tail: Arc<Mutex<VecDeque<u8>>>,
     cleanup: Vec<Cleanup>,
+    cgroup: Option<Arc<Cgroup>>,
+    interrupt: Arc<AtomicBool>,
+    binary_sha256: Option<String>,
+    console: Option<PathBuf>,
     epoch: Instant,
     next: u64,
     stamps: Vec<Stamps>,
@@ -126,14 +134,15 @@ impl Session {
     /// # Errors
     /// When it can't be started, dies, or says nothing sensible before the deadline; nothing of it is left then.
     pub fn start(launch: Launch, deadline: Duration) -> Result<Self, SessionError> {
-        let Launch { mut command, cleanup, .. } = launch;
+        let Launch { mut command, cleanup, netns, confinement, console, .. } = launch;
+        let program = command.get_program().to_string_lossy().into_owned();
+        let spawn_error = |source| SessionError::Spawn { program: program.clone(), source };
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        let entrances = confinement.cgroup.as_ref().map(|c| c.entrances()).unwrap_or_default();
+        confine(&mut command, netns.as_deref(), &entrances, &confinement.cpus).map_err(spawn_error)?;
         log::debug!("start: {command:?}");
         let epoch = Instant::now();
-        let mut child = command.spawn().map_err(|source| SessionError::Spawn {
-            program: command.get_program().to_string_lossy().into_owned(),
-            source,
-        })?;
+        let mut child = command.spawn().map_err(spawn_error)?;
         let tail = Arc::new(Mutex::new(VecDeque::with_capacity(TAIL)));
         let (sender, incoming) = sync_channel(4);
         let stdout = child.stdout.take().expect("stdout is piped");
@@ -154,6 +163,10 @@ impl Session {
             threads,
             tail,
             cleanup,
+            cgroup: confinement.cgroup,
+            interrupt: confinement.interrupt,
+            binary_sha256: confinement.binary_sha256,
+            console,
             epoch,
             next: 1,
             stamps: Vec::new(),

@@ -7,9 +7,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
+use workloads::settings::Settings;
 
-use crate::Network;
+use crate::cgroup::Cgroup;
 use crate::host::Host;
+use crate::journal::Made;
+use crate::network::{self, PREFIX, TapLink, Veth};
+use crate::{Confinement, Launch, Network, Runner};
 
 /// How the peer is reached from an environment that shares a kernel with the host.
 #[derive(Debug, Clone)]
@@ -20,6 +24,12 @@ pub struct PathToPeer {
     pub network: Network,
     /// The peer's address as seen from inside.
     pub peer: Option<IpAddr>,
+    /// The environment's own address and the length of its prefix, where it has a link.
+    pub own: Option<(IpAddr, u8)>,
+    /// The device in the environment's namespace, where it has one.
+    pub device: Option<String>,
+    /// Why it is not a link of its own, where it isn't.
+    pub because: Option<String>,
 }
 
 /// A tap device for a VM.
@@ -47,6 +57,9 @@ pub struct Stage {
     scratch: PathBuf,
     data: PathBuf,
     root: Option<PathBuf>,
+    cgroup: Option<Arc<Cgroup>>,
+    veth: Option<Veth>,
+    tap: Option<TapLink>,
 }
 
 impl Stage {
@@ -55,11 +68,49 @@ impl Stage {
     /// # Errors
     /// When the directories can't be made.
     pub fn new(host: Arc<Host>, environment: &str, data_dir: &Path) -> anyhow::Result<Self> {
-        let scratch = host.scratch.join(environment);
+        let name = network::safe_name(environment);
+        let scratch = host.scratch.join(&name);
         fs::create_dir(&scratch).with_context(|| format!("can't make {}", scratch.display()))?;
-        let data = data_dir.join(format!("tarebench-{}-{environment}", host.id));
+        let data_dir = data_dir.canonicalize().with_context(|| format!("can't find {}", data_dir.display()))?;
+        let data = data_dir.join(format!("tarebench-{}-{name}", host.id));
+        host.journal.note(&Made::Directory(data.clone()))?;
         fs::create_dir(&data).with_context(|| format!("can't make {}", data.display()))?;
-        Ok(Self { host, environment: environment.to_string(), scratch, data, root: None })
+        let environment = environment.to_string();
+        Ok(Self { host, environment, scratch, data, root: None, cgroup: None, veth: None, tap: None })
+    }
+
+    /// The runner's launch, held to this stage's cgroup, CPUs and signals: what a session is to be started from.
+    ///
+    /// # Errors
+    /// See [`Runner::launch`].
+    pub fn launch(&mut self, runner: &dyn Runner, settings: &Settings) -> anyhow::Result<Launch> {
+        let mut launch = runner.launch(settings, self)?;
+        let cgroup = self.cgroup();
+        if launch.memory_beside > 0 {
+            cgroup.limit_memory(self.host.resources.memory_bytes + launch.memory_beside)?;
+        }
+        launch.confinement = Confinement {
+            cgroup: Some(cgroup),
+            cpus: self.host.pinning.work.clone(),
+            interrupt: Arc::clone(&self.host.interrupt),
+            binary_sha256: Some(self.host.binary_sha256.clone()),
+        };
+        Ok(launch)
+    }
+
+    /// The cgroup with the suite's limits. [`Cgroup::unequal`] says why, where they can't be enforced.
+    pub fn cgroup(&mut self) -> Arc<Cgroup> {
+        let make = || Arc::new(Cgroup::make(&self.host, &self.environment));
+        Arc::clone(self.cgroup.get_or_insert_with(make))
+    }
+
+    /// Writes down what an engine is about to make outside the scratch directory, with the command that removes it: it is
+    /// run by the next run should this one be killed.
+    ///
+    /// # Errors
+    /// When the journal can't be written.
+    pub fn note(&self, removal: &[&str]) -> anyhow::Result<()> {
+        self.host.journal.note(&Made::Engine(removal.iter().map(|s| s.to_string()).collect()))
     }
 
     /// The environment's data directory on the host.
@@ -98,20 +149,60 @@ impl Stage {
     /// # Errors
     /// When the namespace or the link can't be made.
     pub fn path_to_peer(&mut self) -> anyhow::Result<PathToPeer> {
-        Ok(PathToPeer { netns: None, network: Network::Loopback, peer: Some(IpAddr::from([127, 0, 0, 1])) })
+        let peer_network = match self.host.peer_network() {
+            Ok(network) => network,
+            Err(because) => {
+                return Ok(PathToPeer {
+                    netns: None,
+                    network: Network::Loopback,
+                    peer: Some(IpAddr::from([127, 0, 0, 1])),
+                    own: None,
+                    device: None,
+                    because: Some(because.to_string()),
+                });
+            }
+        };
+        let veth = match &mut self.veth {
+            Some(veth) => {
+                veth.restore()?;
+                veth
+            }
+            none => none.insert(peer_network.join(&self.environment, &self.host.journal)?),
+        };
+        Ok(PathToPeer {
+            netns: Some(veth.netns.path()),
+            network: Network::Veth,
+            peer: Some(IpAddr::V4(veth.peer)),
+            own: Some((IpAddr::V4(veth.own), PREFIX)),
+            device: Some(veth.device.clone()),
+            because: None,
+        })
     }
 
-    /// A tap device in the peer's network namespace; `None` without privileges.
+    /// A tap device in the peer's network namespace; `None` without privileges, for the reason that
+    /// [`Host::peer_network`] gives.
     ///
     /// # Errors
     /// When it can't be made.
     pub fn tap(&mut self) -> anyhow::Result<Option<Tap>> {
-        Ok(None)
+        let Ok(peer_network) = self.host.peer_network() else { return Ok(None) };
+        let tap = match &mut self.tap {
+            Some(tap) => tap,
+            none => none.insert(peer_network.tap()?),
+        };
+        Ok(Some(Tap {
+            device: tap.device.clone(),
+            netns: tap.netns(),
+            guest: IpAddr::V4(tap.guest),
+            peer: IpAddr::V4(tap.peer),
+            prefix: PREFIX,
+        }))
     }
 }
 
 impl Drop for Stage {
     fn drop(&mut self) {
+        (self.tap, self.veth, self.cgroup) = (None, None, None);
         for dir in [&self.data, &self.scratch] {
             if let Err(e) = fs::remove_dir_all(dir) {
                 log::warn!("can't remove {}: {e}", dir.display());
