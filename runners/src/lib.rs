@@ -3,13 +3,19 @@
 //! This crate knows nothing of SQLite or of statistics. A runner is one file and one line in [`registry`].
 
 pub mod bare;
+pub mod bubblewrap;
 pub mod cgroup;
 mod confine;
+pub mod engine;
+pub mod gvisor;
 pub mod host;
 mod journal;
 pub mod network;
+pub mod oci;
 pub mod peer;
+pub mod podman;
 pub mod registry;
+pub mod runc;
 pub mod session;
 pub mod stage;
 

@@ -2,9 +2,13 @@
 
 use crate::Runner;
 use crate::bare::Bare;
+use crate::bubblewrap::Bubblewrap;
+use crate::gvisor::Gvisor;
+use crate::podman::Podman;
+use crate::runc::Runc;
 
 /// Every runner, in the order in which lists and reports show them.
-pub static RUNNERS: &[&dyn Runner] = &[&Bare];
+pub static RUNNERS: &[&dyn Runner] = &[&Bare, &Bubblewrap, &Runc, &Gvisor, &Podman];
 
 /// The runner of this name.
 pub fn find(name: &str) -> Option<&'static dyn Runner> {
