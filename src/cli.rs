@@ -24,13 +24,19 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Measure: run a suite, keep every histogram in the store, and report
-    #[command(after_help = "Examples:\n  tarebench run\n  tarebench run quick --env runc --env qemu:accel=tcg --workload sqlite/commit\n  tarebench run standard --budget 10m --report report.html --label host=rack7\n  tarebench run my-suite.toml --blocks 30 --data-dir /mnt/nvme")]
+    #[command(
+        after_help = "Examples:\n  tarebench run\n  tarebench run quick --env runc --env qemu:accel=tcg --workload sqlite/commit\n  tarebench run standard --budget 10m --report report.html --label host=rack7\n  tarebench run my-suite.toml --blocks 30 --data-dir /mnt/nvme"
+    )]
     Run(Run),
     /// Say what can run here, what can't and how to fix it, and how quiet this machine is
-    #[command(after_help = "Examples:\n  tarebench doctor\n  tarebench doctor --json | jq '.runners[] | select(.verdict != \"works\")'\n  tarebench doctor --clean")]
+    #[command(
+        after_help = "Examples:\n  tarebench doctor\n  tarebench doctor --json | jq '.runners[] | select(.verdict != \"works\")'\n  tarebench doctor --clean"
+    )]
     Doctor(Doctor),
     /// List environments, workloads, suites or stored runs
-    #[command(after_help = "Examples:\n  tarebench list workloads\n  tarebench list environments --json\n  tarebench list runs --store results.db")]
+    #[command(
+        after_help = "Examples:\n  tarebench list workloads\n  tarebench list environments --json\n  tarebench list runs --store results.db"
+    )]
     List(List),
     /// Say what `run` would do, in order, and about how long; does nothing
     #[command(after_help = "Examples:\n  tarebench plan\n  tarebench plan standard --env gvisor --workload disk/fsync")]
@@ -39,7 +45,9 @@ pub enum Command {
     #[command(after_help = "Examples:\n  tarebench verify\n  tarebench verify standard --env qemu")]
     Verify(Verify),
     /// Draw a stored run again: same store, same bytes
-    #[command(after_help = "Examples:\n  tarebench report\n  tarebench report latest --format html -o report.html\n  tarebench report host=rack7 --format json")]
+    #[command(
+        after_help = "Examples:\n  tarebench report\n  tarebench report latest --format html -o report.html\n  tarebench report host=rack7 --format json"
+    )]
     Report(Report),
     /// Print shell completions
     #[command(after_help = "Example:\n  tarebench completions bash > /etc/bash_completion.d/tarebench")]
@@ -100,7 +108,7 @@ pub struct Selection {
     pub data_dir: Option<PathBuf>,
     /// Accept a data directory in memory (tmpfs, ramfs); the report flags it
     #[arg(long)]
-    pub allow_memory_disk: bool,
+    pub allow_memory: bool,
 }
 
 /// Where results are kept.

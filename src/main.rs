@@ -63,10 +63,14 @@ fn start_log(verbose: u8) {
         1 => "info",
         _ => "debug",
     };
-    env_logger::Builder::from_env(env_logger::Env::new().filter_or("TAREBENCH_LOG", level)).format_timestamp_millis().init();
+    env_logger::Builder::from_env(env_logger::Env::new().filter_or("TAREBENCH_LOG", level))
+        .format_timestamp_millis()
+        .init();
 }
 
 /// `tarebench report | head` is not an error.
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.chain().any(|e| e.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe))
+    error
+        .chain()
+        .any(|e| e.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe))
 }

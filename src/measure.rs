@@ -3,22 +3,27 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use reports::record::{Ending, EnvironmentPlan, Run, Stored, WorkloadPlan};
 use reports::store::Store;
+use runners::disk::check_data_dir;
 use runners::fingerprint::Fingerprint;
-use runners::host::{self, Host};
+use runners::host::Host;
 use runners::peer::PeerProcess;
 use runners::probe::{self, Probe};
 use runners::stage::Stage;
+use workloads::canary::Canaries;
 use workloads::settings::Settings;
 
-use crate::execute::Lab;
+use crate::execute::{Bench, Lab};
 use crate::exit::{Coded, Exit, OrExit};
 use crate::interrupt::Interrupt;
 use crate::plan::{Environment, Plan};
+
+/// How long the peer may take to say its address.
+const PEER: Duration = Duration::from_secs(10);
 
 /// What a measurement is told beside its plan.
 #[derive(Debug)]
@@ -26,7 +31,7 @@ pub struct Order<'a> {
     /// Where all environments keep their data.
     pub data_dir: &'a Path,
     /// Accept a data directory in memory.
-    pub allow_memory_disk: bool,
+    pub allow_memory: bool,
     /// The command that measures the same again.
     pub command: String,
     /// Names of the run.
@@ -39,7 +44,8 @@ pub struct Order<'a> {
 /// When the host does not allow it, the baseline can't run, or the store can't be written; with the exit code.
 pub fn measure(plan: &Plan, order: Order, store: &Store, interrupt: &Interrupt) -> anyhow::Result<Stored> {
     let began = Instant::now();
-    let data = host::check_data_dir(order.data_dir, order.allow_memory_disk).or_exit(Exit::Host)?;
+    let disk = check_data_dir(order.data_dir, order.allow_memory).or_exit(Exit::Host)?;
+    let data = order.data_dir.canonicalize().context("can't find the data directory").or_exit(Exit::Host)?;
     clean_leftovers();
     let host = open_host(plan, interrupt)?;
     let probes = probes(plan, &host);
@@ -51,7 +57,8 @@ pub fn measure(plan: &Plan, order: Order, store: &Store, interrupt: &Interrupt) 
     let mut run = describe(order, plan, &host, &data);
     let stages = stages(plan, &host, &data, &probes, &mut run)?;
     store.begin(&run).or_exit(Exit::Store)?;
-    let ending = Lab::new(plan, &run.id, host, store, stages, peer, &data).and_then(Lab::run);
+    let bench = Bench { host, stages, peer, disk, canaries: Canaries::new(&data).or_exit(Exit::Host)? };
+    let ending = Lab::new(plan, &run.id, store, bench).run();
     // Even after an error the rows that exist are a run: say how it ended, then report the error.
     let ended = store.finish(&run.id, *ending.as_ref().unwrap_or(&Ending::Interrupted), began.elapsed().as_secs_f64());
     ending?;
@@ -113,11 +120,20 @@ fn start_peer(plan: &Plan, host: &Arc<Host>) -> anyhow::Result<Option<PeerProces
     if plan.works.iter().all(|w| w.workload.peer().is_none()) {
         return Ok(None);
     }
-    PeerProcess::start(host).context("can't start the far end of the network workloads").or_exit(Exit::Host).map(Some)
+    PeerProcess::start(host, PEER)
+        .context("can't start the far end of the network workloads")
+        .or_exit(Exit::Host)
+        .map(Some)
 }
 
 /// A stage for every environment that can run; what the others lack goes into the run.
-fn stages(plan: &Plan, host: &Arc<Host>, data: &Path, probes: &[Probe], run: &mut Run) -> anyhow::Result<Vec<Option<Stage>>> {
+fn stages(
+    plan: &Plan,
+    host: &Arc<Host>,
+    data: &Path,
+    probes: &[Probe],
+    run: &mut Run,
+) -> anyhow::Result<Vec<Option<Stage>>> {
     let mut stages = Vec::new();
     for ((environment, probe), row) in plan.environments.iter().zip(probes).zip(&mut run.environments) {
         row.version = probe.version.clone();
@@ -132,13 +148,12 @@ fn stages(plan: &Plan, host: &Arc<Host>, data: &Path, probes: &[Probe], run: &mu
         }
         let mut stage = Stage::new(Arc::clone(host), &environment.name, data).or_exit(Exit::Host)?;
         // One launch that is not started tells what the environment will stand on, before anything is measured.
-        match environment.runner.launch(&environment.settings, &mut stage) {
+        match stage.launch(environment.runner, &environment.settings) {
             Ok(launch) => {
                 row.network = launch.network.to_string();
                 row.emulated = launch.emulated.clone();
                 row.data_path = launch.data_path.clone();
                 row.unequal = stage.unequal();
-                launch.discard();
                 stages.push(Some(stage));
             }
             Err(e) => {

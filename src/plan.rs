@@ -66,7 +66,8 @@ impl Plan {
             suite.environments = chosen;
         }
         if !selection.workloads.is_empty() {
-            let chosen: anyhow::Result<Vec<_>> = selection.workloads.iter().map(|t| choose(t, &suite.workloads)).collect();
+            let chosen: anyhow::Result<Vec<_>> =
+                selection.workloads.iter().map(|t| choose(t, &suite.workloads)).collect();
             suite.workloads = chosen?;
         }
         if let Some(blocks) = selection.blocks {
@@ -78,7 +79,12 @@ impl Plan {
 
     fn of(suite: Suite, seed: u64) -> anyhow::Result<Self> {
         if !suite.environments.iter().any(|e| e.name == suite.baseline) {
-            bail!("the baseline `{}` is not among the environments of {}; add [environments.{}]", suite.baseline, suite.name, suite.baseline);
+            bail!(
+                "the baseline `{}` is not among the environments of {}; add [environments.{}]",
+                suite.baseline,
+                suite.name,
+                suite.baseline
+            );
         }
         if suite.workloads.is_empty() {
             bail!("the suite {} has no workloads; add a table such as [workloads.\"sqlite/commit\"]", suite.name);
@@ -134,7 +140,10 @@ fn environment(entry: &Entry) -> anyhow::Result<Environment> {
             hint.unwrap_or_else(|| format!("there are {}", names().collect::<Vec<_>>().join(", ")))
         )
     })?;
-    if entry.name.is_empty() || entry.name.len() > 40 || !entry.name.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c)) {
+    if entry.name.is_empty()
+        || entry.name.len() > 40
+        || !entry.name.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c))
+    {
         bail!("`{}` can't name an environment: up to 40 letters, digits, `-` and `_`", entry.name);
     }
     let settings = Settings::resolve(runner.settings(), &entry.settings)
@@ -146,10 +155,14 @@ fn work(entry: &Entry) -> anyhow::Result<Work> {
     let workload = workloads::registry::find(entry.kind()).with_context(|| {
         let names = || workloads::registry::WORKLOADS.iter().map(|w| w.name());
         let hint = nearest(entry.kind(), names()).map(|n| format!("did you mean `{n}`?"));
-        format!("there is no workload `{}`; {}", entry.kind(), hint.unwrap_or_else(|| format!("there are {}", names().collect::<Vec<_>>().join(", "))))
+        format!(
+            "there is no workload `{}`; {}",
+            entry.kind(),
+            hint.unwrap_or_else(|| format!("there are {}", names().collect::<Vec<_>>().join(", ")))
+        )
     })?;
-    let settings =
-        Settings::resolve(workload.settings(), &entry.settings).with_context(|| format!("workload `{}`", entry.name))?;
+    let settings = Settings::resolve(workload.settings(), &entry.settings)
+        .with_context(|| format!("workload `{}`", entry.name))?;
     Ok(Work { name: entry.name.clone(), workload, settings })
 }
 

@@ -69,9 +69,9 @@ impl Entry {
         let (kind, rest) = text.split_once(':').unwrap_or((text, ""));
         let mut settings = BTreeMap::new();
         for part in rest.split(',').filter(|p| !p.is_empty()) {
-            let (key, value) = part
-                .split_once('=')
-                .with_context(|| format!("`{part}` in `{text}` is not key=value, as in `qemu:accel=tcg,disk.cache=none`"))?;
+            let (key, value) = part.split_once('=').with_context(|| {
+                format!("`{part}` in `{text}` is not key=value, as in `qemu:accel=tcg,disk.cache=none`")
+            })?;
             if settings.insert(key.trim().to_string(), value.trim().to_string()).is_some() {
                 bail!("`{key}` is set twice in `{text}`");
             }
@@ -80,7 +80,8 @@ impl Entry {
         let name = if settings.is_empty() {
             kind.to_string()
         } else {
-            let values: Vec<_> = settings.values().map(|v| v.replace(|c: char| !c.is_ascii_alphanumeric(), "")).collect();
+            let values: Vec<_> =
+                settings.values().map(|v| v.replace(|c: char| !c.is_ascii_alphanumeric(), "")).collect();
             format!("{kind}-{}", values.join("-"))
         };
         Ok(Self { name, of, settings })
@@ -88,7 +89,16 @@ impl Entry {
 }
 
 const KEYS: &[&str] = &[
-    "description", "baseline", "blocks", "rounds", "burst", "burst_max", "operations", "budget", "resources", "environments",
+    "description",
+    "baseline",
+    "blocks",
+    "rounds",
+    "burst",
+    "burst_max",
+    "operations",
+    "budget",
+    "resources",
+    "environments",
     "workloads",
 ];
 
@@ -106,7 +116,10 @@ impl Suite {
             let names = BUILT_IN.iter().map(|(n, _)| *n);
             match nearest(name, names.clone()) {
                 Some(near) => bail!("there is no suite `{name}`; did you mean `{near}`?"),
-                None => bail!("there is no suite `{name}`: built in are {}; anything else is the path of a TOML file", names.collect::<Vec<_>>().join(", ")),
+                None => bail!(
+                    "there is no suite `{name}`: built in are {}; anything else is the path of a TOML file",
+                    names.collect::<Vec<_>>().join(", ")
+                ),
             }
         }
         let text = std::fs::read_to_string(path).with_context(|| format!("can't read the suite {name}"))?;
@@ -140,8 +153,13 @@ impl Suite {
         if let Some(budget) = self.budget {
             line("budget", quote(&humantime::format_duration(budget).to_string()));
         }
-        line("resources", format!("{{ cpus = {}, memory = \"{}B\" }}", self.resources.cpus, self.resources.memory_bytes));
-        for (section, key, entries) in [("environments", "runner", &self.environments), ("workloads", "workload", &self.workloads)] {
+        line(
+            "resources",
+            format!("{{ cpus = {}, memory = \"{}B\" }}", self.resources.cpus, self.resources.memory_bytes),
+        );
+        for (section, key, entries) in
+            [("environments", "runner", &self.environments), ("workloads", "workload", &self.workloads)]
+        {
             for entry in entries {
                 writeln!(out, "\n[{section}.{}]", quote(&entry.name)).expect("strings take all");
                 if let Some(of) = &entry.of {
@@ -230,7 +248,15 @@ impl Source<'_> {
     }
 
     fn expected(&self, key: &Key, value: &Spanned<DeValue>, what: &str) -> anyhow::Error {
-        self.error(value, format!("`{}` must be {what}, not {} {}", key.get_ref(), article(value.get_ref().type_str()), value.get_ref().type_str()))
+        self.error(
+            value,
+            format!(
+                "`{}` must be {what}, not {} {}",
+                key.get_ref(),
+                article(value.get_ref().type_str()),
+                value.get_ref().type_str()
+            ),
+        )
     }
 
     fn number(&self, key: &Key, value: &Spanned<DeValue>, min: u64, max: u64) -> anyhow::Result<u64> {
@@ -243,22 +269,32 @@ impl Source<'_> {
     }
 
     fn duration(&self, key: &Key, value: &Spanned<DeValue>) -> anyhow::Result<Duration> {
-        let text = value.get_ref().as_str().ok_or_else(|| self.expected(key, value, "a duration in quotes, as in \"100ms\""))?;
-        humantime::parse_duration(text)
-            .map_err(|e| self.error(value, format!("`{}` is not a duration: {e} in \"{text}\"; write it as in \"100ms\", \"5m\"", key.get_ref())))
+        let text = value
+            .get_ref()
+            .as_str()
+            .ok_or_else(|| self.expected(key, value, "a duration in quotes, as in \"100ms\""))?;
+        humantime::parse_duration(text).map_err(|e| {
+            self.error(
+                value,
+                format!("`{}` is not a duration: {e} in \"{text}\"; write it as in \"100ms\", \"5m\"", key.get_ref()),
+            )
+        })
     }
 
     fn resources(&self, key: &Key, value: &Spanned<DeValue>) -> anyhow::Result<Resources> {
-        let table = value.get_ref().as_table().ok_or_else(|| self.expected(key, value, "a table, as in { cpus = 1, memory = \"512MiB\" }"))?;
+        let table = value
+            .get_ref()
+            .as_table()
+            .ok_or_else(|| self.expected(key, value, "a table, as in { cpus = 1, memory = \"512MiB\" }"))?;
         let mut resources = Resources { cpus: 1, memory_bytes: 512 << 20 };
         for (key, value) in table {
             match key.get_ref().as_ref() {
                 "cpus" => resources.cpus = self.number(key, value, 1, 4096)? as u32,
                 "memory" => {
                     let text = self.text_of(key, value)?;
-                    let bytes: bytesize::ByteSize = text
-                        .parse()
-                        .map_err(|e| self.error(value, format!("`memory` is not a size: {e}; write it as in \"512MiB\"")))?;
+                    let bytes: bytesize::ByteSize = text.parse().map_err(|e| {
+                        self.error(value, format!("`memory` is not a size: {e}; write it as in \"512MiB\""))
+                    })?;
                     if bytes.as_u64() < 64 << 20 {
                         return Err(self.error(value, format!("`memory` is {bytes}, but a guest needs at least 64MiB")));
                     }
@@ -271,7 +307,10 @@ impl Source<'_> {
     }
 
     fn entries(&self, key: &Key, value: &Spanned<DeValue>, of_key: &str) -> anyhow::Result<Vec<Entry>> {
-        let table = value.get_ref().as_table().ok_or_else(|| self.expected(key, value, &format!("a table, as in [{}.NAME]", key.get_ref())))?;
+        let table = value
+            .get_ref()
+            .as_table()
+            .ok_or_else(|| self.expected(key, value, &format!("a table, as in [{}.NAME]", key.get_ref())))?;
         let mut entries = Vec::new();
         for (name, value) in table {
             let inner = value.get_ref().as_table().ok_or_else(|| self.expected(name, value, "a table of settings"))?;
@@ -300,7 +339,11 @@ impl Source<'_> {
                 }
                 return Ok(());
             }
-            other => return Err(self.error(value, format!("`{name}` can't be {} {}", article(other.type_str()), other.type_str()))),
+            other => {
+                return Err(
+                    self.error(value, format!("`{name}` can't be {} {}", article(other.type_str()), other.type_str()))
+                );
+            }
         };
         into.insert(name.to_string(), text);
         Ok(())
@@ -340,12 +383,19 @@ mod tests {
 
     #[test]
     fn a_wrong_type_says_what_it_must_be() {
-        assert_eq!(error("blocks = \"many\""), "s.toml, line 1: `blocks` must be a whole number from 1 to 1000, not a string");
+        assert_eq!(
+            error("blocks = \"many\""),
+            "s.toml, line 1: `blocks` must be a whole number from 1 to 1000, not a string"
+        );
     }
 
     #[test]
     fn tables_of_settings_are_flattened_in_file_order() {
-        let s = Suite::parse("s", "[environments.z]\nrunner=\"qemu\"\ndisk={bus=\"ide\",format=\"raw\"}\n[environments.a]\n").expect("reads");
+        let s = Suite::parse(
+            "s",
+            "[environments.z]\nrunner=\"qemu\"\ndisk={bus=\"ide\",format=\"raw\"}\n[environments.a]\n",
+        )
+        .expect("reads");
         assert_eq!(s.environments[0].name, "z");
         assert_eq!(s.environments[0].kind(), "qemu");
         assert_eq!(s.environments[0].settings["disk.bus"], "ide");

@@ -8,9 +8,14 @@ use common::Bench;
 fn unknown_names_are_answered_with_the_nearest() {
     let b = Bench::new();
     b.run(&["run", "quikc"]).ends_with(2).says("did you mean `quick`?");
-    b.run(&["plan", "quick", "--env", "gviso"]).ends_with(2).says("there is no runner `gviso`").says("did you mean `gvisor`?");
+    b.run(&["plan", "quick", "--env", "gviso"])
+        .ends_with(2)
+        .says("there is no runner `gviso`")
+        .says("did you mean `gvisor`?");
     b.run(&["plan", "quick", "--workload", "sqlite/comit"]).ends_with(2).says("did you mean `sqlite/commit`?");
-    b.run(&["plan", "quick", "--env", "qemu:acel=tcg"]).ends_with(2).says("unknown setting `acel`; did you mean `accel`?");
+    b.run(&["plan", "quick", "--env", "qemu:acel=tcg"])
+        .ends_with(2)
+        .says("unknown setting `acel`; did you mean `accel`?");
     b.run(&["plan", "quick", "--env", "qemu:accel=xen"]).ends_with(2).says("`accel` can't be `xen`: one of");
     b.run(&["plan", "quick", "--env", "qemu:accel"]).ends_with(2).says("is not key=value");
     b.run(&["report", "--format", "htlm"]).ends_with(2).says("did you mean `html`?");
@@ -32,7 +37,8 @@ fn a_suite_is_read_strictly() {
     b.run(&["plan", &s]).ends_with(2).says("the baseline `bare` is not among the environments");
     let s = b.suite("[environments.bare]\n");
     b.run(&["plan", &s]).ends_with(2).says("has no workloads");
-    let s = b.suite("[environments.bare]\n[environments.control]\nrunner = \"bare\"\n[workloads.\"control/syscall\"]\n");
+    let s =
+        b.suite("[environments.bare]\n[environments.control]\nrunner = \"bare\"\n[workloads.\"control/syscall\"]\n");
     b.run(&["plan", &s]).ends_with(2).says("the name `control` is taken");
     let s = b.suite("this is not toml");
     b.run(&["plan", &s]).ends_with(2).says("suite.toml");
@@ -47,14 +53,18 @@ fn a_data_directory_must_be_a_directory_on_a_disk() {
     std::fs::write(b.path("file"), "").expect("written");
     with("file").ends_with(6).says("not a directory");
     if std::path::Path::new("/dev/shm").is_dir() {
-        with("/dev/shm").ends_with(6).says("tmpfs").says("--allow-memory-disk");
+        with("/dev/shm").ends_with(6).says("tmpfs").says("--allow-memory");
     }
 }
 
 #[test]
 fn a_store_that_is_not_ours_is_left_alone() {
     let b = Bench::new();
-    std::fs::write(b.path("notes.db"), "dear diary, this is not a database at all, and it is long enough to look like one").expect("written");
+    std::fs::write(
+        b.path("notes.db"),
+        "dear diary, this is not a database at all, and it is long enough to look like one",
+    )
+    .expect("written");
     b.run(&["report", "--store", "notes.db"]).ends_with(5).says("notes.db");
     b.run(&["list", "runs", "--store", "nowhere.db"]).ends_with(5).says("nowhere.db");
     let before = std::fs::read(b.path("notes.db")).expect("still there");

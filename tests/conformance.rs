@@ -76,7 +76,8 @@ fn works(name: &str) {
         assert_eq!(identity.binary_sha256, scene.host.binary_sha256);
         assert_eq!(session.hello.version, env!("CARGO_PKG_VERSION"));
         for workload in ["sqlite/commit", "disk/fsync"] {
-            let settings = Settings::resolve(workloads::registry::find(workload).expect("known").settings(), &Default::default());
+            let settings =
+                Settings::resolve(workloads::registry::find(workload).expect("known").settings(), &Default::default());
             session.prepare(workload, &settings.expect("defaults"), 7, None, PATIENCE).expect("prepares");
             let plan = BurstPlan { operations: 20, warmup: 5, batch: 1, limit_ns: 20_000_000_000 };
             let sample = session.burst(plan, PATIENCE).expect("bursts");
@@ -96,7 +97,8 @@ fn interrupted_mid_burst(name: &str) {
     let Some(scene) = Scene::of(name, "i") else { return };
     let mut stage = scene.stage();
     let mut session = scene.session(&mut stage);
-    let settings = Settings::resolve(workloads::registry::find("disk/fsync").expect("known").settings(), &Default::default());
+    let settings =
+        Settings::resolve(workloads::registry::find("disk/fsync").expect("known").settings(), &Default::default());
     session.prepare("disk/fsync", &settings.expect("defaults"), 7, None, PATIENCE).expect("prepares");
     let flag = Arc::clone(&scene.host.interrupt);
     let signal = std::thread::spawn(move || {
@@ -116,12 +118,14 @@ fn engine_killed_mid_burst(name: &str) {
     let Some(scene) = Scene::of(name, "k") else { return };
     let mut stage = scene.stage();
     let mut session = scene.session(&mut stage);
-    let settings = Settings::resolve(workloads::registry::find("disk/fsync").expect("known").settings(), &Default::default());
+    let settings =
+        Settings::resolve(workloads::registry::find("disk/fsync").expect("known").settings(), &Default::default());
     session.prepare("disk/fsync", &settings.expect("defaults"), 7, None, PATIENCE).expect("prepares");
     let engine = session.pid() as i32;
     let killer = std::thread::spawn(move || {
         std::thread::sleep(Duration::from_millis(400));
-        nix::sys::signal::kill(nix::unistd::Pid::from_raw(engine), nix::sys::signal::Signal::SIGKILL).expect("the engine is ours");
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(engine), nix::sys::signal::Signal::SIGKILL)
+            .expect("the engine is ours");
     });
     let plan = BurstPlan { operations: 10_000_000, warmup: 0, batch: 1, limit_ns: 3_000_000_000 };
     // Where the front process is only a go-between the work may end by itself: what counts is that nothing hangs or stays.

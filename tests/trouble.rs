@@ -45,7 +45,9 @@ fn a_signal_ends_cleanly_and_what_is_finished_is_reported() {
 #[test]
 fn a_budget_ends_a_run_after_whole_blocks() {
     let b = Bench::new();
-    b.run(&["run", "--env", "bare", "--workload", "control/syscall", "--blocks", "1000", "--budget", "2s"]).ends_with(0).says("control/syscall");
+    b.run(&["run", "--env", "bare", "--workload", "control/syscall", "--blocks", "1000", "--budget", "2s"])
+        .ends_with(0)
+        .says("control/syscall");
     assert_eq!(runs(&b)[0]["ending"], "interrupted");
 }
 
@@ -54,7 +56,11 @@ fn with_engine(bench: &Bench, name: &str, script: &str) -> String {
     let dir = bench.path("engines");
     fs::create_dir_all(&dir).expect("made");
     let file = dir.join(name);
-    fs::write(&file, format!("#!/bin/sh\nif [ \"$1\" = --version ]; then echo '{name} version 9.9.9'; exit 0; fi\n{script}\n")).expect("written");
+    fs::write(
+        &file,
+        format!("#!/bin/sh\nif [ \"$1\" = --version ]; then echo '{name} version 9.9.9'; exit 0; fi\n{script}\n"),
+    )
+    .expect("written");
     fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).expect("executable");
     format!("{}:{}", dir.display(), std::env::var("PATH").unwrap_or_default())
 }
@@ -90,8 +96,25 @@ fn without_root_it_works_as_far_as_it_can_and_says_so() {
     fs::copy(env!("CARGO_BIN_EXE_tarebench"), &binary).expect("copied");
     fs::set_permissions(&binary, fs::Permissions::from_mode(0o755)).expect("executable");
     let mut command = Command::new(&binary);
-    command.args(["run", "--env", "namespaces", "--env", "runc", "--workload", "net/rr", "--workload", "disk/fsync", "--blocks", "1"]);
-    command.current_dir(b.dir.path()).uid(nobody).gid(nobody).env("XDG_CACHE_HOME", b.path("cache")).env("HOME", b.dir.path());
+    command.args([
+        "run",
+        "--env",
+        "namespaces",
+        "--env",
+        "runc",
+        "--workload",
+        "net/rr",
+        "--workload",
+        "disk/fsync",
+        "--blocks",
+        "1",
+    ]);
+    command
+        .current_dir(b.dir.path())
+        .uid(nobody)
+        .gid(nobody)
+        .env("XDG_CACHE_HOME", b.path("cache"))
+        .env("HOME", b.dir.path());
     let ran = ran(command.stdin(Stdio::null()).output().expect("starts")).ends_with(0);
     ran.says("disk/fsync").says("loopback").says("unequal-resources");
     b.holds_only(&["tarebench", "tarebench.db", "cache"]);
@@ -113,7 +136,13 @@ impl SmallDisk {
         fs::create_dir(&mounted).expect("made");
         let run = |program: &str, words: &[&str]| {
             let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
-            let status = Command::new(program).args(words).env("PATH", path).stdout(Stdio::null()).stderr(Stdio::null()).status().expect("starts");
+            let status = Command::new(program)
+                .args(words)
+                .env("PATH", path)
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .status()
+                .expect("starts");
             assert!(status.success(), "{program} {words:?}");
         };
         run("mkfs.ext4", &["-q", "-F", image.to_str().expect("UTF-8")]);
@@ -133,10 +162,29 @@ impl Drop for SmallDisk {
 fn a_full_disk_is_a_failure_with_its_reason() {
     let b = Bench::new();
     let Some(disk) = SmallDisk::new(&b, 60) else { return };
-    let child = b.start(&["run", "--env", "chroot", "--workload", "disk/fsync", "--workload", "control/syscall", "--blocks", "40", "--data-dir", "disk"]);
-    eventually("a burst is in the store", Duration::from_secs(60), || runs(&b)[0]["records"].as_u64().is_some_and(|n| n >= 2));
+    let child = b.start(&[
+        "run",
+        "--env",
+        "chroot",
+        "--workload",
+        "disk/fsync",
+        "--workload",
+        "control/syscall",
+        "--blocks",
+        "40",
+        "--data-dir",
+        "disk",
+    ]);
+    eventually("a burst is in the store", Duration::from_secs(60), || {
+        runs(&b)[0]["records"].as_u64().is_some_and(|n| n >= 2)
+    });
     // dd stops with an error when the disk is full: that is the point.
-    Command::new("dd").args(["if=/dev/zero", "bs=64k"]).arg(format!("of={}", disk.mounted.join("ballast").display())).stderr(Stdio::null()).status().expect("starts");
+    Command::new("dd")
+        .args(["if=/dev/zero", "bs=64k"])
+        .arg(format!("of={}", disk.mounted.join("ballast").display()))
+        .stderr(Stdio::null())
+        .status()
+        .expect("starts");
     eventually("the run notices", Duration::from_secs(60), || {
         b.run(&["report", "--format", "json"]).stdout.contains("No space left on device")
     });

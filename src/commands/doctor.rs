@@ -5,8 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use runners::disk::check_data_dir;
 use runners::fingerprint::Fingerprint;
-use runners::host::{self, Host, Resources};
+use runners::host::{Host, Resources};
 use runners::leftovers;
 use runners::probe::{self, Probe};
 use serde_json::json;
@@ -48,8 +49,10 @@ pub fn run(args: cli::Doctor) -> anyhow::Result<Exit> {
         rows.push((runner.name(), probe));
     }
     let (quiet, mut warnings) = quiet(&args.data_dir);
-    warnings.extend(host::check_data_dir(&args.data_dir, false).err().map(|e| format!("{e:#}")));
-    warnings.extend(left.iter().map(|l| format!("a killed run left something behind: {l}; `tarebench doctor --clean` removes it")));
+    warnings.extend(check_data_dir(&args.data_dir, false).err().map(|e| format!("{e:#}")));
+    warnings.extend(
+        left.iter().map(|l| format!("a killed run left something behind: {l}; `tarebench doctor --clean` removes it")),
+    );
     if !host.privileged {
         warnings.push("not root: no links of our own to the peer, no limits on CPU and memory, and fewer runners; `sudo tarebench doctor` shows the difference".into());
     }
@@ -83,7 +86,12 @@ fn clean(left: &[leftovers::Leftover]) -> anyhow::Result<Exit> {
 }
 
 fn row(name: &str, probe: &Probe) -> String {
-    let mut row = format!("{name:<12} {:<9} {:>6.2} s  {}\n", probe.verdict.name(), probe.seconds, probe.version.as_deref().unwrap_or(""));
+    let mut row = format!(
+        "{name:<12} {:<9} {:>6.2} s  {}\n",
+        probe.verdict.name(),
+        probe.seconds,
+        probe.version.as_deref().unwrap_or("")
+    );
     for (label, text) in [("because", &probe.because), ("fix", &probe.fix)] {
         if !text.is_empty() {
             row.push_str(&format!("{:>12}: {}\n", label, text.replace('\n', "\n              ")));
@@ -96,11 +104,15 @@ fn row(name: &str, probe: &Probe) -> String {
 fn quiet(dir: &Path) -> (serde_json::Value, Vec<String>) {
     let mut canaries = match Canaries::new(dir) {
         Ok(canaries) => canaries,
-        Err(e) => return (json!({}), vec![format!("can't measure how quiet the machine is in {}: {e:#}", dir.display())]),
+        Err(e) => {
+            return (json!({}), vec![format!("can't measure how quiet the machine is in {}: {e:#}", dir.display())]);
+        }
     };
     let mut quiet = serde_json::Map::new();
     let mut warnings = Vec::new();
-    for (name, resource) in [("processor", Resource::Processor), ("disk", Resource::Disk), ("network", Resource::Network)] {
+    for (name, resource) in
+        [("processor", Resource::Processor), ("disk", Resource::Disk), ("network", Resource::Network)]
+    {
         let began = Instant::now();
         let mut seen = Vec::new();
         while began.elapsed() < WATCH {

@@ -80,7 +80,16 @@ fn runs(store: &cli::StoreArg) -> anyhow::Result<(String, Value)> {
     for run in store.runs().or_exit(Exit::Store)? {
         let labels: Vec<_> = run.labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
         let ending = format!("{:?}", run.ending).to_lowercase();
-        writeln!(text, "{}  {}  {:<10} {:<12} {} bursts  {}", run.id, run.started, run.suite, ending, run.records, labels.join(" "))?;
+        writeln!(
+            text,
+            "{}  {}  {:<10} {:<12} {} bursts  {}",
+            run.id,
+            run.started,
+            run.suite,
+            ending,
+            run.records,
+            labels.join(" ")
+        )?;
         list.push(json!({"id": run.id, "started": run.started, "suite": run.suite, "ending": run.ending, "records": run.records, "labels": run.labels}));
     }
     Ok((text, Value::Array(list)))

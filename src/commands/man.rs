@@ -11,8 +11,11 @@ use crate::exit::Exit;
 /// Prints the page, or writes all pages into `dir`.
 pub fn run(dir: Option<&Path>) -> anyhow::Result<Exit> {
     match dir {
-        Some(dir) => clap_mangen::generate_to(Cli::command(), dir).with_context(|| format!("can't write manual pages into {}", dir.display()))?,
-        None => clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout()).context("can't write to stdout")?,
+        Some(dir) => clap_mangen::generate_to(Cli::command(), dir)
+            .with_context(|| format!("can't write manual pages into {}", dir.display()))?,
+        None => {
+            clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout()).context("can't write to stdout")?
+        }
     }
     Ok(Exit::Done)
 }

@@ -25,7 +25,11 @@ fn describe(plan: &Plan) -> anyhow::Result<String> {
     }
     let rounds = if suite.rounds == 1 { "1 round".into() } else { format!("{} rounds", suite.rounds) };
     let burst = humantime::format_duration(suite.burst);
-    writeln!(out, "then, for each workload, prepares it everywhere, does {rounds} of one burst ({burst} on {}) in every", suite.baseline)?;
+    writeln!(
+        out,
+        "then, for each workload, prepares it everywhere, does {rounds} of one burst ({burst} on {}) in every",
+        suite.baseline
+    )?;
     writeln!(out, "environment in random order with canaries before and after, and checks what was done:")?;
     for work in &plan.works {
         writeln!(out, "  {:<18} {}", work.name, work.settings)?;
@@ -35,7 +39,11 @@ fn describe(plan: &Plan) -> anyhow::Result<String> {
     let seconds = plan.estimate(plan.environments.len()).as_secs();
     let about = humantime::format_duration(std::time::Duration::from_secs(seconds));
     match suite.budget {
-        Some(budget) => writeln!(out, "about {about} if all of them are available; no new block after {}", humantime::format_duration(budget))?,
+        Some(budget) => writeln!(
+            out,
+            "about {about} if all of them are available; no new block after {}",
+            humantime::format_duration(budget)
+        )?,
         None => writeln!(out, "about {about} if all of them are available")?,
     }
     Ok(out)

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use reports::comparison::{Comparison, compare};
-use reports::render::{self, Format};
+use reports::render::{self, Format, Render};
 use reports::store::Store;
 
 use crate::cli;
@@ -24,7 +24,9 @@ pub fn run(args: cli::Report) -> anyhow::Result<Exit> {
     let stored = store.load(&id).or_exit(Exit::Store)?;
     let bytes = bytes(&compare(&stored), format)?;
     match &args.output {
-        Some(path) => std::fs::write(path, bytes).with_context(|| format!("can't write {}", path.display())).or_exit(Exit::Host)?,
+        Some(path) => std::fs::write(path, bytes)
+            .with_context(|| format!("can't write {}", path.display()))
+            .or_exit(Exit::Host)?,
         None => std::io::Write::write_all(&mut std::io::stdout(), &bytes).context("can't write to stdout")?,
     }
     Ok(Exit::Done)
@@ -34,9 +36,9 @@ pub fn run(args: cli::Report) -> anyhow::Result<Exit> {
 pub fn bytes(comparison: &Comparison, format: &Format) -> anyhow::Result<Vec<u8>> {
     if format.name == "terminal" {
         let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-        return Ok(render::terminal::render(comparison, colour).into_bytes());
+        return render::terminal::Terminal { colour }.render(comparison).context("can't render the terminal's report");
     }
-    format.render.render(comparison).with_context(|| format!("can't render {}", format.name))
+    format.renderer.render(comparison).with_context(|| format!("can't render {}", format.name))
 }
 
 fn by_name(name: &str) -> anyhow::Result<&'static Format> {
@@ -53,7 +55,7 @@ fn by_name(name: &str) -> anyhow::Result<&'static Format> {
 /// When no format has it.
 pub fn by_ending(path: &Path) -> anyhow::Result<&'static Format> {
     let ending = path.extension().and_then(|e| e.to_str()).unwrap_or("");
-    match render::formats().iter().find(|f| f.extension == ending) {
+    match render::by_extension(ending) {
         Some(format) => Ok(format),
         None => {
             let endings: Vec<_> = render::formats().iter().map(|f| format!(".{}", f.extension)).collect();

@@ -29,7 +29,7 @@ pub fn run(args: cli::Run) -> anyhow::Result<Exit> {
     let data_dir = data_dir(&args);
     let order = Order {
         data_dir: &data_dir,
-        allow_memory_disk: args.selection.allow_memory_disk,
+        allow_memory: args.selection.allow_memory,
         command: command(&args, &plan),
         labels,
     };
@@ -37,7 +37,10 @@ pub fn run(args: cli::Run) -> anyhow::Result<Exit> {
     let comparison = compare(&stored);
     show(&comparison, &outputs)?;
     let id = &stored.run.id;
-    eprintln!("run {id} is in {}; `tarebench report {id} --format html -o report.html` draws it again", args.store.store.display());
+    eprintln!(
+        "run {id} is in {}; `tarebench report {id} --format html -o report.html` draws it again",
+        args.store.store.display()
+    );
     Ok(interrupt.exit().unwrap_or_else(|| exit(&stored, &comparison)))
 }
 
@@ -111,11 +114,15 @@ fn command(args: &cli::Run, plan: &Plan) -> String {
     words.extend(args.selection.environments.iter().flat_map(|e| ["--env".into(), e.clone()]));
     words.extend(args.selection.workloads.iter().flat_map(|w| ["--workload".into(), w.clone()]));
     words.extend(args.selection.blocks.iter().flat_map(|b| ["--blocks".into(), b.to_string()]));
-    words.extend(args.budget.iter().flat_map(|b| ["--budget".into(), humantime::format_duration(*b).to_string().replace(' ', "")]));
+    words.extend(
+        args.budget
+            .iter()
+            .flat_map(|b| ["--budget".into(), humantime::format_duration(*b).to_string().replace(' ', "")]),
+    );
     words.extend(["--seed".into(), plan.seed.to_string()]);
     words.extend(args.selection.data_dir.iter().flat_map(|d| ["--data-dir".into(), d.display().to_string()]));
-    if args.selection.allow_memory_disk {
-        words.push("--allow-memory-disk".into());
+    if args.selection.allow_memory {
+        words.push("--allow-memory".into());
     }
     words.iter().map(|w| quoted(w)).collect::<Vec<_>>().join(" ")
 }
@@ -123,7 +130,11 @@ fn command(args: &cli::Run, plan: &Plan) -> String {
 /// As a shell wants it.
 fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@+%".contains(c);
-    if !word.is_empty() && word.chars().all(plain) { word.to_string() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_string()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ pub fn run(args: cli::Verify) -> anyhow::Result<Exit> {
     let data_dir = args.selection.data_dir.clone().unwrap_or_else(|| ".".into());
     let order = Order {
         data_dir: &data_dir,
-        allow_memory_disk: args.selection.allow_memory_disk,
+        allow_memory: args.selection.allow_memory,
         command: format!("tarebench verify {} --seed {}", plan.suite.name, plan.seed),
         labels: BTreeMap::new(),
     };
@@ -51,7 +51,8 @@ fn describe(stored: &Stored) -> (String, usize) {
         let value = checks.clone().find_map(|c| c.outcome.as_ref().ok().map(|check| check.value.clone()));
         text.push_str(&format!("{:<18} {}\n", workload.name, value.as_deref().unwrap_or("-")));
         for check in checks {
-            let burst = stored.records.iter().find(|r| r.workload == check.workload && r.environment == check.environment);
+            let burst =
+                stored.records.iter().find(|r| r.workload == check.workload && r.environment == check.environment);
             let outcome = match (&check.outcome, burst.map(|r| &r.outcome)) {
                 (Err(failure), _) | (_, Some(Err(failure))) => {
                     failures += 1;

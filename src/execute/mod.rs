@@ -5,13 +5,14 @@ pub mod rounds;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use reports::record::{Checked, Ending, Failure, Record, Start, Step, Void};
 use reports::store::Store;
+use runners::disk::Disk;
+use runners::evidence::Witness;
 use runners::host::Host;
 use runners::peer::PeerProcess;
 use runners::session::{Session, SessionError};
@@ -39,15 +40,29 @@ const MOST_ROUNDS: u32 = 2;
 const ORDER_OF_STARTS: u64 = 1;
 const ORDER_OF_ROUNDS: u64 = 2;
 
+/// What a plan needs from the host, and what is released when it ends.
+#[derive(Debug)]
+pub struct Bench {
+    /// Who we are and what interrupts us.
+    pub host: Arc<Host>,
+    /// Of the plan's environments, in their order; `None` for those that aren't available.
+    pub stages: Vec<Option<Stage>>,
+    /// The far end, where a workload has one.
+    pub peer: Option<PeerProcess>,
+    /// The disk under all data.
+    pub disk: Disk,
+    /// The host's own small operations.
+    pub canaries: Canaries,
+}
+
 /// A plan being carried out.
 pub struct Lab<'a> {
     plan: &'a Plan,
     run: &'a str,
-    host: Arc<Host>,
     store: &'a Store,
-    stages: Vec<Option<Stage>>,
-    peer: Option<PeerProcess>,
-    canaries: Canaries,
+    bench: Bench,
+    /// Of the stages, in their order.
+    witnesses: Vec<Option<Witness>>,
     progress: Progress,
     failed_starts: Vec<u32>,
     began: Instant,
@@ -59,36 +74,36 @@ struct Live {
     session: Session,
     peer: Option<SocketAddr>,
     clock_ns: f64,
+    /// Of no more use: it ended, or said something that makes no sense.
+    over: bool,
+}
+
+impl Live {
+    /// What a step gave, with a note when the session is of no more use after it.
+    fn noting<T>(&mut self, result: Result<T, SessionError>) -> Result<T, SessionError> {
+        self.over |= result.as_ref().is_err_and(SessionError::is_fatal);
+        result
+    }
 }
 
 impl<'a> Lab<'a> {
-    /// Takes what the plan needs from the host: a stage for every available environment, the peer, the canaries.
-    ///
-    /// # Errors
-    /// When the canary's file can't be made.
-    pub fn new(
-        plan: &'a Plan,
-        run: &'a str,
-        host: Arc<Host>,
-        store: &'a Store,
-        stages: Vec<Option<Stage>>,
-        peer: Option<PeerProcess>,
-        canary_dir: &Path,
-    ) -> anyhow::Result<Self> {
-        let available = stages.iter().flatten().count() as u64;
+    /// Ready to begin.
+    pub fn new(plan: &'a Plan, run: &'a str, store: &'a Store, mut bench: Bench) -> Self {
+        let Bench { stages, disk, .. } = &mut bench;
+        let witnesses: Vec<_> =
+            stages.iter_mut().map(|stage| stage.as_mut().map(|s| Witness::new(Some(s.cgroup()), Some(disk)))).collect();
+        let available = witnesses.iter().flatten().count() as u64;
         let bursts = u64::from(plan.suite.blocks) * u64::from(plan.suite.rounds) * plan.works.len() as u64 * available;
-        Ok(Self {
+        Self {
             plan,
             run,
-            host,
             store,
-            failed_starts: vec![0; stages.len()],
-            stages,
-            peer,
-            canaries: Canaries::new(canary_dir)?,
+            failed_starts: vec![0; bench.stages.len()],
+            bench,
+            witnesses,
             progress: Progress::new(bursts),
             began: Instant::now(),
-        })
+        }
     }
 
     /// All blocks, or as many as there was time for.
@@ -108,7 +123,7 @@ impl<'a> Lab<'a> {
     }
 
     fn interrupted(&self) -> bool {
-        self.host.interrupt.load(Ordering::Relaxed)
+        self.bench.host.interrupt.load(Ordering::Relaxed)
     }
 
     fn over_budget(&self) -> bool {
@@ -132,25 +147,32 @@ impl<'a> Lab<'a> {
             if let Err(e) = one.session.ping(EXCHANGE) {
                 log::debug!("last ping of {}: {e}", self.plan.environments[one.environment].name);
             }
-            self.store.clock(self.run, block, self.name(one.environment), &one.session.clock_fit())?;
+            self.store.clock(self.run, block, self.name(one.environment), &one.session.clock())?;
         }
         self.progress.say(format!("block {}/{}: ending", block + 1, self.plan.suite.blocks));
-        for one in &mut live {
-            one.session.say_bye();
-        }
-        drop(live);
+        // All at once: a guest takes its time to power off, and nothing is measured now.
+        std::thread::scope(|scope| {
+            for one in live {
+                scope.spawn(move || drop(one));
+            }
+        });
         Ok(())
     }
 
     fn start_all(&mut self, block: u32) -> anyhow::Result<Vec<Live>> {
-        let available: Vec<usize> = (0..self.stages.len()).filter(|i| self.stages[*i].is_some()).collect();
+        let available: Vec<usize> = (0..self.bench.stages.len()).filter(|i| self.bench.stages[*i].is_some()).collect();
         let mut rng = rounds::generator(self.plan.seed, ORDER_OF_STARTS, block, 0);
         let mut live = Vec::new();
         for environment in rounds::order(&available, &mut rng) {
             if self.interrupted() {
                 break;
             }
-            self.progress.say(format!("block {}/{}: starting {}", block + 1, self.plan.suite.blocks, self.name(environment)));
+            self.progress.say(format!(
+                "block {}/{}: starting {}",
+                block + 1,
+                self.plan.suite.blocks,
+                self.name(environment)
+            ));
             let (start, session) = self.start(block, environment);
             self.store.start(self.run, &start)?;
             live.extend(session);
@@ -169,7 +191,8 @@ impl<'a> Lab<'a> {
             clock: None,
         };
         if self.failed_starts[environment] >= GIVE_UP {
-            start.outcome = Err(Failure { step: Step::Start, message: format!("given up after {GIVE_UP} failed starts in a row") });
+            start.outcome =
+                Err(Failure { step: Step::Start, message: format!("given up after {GIVE_UP} failed starts in a row") });
             return (start, None);
         }
         match self.launch(environment, &mut start) {
@@ -189,13 +212,13 @@ impl<'a> Lab<'a> {
 
     fn launch(&mut self, environment: usize, start: &mut Start) -> anyhow::Result<Live> {
         let spec = &self.plan.environments[environment];
-        let stage = self.stages[environment].as_mut().expect("only environments with a stage are started");
-        let launch = spec.runner.launch(&spec.settings, stage)?;
-        let peer = match (&self.peer, launch.peer) {
-            (Some(process), Some(address)) => Some(SocketAddr::new(address, process.port())),
+        let stage = self.bench.stages[environment].as_mut().expect("only environments with a stage are started");
+        let launch = stage.launch(spec.runner, &spec.settings)?;
+        let peer = match (&self.bench.peer, launch.peer) {
+            (Some(process), Some(address)) => Some(SocketAddr::new(address, process.port)),
             _ => None,
         };
-        let mut session = Session::start(launch, stage, START)?;
+        let mut session = Session::start(launch, START)?;
         start.outcome = Ok(session.start.as_nanos() as u64);
         start.hello = Some(session.hello.clone());
         start.memory_bytes = session.memory();
@@ -205,7 +228,7 @@ impl<'a> Lab<'a> {
         for _ in 0..5 {
             session.ping(EXCHANGE)?;
         }
-        Ok(Live { environment, session, peer, clock_ns })
+        Ok(Live { environment, session, peer, clock_ns, over: false })
     }
 
     fn work(&mut self, block: u32, at: usize, work: &Work, live: &mut Vec<Live>) -> anyhow::Result<()> {
@@ -214,7 +237,7 @@ impl<'a> Lab<'a> {
         let mut ready: Vec<usize> = Vec::new();
         for (i, one) in live.iter_mut().enumerate() {
             let prepared = one.session.prepare(work.workload.name(), &work.settings, self.plan.seed, one.peer, STEP);
-            match prepared {
+            match one.noting(prepared) {
                 Ok(_) => ready.push(i),
                 Err(e) => {
                     facts.insert(one.environment, self.failed(block, work, one.environment, Step::Prepare, &e));
@@ -237,15 +260,23 @@ impl<'a> Lab<'a> {
             self.store.check(self.run, checked)?;
         }
         let interrupted = self.interrupted();
-        live.retain(|one| !one.session.is_over() || interrupted);
+        live.retain(|one| !one.over || interrupted);
         Ok(())
     }
 
     fn missing(&self, live: &[Live]) -> Vec<usize> {
-        (0..self.stages.len()).filter(|i| self.stages[*i].is_some() && !live.iter().any(|l| l.environment == *i)).collect()
+        (0..self.bench.stages.len())
+            .filter(|i| self.bench.stages[*i].is_some() && !live.iter().any(|l| l.environment == *i))
+            .collect()
     }
 
-    fn checked(&self, block: u32, work: &Work, environment: usize, outcome: Result<workloads::Check, Failure>) -> Checked {
+    fn checked(
+        &self,
+        block: u32,
+        work: &Work,
+        environment: usize,
+        outcome: Result<workloads::Check, Failure>,
+    ) -> Checked {
         let environment = self.name(environment).to_string();
         Checked { block, workload: work.name.clone(), environment, outcome, facts: BTreeMap::new() }
     }
@@ -257,13 +288,21 @@ impl<'a> Lab<'a> {
     }
 
     /// A short pass of the baseline (or, without one, of the first that is ready) sizes the bursts of this block.
-    fn pilot(&self, work: &Work, live: &mut [Live], ready: &mut Vec<usize>, facts: &mut BTreeMap<usize, Checked>, block: u32) -> Option<BurstPlan> {
+    fn pilot(
+        &self,
+        work: &Work,
+        live: &mut [Live],
+        ready: &mut Vec<usize>,
+        facts: &mut BTreeMap<usize, Checked>,
+        block: u32,
+    ) -> Option<BurstPlan> {
         let suite = &self.plan.suite;
         let limit_ns = (suite.burst / 3).as_nanos() as u64;
         while let Some(position) = ready.iter().enumerate().min_by_key(|(_, i)| live[**i].environment).map(|(p, _)| p) {
             let one = &mut live[ready[position]];
             let plan = BurstPlan { operations: 1 << 20, warmup: 4, batch: 1, limit_ns };
-            match one.session.burst(plan, STEP) {
+            let burst = one.session.burst(plan, STEP);
+            match one.noting(burst) {
                 Ok(pilot) => {
                     let dearest = live.iter().map(|l| l.clock_ns).fold(0.0, f64::max);
                     let batch = rounds::batch(&pilot, dearest, work.workload.batchable());
@@ -279,7 +318,15 @@ impl<'a> Lab<'a> {
         None
     }
 
-    fn rounds(&mut self, block: u32, at: usize, work: &Work, plan: BurstPlan, live: &mut [Live], ready: &mut Vec<usize>) -> anyhow::Result<()> {
+    fn rounds(
+        &mut self,
+        block: u32,
+        at: usize,
+        work: &Work,
+        plan: BurstPlan,
+        live: &mut [Live],
+        ready: &mut Vec<usize>,
+    ) -> anyhow::Result<()> {
         let wanted = self.plan.suite.rounds;
         let (mut good, mut round) = (0, 0);
         let mut canaries = Vec::new();
@@ -298,7 +345,12 @@ impl<'a> Lab<'a> {
             }
             round += 1;
         }
-        self.progress.skip_to(block, at, self.plan.works.len(), self.stages.iter().flatten().count() as u64 * u64::from(wanted));
+        self.progress.skip_to(
+            block,
+            at,
+            self.plan.works.len(),
+            self.bench.stages.iter().flatten().count() as u64 * u64::from(wanted),
+        );
         Ok(())
     }
 
@@ -316,14 +368,15 @@ impl<'a> Lab<'a> {
         let mut watched = Vec::new();
         let resource = work.workload.resource();
         // The canary after one burst is the canary before the next: nothing but the record's write lies between.
-        let mut before = self.canaries.measure(resource)?;
+        let mut before = self.bench.canaries.measure(resource)?;
         for (position, i) in order.iter().enumerate() {
             let one = &mut live[*i];
-            let stage = self.stages[one.environment].as_ref().expect("a live environment has a stage");
-            let snapshot = stage.snapshot();
+            let witness = self.witnesses[one.environment].as_ref().expect("a live environment has a stage");
+            let snapshot = witness.snapshot();
             let outcome = one.session.burst(plan, Duration::from_nanos(plan.limit_ns) * 3 + STEP);
-            let evidence = stage.snapshot().since(&snapshot);
-            let after = self.canaries.measure(resource)?;
+            let outcome = one.noting(outcome);
+            let evidence = witness.since(&snapshot);
+            let after = self.bench.canaries.measure(resource)?;
             if matches!(outcome, Err(SessionError::Interrupted)) {
                 break;
             }
@@ -356,18 +409,29 @@ impl<'a> Lab<'a> {
         Ok(watched)
     }
 
-    fn verify(&self, block: u32, work: &Work, live: &mut [Live], ready: &[usize], facts: &mut BTreeMap<usize, Checked>) {
+    fn verify(
+        &self,
+        block: u32,
+        work: &Work,
+        live: &mut [Live],
+        ready: &[usize],
+        facts: &mut BTreeMap<usize, Checked>,
+    ) {
         let mut expected: Option<(String, String)> = None;
         let mut by_environment: Vec<usize> = ready.to_vec();
         by_environment.sort_by_key(|i| live[*i].environment);
         for i in by_environment {
             let one = &mut live[i];
             let name = self.plan.environments[one.environment].name.clone();
-            match one.session.verify(STEP) {
+            let verified = one.session.verify(STEP);
+            match one.noting(verified) {
                 Ok((check, seen)) => {
                     let outcome = match &expected {
                         Some((value, first)) if *value != check.value => {
-                            let message = format!("the check value is {}, but {value} in {first}: not the same work", check.value);
+                            let message = format!(
+                                "the check value is {}, but {value} in {first}: not the same work",
+                                check.value
+                            );
                             Err(Failure { step: Step::Verify, message })
                         }
                         _ => Ok(check.clone()),
@@ -383,8 +447,9 @@ impl<'a> Lab<'a> {
                 }
             }
         }
-        for one in live.iter_mut().filter(|l| !l.session.is_over()) {
-            if let Err(e) = one.session.release(STEP) {
+        for one in live.iter_mut().filter(|l| !l.over) {
+            let released = one.session.release(STEP);
+            if let Err(e) = one.noting(released) {
                 log::warn!("{} could not be released: {e}", work.name);
             }
         }

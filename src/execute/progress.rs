@@ -13,9 +13,11 @@ pub struct Progress {
 impl Progress {
     /// A bar over so many bursts. It has no timer of its own: a tick in the middle of a burst would be measured.
     pub fn new(bursts: u64) -> Self {
-        let target = if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let target =
+            if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(Some(bursts), target);
-        let style = ProgressStyle::with_template("{bar:30.cyan/dim} {percent:>3} %  {eta:>4} left  {msg}").expect("the template is a constant");
+        let style = ProgressStyle::with_template("{bar:30.cyan/dim} {percent:>3} %  {eta:>4} left  {msg}")
+            .expect("the template is a constant");
         bar.set_style(style.progress_chars("━━─"));
         bar.tick();
         Self { bar }

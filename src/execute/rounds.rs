@@ -39,7 +39,13 @@ pub fn order(of: &[usize], rng: &mut Pcg64) -> Vec<usize> {
 }
 
 /// What a short pass on the baseline says about how many operations fill a burst.
-pub fn plan_burst(pilot: &Sample, burst: Duration, burst_max: Duration, operations: Option<u64>, batch: u32) -> BurstPlan {
+pub fn plan_burst(
+    pilot: &Sample,
+    burst: Duration,
+    burst_max: Duration,
+    operations: Option<u64>,
+    batch: u32,
+) -> BurstPlan {
     let each = pilot.elapsed_ns.max(1) as f64 / pilot.operations.max(1) as f64;
     let operations = operations.unwrap_or_else(|| ((burst.as_nanos() as f64 / each) as u64).max(FEWEST));
     // A burst of whole batches: the last reading would otherwise be the mean of fewer operations.
@@ -83,7 +89,11 @@ pub fn void_reason(round: &[Watched], block_median: f64) -> Option<String> {
             }
         }
         if let Some(steal) = watched.evidence.steal.filter(|s| *s > STEAL) {
-            return Some(format!("{:.0} % of the CPU time was stolen during the burst of {}", steal * 100.0, watched.environment));
+            return Some(format!(
+                "{:.0} % of the CPU time was stolen during the burst of {}",
+                steal * 100.0,
+                watched.environment
+            ));
         }
     }
     None
@@ -106,16 +116,30 @@ mod tests {
     use super::*;
 
     fn sample(operations: u64, elapsed_ns: u64) -> Sample {
-        Sample { operations, bytes: 0, elapsed_ns, warmup_operations: 0, warmup_ns: 0, batch: 1, cut_short: false, histogram: Vec::new() }
+        Sample {
+            operations,
+            bytes: 0,
+            elapsed_ns,
+            warmup_operations: 0,
+            warmup_ns: 0,
+            batch: 1,
+            cut_short: false,
+            histogram: Vec::new(),
+        }
     }
 
     fn watched(before: u64, after: u64, steal: Option<f64>) -> Watched {
-        Watched { environment: "runc".into(), canaries: [before, after], evidence: Evidence { steal, ..Evidence::default() } }
+        Watched {
+            environment: "runc".into(),
+            canaries: [before, after],
+            evidence: Evidence { steal, ..Evidence::default() },
+        }
     }
 
     #[test]
     fn a_burst_is_filled_and_a_quarter_more_is_thrown_away() {
-        let plan = plan_burst(&sample(100, 10_000_000), Duration::from_millis(100), Duration::from_millis(400), None, 1);
+        let plan =
+            plan_burst(&sample(100, 10_000_000), Duration::from_millis(100), Duration::from_millis(400), None, 1);
         assert_eq!((plan.operations, plan.warmup, plan.limit_ns), (1000, 250, 400_000_000));
     }
 
@@ -129,7 +153,12 @@ mod tests {
     fn batches_make_a_dear_clock_cheap() {
         assert_eq!(batch(&sample(1000, 1_000_000), 25.0, true), 3);
         assert_eq!(batch(&sample(1000, 1_000_000), 25.0, false), 1);
-        assert_eq!(plan_burst(&sample(1000, 1_000_000), Duration::from_millis(1), Duration::from_millis(4), None, 3).operations % 3, 0);
+        assert_eq!(
+            plan_burst(&sample(1000, 1_000_000), Duration::from_millis(1), Duration::from_millis(4), None, 3)
+                .operations
+                % 3,
+            0
+        );
     }
 
     #[test]
@@ -142,7 +171,11 @@ mod tests {
     #[test]
     fn a_change_of_regime_within_a_block_is_void_and_a_slow_block_is_not() {
         assert_eq!(void_reason(&[watched(8_000_000, 8_100_000, None)], 8_050_000.0), None);
-        assert!(void_reason(&[watched(150_000, 8_000_000, None)], 150_000.0).expect("void").contains("after the burst of runc"));
+        assert!(
+            void_reason(&[watched(150_000, 8_000_000, None)], 150_000.0)
+                .expect("void")
+                .contains("after the burst of runc")
+        );
         assert!(void_reason(&[watched(1, 1, Some(0.2))], 1.0).expect("void").contains("20 %"));
     }
 }

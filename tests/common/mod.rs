@@ -22,7 +22,12 @@ pub struct Ran {
 
 impl Bench {
     pub fn new() -> Self {
-        Self { dir: tempfile::Builder::new().prefix("bench-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory") }
+        Self {
+            dir: tempfile::Builder::new()
+                .prefix("bench-")
+                .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
+                .expect("a directory"),
+        }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -51,8 +56,10 @@ impl Bench {
 
     /// Fails when anything but the named files is in the directory: nothing of a run stays behind in its data directory.
     pub fn holds_only(&self, names: &[&str]) {
-        let mut found: Vec<String> =
-            std::fs::read_dir(self.dir.path()).expect("readable").map(|e| e.expect("entry").file_name().to_string_lossy().into_owned()).collect();
+        let mut found: Vec<String> = std::fs::read_dir(self.dir.path())
+            .expect("readable")
+            .map(|e| e.expect("entry").file_name().to_string_lossy().into_owned())
+            .collect();
         found.retain(|f| !names.iter().any(|n| f == n || f.starts_with(&format!("{n}-"))));
         assert!(found.is_empty(), "left behind: {found:?}");
     }
@@ -74,8 +81,19 @@ impl Ran {
     }
 
     #[track_caller]
+    pub fn ends_with_any(self, codes: &[i32]) -> Self {
+        assert!(codes.contains(&self.code), "{} is none of {codes:?}\nstdout:\n{}\nstderr:\n{}", self.code, self.stdout, self.stderr);
+        self
+    }
+
+    #[track_caller]
     pub fn says(self, words: &str) -> Self {
-        assert!(self.stderr.contains(words) || self.stdout.contains(words), "`{words}` is not in\nstdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        assert!(
+            self.stderr.contains(words) || self.stdout.contains(words),
+            "`{words}` is not in\nstdout:\n{}\nstderr:\n{}",
+            self.stdout,
+            self.stderr
+        );
         self
     }
 }

@@ -60,7 +60,8 @@ impl Orders {
             match name {
                 "disk" => orders.disk = Some(PathBuf::from(value)),
                 "address" => {
-                    let (ip, prefix) = value.split_once('/').with_context(|| format!("no prefix length in `{word}`"))?;
+                    let (ip, prefix) =
+                        value.split_once('/').with_context(|| format!("no prefix length in `{word}`"))?;
                     let prefix: u8 = prefix.parse().with_context(|| format!("bad prefix length in `{word}`"))?;
                     if prefix > 32 {
                         bail!("bad prefix length in `{word}`");
@@ -195,7 +196,8 @@ fn find_port() -> anyhow::Result<PathBuf> {
 
 /// Gives a device its address and turns it on.
 fn set_up_link(device: &str, address: Option<(Ipv4Addr, u8)>) -> anyhow::Result<()> {
-    let socket = std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).context("can't open a socket to set up links")?;
+    let socket =
+        std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).context("can't open a socket to set up links")?;
     let ask = |request: libc::Ioctl, what: &str, fill: &dyn Fn(&mut libc::ifreq)| {
         // SAFETY: all-zero bytes are a valid ifreq: integers, and unions of integers and pointers never followed here.
         let mut ifreq: libc::ifreq = unsafe { std::mem::zeroed() };

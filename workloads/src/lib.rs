@@ -9,10 +9,10 @@ pub mod control;
 pub mod disk;
 pub mod evidence;
 pub mod identity;
-pub mod network;
-pub mod peer;
 #[cfg(target_os = "linux")]
 pub mod init;
+pub mod network;
+pub mod peer;
 pub mod protocol;
 pub mod registry;
 pub mod settings;
