@@ -9,6 +9,7 @@ pub mod host;
 mod journal;
 pub mod network;
 pub mod peer;
+pub mod qemu;
 pub mod registry;
 pub mod session;
 pub mod stage;
