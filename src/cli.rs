@@ -76,13 +76,6 @@ pub enum Command {
         #[arg(long)]
         listen: std::net::SocketAddr,
     },
-    /// Steps into isolation on the way to the agent: started by runners, not by people
-    #[command(hide = true, disable_help_flag = true)]
-    Enter {
-        /// Which runner's step, and what it needs
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        words: Vec<std::ffi::OsString>,
-    },
 }
 
 /// What a run is made of; shared by `run`, `plan` and `verify`.

@@ -20,6 +20,10 @@ fn main() -> ExitCode {
     if std::process::id() == 1 && std::env::args_os().next().is_some_and(|name| name == "/init") {
         workloads::init::main();
     }
+    // The step into a root file system must come before anything that could start a thread.
+    if std::env::args_os().nth(1).is_some_and(|word| word == "enter") {
+        return enter();
+    }
     let cli = Cli::parse();
     start_log(cli.verbose);
     match dispatch(cli.command) {
@@ -30,6 +34,13 @@ fn main() -> ExitCode {
             exit::code_of(&error).into()
         }
     }
+}
+
+/// `tarebench enter`, which runners call: it becomes another program, or fails.
+fn enter() -> ExitCode {
+    let Err(error) = runners::enter(std::env::args_os().skip(2));
+    eprintln!("tarebench enter: {error:#}");
+    Exit::Internal.into()
 }
 
 fn dispatch(command: Command) -> anyhow::Result<Exit> {
@@ -53,7 +64,6 @@ fn dispatch(command: Command) -> anyhow::Result<Exit> {
             workloads::peer::serve(listen)?;
             Ok(Exit::Done)
         }
-        Command::Enter { words } => runners::enter(&words).map(|()| Exit::Done),
     }
 }
 

@@ -14,6 +14,7 @@ pub mod network;
 pub mod oci;
 pub mod peer;
 pub mod podman;
+pub mod qemu;
 pub mod registry;
 pub mod runc;
 pub mod session;
