@@ -9,7 +9,7 @@ use anyhow::Context;
 use reports::record::{Ending, EnvironmentPlan, Run, Stored, WorkloadPlan};
 use reports::store::Store;
 use runners::disk::check_data_dir;
-use runners::fingerprint::Fingerprint;
+use runners::fingerprint;
 use runners::host::Host;
 use runners::peer::PeerProcess;
 use runners::probe::{self, Probe};
@@ -48,9 +48,9 @@ pub fn measure(plan: &Plan, order: Order, store: &Store, interrupt: &Interrupt) 
     let data = order.data_dir.canonicalize().context("can't find the data directory").or_exit(Exit::Host)?;
     clean_leftovers();
     let host = open_host(plan, interrupt)?;
-    let probes = probes(plan, &host);
-    if !probes[0].works() {
-        let because = format!("the baseline {} can't run here: {}", plan.suite.baseline, probes[0].because);
+    let probes = probes(plan, &host, &data);
+    if !probes[0].usable() {
+        let because = format!("the baseline {} can't run here: {}", plan.suite.baseline, why_not(&probes[0]));
         return Err(Coded { exit: Exit::NothingMeasured, error: anyhow::anyhow!(because) }.into());
     }
     let peer = start_peer(plan, &host)?;
@@ -90,16 +90,17 @@ fn open_host(plan: &Plan, interrupt: &Interrupt) -> anyhow::Result<Arc<Host>> {
 
 /// What killed runs left behind is removed before anything is measured.
 fn clean_leftovers() {
-    for leftover in runners::leftovers::find() {
+    let left = runners::leftovers::find();
+    for leftover in &left {
         eprintln!("removing what a killed run left behind: {leftover}");
-        if let Err(e) = runners::leftovers::clean(&leftover) {
-            eprintln!("warning: {e:#}");
-        }
+    }
+    if let Err(e) = runners::leftovers::clean(&left) {
+        eprintln!("warning: {e:#}");
     }
 }
 
 /// The probe of each environment of the plan: the first of a kind asks, the others share its answer.
-fn probes(plan: &Plan, host: &Arc<Host>) -> Vec<Probe> {
+fn probes(plan: &Plan, host: &Arc<Host>, data: &Path) -> Vec<Probe> {
     let mut known: Vec<(String, Probe)> = Vec::new();
     plan.environments
         .iter()
@@ -109,7 +110,7 @@ fn probes(plan: &Plan, host: &Arc<Host>) -> Vec<Probe> {
                 return probe.clone();
             }
             eprintln!("looking whether {} works here", e.name);
-            let probe = probe::probe_cached(e.runner, &e.settings, host);
+            let probe = probe::probe_cached(e.runner, &e.settings, host, data);
             known.push((key, probe.clone()));
             probe
         })
@@ -126,6 +127,12 @@ fn start_peer(plan: &Plan, host: &Arc<Host>) -> anyhow::Result<Option<PeerProces
         .map(Some)
 }
 
+/// In the engine's own words, and how to change it.
+fn why_not(probe: &Probe) -> String {
+    let because = probe.because.as_deref().unwrap_or("no agent answered");
+    probe.fix.as_deref().map_or_else(|| because.to_string(), |fix| format!("{because}; to change that: {fix}"))
+}
+
 /// A stage for every environment that can run; what the others lack goes into the run.
 fn stages(
     plan: &Plan,
@@ -137,11 +144,8 @@ fn stages(
     let mut stages = Vec::new();
     for ((environment, probe), row) in plan.environments.iter().zip(probes).zip(&mut run.environments) {
         row.version = probe.version.clone();
-        if !probe.works() {
-            row.skipped = Some(match probe.fix.as_str() {
-                "" => probe.because.clone(),
-                fix => format!("{}; {fix}", probe.because),
-            });
+        if !probe.usable() {
+            row.skipped = Some(why_not(probe));
             eprintln!("skipping {}: {}", environment.name, row.skipped.as_deref().unwrap_or_default());
             stages.push(None);
             continue;
@@ -171,7 +175,6 @@ fn pairs(settings: &Settings) -> BTreeMap<String, String> {
 }
 
 fn describe(order: Order, plan: &Plan, host: &Host, data: &Path) -> Run {
-    let fingerprint = Fingerprint::take(data);
     Run {
         id: host.id.clone(),
         started: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
@@ -185,8 +188,8 @@ fn describe(order: Order, plan: &Plan, host: &Host, data: &Path) -> Run {
         binary_sha256: host.binary_sha256.clone(),
         version: env!("CARGO_PKG_VERSION").into(),
         labels: order.labels,
-        host: fingerprint.facts,
-        nested: fingerprint.nested,
+        host: fingerprint::facts(data),
+        nested: fingerprint::nested(),
         workloads: plan
             .works
             .iter()

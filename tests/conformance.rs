@@ -39,12 +39,12 @@ impl Scene {
         let resources = Resources { cpus: 1, memory_bytes: 512 << 20 };
         let host = Arc::new(Host::new(&id, Path::new(env!("CARGO_BIN_EXE_tarebench")), resources).expect("a host"));
         let settings = Settings::resolve(runner.settings(), &Default::default()).expect("defaults are valid");
-        let Probe { because, fix, .. } = match probe::probe(runner, &settings, &host) {
-            probe if probe.works() => return Some(Self { bench, host, runner, settings }),
+        let Probe { because, fix, .. } = match probe::probe(runner, &settings, &host, bench.dir.path()) {
+            probe if probe.usable() => return Some(Self { bench, host, runner, settings }),
             probe => probe,
         };
-        assert!(!must_run(name), "{name} must run here, but: {because}; {fix}");
-        eprintln!("SKIPPED: {name} is not available: {because}; {fix}");
+        assert!(!must_run(name), "{name} must run here, but: {because:?}; {fix:?}");
+        eprintln!("SKIPPED: {name} is not available: {because:?}; {fix:?}");
         None
     }
 

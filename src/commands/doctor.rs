@@ -5,8 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use runners::disk::check_data_dir;
-use runners::fingerprint::Fingerprint;
+use runners::fingerprint;
 use runners::host::{Host, Resources};
 use runners::leftovers;
 use runners::probe::{self, Probe};
@@ -36,13 +37,14 @@ pub fn run(args: cli::Doctor) -> anyhow::Result<Exit> {
     let mut host = Host::new(&new_id(), &binary, resources).or_exit(Exit::Host)?;
     host.interrupt = Arc::clone(&interrupt.flag);
     let host = Arc::new(host);
+    let data_dir = args.data_dir.canonicalize().context("can't find the data directory").or_exit(Exit::Host)?;
     let mut rows = Vec::new();
     for runner in runners::registry::RUNNERS {
         if let Some(exit) = interrupt.exit() {
             return Ok(exit);
         }
         let settings = Settings::resolve(runner.settings(), &Default::default())?;
-        let probe = probe::probe(*runner, &settings, &host);
+        let probe = probe::probe(*runner, &settings, &host, &data_dir);
         if !args.json {
             print(&row(runner.name(), &probe))?;
         }
@@ -59,17 +61,18 @@ pub fn run(args: cli::Doctor) -> anyhow::Result<Exit> {
     if !host.static_binary {
         warnings.push("this binary is dynamic and can only measure `bare`; build it with plain `cargo build --release`, which makes a static one".into());
     }
-    let fingerprint = Fingerprint::take(&args.data_dir);
+    warnings.extend(fingerprint::warnings());
+    let facts = fingerprint::facts(&args.data_dir);
     if args.json {
         let runners: Vec<_> = rows
             .iter()
-            .map(|(name, p)| json!({"name": name, "verdict": p.verdict.name(), "version": p.version, "because": p.because, "fix": p.fix, "seconds": p.seconds}))
+            .map(|(name, p)| json!({"name": name, "verdict": p.verdict, "version": p.version, "because": p.because, "fix": p.fix, "seconds": p.seconds}))
             .collect();
-        let facts: serde_json::Map<_, _> = fingerprint.facts.into_iter().map(|(k, v)| (k, v.into())).collect();
+        let facts: serde_json::Map<_, _> = facts.into_iter().map(|(k, v)| (k, v.into())).collect();
         let value = json!({"schema": "tarebench.doctor/1", "runners": runners, "host": facts, "quiet": quiet, "warnings": warnings});
         print(&(serde_json::to_string_pretty(&value)? + "\n"))?;
     } else {
-        print(&text(&fingerprint, &quiet, &warnings)?)?;
+        print(&text(&facts, &quiet, &warnings)?)?;
     }
     Ok(Exit::Done)
 }
@@ -78,8 +81,8 @@ fn clean(left: &[leftovers::Leftover]) -> anyhow::Result<Exit> {
     if left.is_empty() {
         print("nothing of ours is left behind\n")?;
     }
+    leftovers::clean(left).or_exit(Exit::Host)?;
     for leftover in left {
-        leftovers::clean(leftover).or_exit(Exit::Host)?;
         print(&format!("removed {leftover}\n"))?;
     }
     Ok(Exit::Done)
@@ -88,13 +91,13 @@ fn clean(left: &[leftovers::Leftover]) -> anyhow::Result<Exit> {
 fn row(name: &str, probe: &Probe) -> String {
     let mut row = format!(
         "{name:<12} {:<9} {:>6.2} s  {}\n",
-        probe.verdict.name(),
+        probe.verdict,
         probe.seconds,
         probe.version.as_deref().unwrap_or("")
     );
     for (label, text) in [("because", &probe.because), ("fix", &probe.fix)] {
-        if !text.is_empty() {
-            row.push_str(&format!("{:>12}: {}\n", label, text.replace('\n', "\n              ")));
+        if let Some(text) = text {
+            row.push_str(&format!("{label:>12}: {}\n", text.replace('\n', "\n              ")));
         }
     }
     row
@@ -136,9 +139,9 @@ fn quiet(dir: &Path) -> (serde_json::Value, Vec<String>) {
     (quiet.into(), warnings)
 }
 
-fn text(fingerprint: &Fingerprint, quiet: &serde_json::Value, warnings: &[String]) -> anyhow::Result<String> {
+fn text(facts: &[(String, String)], quiet: &serde_json::Value, warnings: &[String]) -> anyhow::Result<String> {
     let mut out = String::from("\nhost\n");
-    for (name, value) in &fingerprint.facts {
+    for (name, value) in facts {
         writeln!(out, "  {name:<18} {value}")?;
     }
     writeln!(out, "\nhow quiet it is (the host's own small operations, median and the middle 80 %)")?;
