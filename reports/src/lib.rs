@@ -7,3 +7,4 @@ pub mod comparison;
 pub mod example;
 pub mod record;
 pub mod render;
+pub mod statistics;

@@ -138,9 +138,9 @@ fn forest_plot(c: &Comparison, out: &mut String) -> Result<()> {
 }
 
 fn fingerprint(c: &Comparison, out: &mut String) {
-    out.push_str("<h3>On this machine</h3>\n<dl class=\"facts\">\n");
+    out.push_str("<h3>On this machine</h3>\n<dl class=\"facts wide\">\n");
     let mut fact = |name: &str, value: &str| {
-        let _ = writeln!(out, "<dt>{}</dt><dd>{}</dd>", safe(name), safe(value));
+        let _ = writeln!(out, "<div><dt>{}</dt><dd>{}</dd></div>", safe(name), safe(value));
     };
     for (name, value) in &c.run.host {
         fact(name, value);

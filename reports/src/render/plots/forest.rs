@@ -14,9 +14,9 @@ use crate::render::{Render, units, words};
 const WIDTH: f64 = 400.0;
 const ROW: f64 = 21.0;
 /// Room for the names of environments.
-const NAMES: f64 = 104.0;
+const NAMES: f64 = 98.0;
 /// Room for the figures.
-const FIGURES: f64 = 132.0;
+const FIGURES: f64 = 116.0;
 const AXIS: f64 = 26.0;
 const TOP: f64 = 6.0;
 /// Height of a panel's heading in the picture that stands alone.
@@ -179,9 +179,9 @@ fn draw_row(area: &Area<'_>, left: f64, y: f64, row: &Row, axis: LogAxis) -> Res
         }
     }
     if row.control {
-        diamond(area, (axis.at(estimate.value), y), 4.5, ink)?;
+        diamond(area, (axis.at(estimate.value), y), 4.0, ink)?;
     } else {
-        dot(area, (axis.at(estimate.value), y), 4.0, ink, row.verdict != Verdict::Trusted)?;
+        dot(area, (axis.at(estimate.value), y), 3.4, ink, row.verdict != Verdict::Trusted)?;
     }
     let interval = estimate.interval.map(|i| (i.low, i.high));
     let value = Type { bold: !quiet, ..name };
