@@ -232,7 +232,7 @@ fn plain_table(header: &[&str], right: &[usize]) -> Table {
 
 fn row(c: &Comparison, cell: &Cell) -> Vec<String> {
     let name = fit(&one_line(&cell.environment), NAME);
-    let flags = fit(&words::doubts(cell).join(" "), 26);
+    let flags = words::doubts(cell).join(" ");
     let none = || units::NONE.to_owned();
     match &cell.finding {
         Ok(finding) => {
