@@ -157,7 +157,7 @@ fn stages(
                 row.network = launch.network.to_string();
                 row.emulated = launch.emulated.clone();
                 row.data_path = launch.data_path.clone();
-                row.unequal = stage.unequal();
+                row.unequal = stage.cgroup().unequal().map(str::to_string);
                 stages.push(Some(stage));
             }
             Err(e) => {

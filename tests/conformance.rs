@@ -146,7 +146,7 @@ fn harness_killed(name: &str) {
     let ran = || scene.bench.run(&["list", "runs", "--json"]);
     eventually("two bursts are in the store", Duration::from_secs(90), || {
         let list: serde_json::Value = serde_json::from_str(&ran().stdout).unwrap_or_default();
-        list[0]["records"].as_u64().is_some_and(|n| n >= 4)
+        list[0]["bursts"].as_u64().is_some_and(|n| n >= 4)
     });
     harness.kill().expect("ours");
     harness.wait().expect("reaped");

@@ -18,7 +18,7 @@ fn runs(bench: &Bench) -> serde_json::Value {
 
 fn signal_when_under_way(bench: &Bench, child: Child, signal: Signal) -> Ran {
     eventually("some bursts are in the store", Duration::from_secs(60), || {
-        runs(bench)[0]["records"].as_u64().is_some_and(|n| n >= 6)
+        runs(bench)[0]["bursts"].as_u64().is_some_and(|n| n >= 6)
     });
     kill(Pid::from_raw(child.id() as i32), signal).expect("ours");
     let asked = Instant::now();
@@ -176,7 +176,7 @@ fn a_full_disk_is_a_failure_with_its_reason() {
         "disk",
     ]);
     eventually("a burst is in the store", Duration::from_secs(60), || {
-        runs(&b)[0]["records"].as_u64().is_some_and(|n| n >= 2)
+        runs(&b)[0]["bursts"].as_u64().is_some_and(|n| n >= 2)
     });
     // dd stops with an error when the disk is full: that is the point.
     Command::new("dd")

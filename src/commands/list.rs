@@ -78,19 +78,10 @@ fn runs(store: &cli::StoreArg) -> anyhow::Result<(String, Value)> {
     let mut text = String::new();
     let mut list = Vec::new();
     for run in store.runs().or_exit(Exit::Store)? {
-        let labels: Vec<_> = run.labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
         let ending = format!("{:?}", run.ending).to_lowercase();
-        writeln!(
-            text,
-            "{}  {}  {:<10} {:<12} {} bursts  {}",
-            run.id,
-            run.started,
-            run.suite,
-            ending,
-            run.records,
-            labels.join(" ")
-        )?;
-        list.push(json!({"id": run.id, "started": run.started, "suite": run.suite, "ending": run.ending, "records": run.records, "labels": run.labels}));
+        writeln!(text, "{}  {}  {:<10} {ending:<12} {:>5} bursts  {}", run.id, run.started, run.suite, run.bursts, run.labels.join(" "))?;
+        list.push(json!({"id": run.id, "started": run.started, "suite": run.suite, "ending": run.ending,
+            "seconds": run.seconds, "bursts": run.bursts, "labels": run.labels}));
     }
     Ok((text, Value::Array(list)))
 }

@@ -77,7 +77,7 @@ fn row(run: &str, cell: &Cell) -> Vec<String> {
         cell.operations.to_string(),
         cell.verdict.name().to_owned(),
         escape::csv(&flags),
-        escape::csv(&cell.finding.as_ref().err().map_or_else(String::new, words::withheld)),
+        escape::csv(&cell.finding.as_ref().err().map_or_else(String::new, words::because)),
     ]
 }
 
@@ -129,7 +129,7 @@ mod tests {
         assert_eq!(line[11], "0.95");
         let tail = rows.iter().find(|r| r[1] == "disk/fsync" && r[3] == "p99.9").unwrap();
         assert_eq!(tail[5], "");
-        assert_eq!(tail[19], "- (49\u{202f}480 more samples per block needed)");
+        assert_eq!(tail[19], "49\u{202f}480 more samples per block needed");
     }
 
     #[test]

@@ -130,7 +130,7 @@ fn forest_plot(c: &Comparison, out: &mut String) -> Result<()> {
     let _ = writeln!(
         out,
         "</div>\n<p class=\"quiet\"><small>Overhead over {} with {} intervals, on one logarithmic axis; 1× costs nothing, further right costs \
-         more. Shaded: what the control cannot tell from 1×. Hollow: read the flags. Grey: the control, or not to be ranked.</small></p>",
+         more. Shaded: what the control cannot tell from 1×. A bar is the interval; a ring in it says: read the flags. Grey: the control, or not to be ranked.</small></p>",
         safe(&c.run.baseline),
         units::percent(c.method.confidence),
     );
@@ -138,9 +138,9 @@ fn forest_plot(c: &Comparison, out: &mut String) -> Result<()> {
 }
 
 fn fingerprint(c: &Comparison, out: &mut String) {
-    out.push_str("<h3>On this machine</h3>\n<dl class=\"facts\">\n");
+    out.push_str("<h3>On this machine</h3>\n<dl class=\"facts wide\">\n");
     let mut fact = |name: &str, value: &str| {
-        let _ = writeln!(out, "<dt>{}</dt><dd>{}</dd>", safe(name), safe(value));
+        let _ = writeln!(out, "<div><dt>{}</dt><dd>{}</dd></div>", safe(name), safe(value));
     };
     for (name, value) in &c.run.host {
         fact(name, value);

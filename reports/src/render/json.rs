@@ -21,7 +21,7 @@ pub struct Json;
 
 impl Render for Json {
     fn render(&self, c: &think::Comparison) -> Result<Vec<u8>> {
-        let mut bytes = serde_json::to_vec_pretty(&report(c)).context("write the report as JSON")?;
+        let mut bytes = serde_json::to_vec(&report(c)).context("write the report as JSON")?;
         bytes.push(b'\n');
         Ok(bytes)
     }

@@ -43,11 +43,7 @@ impl Render for Markdown {
         }
         environments(c, &mut out);
         failures(c, &mut out);
-        let _ = writeln!(
-            out,
-            "Again: <code>{}</code>",
-            super::escape::html(&super::escape::one_line(&c.run.command)).replace('@', "&#64;")
-        );
+        again(&c.run.command, &mut out);
         if !notes.0.is_empty() {
             out.push('\n');
         }
@@ -63,6 +59,14 @@ fn head(c: &Comparison, out: &mut String) {
     for reason in &c.invalid {
         let _ = writeln!(out, "> **Invalid**: {}\n", safe(reason));
     }
+}
+
+/// The command in a fence that is longer than any it brings along.
+fn again(command: &str, out: &mut String) {
+    let command = super::escape::one_line(command);
+    let longest = command.split(|c| c != '`').map(str::len).max().unwrap_or(0);
+    let fence = "`".repeat(longest.max(2) + 1);
+    let _ = writeln!(out, "Again:\n\n{fence}sh\n{command}\n{fence}");
 }
 
 fn pieces(pieces: &[Piece]) -> String {
@@ -192,8 +196,11 @@ mod tests {
     #[test]
     fn hostile_text_stays_text() {
         let text = text(&sample::hostile());
+        let (text, command) = text.split_once("```sh").unwrap();
+        // Nothing means anything within a fence, and the command is on one line of it.
+        assert_eq!(command.lines().nth(2).unwrap(), "```");
         assert!(!text.contains("<script"), "{text}");
-        assert!(!text.contains("](http"), "{text}");
+        assert!(!text.replace("\\]", "").contains("](http"), "{text}");
     }
 
     #[test]

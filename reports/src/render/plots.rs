@@ -371,7 +371,7 @@ fn log_ticks(low: f64, high: f64, most: usize) -> Vec<f64> {
             }
         }
     }
-    for digits in [&[1.0, 2.0, 5.0][..], &[1.0, 3.0], &[1.0]] {
+    for digits in [&[1.0, 1.5, 2.0, 3.0, 5.0, 7.0][..], &[1.0, 2.0, 5.0], &[1.0, 3.0], &[1.0]] {
         let ticks = of(digits);
         if ticks.len() <= most {
             return ticks;
@@ -446,6 +446,7 @@ mod tests {
     #[test]
     fn ticks_are_round_and_few() {
         assert_eq!(log_ticks(0.8, 25.0, 6), vec![1.0, 2.0, 5.0, 10.0, 20.0]);
+        assert_eq!(log_ticks(0.9, 3.5, 6), vec![1.0, 1.5, 2.0, 3.0]);
         assert_eq!(log_ticks(0.5, 600.0, 6), vec![1.0, 3.0, 10.0, 30.0, 100.0, 300.0]);
         let narrow = log_ticks(0.93, 1.3, 5);
         assert!(narrow.len() >= 3 && narrow.len() <= 5, "{narrow:?}");

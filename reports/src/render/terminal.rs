@@ -9,7 +9,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use super::escape::one_line;
 use super::words::{self, Tone};
 use super::{Render, units};
-use crate::comparison::{Cell, Comparison, Metric, Role, Verdict};
+use crate::comparison::{Cell, Comparison, Metric, Role, Verdict, Withheld};
 
 /// Columns of text; what wraps, wraps here.
 const WIDTH: usize = 100;
@@ -46,8 +46,13 @@ impl Terminal {
 
     fn heading(self, c: &Comparison, out: &mut String) {
         let run = &c.run;
-        let title = format!("{} over {}", one_line(&run.suite), one_line(&run.baseline));
-        let _ = writeln!(out, "{}  {}", self.paint(Style::Bold, &title), self.paint(Style::Dim, &one_line(&run.id)));
+        let title = fit(&format!("{} over {}", one_line(&run.suite), one_line(&run.baseline)), WIDTH - 2 - NAME);
+        let _ = writeln!(
+            out,
+            "{}  {}",
+            self.paint(Style::Bold, &title),
+            self.paint(Style::Dim, &fit(&one_line(&run.id), NAME))
+        );
         let host: Vec<String> = run.host.iter().map(|(_, value)| one_line(value)).collect();
         for line in wrapped(&host.join(", "), WIDTH) {
             let _ = writeln!(out, "{}", self.paint(Style::Dim, &line));
@@ -105,8 +110,7 @@ impl Terminal {
             .filter(|(_, cells): &(_, Vec<_>)| !cells.is_empty())
             .collect();
         // One table for all, so that its columns stand under each other; its lines are then told apart again.
-        let mut table =
-            plain_table(&["environment", "gross", "tare", "per operation", "overhead", "p99", "flags"], &[1, 2, 3]);
+        let mut table = plain_table(&["environment", "gross", "tare", "overhead", "p99", "flags"], &[1, 2, 4]);
         for cell in groups.iter().flat_map(|(_, cells)| cells) {
             table.add_row(row(c, cell));
         }
@@ -118,8 +122,13 @@ impl Terminal {
             let about = plan.map_or("", |w| w.about.as_str());
             let net = cells.iter().find_map(|cell| Some((cell.unit, cell.finding.as_ref().ok()?.net)));
             let net = net.map_or_else(String::new, |(unit, net)| format!(", net {}", words::quantity(unit, net)));
-            let title = self.paint(Style::Bold, &one_line(workload));
-            let _ = writeln!(out, "{title}  {primary}{net}  {}", self.paint(Style::Dim, &one_line(about)));
+            let title = fit(&one_line(workload), WIDTH / 2);
+            let about = fit(
+                &one_line(about),
+                (WIDTH - 4).saturating_sub(title.chars().count() + primary.len() + net.chars().count()),
+            );
+            let title = self.paint(Style::Bold, &title);
+            let _ = writeln!(out, "{title}  {primary}{net}  {}", self.paint(Style::Dim, &about));
             let _ = writeln!(out, "{}", self.paint(Style::Dim, &header));
             for cell in cells {
                 let line = lines.next().unwrap_or_default();
@@ -178,6 +187,9 @@ impl Terminal {
             );
             self.item("✗", &text, out);
         }
+        for text in withheld(c) {
+            self.item(units::NONE, &text, out);
+        }
         if !seen.is_empty() || !c.failures.is_empty() {
             out.push('\n');
         }
@@ -207,6 +219,9 @@ impl Render for Terminal {
 fn plain_table(header: &[&str], right: &[usize]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(header.iter().copied());
+    if let Some(first) = table.column_mut(0) {
+        first.set_padding((0, 1));
+    }
     for index in right {
         if let Some(column) = table.column_mut(*index) {
             column.set_cell_alignment(CellAlignment::Right);
@@ -217,29 +232,50 @@ fn plain_table(header: &[&str], right: &[usize]) -> Table {
 
 fn row(c: &Comparison, cell: &Cell) -> Vec<String> {
     let name = fit(&one_line(&cell.environment), NAME);
-    let flags = fit(&words::doubts(cell).join(" "), 26);
+    let flags = words::doubts(cell).join(" ");
     let none = || units::NONE.to_owned();
     match &cell.finding {
         Ok(finding) => {
             let tail = c.cell(&cell.workload, &cell.environment, Metric::P99);
             let tail = tail.filter(|tail| tail.metric != cell.metric).and_then(Cell::overhead);
-            let overhead = match finding.overhead.interval {
-                Some(_) => words::overhead(&finding.overhead),
-                None => format!("{} {}", units::ratio(finding.overhead.value, None), words::no_interval(cell.blocks)),
-            };
             let not_ranked = if cell.verdict == Verdict::Invalid { "not ranked: " } else { "" };
             vec![
                 name,
                 words::quantity(cell.unit, finding.gross),
                 words::tare(cell, finding),
-                words::difference(finding),
-                overhead,
+                words::overhead(&finding.overhead),
                 tail.map_or_else(none, |e| units::ratio(e.value, e.interval.map(|i| (i.low, i.high)))),
                 format!("{not_ranked}{flags}"),
             ]
         }
-        Err(why) => vec![name, none(), none(), none(), fit(&words::withheld(why), 44), none(), flags],
+        Err(why) => vec![name, none(), none(), fit(&words::withheld(why), 26), none(), flags],
     }
+}
+
+/// The percentiles that a report leaves out, and what they need: a line for each metric of a workload.
+fn withheld(c: &Comparison) -> Vec<String> {
+    let mut lines = Vec::new();
+    for plan in &c.run.workloads {
+        for metric in Metric::ALL {
+            let cells = c.cells.iter().filter(|cell| cell.workload == plan.name && cell.metric == metric);
+            let missing: Vec<(&str, u64)> = cells
+                .filter_map(|cell| match cell.finding {
+                    Err(Withheld::TooFewOperations { more, .. }) => Some((cell.environment.as_str(), more)),
+                    _ => None,
+                })
+                .collect();
+            if let Some(most) = missing.iter().map(|(_, more)| *more).max() {
+                let names: Vec<&str> = missing.iter().map(|(name, _)| *name).collect();
+                let (metric, most) = (metric.name(), units::count(most));
+                lines.push(format!(
+                    "{metric} of {} withheld: up to {most} more samples per block needed ({})",
+                    plan.name,
+                    names.join(", ")
+                ));
+            }
+        }
+    }
+    lines
 }
 
 /// Cut with an ellipsis.
@@ -250,7 +286,7 @@ fn fit(text: &str, width: usize) -> String {
     text.chars().take(width.saturating_sub(1)).chain(['…']).collect()
 }
 
-/// A line of a table without the padding on its left, within [`WIDTH`].
+/// A line of a table within [`WIDTH`].
 fn clip(line: &str) -> String {
     fit(line, WIDTH)
 }

@@ -120,7 +120,14 @@ pub fn count(n: u64) -> String {
 
 /// How many decimals a ratio deserves: one significant digit of its interval's half-width, two of itself, three at most.
 fn ratio_decimals(value: f64, interval: Option<(f64, f64)>) -> usize {
-    let of_itself = if value.abs() < 9.95 { 1 } else { 0 };
+    // Near 1 the side that an end is on must show.
+    let of_itself = if value.abs() < 1.995 {
+        2
+    } else if value.abs() < 9.95 {
+        1
+    } else {
+        0
+    };
     match interval {
         Some((low, high)) if (high - low).is_finite() => {
             let half = ((high - low) / 2.0).max(1e-3);
@@ -204,6 +211,7 @@ mod tests {
         assert_eq!(both(1.0041, (1.0012, 1.0068)), "1.004× (1.001–1.007)");
         assert_eq!(both(31.2, (26.0, 36.0)), "31× (26–36)");
         assert_eq!(both(1.024, (0.98, 1.06)), "1.02× (0.98–1.06)");
+        assert_eq!(both(1.1, (0.99, 1.21)), "1.10× (0.99–1.21)");
         assert_eq!(ratio(3.1234, None), "3.12×");
         assert_eq!(ratio(412.7, None), "413×");
         assert_eq!(ratio(f64::INFINITY, None), "-");

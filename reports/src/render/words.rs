@@ -96,8 +96,18 @@ pub fn tare(cell: &Cell, finding: &Finding) -> String {
 #[must_use]
 pub fn withheld(why: &Withheld) -> String {
     match why {
+        Withheld::TooFewOperations { .. } => format!("{} ({})", units::NONE, because(why)),
+        Withheld::NoCommonBlock | Withheld::Failed(_) => because(why),
+    }
+}
+
+/// Why a cell has no numbers, in full.
+#[must_use]
+pub fn because(why: &Withheld) -> String {
+    match why {
         Withheld::TooFewOperations { more, .. } => {
-            format!("{} ({} more samples per block needed)", units::NONE, units::count(*more))
+            let plural = if *more == 1 { "" } else { "s" };
+            format!("{} more sample{plural} per block needed", units::count(*more))
         }
         Withheld::NoCommonBlock => "no block in common with the baseline".to_owned(),
         Withheld::Failed(message) => format!("failed: {}", super::escape::one_line(message)),
@@ -166,55 +176,27 @@ pub fn sentence(c: &Comparison, environment: &Environment) -> Vec<Piece> {
         Outcome::Measured | Outcome::Partial(_) => {}
     }
     let sorted = Sorted::of(c, environment);
-    let baseline = &c.run.baseline;
-    let mut clauses: Vec<Vec<Piece>> = Vec::new();
-    for (i, (cell, finding)) in sorted.worse.iter().take(3).enumerate() {
-        let verb = match (i, cell.unit.more_is_better()) {
-            (0, false) => format!("{} takes ", cell.workload),
-            (0, true) => format!("{} runs slower by ", cell.workload),
-            _ => format!("{} ", cell.workload),
-        };
-        let mut clause = vec![Piece::Plain(verb), Piece::Strong(overhead(&finding.overhead))];
-        if i == 0 && cell.unit == Unit::Nanoseconds {
-            clause.push(Piece::Plain(format!(" as long as on {baseline}, ")));
-            clause.push(Piece::Strong(difference(finding)));
-            clause.push(Piece::Plain(" per operation".to_owned()));
-        } else if i == 0 {
-            clause.push(Piece::Plain(format!(" than on {baseline}")));
-        }
-        clauses.push(clause);
+    let mut clauses = worse(&sorted.worse, &c.run.baseline);
+    clauses.extend(better(&sorted.better, &c.run.baseline));
+    let mut clause = |text: String| clauses.push(vec![Piece::Plain(text)]);
+    match sorted.equal.len() {
+        0 => {}
+        n if n > 3 && n == c.run.workloads.len() => clause(format!("no difference seen in any of {n} workloads")),
+        n if n > 4 => clause(format!("no difference seen in {n} workloads")),
+        _ => clause(format!("no difference seen in {}", sorted.equal.join(", "))),
     }
-    if sorted.worse.len() > 3 {
-        let rest = sorted.worse[3..]
-            .iter()
-            .map(|(_, f)| f.overhead.value)
-            .fold((f64::INFINITY, 0f64), |(l, h), v| (l.min(v), h.max(v)));
-        let range = if sorted.worse.len() == 4 {
-            units::ratio(rest.0, None)
-        } else {
-            format!("{} to {}", units::ratio(rest.0, None), units::ratio(rest.1, None))
-        };
-        clauses.push(vec![Piece::Plain(format!("{} more at {range}", sorted.worse.len() - 3))]);
-    }
-    for (cell, finding) in &sorted.better {
-        let text = format!("{} less than on {baseline}: ", cell.workload);
-        clauses.push(vec![Piece::Plain(text), Piece::Strong(overhead(&finding.overhead))]);
-    }
-    if !sorted.equal.is_empty() {
-        clauses.push(vec![Piece::Plain(format!("no difference seen in {}", sorted.equal.join(", ")))]);
-    }
-    if !sorted.invalid.is_empty() {
-        clauses.push(vec![Piece::Plain(format!("not comparable: {}", sorted.invalid.join(", ")))]);
+    for (why, workloads) in &sorted.invalid {
+        clause(format!("not comparable in {} ({why})", workloads.join(", ")));
     }
     if !sorted.missing.is_empty() {
-        clauses.push(vec![Piece::Plain(format!("no result for {}", sorted.missing.join(", ")))]);
-    }
-    if clauses.is_empty() {
-        clauses.push(vec![Piece::Plain("nothing to compare".to_owned())]);
+        clause(format!("no result for {}", sorted.missing.join(", ")));
     }
     if !sorted.flags.is_empty() {
         let names: Vec<&str> = sorted.flags.iter().copied().collect();
-        clauses.push(vec![Piece::Plain(format!("flagged {}", names.join(", ")))]);
+        clause(format!("flagged {}", names.join(", ")));
+    }
+    if clauses.is_empty() {
+        clauses.push(vec![Piece::Plain("nothing to compare".to_owned())]);
     }
     for (i, clause) in clauses.into_iter().enumerate() {
         if i > 0 {
@@ -225,6 +207,52 @@ pub fn sentence(c: &Comparison, environment: &Environment) -> Vec<Piece> {
     pieces
 }
 
+/// Cells named one by one; of further ones only the range is said.
+const NAMED: usize = 3;
+
+fn worse(cells: &[(&Cell, &Finding)], baseline: &str) -> Vec<Vec<Piece>> {
+    let mut clauses = Vec::new();
+    for (i, (cell, finding)) in cells.iter().take(NAMED).enumerate() {
+        let takes = if i == 0 { "takes " } else { "" };
+        let mut clause =
+            vec![Piece::Plain(format!("{} {takes}", cell.workload)), Piece::Strong(overhead(&finding.overhead))];
+        if i == 0 {
+            clause.push(Piece::Plain(format!(" as long as on {baseline}")));
+        }
+        if i == 0 && cell.unit == Unit::Nanoseconds {
+            clause.push(Piece::Plain(", ".to_owned()));
+            clause.push(Piece::Strong(difference(finding)));
+            clause.push(Piece::Plain(" per operation".to_owned()));
+        }
+        clauses.push(clause);
+    }
+    clauses.extend(rest(cells));
+    clauses
+}
+
+fn better(cells: &[(&Cell, &Finding)], baseline: &str) -> Vec<Vec<Piece>> {
+    let mut clauses = Vec::new();
+    for (i, (cell, finding)) in cells.iter().take(NAMED).enumerate() {
+        let faster = if i == 0 { format!("faster than {baseline} in ") } else { String::new() };
+        clauses.push(vec![
+            Piece::Plain(format!("{faster}{} ", cell.workload)),
+            Piece::Strong(overhead(&finding.overhead)),
+        ]);
+    }
+    clauses.extend(rest(cells));
+    clauses
+}
+
+/// `5 more at 1.1× to 1.9×`.
+fn rest(cells: &[(&Cell, &Finding)]) -> Option<Vec<Piece>> {
+    let rest = cells.get(NAMED..).filter(|rest| !rest.is_empty())?;
+    let low = rest.iter().map(|(_, f)| f.overhead.value).fold(f64::INFINITY, f64::min);
+    let high = rest.iter().map(|(_, f)| f.overhead.value).fold(0.0, f64::max);
+    let (low, high) = (units::ratio(low, None), units::ratio(high, None));
+    let range = if low == high { low } else { format!("{low} to {high}") };
+    Some(vec![Piece::Plain(format!("{} more at {range}", rest.len()))])
+}
+
 /// The primary cells of an environment by what can be said of them.
 #[derive(Debug, Default)]
 struct Sorted<'a> {
@@ -233,7 +261,8 @@ struct Sorted<'a> {
     /// Best first.
     better: Vec<(&'a Cell, &'a Finding)>,
     equal: Vec<&'a str>,
-    invalid: Vec<String>,
+    /// By the flags that make them so, in order of appearance.
+    invalid: Vec<(String, Vec<&'a str>)>,
     missing: Vec<&'a str>,
     /// Doubts of the cells that count.
     flags: BTreeSet<&'static str>,
@@ -249,9 +278,13 @@ impl<'a> Sorted<'a> {
                 continue;
             };
             if cell.verdict == Verdict::Invalid {
-                let why = doubts(cell).join(", ");
-                let why = if why.is_empty() { String::new() } else { format!(" ({why})") };
-                sorted.invalid.push(format!("{}{why}", cell.workload));
+                let fatal = cell.flags.iter().filter(|f| f.severity == Severity::Fatal).map(|f| f.name);
+                let why = fatal.collect::<Vec<_>>().join(", ");
+                let why = if why.is_empty() { "invalid".to_owned() } else { why };
+                match sorted.invalid.iter_mut().find(|(other, _)| *other == why) {
+                    Some((_, workloads)) => workloads.push(&cell.workload),
+                    None => sorted.invalid.push((why, vec![&cell.workload])),
+                }
                 continue;
             }
             sorted.flags.extend(doubts(cell));
@@ -372,11 +405,7 @@ fn visible(c: &Comparison) -> Trust {
 fn blocks(c: &Comparison) -> Trust {
     let value = format!("{} of {}", c.blocks, c.run.blocks);
     let enough = c.blocks >= BLOCKS_FOR_INTERVAL;
-    let detail = if enough {
-        format!("{} rounds per workload in each", c.run.rounds)
-    } else {
-        format!("{BLOCKS_FOR_INTERVAL} needed for a finite interval")
-    };
+    let detail = if enough { format!("{} rounds per workload in each", c.run.rounds) } else { no_interval(c.blocks) };
     let tone = if enough && c.blocks >= c.run.blocks { Tone::Good } else { Tone::Care };
     Trust { label: "blocks", value, detail, tone }
 }
@@ -415,4 +444,51 @@ pub fn start(environment: &Environment) -> String {
 pub fn memory(environment: &Environment) -> String {
     // Sizes in memory are far below 2^53.
     environment.memory_bytes.map_or_else(|| units::NONE.to_owned(), |b| units::bytes(b as f64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::sample;
+
+    fn said(c: &Comparison, name: &str) -> String {
+        plain(&sentence(c, c.environment(name).unwrap()))
+    }
+
+    #[test]
+    fn a_sentence_starts_with_what_costs_most() {
+        let c = sample::comparison();
+        assert_eq!(said(&c, "runc"), "no difference seen in any of 6 workloads");
+        assert_eq!(
+            said(&c, "gvisor"),
+            "net/stream takes 6.5× (6.0–7.0) as long as on bare; net/rr 4.9× (4.6–5.2); disk/fsync 3.7× (3.5–3.9); 3 more at 1.57× to 2.77×"
+        );
+    }
+
+    #[test]
+    fn what_does_not_measure_what_it_says_is_not_ranked() {
+        let said = said(&sample::comparison(), "qemu-unsafe");
+        assert!(said.starts_with("faster than bare in net/stream 0.23× (0.21–0.25); "), "{said}");
+        assert!(said.contains("; not comparable in sqlite/commit, disk/fsync (fsync-not-durable); "), "{said}");
+        assert!(said.ends_with("; flagged emulated-cpu"), "{said}");
+    }
+
+    #[test]
+    fn skipped_and_failed_environments_say_why() {
+        let c = sample::comparison();
+        assert!(said(&c, "crun").starts_with("not measured: crun 1.8: cgroups in hybrid mode"));
+        assert!(said(&c, "qemu").contains("no result for net/rr"));
+    }
+
+    #[test]
+    fn the_strip_takes_care_where_care_is_due() {
+        let tone = |c: &Comparison, label: &str| trust(c).into_iter().find(|t| t.label == label).unwrap().tone;
+        let mut c = sample::comparison();
+        assert_eq!(tone(&c, "control"), Tone::Good);
+        assert_eq!(tone(&c, "run"), Tone::Good);
+        c.resolution[0].state = ControlState::Failed("1.2 (1.1 to 1.3)".into());
+        assert_eq!(tone(&c, "control"), Tone::Bad);
+        let c = sample::short();
+        assert_eq!((tone(&c, "control"), tone(&c, "blocks"), tone(&c, "run")), (Tone::Care, Tone::Care, Tone::Care));
+    }
 }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use anyhow::Result;
 
 use super::safe;
-use crate::comparison::{Cell, Comparison, Environment, Flag, Metric, Outcome, Role, Severity, Verdict};
+use crate::comparison::{Cell, Comparison, Environment, Flag, Metric, Outcome, Role, Verdict};
 use crate::record::WorkloadPlan;
 use crate::render::json::severity;
 use crate::render::plots::{Place, curves};
@@ -345,6 +345,7 @@ fn settings(c: &Comparison, out: &mut String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::comparison::Severity;
     use crate::render::sample;
 
     fn written(c: &Comparison) -> String {

@@ -30,6 +30,9 @@ struct Curve<'a> {
     bars: Vec<(f64, Interval)>,
 }
 
+/// Where curves begin: the fastest few operations say little and would take half of the height.
+const FIRST: f64 = 0.1;
+
 /// How many nines a percentile has: 0.9 is one, 0.999 is three.
 fn nines(quantile: f64) -> f64 {
     -(1.0 - quantile).max(1e-9).log10()
@@ -37,7 +40,7 @@ fn nines(quantile: f64) -> f64 {
 
 /// Percentiles that the axis names.
 const NAMED: [(f64, &str); 7] =
-    [(0.0, "0"), (0.5, "50"), (0.9, "90"), (0.99, "99"), (0.999, "99.9"), (0.9999, "99.99"), (0.99999, "99.999 %")];
+    [(FIRST, "10"), (0.5, "50"), (0.9, "90"), (0.99, "99"), (0.999, "99.9"), (0.9999, "99.99"), (0.99999, "99.999 %")];
 
 /// Latency along the percentiles, every environment of a workload; `None` where nothing ran.
 ///
@@ -131,7 +134,8 @@ fn points(d: &Distribution) -> Vec<(f64, f64)> {
     // A few nines of some dozens of steps.
     let steps = (last * f64::from(STEPS)).floor() as u32;
     let at = |x: f64| (x, (d.histogram.value_at_quantile(1.0 - 10f64.powf(-x)) as f64).max(1.0));
-    (0..=steps).map(|i| at(f64::from(i) / f64::from(STEPS))).chain([at(last)]).collect()
+    let further = (1..=steps).map(|i| f64::from(i) / f64::from(STEPS)).filter(|x| *x > nines(FIRST));
+    [nines(FIRST)].into_iter().chain(further).chain([last]).map(at).collect()
 }
 
 fn plot(
@@ -171,7 +175,8 @@ struct Frame {
 
 impl Frame {
     fn x(&self, nines: f64) -> f64 {
-        LEFT + (self.right - LEFT) * (nines / self.last).min(1.0)
+        let first = self::nines(FIRST);
+        LEFT + (self.right - LEFT) * ((nines - first) / (self.last - first)).clamp(0.0, 1.0)
     }
 }
 

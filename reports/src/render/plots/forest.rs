@@ -14,9 +14,9 @@ use crate::render::{Render, units, words};
 const WIDTH: f64 = 400.0;
 const ROW: f64 = 21.0;
 /// Room for the names of environments.
-const NAMES: f64 = 104.0;
+const NAMES: f64 = 96.0;
 /// Room for the figures.
-const FIGURES: f64 = 132.0;
+const FIGURES: f64 = 116.0;
 const AXIS: f64 = 26.0;
 const TOP: f64 = 6.0;
 /// Height of a panel's heading in the picture that stands alone.
@@ -171,17 +171,15 @@ fn draw_row(area: &Area<'_>, left: f64, y: f64, row: &Row, axis: LogAxis) -> Res
         Err(why) => return write(area, (figures, y), Anchor::Start, QUIET, why),
     };
     let ink = if quiet { Ink::Muted } else { Ink::Mark };
+    let x = axis.at(estimate.value);
     if let Some(i) = estimate.interval {
-        let (from, to) = (axis.at(i.low), axis.at(i.high));
-        line(area, (from, y), (to, y), ink, 2.0)?;
-        for end in [from, to] {
-            line(area, (end, y - 3.5), (end, y + 3.5), ink, 1.2)?;
-        }
+        // A bar rather than whiskers: it still shows beside its mark where the interval is a pixel or two wide.
+        pale(area, (axis.at(i.low), y - 5.0), (axis.at(i.high), y + 5.0), ink)?;
     }
-    if row.control {
-        diamond(area, (axis.at(estimate.value), y), 4.5, ink)?;
+    if row.verdict == Verdict::Trusted {
+        line(area, (x, y - 6.5), (x, y + 6.5), ink, 2.0)?;
     } else {
-        dot(area, (axis.at(estimate.value), y), 4.0, ink, row.verdict != Verdict::Trusted)?;
+        dot(area, (x, y), 4.0, ink, true)?;
     }
     let interval = estimate.interval.map(|i| (i.low, i.high));
     let value = Type { bold: !quiet, ..name };
@@ -190,9 +188,9 @@ fn draw_row(area: &Area<'_>, left: f64, y: f64, row: &Row, axis: LogAxis) -> Res
     write(area, (figures + 44.0, y), Anchor::Start, QUIET, &rest)
 }
 
-fn diamond(area: &Area<'_>, (x, y): (f64, f64), r: f64, ink: Ink) -> Result<()> {
-    let corners = [(x, y - r), (x + r, y), (x, y + r), (x - r, y)].map(|(x, y)| (px(x), px(y)));
-    area.draw(&Polygon::new(corners.to_vec(), ink.token().filled()))?;
+fn pale(area: &Area<'_>, from: (f64, f64), to: (f64, f64), ink: Ink) -> Result<()> {
+    let style = ink.token().mix(0.4).filled();
+    area.draw(&Rectangle::new([(px(from.0), px(from.1)), (px(to.0), px(to.1))], style))?;
     Ok(())
 }
 
@@ -237,7 +235,7 @@ pub fn forest_svg(c: &Comparison) -> Result<String> {
             top += tall(row);
         }
         let legend =
-            "logarithmic; 1× is the baseline, shaded what its twin (control) can't tell from 1; hollow: read the flags";
+            "logarithmic; 1× is the baseline, shaded what its twin (control) can't tell from 1; ring: read the flags";
         write(area, (MARGIN, total - 18.0), Anchor::Start, QUIET, &fitted(legend, 11.0, width - 2.0 * MARGIN))
     })
 }
