@@ -62,7 +62,8 @@ fn processes(id: &str) -> Vec<String> {
         if !name.starts_with(|c: char| c.is_ascii_digit()) || name == own {
             continue;
         }
-        let read = |file: &str| String::from_utf8_lossy(&fs::read(entry.path().join(file)).unwrap_or_default()).into_owned();
+        let read =
+            |file: &str| String::from_utf8_lossy(&fs::read(entry.path().join(file)).unwrap_or_default()).into_owned();
         let line = read("cmdline");
         if line.contains(&mark) || (!line.is_empty() && read("cgroup").contains(&mark)) {
             found.push(format!("{name} {}", line.replace('\0', " ")));
@@ -103,7 +104,8 @@ fn assert_session_left_nothing(id: &str, what: &str) {
 
 fn run_state() -> Vec<String> {
     let list = |dir: &str| fs::read_dir(dir).into_iter().flatten().flatten().map(|e| e.path().display().to_string());
-    let mut all: Vec<String> = ["/run/runc", "/dev/shm", "/etc/cni/net.d"].iter().flat_map(|d| list(d)).collect();
+    let mut all: Vec<String> =
+        ["/run", "/run/runc", "/dev/shm", "/etc/cni/net.d"].iter().flat_map(|d| list(d)).collect();
     all.sort();
     all
 }
@@ -171,7 +173,9 @@ fn assert_limits_hold(id: &str, host: &Host) {
         let work: Vec<String> = host.pinning.work.iter().map(usize::to_string).collect();
         assert_eq!(allowed.trim(), work.join(","), "{status}");
         let cgroup = fs::read_to_string(process.path().join("cgroup")).unwrap_or_default();
-        for line in cgroup.lines().filter(|l| l.contains(":memory:") || l.contains(":cpuset:") || l.starts_with("0::/tare")) {
+        for line in
+            cgroup.lines().filter(|l| l.contains(":memory:") || l.contains(":cpuset:") || l.starts_with("0::/tare"))
+        {
             assert!(line.contains(&format!("tarebench-{id}/box")), "{line} is outside of our limits");
         }
         seen += 1;
