@@ -134,10 +134,8 @@ fn volume(data: &Path) -> anyhow::Result<String> {
 struct Store {
     podman: PathBuf,
     runtime: PathBuf,
-    /// Where the runtime keeps its state: where podman's own clean-up process expects it, outside the store.
-    state: PathBuf,
-    /// Whether that was there before us.
-    state_was_there: bool,
+    /// A folder in `/run` that the runtime makes although it is told to use another, where it was not there before us.
+    made: Option<PathBuf>,
     directory: PathBuf,
     /// Podman refuses run-time directories of more than 50 characters, so these are not below `directory`.
     run: PathBuf,
@@ -146,12 +144,11 @@ struct Store {
 impl Store {
     fn new(podman: PathBuf, runtime: PathBuf, stage: &Stage) -> Self {
         let sum = stage.environment.bytes().fold(0x811c_9dc5_u32, |h, b| (h ^ u32::from(b)).wrapping_mul(0x0100_0193));
-        let state = Path::new("/run").join(runtime.file_name().unwrap_or_default());
+        let made = Path::new("/run").join(runtime.file_name().unwrap_or_default());
         Self {
             podman,
             runtime,
-            state_was_there: state.exists(),
-            state,
+            made: Some(made).filter(|m| !m.exists()),
             directory: stage.scratch().join("podman"),
             run: stage.host.scratch.join(format!("p{sum:08x}")),
         }
@@ -181,6 +178,8 @@ impl Store {
         // The root is a directory, not an image: the storage driver holds nothing, and this one needs no probing.
         command.args(["--storage-driver", "vfs"]).args(["--cgroup-manager", "cgroupfs"]);
         command.args(["--events-backend", "none"]).arg("--runtime").arg(&self.runtime);
+        // Below our own folder, so that nothing of a killed run is left anywhere else.
+        command.arg("--runtime-flag").arg(format!("root={}", self.state().display()));
         command
     }
 
@@ -210,16 +209,24 @@ impl Store {
         }
     }
 
+    fn state(&self) -> PathBuf {
+        self.run.join("s")
+    }
+
+    /// Podman's clean-up process asks the runtime for its default folder, so it never finds the container and leaves its
+    /// cgroup behind.
     fn remove_from_runtime(&self, cid: &str) {
-        if self.state.join(cid).exists() {
+        if self.state().join(cid).exists() {
             let mut command = Command::new(&self.runtime);
-            command.arg("delete").arg("--force").arg(cid);
+            command.arg("--root").arg(self.state()).arg("delete").arg("--force").arg(cid);
             if let Err(words) = engine::ask(command) {
                 log::warn!("can't remove container {cid}: {words}");
             }
         }
-        if !self.state_was_there && fs::remove_dir(&self.state).is_err() {
-            log::debug!("{} stays: it is in use", self.state.display());
+        if let Some(made) = &self.made
+            && let Err(e) = fs::remove_dir(made)
+        {
+            log::debug!("{} stays: {e}", made.display());
         }
     }
 }
@@ -252,8 +259,7 @@ mod tests {
         let store = Store {
             podman: "podman".into(),
             runtime: "/usr/sbin/runc".into(),
-            state: "/run/runc".into(),
-            state_was_there: true,
+            made: None,
             directory: "/s".into(),
             run: "/r".into(),
         };
