@@ -104,7 +104,8 @@ fn assert_session_left_nothing(id: &str, what: &str) {
 
 fn run_state() -> Vec<String> {
     let list = |dir: &str| fs::read_dir(dir).into_iter().flatten().flatten().map(|e| e.path().display().to_string());
-    let mut all: Vec<String> = ["/run/runc", "/dev/shm", "/etc/cni/net.d"].iter().flat_map(|d| list(d)).collect();
+    let mut all: Vec<String> =
+        ["/run", "/run/runc", "/dev/shm", "/etc/cni/net.d"].iter().flat_map(|d| list(d)).collect();
     all.sort();
     all
 }

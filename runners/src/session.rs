@@ -351,6 +351,8 @@ impl Session {
                 Ok(Ok(message)) => return Ok(message),
                 Ok(Err(FrameError::Closed)) | Err(RecvTimeoutError::Disconnected) => return Err(self.died(what)),
                 Ok(Err(problem)) => return Err(self.garbage(what, problem.to_string())),
+                // The front process is gone but somebody it left holds the channel open; its last frames are read by now.
+                Err(RecvTimeoutError::Timeout) if self.exited(Duration::ZERO) => return Err(self.died(what)),
                 Err(RecvTimeoutError::Timeout) if left > POLL => {}
                 Err(RecvTimeoutError::Timeout) => {
                     self.end(Duration::ZERO);
