@@ -115,10 +115,10 @@ impl Cgroup {
             if let Err(e) = memory.set_memswap_limit(limit) {
                 log::debug!("memory and swap together: {e}");
             }
-        } else if let Some(file) = self.file("memory.swap.max") {
-            if let Err(e) = fs::write(&file, "0") {
-                log::debug!("{}: {e}", file.display());
-            }
+        } else if let Some(file) = self.file("memory.swap.max")
+            && let Err(e) = fs::write(&file, "0")
+        {
+            log::debug!("{}: {e}", file.display());
         }
         Ok(())
     }

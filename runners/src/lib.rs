@@ -3,14 +3,30 @@
 //! This crate knows nothing of SQLite or of statistics. A runner is one file and one line in [`registry`].
 
 pub mod bare;
+pub mod bubblewrap;
 pub mod cgroup;
+pub mod chroot;
+pub mod clock;
 mod confine;
+pub mod engine;
+pub mod gvisor;
+pub mod disk;
+pub mod evidence;
+pub mod fingerprint;
 pub mod host;
 mod journal;
+pub mod leftovers;
+pub mod namespaces;
 pub mod network;
+pub mod oci;
 pub mod peer;
+pub mod podman;
 pub mod qemu;
+pub mod probe;
+mod processes;
 pub mod registry;
+mod rooted;
+pub mod runc;
 pub mod session;
 pub mod stage;
 
@@ -20,6 +36,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use workloads::settings::{Setting, Settings};
 
@@ -28,6 +45,7 @@ use host::Host;
 use stage::{PathToPeer, Stage};
 
 pub use journal::Made;
+pub use rooted::enter;
 
 /// A way to isolate a process: it turns the agent's command line into one that runs it elsewhere, with stdin and stdout still ours.
 pub trait Runner: Sync + Debug {
@@ -39,7 +57,7 @@ pub trait Runner: Sync + Debug {
     fn settings(&self) -> &'static [Setting] {
         &[]
     }
-    /// The engine's version, found without starting anything in it. That it works is shown by [`probe::probe`](crate::registry),
+    /// The engine's version, found without starting anything in it. That it works is shown by [`probe::probe`],
     /// which starts a trivial agent through the same [`Runner::launch`] as every measurement.
     ///
     /// # Errors
@@ -51,6 +69,24 @@ pub trait Runner: Sync + Debug {
     /// # Errors
     /// When the stage can't be made, or these settings can't work on this host.
     fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch>;
+    /// The engine's program, where there is one: a remembered probe holds as long as this file is the same.
+    fn engine(&self, _settings: &Settings) -> Option<PathBuf> {
+        None
+    }
+    /// How long a start may take before it counts as failed: a VM needs longer than a container.
+    fn start_deadline(&self) -> Duration {
+        Duration::from_secs(10)
+    }
+}
+
+/// The first program of this name in `PATH`.
+pub fn find_program(name: &str) -> Option<PathBuf> {
+    // Engines live where a user's PATH may not look.
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain(["/usr/sbin", "/sbin", "/usr/local/sbin"].map(PathBuf::from));
+    folders
+        .map(|f| f.join(name))
+        .find(|p| nix::unistd::access(p, nix::unistd::AccessFlags::X_OK).is_ok() && p.is_file())
 }
 
 /// Why a runner can't run here.

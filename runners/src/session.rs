@@ -1,7 +1,7 @@
 //! One live environment with an agent in it: started, asked, and on drop told, killed, reaped and removed.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::io::{BufReader, Read};
+use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -13,8 +13,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, killpg};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 use workloads::Check;
+use workloads::evidence::ClockFit;
 use workloads::protocol::{
     self, BurstPlan, Envelope, FrameError, Hello, Identity, PROTOCOL, Request, Response, Sample,
 };
@@ -22,10 +24,21 @@ use workloads::settings::Settings;
 
 use crate::Launch;
 use crate::cgroup::Cgroup;
+use crate::clock;
 use crate::confine::confine;
+use crate::processes;
 
 /// How much of stderr and console is kept for an error message, bytes.
 const TAIL: usize = 4096;
+
+/// How often a wait looks whether the run is being interrupted.
+const POLL: Duration = Duration::from_millis(40);
+
+/// How long an environment may take to go by itself once told: a VM writes back and powers off.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// The same when somebody waits for Ctrl-C to work.
+const PATIENCE_INTERRUPTED: Duration = Duration::from_millis(300);
 
 /// Why a session could not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +81,14 @@ pub enum SessionError {
         /// Last words.
         tail: Tail,
     },
+    /// Another program than ours answers.
+    #[error("the agent inside is not our binary: its SHA-256 is {inside}, ours is {ours}; nothing was measured")]
+    WrongBinary {
+        /// What the agent found.
+        inside: String,
+        /// What the harness copied there.
+        ours: String,
+    },
     /// The agent could not do it, and says why; the session goes on.
     #[error("{0}")]
     Refused(String),
@@ -103,7 +124,8 @@ pub type Stamps = [u64; 4];
 pub struct Session {
     child: Child,
     stdin: Option<ChildStdin>,
-    incoming: Receiver<Incoming>,
+    /// Taken away at the end, so that a reader that waits for room gives up.
+    incoming: Option<Receiver<Incoming>>,
     threads: Vec<JoinHandle<()>>,
     tail: Arc<Mutex<VecDeque<u8>>>,
     cleanup: Vec<Cleanup>,
@@ -113,6 +135,7 @@ pub struct Session {
     console: Option<PathBuf>,
     epoch: Instant,
     next: u64,
+    over: bool,
     stamps: Vec<Stamps>,
     /// The agent's first words.
     pub hello: Hello,
@@ -159,7 +182,7 @@ impl Session {
         let mut session = Self {
             child,
             stdin,
-            incoming,
+            incoming: Some(incoming),
             threads,
             tail,
             cleanup,
@@ -169,6 +192,7 @@ impl Session {
             console,
             epoch,
             next: 1,
+            over: false,
             stamps: Vec::new(),
             hello: Hello::default(),
             start: Duration::ZERO,
@@ -197,13 +221,32 @@ impl Session {
         &self.stamps
     }
 
-    /// Asks who is there.
+    /// How the environment's clock runs against ours, from all exchanges so far.
+    pub fn clock(&self) -> ClockFit {
+        clock::fit(&self.stamps)
+    }
+
+    /// Memory held, bytes: charged to the environment's cgroup, else resident in its processes.
+    pub fn memory(&self) -> Option<u64> {
+        let charged = self.cgroup.as_ref().and_then(|c| c.memory_bytes());
+        charged.or_else(|| processes::resident_below(self.pid()))
+    }
+
+    /// Asks who is there, and that it is the binary that the harness runs.
     ///
     /// # Errors
     /// See [`SessionError`].
     pub fn identify(&mut self, deadline: Duration) -> Result<Identity, SessionError> {
         match self.ask(Request::Identify, "an identity", deadline)? {
-            Response::Identity(identity) => Ok(*identity),
+            Response::Identity(identity) => match &self.binary_sha256 {
+                Some(ours) if *ours != identity.binary_sha256 => {
+                    let inside: String = identity.binary_sha256.chars().take(64).collect();
+                    let ours = ours.clone();
+                    self.end(Duration::ZERO);
+                    Err(SessionError::WrongBinary { inside, ours })
+                }
+                _ => Ok(*identity),
+            },
             other => Err(self.garbage("an identity", format!("{other:?}"))),
         }
     }
@@ -295,21 +338,35 @@ impl Session {
     }
 
     fn receive(&mut self, what: &'static str, after: Duration) -> Result<(Envelope<Response>, u64), SessionError> {
-        match self.incoming.recv_timeout(after) {
-            Ok(Ok(message)) => Ok(message),
-            Ok(Err(FrameError::Closed)) | Err(RecvTimeoutError::Disconnected) => Err(self.died(what)),
-            Ok(Err(problem)) => Err(self.garbage(what, problem.to_string())),
-            Err(RecvTimeoutError::Timeout) => {
-                let error = SessionError::Deadline { what, after, tail: self.tail() };
-                self.end(Duration::ZERO);
-                Err(error)
+        let until = Instant::now() + after;
+        loop {
+            if self.interrupt.load(Ordering::Relaxed) {
+                self.end(PATIENCE_INTERRUPTED);
+                return Err(SessionError::Interrupted);
+            }
+            let Some(incoming) = &self.incoming else { return Err(self.died(what)) };
+            // Stamps are taken by the reader, so waking up now and then costs no accuracy.
+            let left = until.saturating_duration_since(Instant::now());
+            match incoming.recv_timeout(left.min(POLL)) {
+                Ok(Ok(message)) => return Ok(message),
+                Ok(Err(FrameError::Closed)) | Err(RecvTimeoutError::Disconnected) => return Err(self.died(what)),
+                Ok(Err(problem)) => return Err(self.garbage(what, problem.to_string())),
+                Err(RecvTimeoutError::Timeout) if left > POLL => {}
+                Err(RecvTimeoutError::Timeout) => {
+                    self.end(Duration::ZERO);
+                    return Err(SessionError::Deadline { what, after, tail: self.tail() });
+                }
             }
         }
     }
 
     fn died(&mut self, what: &'static str) -> SessionError {
-        let status = self.wait(Duration::from_millis(500)).map_or("its channel closed".into(), |s| s.to_string());
-        self.end(Duration::ZERO);
+        let exited = self.exited(Duration::from_millis(500));
+        let status = self.end(Duration::ZERO);
+        let status = match status {
+            Some(status) if exited => status.to_string(),
+            _ => "its channel was closed".into(),
+        };
         SessionError::Died { what, status, tail: self.tail() }
     }
 
@@ -319,43 +376,66 @@ impl Session {
     }
 
     fn tail(&self) -> Tail {
-        let bytes: Vec<u8> = self.tail.lock().map(|t| t.iter().copied().collect()).unwrap_or_default();
+        let mut bytes: Vec<u8> = self.tail.lock().map(|t| t.iter().copied().collect()).unwrap_or_default();
+        if let Some(console) = &self.console {
+            bytes.push(b'\n');
+            bytes.extend(last_bytes(console).unwrap_or_default());
+        }
         let text = String::from_utf8_lossy(&bytes);
-        let lines: Vec<&str> = text.lines().map(str::trim_end).filter(|l| !l.is_empty()).collect();
+        // A console may hold escape sequences; they must not reach the user's terminal.
+        let clean = |l: &str| l.chars().filter(|c| !c.is_control()).collect::<String>().trim_end().to_string();
+        let lines: Vec<String> = text.lines().map(clean).filter(|l| !l.is_empty()).collect();
         Tail(lines[lines.len().saturating_sub(12)..].join("\n"))
     }
 
-    fn wait(&mut self, patience: Duration) -> Option<ExitStatus> {
+    /// Waits for the front process to exit, without reaping it: until then nobody else can have its id.
+    fn exited(&self, patience: Duration) -> bool {
         let until = Instant::now() + patience;
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
         loop {
-            match self.child.try_wait() {
-                Ok(Some(status)) => return Some(status),
-                Ok(None) if Instant::now() < until => std::thread::sleep(Duration::from_millis(2)),
-                _ => return None,
+            match waitid(Id::Pid(Pid::from_raw(self.child.id() as i32)), flags) {
+                Ok(WaitStatus::StillAlive) if Instant::now() < until => std::thread::sleep(Duration::from_millis(2)),
+                Ok(WaitStatus::StillAlive) => return false,
+                _ => return true,
             }
         }
     }
 
-    /// Ends the environment: waits `patience` for it to go by itself, then kills the process group, reaps and cleans up.
-    fn end(&mut self, patience: Duration) {
+    /// Ends the environment: waits `patience` for it to go by itself, kills the process group and whatever else is in the
+    /// cgroup, reaps, cleans up. `None` where the front process can't be reaped.
+    fn end(&mut self, patience: Duration) -> Option<ExitStatus> {
         self.stdin = None;
-        if self.wait(patience).is_none() {
-            let group = Pid::from_raw(self.child.id() as i32);
-            if let Err(e) = killpg(group, Signal::SIGKILL) {
-                log::debug!("kill process group {group}: {e}");
-            }
-            if let Err(e) = self.child.wait() {
-                log::warn!("can't reap {group}: {e}");
-            }
+        if self.over {
+            return None;
+        }
+        self.over = true;
+        self.exited(patience);
+        let group = Pid::from_raw(self.child.id() as i32);
+        // Also where the front process is gone: what it left in its group must go too.
+        if let Err(e) = killpg(group, Signal::SIGKILL) {
+            log::debug!("kill process group {group}: {e}");
+        }
+        let status = self.child.wait().inspect_err(|e| log::warn!("can't reap {group}: {e}")).ok();
+        if let Some(cgroup) = &self.cgroup {
+            cgroup.kill();
         }
         for Cleanup(clean) in self.cleanup.drain(..) {
             clean();
         }
+        self.incoming = None;
+        let until = Instant::now() + Duration::from_millis(300);
         for thread in self.threads.drain(..) {
-            if thread.join().is_err() {
+            while !thread.is_finished() && Instant::now() < until {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            if !thread.is_finished() {
+                // Somebody who escaped the group holds the pipe; the thread ends with it.
+                log::warn!("a process of the environment with front process {group} still holds its output");
+            } else if thread.join().is_err() {
                 log::warn!("a reader thread panicked");
             }
         }
+        status
     }
 }
 
@@ -364,14 +444,25 @@ impl Drop for Session {
         if self.stdin.is_some() {
             // An answer is welcome but not awaited: what matters is that the process goes.
             let bye = Envelope { id: self.next, received_ns: 0, sent_ns: 0, body: Request::Bye };
-            if let Some(stdin) = &mut self.stdin {
-                if let Err(e) = protocol::write_frame(stdin, &bye) {
-                    log::debug!("bye: {e}");
-                }
+            if let Some(stdin) = &mut self.stdin
+                && let Err(e) = protocol::write_frame(stdin, &bye)
+            {
+                log::debug!("bye: {e}");
             }
-            self.end(Duration::from_secs(3));
+            let interrupted = self.interrupt.load(Ordering::Relaxed);
+            self.end(if interrupted { PATIENCE_INTERRUPTED } else { PATIENCE });
         }
     }
+}
+
+/// The end of a console log.
+fn last_bytes(path: &std::path::Path) -> std::io::Result<Vec<u8>> {
+    let mut file = std::fs::File::open(path)?;
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(TAIL as u64)))?;
+    let mut bytes = Vec::new();
+    file.take(TAIL as u64).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 fn read_frames(stdout: impl Read, epoch: Instant, sender: &SyncSender<Incoming>) {

@@ -10,6 +10,8 @@ use anyhow::Context;
 use workloads::settings::Settings;
 
 use crate::cgroup::Cgroup;
+use crate::disk::Disk;
+use crate::evidence::Witness;
 use crate::host::Host;
 use crate::journal::Made;
 use crate::network::{self, PREFIX, TapLink, Veth};
@@ -56,6 +58,7 @@ pub struct Stage {
     pub environment: String,
     scratch: PathBuf,
     data: PathBuf,
+    disk: Option<Disk>,
     root: Option<PathBuf>,
     cgroup: Option<Arc<Cgroup>>,
     veth: Option<Veth>,
@@ -76,7 +79,8 @@ impl Stage {
         host.journal.note(&Made::Directory(data.clone()))?;
         fs::create_dir(&data).with_context(|| format!("can't make {}", data.display()))?;
         let environment = environment.to_string();
-        Ok(Self { host, environment, scratch, data, root: None, cgroup: None, veth: None, tap: None })
+        let disk = Disk::under(&data).inspect_err(|e| log::debug!("{e:#}")).ok();
+        Ok(Self { host, environment, scratch, data, disk, root: None, cgroup: None, veth: None, tap: None })
     }
 
     /// The runner's launch, held to this stage's cgroup, CPUs and signals: what a session is to be started from.
@@ -96,6 +100,11 @@ impl Stage {
             binary_sha256: Some(self.host.binary_sha256.clone()),
         };
         Ok(launch)
+    }
+
+    /// What watches this environment's counters while it works.
+    pub fn witness(&mut self) -> Witness {
+        Witness::new(Some(self.cgroup()), self.disk.as_ref())
     }
 
     /// The cgroup with the suite's limits. [`Cgroup::unequal`] says why, where they can't be enforced.
@@ -125,7 +134,10 @@ impl Stage {
 
     /// Type and device of the file system under the data, for the report: `ext4 on vda`.
     pub fn data_file_system(&self) -> String {
-        "the host's file system".into()
+        match &self.disk {
+            Some(disk) => disk.to_string(),
+            None => "the host's file system".into(),
+        }
     }
 
     /// A minimal root file system: `/tarebench` (the binary) and the empty mount points `/data /proc /sys /dev /tmp /etc`.
@@ -134,6 +146,7 @@ impl Stage {
     /// When it can't be made, or when the binary is dynamic and would not start there.
     pub fn root(&mut self) -> anyhow::Result<&Path> {
         if self.root.is_none() {
+            self.host.require_static()?;
             let root = self.scratch.join("root");
             for dir in ["data", "proc", "sys", "dev", "tmp", "etc"] {
                 fs::create_dir_all(root.join(dir)).with_context(|| format!("can't make {}", root.display()))?;
