@@ -4,10 +4,11 @@
 //! The runner that builds the guest and this file share [`Orders`] and the names below: whatever one writes, the other reads.
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
-use std::io::BufReader;
+use std::fs::{self, File};
+use std::io::{self, BufReader, Read, Write};
 use std::net::Ipv4Addr;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,7 @@ use anyhow::{Context, bail};
 use nix::errno::Errno;
 use nix::kmod::{ModuleInitFlags, finit_module};
 use nix::mount::{MsFlags, mount, umount};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::reboot::{RebootMode, reboot};
 
 /// Name of the virtio port that carries the protocol.
@@ -125,15 +127,64 @@ fn run() -> anyhow::Result<()> {
     served
 }
 
-fn serve(port: &Path) -> anyhow::Result<()> {
-    // One port carries both directions; only one process may have it open.
-    let channel = OpenOptions::new()
+fn serve(path: &Path) -> anyhow::Result<()> {
+    let port = File::options()
         .read(true)
         .write(true)
-        .open(port)
-        .with_context(|| format!("can't open the channel {}", port.display()))?;
-    let mut output = channel.try_clone().context("can't clone the channel")?;
-    crate::agent::serve(&mut BufReader::with_capacity(1 << 16, channel), &mut output, Path::new(DATA))
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)
+        .with_context(|| format!("can't open the channel {}", path.display()))?;
+    let mut output = Port(port.try_clone().context("can't clone the channel")?);
+    crate::agent::serve(&mut BufReader::with_capacity(1 << 16, Port(port)), &mut output, Path::new(DATA))
+}
+
+/// A virtio port that notices when the host has gone. The kernel lets a blocking write to such a port sleep for ever:
+/// the answer to a `Bye` whose sender doesn't wait for it kept a guest from powering off.
+struct Port(File);
+
+impl Port {
+    /// Sleeps until there is something to do; `false` when the host has closed its end.
+    fn wait(&self, what: PollFlags) -> io::Result<bool> {
+        let mut ports = [PollFd::new(self.0.as_fd(), what)];
+        match poll(&mut ports, PollTimeout::NONE) {
+            Ok(_) | Err(Errno::EINTR) => {
+                let gone = PollFlags::POLLHUP | PollFlags::POLLERR;
+                Ok(!ports[0].revents().is_some_and(|seen| seen.intersects(gone)))
+            }
+            Err(e) => Err(e.into()),
+        }
+    }
+}
+
+impl Read for Port {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.0.read(buffer) {
+                // What the host sent before it went is still read; after that, reading finds the end.
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => _ = self.wait(PollFlags::POLLIN)?,
+                result => return result,
+            }
+        }
+    }
+}
+
+impl Write for Port {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            match self.0.write(bytes) {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    if !self.wait(PollFlags::POLLOUT)? {
+                        return Err(io::ErrorKind::BrokenPipe.into());
+                    }
+                }
+                result => return result,
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Loads the modules of an initramfs in the order given there.

@@ -97,10 +97,9 @@ impl Machine<'_> {
             Accelerator::Kvm => q.args(["-accel", "kvm"]).args(["-cpu", "host"]),
             // QEMU's default CPU, and not `max`: what `max` adds are instructions dear to emulate, which libc then prefers.
             // With RDRAND the guest's random numbers are ready at once.
-            Accelerator::Tcg { .. } => q
-                .arg("-accel")
-                .arg(format!("tcg,tb-size={TRANSLATION_MIB}"))
-                .args(["-cpu", "qemu64,+rdrand"]),
+            Accelerator::Tcg { .. } => {
+                q.arg("-accel").arg(format!("tcg,tb-size={TRANSLATION_MIB}")).args(["-cpu", "qemu64,+rdrand"])
+            }
         };
         q.arg("-smp").arg(self.cpus.to_string());
         q.arg("-m").arg(format!("{}k", self.memory_bytes / 1024));

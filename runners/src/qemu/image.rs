@@ -19,7 +19,8 @@ const CHUNK: usize = 4 << 20;
 /// # Errors
 /// When the disk is full, or there is no `mkfs.ext4`.
 pub fn make(path: &Path, bytes: u64) -> anyhow::Result<()> {
-    write_zeros(path, bytes).with_context(|| format!("can't write the data disk {} of {bytes} bytes", path.display()))?;
+    write_zeros(path, bytes)
+        .with_context(|| format!("can't write the data disk {} of {bytes} bytes", path.display()))?;
     // 4 KiB blocks as on the host: mkfs takes 1 KiB on small disks. Tables and journal are written now, or the guest's
     // kernel would write them in the background of the first measurement. The rest is what mkfs does by default.
     let mut command = Command::new(mkfs()?);

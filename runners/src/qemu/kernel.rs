@@ -33,9 +33,13 @@ impl Kernel {
     pub fn at(path: &Path) -> anyhow::Result<Self> {
         let image = fs::read(path).with_context(|| format!("can't read the kernel {}", path.display()))?;
         let release = release(&image).with_context(|| {
-            format!("{} is not a Linux kernel: neither a bzImage nor an ELF file that names its version", path.display())
+            format!(
+                "{} is not a Linux kernel: neither a bzImage nor an ELF file that names its version",
+                path.display()
+            )
         })?;
-        let modules = MODULE_PLACES.iter().map(|p| Path::new(p).join(&release)).find(|p| p.join("modules.dep").exists());
+        let modules =
+            MODULE_PLACES.iter().map(|p| Path::new(p).join(&release)).find(|p| p.join("modules.dep").exists());
         Ok(Self { path: path.to_path_buf(), release, modules })
     }
 

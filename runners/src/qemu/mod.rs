@@ -104,8 +104,11 @@ impl Runner for Qemu {
         image::mkfs().map_err(|e| absent(e.to_string()))?;
         let defaults = Settings::resolve(SETTINGS, &Default::default()).expect("the defaults are valid");
         let kernel = find_kernel(host, &defaults).map_err(|e| absent(format!("{e:#}")))?;
-        let accelerator = choose(host, "auto", &kernel)
-            .map_err(|e| Unavailable { because: format!("{e:#}"), fix: FIX.into(), broken: true })?;
+        let accelerator = choose(host, "auto", &kernel).map_err(|e| Unavailable {
+            because: format!("{e:#}"),
+            fix: FIX.into(),
+            broken: true,
+        })?;
         Ok(match accelerator {
             Accelerator::Kvm => format!("QEMU {version}, KVM, guest Linux {}", kernel.release),
             Accelerator::Tcg { because } => {
@@ -325,14 +328,19 @@ mod tests {
     fn settings_that_can_not_be_together_are_refused_with_a_way_out() {
         let ide = check(&with(&[("disk.bus", "ide")])).expect_err("q35 has no IDE").to_string();
         assert!(ide.contains("machine=pc"), "{ide}");
-        let aio = check(&with(&[("disk.aio", "native"), ("disk.cache", "unsafe")])).expect_err("not direct").to_string();
+        let aio =
+            check(&with(&[("disk.aio", "native"), ("disk.cache", "unsafe")])).expect_err("not direct").to_string();
         assert!(aio.contains("disk.aio=threads"), "{aio}");
-        check(&with(&[("disk.bus", "ide"), ("machine", "pc"), ("disk.cache", "writeback")])).expect("these go together");
+        check(&with(&[("disk.bus", "ide"), ("machine", "pc"), ("disk.cache", "writeback")]))
+            .expect("these go together");
     }
 
     #[test]
     fn drivers_follow_the_settings() {
-        assert_eq!(drivers(&with(&[("net", "none"), ("disk.bus", "nvme")])), ["virtio_pci", "virtio_console", "ext4", "nvme"]);
+        assert_eq!(
+            drivers(&with(&[("net", "none"), ("disk.bus", "nvme")])),
+            ["virtio_pci", "virtio_console", "ext4", "nvme"]
+        );
         assert!(drivers(&with(&[])).contains(&"virtio_net"));
     }
 }
