@@ -23,7 +23,7 @@ pub fn hello() -> Hello {
         protocol: PROTOCOL,
         version: env!("CARGO_PKG_VERSION").into(),
         kernel: nix::sys::utsname::uname().map(|u| u.release().to_string_lossy().into_owned()).unwrap_or_default(),
-        cpus: std::thread::available_parallelism().map_or(1, |n| n.get() as u32),
+        cpus: cpus(),
         memory_bytes: memory(),
         uid: nix::unistd::getuid().as_raw(),
         pid: std::process::id(),
@@ -58,6 +58,25 @@ fn line(path: impl AsRef<Path>) -> Option<String> {
     let text = fs::read_to_string(path).ok()?;
     let text = text.trim();
     (!text.is_empty()).then(|| text.to_string())
+}
+
+/// CPUs that the agent may run on, by its affinity: a quota of CPU time is not a CPU less.
+#[cfg(target_os = "linux")]
+fn cpus() -> u32 {
+    use nix::sched::{CpuSet, sched_getaffinity};
+    let allowed = sched_getaffinity(nix::unistd::Pid::from_raw(0));
+    let count = |set: CpuSet| (0..CpuSet::count()).filter(|cpu| set.is_set(*cpu).unwrap_or(false)).count() as u32;
+    allowed.map_or_else(|_| parallelism(), count)
+}
+
+/// CPUs that the agent may run on.
+#[cfg(not(target_os = "linux"))]
+fn cpus() -> u32 {
+    parallelism()
+}
+
+fn parallelism() -> u32 {
+    std::thread::available_parallelism().map_or(1, |n| n.get() as u32)
 }
 
 fn memory() -> u64 {
