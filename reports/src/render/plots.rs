@@ -51,7 +51,7 @@ const PALETTE: [(&str, &str, &str); 7 + SERIES] = [
     ("text", "#1b1f24", "#e8eaed"),
     ("muted", "#5c6570", "#9ea7b3"),
     ("grid", "#e3e6ea", "#30363d"),
-    ("band", "#d9dee5", "#3a424d"),
+    ("band", "#c9d1db", "#4a5460"),
     ("base", "#3f4750", "#c3cad3"),
     ("ground", "#ffffff", "#14171b"),
     ("mark", "#0b5cad", "#6cb6ff"),
@@ -342,6 +342,10 @@ struct LogAxis {
 
 impl LogAxis {
     fn at(&self, value: f64) -> f64 {
+        // What has no logarithm has no place either; the edge is where a reader looks for it.
+        if value.is_nan() || value <= 0.0 {
+            return self.from;
+        }
         let span = (self.high / self.low).ln().max(f64::MIN_POSITIVE);
         let share = ((value / self.low).ln() / span).clamp(0.0, 1.0);
         self.from + (self.to - self.from) * share
@@ -438,7 +442,7 @@ mod tests {
     #[test]
     fn a_picture_alone_brings_its_colours() {
         let svg = picture(Place::Alone, "t", (10, 10), |area| bar(area, (0.0, 0.0), (1.0, 1.0), Ink::Band)).unwrap();
-        assert!(svg.contains("fill=\"#d9dee5\""), "{svg}");
+        assert!(svg.contains("fill=\"#c9d1db\""), "{svg}");
         assert!(svg.contains("<style>"), "{svg}");
         assert!(svg.contains("width=\"10\""), "{svg}");
     }
