@@ -247,7 +247,12 @@ fn start(block: u32, place: &Place, dice: &mut Dice) -> Start {
             cpu_model: "AMD EPYC".into(),
             sqlite: "3.51.0".into(),
         }),
-        clock: Some(ClockFit { drift_ppm: Some(dice.normal()), uncertainty_ppm: Some(4.0), jump_ns: 0 }),
+        // Three decimals: more would not come back from JSON to the last bit.
+        clock: Some(ClockFit {
+            drift_ppm: Some((dice.normal() * 1000.0).round() / 1000.0),
+            uncertainty_ppm: Some(4.0),
+            jump_ns: 0,
+        }),
     }
 }
 

@@ -8,3 +8,4 @@ pub mod example;
 pub mod record;
 pub mod render;
 pub mod statistics;
+pub mod store;
