@@ -3,10 +3,13 @@
 //! This crate knows nothing of SQLite or of statistics. A runner is one file and one line in [`registry`].
 
 pub mod bare;
+pub mod bubblewrap;
 pub mod cgroup;
 pub mod chroot;
 pub mod clock;
 mod confine;
+pub mod engine;
+pub mod gvisor;
 pub mod disk;
 pub mod evidence;
 pub mod fingerprint;
@@ -15,11 +18,15 @@ mod journal;
 pub mod leftovers;
 pub mod namespaces;
 pub mod network;
+pub mod oci;
 pub mod peer;
+pub mod podman;
+pub mod qemu;
 pub mod probe;
 mod processes;
 pub mod registry;
 mod rooted;
+pub mod runc;
 pub mod session;
 pub mod stage;
 
