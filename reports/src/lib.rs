@@ -7,5 +7,6 @@ pub mod comparison;
 pub mod example;
 pub(crate) mod flags;
 pub mod record;
+pub mod render;
 pub mod statistics;
 pub mod store;
