@@ -1,6 +1,6 @@
 //! The report for a terminal: a sentence per environment, how far to trust it, then a small table per workload.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use anyhow::Result;
@@ -9,7 +9,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use super::escape::one_line;
 use super::words::{self, Tone};
 use super::{Render, units};
-use crate::comparison::{Cell, Comparison, Metric, Role, Verdict, Withheld};
+use crate::comparison::{Cell, Comparison, Metric, Role, Severity, Verdict, Withheld};
 
 /// Columns of text; what wraps, wraps here.
 const WIDTH: usize = 100;
@@ -163,19 +163,27 @@ impl Terminal {
     }
 
     fn flags(self, c: &Comparison, out: &mut String) {
-        // Name and evidence, with the environments it holds for.
-        let mut seen: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
+        // Name and evidence, with the environments and workloads it holds for.
+        let mut seen: BTreeMap<(&str, &str), (Vec<&str>, Vec<&str>)> = BTreeMap::new();
+        let mut notes = BTreeSet::new();
         for cell in c.control.iter().chain(&c.cells) {
             for flag in &cell.flags {
-                let places = seen.entry((flag.name, &flag.evidence)).or_default();
-                if !places.contains(&cell.environment.as_str()) {
-                    places.push(&cell.environment);
+                if flag.severity == Severity::Note {
+                    notes.insert(flag.name);
+                    continue;
                 }
+                let (environments, workloads) = seen.entry((flag.name, &flag.evidence)).or_default();
+                once(environments, &cell.environment);
+                once(workloads, &cell.workload);
             }
         }
-        for ((name, evidence), places) in &seen {
-            let text = format!("{name} ({}): {evidence}", places.join(", "));
-            self.item("⚑", &text, out);
+        for ((name, evidence), (environments, workloads)) in &seen {
+            let place = if workloads.len() == 1 { format!(" in {}", workloads[0]) } else { String::new() };
+            self.item("⚑", &format!("{name}, {}{place}: {evidence}", environments.join(", ")), out);
+        }
+        if !notes.is_empty() {
+            let names: Vec<&str> = notes.into_iter().collect();
+            self.item("·", &format!("worth knowing, in full in the HTML report: {}", names.join(", ")), out);
         }
         for failure in &c.failures {
             let place = failure.workload.as_deref().unwrap_or("start");
@@ -191,9 +199,7 @@ impl Terminal {
         for text in withheld(c) {
             self.item(units::NONE, &text, out);
         }
-        if !seen.is_empty() || !c.failures.is_empty() {
-            out.push('\n');
-        }
+        out.push('\n');
     }
 
     fn item(self, sign: &str, text: &str, out: &mut String) {
@@ -253,30 +259,29 @@ fn row(c: &Comparison, cell: &Cell) -> Vec<String> {
     }
 }
 
-/// The percentiles that a report leaves out, and what they need: a line for each metric of a workload.
+/// Adds what is not there yet.
+fn once<'a>(list: &mut Vec<&'a str>, item: &'a str) {
+    if !list.contains(&item) {
+        list.push(item);
+    }
+}
+
+/// The percentiles that a report leaves out, and what they need: a line for each metric.
 fn withheld(c: &Comparison) -> Vec<String> {
-    let mut lines = Vec::new();
-    for plan in &c.run.workloads {
-        for metric in Metric::ALL {
-            let cells = c.cells.iter().filter(|cell| cell.workload == plan.name && cell.metric == metric);
-            let missing: Vec<(&str, u64)> = cells
-                .filter_map(|cell| match cell.finding {
-                    Err(Withheld::TooFewOperations { more, .. }) => Some((cell.environment.as_str(), more)),
-                    _ => None,
-                })
-                .collect();
-            if let Some(most) = missing.iter().map(|(_, more)| *more).max() {
-                let names: Vec<&str> = missing.iter().map(|(name, _)| *name).collect();
-                let (metric, most) = (metric.name(), units::count(most));
-                lines.push(format!(
-                    "{metric} of {} withheld: up to {most} more samples per block needed ({})",
-                    plan.name,
-                    names.join(", ")
-                ));
+    let line = |metric: Metric| {
+        let (mut workloads, mut most) = (Vec::new(), 0);
+        for cell in c.cells.iter().filter(|cell| cell.metric == metric) {
+            if let Err(Withheld::TooFewOperations { more, .. }) = cell.finding {
+                once(&mut workloads, &cell.workload);
+                most = most.max(more);
             }
         }
-    }
-    lines
+        let (metric, places) = (metric.name(), workloads.join(", "));
+        let needs =
+            format!("{metric} withheld in {places}: up to {} more samples per block needed", units::count(most));
+        (!workloads.is_empty()).then_some(needs)
+    };
+    Metric::ALL.into_iter().filter_map(line).collect()
 }
 
 /// Cut with an ellipsis.
