@@ -1,1 +1,215 @@
-//! x
+//! Where it is done: the runners, what a session stands on, and the host's side of a measurement.
+//!
+//! This crate knows nothing of SQLite or of statistics. A runner is one file and one line in [`registry`].
+
+pub mod bare;
+pub mod bubblewrap;
+pub mod cgroup;
+pub mod chroot;
+pub mod clock;
+mod confine;
+pub mod engine;
+pub mod gvisor;
+pub mod disk;
+pub mod evidence;
+pub mod fingerprint;
+pub mod host;
+mod journal;
+pub mod leftovers;
+pub mod namespaces;
+pub mod network;
+pub mod oci;
+pub mod peer;
+pub mod podman;
+pub mod qemu;
+pub mod probe;
+mod processes;
+pub mod registry;
+mod rooted;
+pub mod runc;
+pub mod session;
+pub mod stage;
+
+use std::fmt::{self, Debug};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use workloads::settings::{Setting, Settings};
+
+use cgroup::Cgroup;
+use host::Host;
+use stage::{PathToPeer, Stage};
+
+pub use journal::Made;
+pub use rooted::enter;
+
+/// A way to isolate a process: it turns the agent's command line into one that runs it elsewhere, with stdin and stdout still ours.
+pub trait Runner: Sync + Debug {
+    /// As in `--env` and in suites: `runc`.
+    fn name(&self) -> &'static str;
+    /// One sentence, shown by `list` and in reports.
+    fn about(&self) -> &'static str;
+    /// What can be set, with defaults.
+    fn settings(&self) -> &'static [Setting] {
+        &[]
+    }
+    /// The engine's version, found without starting anything in it. That it works is shown by [`probe::probe`],
+    /// which starts a trivial agent through the same [`Runner::launch`] as every measurement.
+    ///
+    /// # Errors
+    /// What is missing and how to get it.
+    fn version(&self, host: &Host) -> Result<String, Unavailable>;
+    /// Prepares the stage and says how the agent is started there. Called once per start; what it needs again and again
+    /// (root file system, image, network) the stage keeps.
+    ///
+    /// # Errors
+    /// When the stage can't be made, or these settings can't work on this host.
+    fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch>;
+    /// The engine's program, where there is one: a remembered probe holds as long as this file is the same.
+    fn engine(&self, _settings: &Settings) -> Option<PathBuf> {
+        None
+    }
+    /// How long a start may take before it counts as failed: a VM needs longer than a container.
+    fn start_deadline(&self) -> Duration {
+        Duration::from_secs(10)
+    }
+}
+
+/// The first program of this name in `PATH`.
+pub fn find_program(name: &str) -> Option<PathBuf> {
+    // Engines live where a user's PATH may not look.
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain(["/usr/sbin", "/sbin", "/usr/local/sbin"].map(PathBuf::from));
+    folders
+        .map(|f| f.join(name))
+        .find(|p| nix::unistd::access(p, nix::unistd::AccessFlags::X_OK).is_ok() && p.is_file())
+}
+
+/// Why a runner can't run here.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{because}")]
+pub struct Unavailable {
+    /// The engine's own words where it has any.
+    pub because: String,
+    /// The command or the step that would change it.
+    pub fix: String,
+    /// The engine is there but does not work, as opposed to not being there.
+    pub broken: bool,
+}
+
+/// How an environment reaches the peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Network {
+    /// Not at all.
+    None,
+    /// Over the host's loopback: no link between environment and peer.
+    Loopback,
+    /// A veth pair from the environment's network namespace into the peer's.
+    Veth,
+    /// A tap device of the VM in the peer's network namespace.
+    Tap,
+    /// User-mode address translation by the engine.
+    UserNat,
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Network::None => "none",
+            Network::Loopback => "loopback",
+            Network::Veth => "veth",
+            Network::Tap => "tap",
+            Network::UserNat => "user NAT",
+        })
+    }
+}
+
+/// How to start the agent in an environment. [`session::Session::start`] adds the pipes, the process group, the cgroup,
+/// the CPU affinity and the parent-death signal.
+pub struct Launch {
+    /// Ends up running `tarebench agent --data DIR` inside, its stdin and stdout passed through.
+    pub command: Command,
+    /// Network namespace that the command is started in, where it is not the harness's own.
+    pub netns: Option<PathBuf>,
+    /// How the peer is reached.
+    pub network: Network,
+    /// The peer's address as seen from inside; `None` without a network.
+    pub peer: Option<IpAddr>,
+    /// Why its CPU counts as emulated, where it does: `QEMU TCG: ...`.
+    pub emulated: Option<String>,
+    /// How data is reached, in words.
+    pub data_path: String,
+    /// Memory that a VM monitor needs besides the guest's, bytes: on top of the cgroup's limit.
+    pub memory_beside: u64,
+    /// A file that the environment's console is written to; its last lines are quoted when a session dies.
+    pub console: Option<PathBuf>,
+    /// Run in order once the command's process group and everything in its cgroup are gone: `runc delete`, unmounts, ...
+    pub cleanup: Vec<Box<dyn FnOnce() + Send>>,
+    /// Set by [`Stage::launch`].
+    pub(crate) confinement: Confinement,
+}
+
+/// What the command is held in from before it is executed.
+#[derive(Debug, Default)]
+pub(crate) struct Confinement {
+    pub(crate) cgroup: Option<Arc<Cgroup>>,
+    pub(crate) cpus: Vec<usize>,
+    pub(crate) interrupt: Arc<AtomicBool>,
+    /// What [`session::Session::identify`] compares with.
+    pub(crate) binary_sha256: Option<String>,
+}
+
+impl Launch {
+    /// A launch without a network; runners set the public fields that differ.
+    pub fn new(command: Command) -> Self {
+        Self {
+            command,
+            netns: None,
+            network: Network::None,
+            peer: None,
+            emulated: None,
+            data_path: String::new(),
+            memory_beside: 0,
+            console: None,
+            cleanup: Vec::new(),
+            confinement: Confinement::default(),
+        }
+    }
+
+    /// Reaches the peer this way, with the command started in the path's network namespace.
+    #[must_use]
+    pub fn over(mut self, path: PathToPeer) -> Self {
+        self.netns = path.netns;
+        self.network = path.network;
+        self.peer = path.peer;
+        self
+    }
+
+    /// Says how data is reached: `bind mount of ext4 on vda`.
+    #[must_use]
+    pub fn data_path(mut self, words: impl Into<String>) -> Self {
+        self.data_path = words.into();
+        self
+    }
+
+    /// Adds a step that runs once the environment is gone.
+    #[must_use]
+    pub fn cleanup(mut self, step: impl FnOnce() + Send + 'static) -> Self {
+        self.cleanup.push(Box::new(step));
+        self
+    }
+}
+
+impl Debug for Launch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Launch")
+            .field("command", &self.command)
+            .field("netns", &self.netns)
+            .field("network", &self.network)
+            .finish_non_exhaustive()
+    }
+}

@@ -128,6 +128,8 @@ fn verdict(flags: &[Flag]) -> Verdict {
 /// The blocks that an environment and the baseline have in common.
 struct Pair<'a> {
     common: Vec<(u32, &'a Merged, &'a Merged)>,
+    /// All common blocks of the environment, and of the baseline, added up.
+    pools: (Merged, Merged),
     workload: &'a WorkloadPlan,
     method: Method,
 }
@@ -139,8 +141,9 @@ impl<'a> Pair<'a> {
             let net = net.0.get(block).filter(|net| net.rounds == own.rounds)?;
             Some((*block, own, net))
         };
-        let common = own.0.iter().filter_map(paired);
-        Self { common: common.collect(), workload, method }
+        let common: Vec<_> = own.0.iter().filter_map(paired).collect();
+        let pools = (pooled(common.iter().map(|c| c.1)), pooled(common.iter().map(|c| c.2)));
+        Self { common, pools, workload, method }
     }
 
     /// Entries of the smallest histogram of any block on either side.
@@ -171,12 +174,10 @@ impl<'a> Pair<'a> {
         let ratios: Vec<(u32, f64)> = values.iter().map(|(b, own, net, _)| (*b, worse(*own, *net))).collect();
         let logs: Vec<f64> = ratios.iter().map(|(_, r)| r.ln()).collect();
         let costs: Vec<f64> = values.iter().map(|v| v.3).collect();
-        let pool = |side: fn(&(u32, &'a Merged, &'a Merged)) -> &'a Merged| {
-            pooled(self.common.iter().map(side)).value(metric, self.workload).ok_or(Withheld::NoCommonBlock)
-        };
+        let pool = |side: &Merged| side.value(metric, self.workload).ok_or(Withheld::NoCommonBlock);
         Ok(Finding {
-            net: pool(|(_, _, net)| net)?,
-            gross: pool(|(_, own, _)| own)?,
+            net: pool(&self.pools.1)?,
+            gross: pool(&self.pools.0)?,
             overhead: hodges_lehmann(&logs, confidence).ok_or(Withheld::NoCommonBlock)?.map(f64::exp),
             difference: hodges_lehmann(&costs, confidence).ok_or(Withheld::NoCommonBlock)?,
             geometric: student_mean(&logs, confidence).ok_or(Withheld::NoCommonBlock)?.map(f64::exp),

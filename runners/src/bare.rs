@@ -1,0 +1,35 @@
+//! `bare`: the agent as a plain process on the host, under the same limits as everything else.
+
+use std::process::Command;
+
+use workloads::settings::Settings;
+
+use crate::host::Host;
+use crate::stage::Stage;
+use crate::{Launch, Runner, Unavailable};
+
+/// No isolation: what the others are divided by.
+#[derive(Debug)]
+pub struct Bare;
+
+impl Runner for Bare {
+    fn name(&self) -> &'static str {
+        "bare"
+    }
+
+    fn about(&self) -> &'static str {
+        "A plain process on the host: the baseline"
+    }
+
+    fn version(&self, host: &Host) -> Result<String, Unavailable> {
+        Ok(format!("Linux {}", host.kernel))
+    }
+
+    fn launch(&self, _settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
+        let mut command = Command::new(&stage.host.binary);
+        command.arg("agent").arg("--data").arg(stage.data());
+        let path = stage.path_to_peer()?;
+        let words = format!("directory on {}", stage.data_file_system());
+        Ok(Launch::new(command).over(path).data_path(words))
+    }
+}

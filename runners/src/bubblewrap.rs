@@ -1,0 +1,107 @@
+//! `bubblewrap`: bwrap's new namespaces around a read-only root, no daemon and no image; works without privileges.
+
+use std::path::Path;
+use std::process::Command;
+
+use workloads::settings::{Kind, Setting, Settings};
+
+use crate::host::Host;
+use crate::stage::Stage;
+use crate::{Launch, Runner, Unavailable, engine};
+
+/// The sandbox that Flatpak is built on.
+#[derive(Debug)]
+pub struct Bubblewrap;
+
+const SETTINGS: &[Setting] = &[
+    Setting {
+        name: "network",
+        kind: Kind::Choice(&["veth", "none"]),
+        default: "veth",
+        about: "Path to the peer: a veth pair (without privileges the host's loopback), or none",
+    },
+    Setting {
+        name: "user",
+        kind: Kind::Switch,
+        default: "false",
+        about: "A user namespace of its own even where root could do without",
+    },
+];
+
+impl Runner for Bubblewrap {
+    fn name(&self) -> &'static str {
+        "bubblewrap"
+    }
+
+    fn about(&self) -> &'static str {
+        "bwrap: new namespaces around a read-only root, as under Flatpak"
+    }
+
+    fn settings(&self) -> &'static [Setting] {
+        SETTINGS
+    }
+
+    fn version(&self, _host: &Host) -> Result<String, Unavailable> {
+        engine::version("bwrap", "bubblewrap")
+    }
+
+    fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
+        let mut command = Command::new(engine::require("bwrap", "bubblewrap")?);
+        let data = stage.data().to_path_buf();
+        arguments(&mut command, settings, stage.root()?, &data);
+        let launch = Launch::new(command).data_path(format!("bind mount of {}", stage.data_file_system()));
+        Ok(match settings.get("network") {
+            "none" => launch,
+            _ => launch.over(stage.path_to_peer()?),
+        })
+    }
+}
+
+/// The network namespace, where there is one, is entered before bwrap starts: so it need not know of it.
+fn arguments(command: &mut Command, settings: &Settings, root: &Path, data: &Path) {
+    command.args(["--die-with-parent", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]);
+    if settings.switch("user") {
+        command.arg("--unshare-user");
+    }
+    if settings.get("network") == "none" {
+        command.arg("--unshare-net");
+    }
+    command.arg("--ro-bind").arg(root).arg("/");
+    command.arg("--bind").arg(data).arg("/data");
+    command
+        .args(["--proc", "/proc"])
+        .args(["--dev", "/dev"])
+        .args(["--ro-bind", "/sys", "/sys"])
+        .args(["--tmpfs", "/tmp"]);
+    command.args(["--chdir", "/"]).args(["--hostname", "tarebench"]).arg("--clearenv");
+    command.args(["--", "/tarebench", "agent", "--data", "/data"]);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn line(given: &[(&str, &str)]) -> String {
+        let given: BTreeMap<_, _> = given.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+        let settings = Settings::resolve(SETTINGS, &given).expect("valid settings");
+        let mut command = Command::new("bwrap");
+        arguments(&mut command, &settings, Path::new("/r"), Path::new("/d"));
+        command.get_args().map(|a| a.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn by_default_data_is_bound_and_the_network_is_the_callers() {
+        let line = line(&[]);
+        assert!(line.contains("--ro-bind /r / --bind /d /data"), "{line}");
+        assert!(!line.contains("--unshare-net") && !line.contains("--unshare-user"), "{line}");
+        assert!(line.ends_with("-- /tarebench agent --data /data"), "{line}");
+    }
+
+    #[test]
+    fn namespaces_follow_the_settings() {
+        assert!(line(&[("network", "none")]).contains("--unshare-net"));
+        assert!(line(&[("user", "true")]).contains("--unshare-user"));
+    }
+}

@@ -1,0 +1,162 @@
+//! What lies under a directory: file system, mount options, and the whole disk that takes the flushes.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use nix::sys::statvfs::statvfs;
+
+/// Less than this is not enough for any suite, bytes.
+const LEAST_FREE: u64 = 256 << 20;
+
+/// The file system under a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Disk {
+    /// `ext4`, `tmpfs`, ...
+    pub file_system: String,
+    /// Mount and file system options.
+    pub options: String,
+    /// Name of the whole disk below, where there is one: `vda` for a partition `vda1` or a mapping on it.
+    pub device: Option<String>,
+}
+
+impl Disk {
+    /// Looks under a path.
+    ///
+    /// # Errors
+    /// When the path or the mount table can't be read.
+    pub fn under(path: &Path) -> anyhow::Result<Self> {
+        let path = path.canonicalize().with_context(|| format!("can't find {}", path.display()))?;
+        let table = fs::read_to_string("/proc/self/mountinfo").context("can't read the mount table")?;
+        let (point, number, file_system, options) =
+            mount_of(&table, &path).with_context(|| format!("no mount holds {}", path.display()))?;
+        // btrfs and overlay report a device number of their own; the mount table's is the same then.
+        log::debug!("{} is below {}", path.display(), point.display());
+        let device = fs::canonicalize(format!("/sys/dev/block/{number}")).ok().and_then(|d| whole(&d));
+        Ok(Self { file_system, options, device })
+    }
+
+    /// Whether it is memory and not a disk.
+    pub fn is_memory(&self) -> bool {
+        matches!(self.file_system.as_str(), "tmpfs" | "ramfs" | "hugetlbfs")
+    }
+
+    /// A file of the disk in /sys: `queue/write_cache`.
+    pub fn attribute(&self, name: &str) -> Option<String> {
+        let text = fs::read_to_string(Path::new("/sys/block").join(self.device.as_ref()?).join(name)).ok()?;
+        Some(text.trim().to_string()).filter(|t| !t.is_empty())
+    }
+}
+
+impl std::fmt::Display for Disk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.device {
+            Some(device) => write!(f, "{} on {device}", self.file_system),
+            None => f.write_str(&self.file_system),
+        }
+    }
+}
+
+/// The last mount whose point holds the path: the topmost one.
+fn mount_of(table: &str, path: &Path) -> Option<(PathBuf, String, String, String)> {
+    let parse = |line: &str| {
+        let (left, right) = line.split_once(" - ")?;
+        let left: Vec<&str> = left.split(' ').collect();
+        let right: Vec<&str> = right.split(' ').collect();
+        let point = PathBuf::from(left.get(4)?.replace("\\040", " "));
+        let options = format!("{},{}", left.get(5)?, right.get(2)?);
+        Some((point, left.get(2)?.to_string(), right.first()?.to_string(), options))
+    };
+    let holding = table.lines().filter_map(parse).filter(|m| path.starts_with(&m.0));
+    holding.max_by_key(|m| m.0.components().count())
+}
+
+/// From a block device's directory in /sys to the name of the disk that does the work: up from a partition, down through
+/// mappings and arrays with a single member.
+fn whole(directory: &Path) -> Option<String> {
+    let mut at = directory.to_path_buf();
+    // A mapping on a mapping on a partition is three steps; a loop would be the kernel's mistake.
+    for _ in 0..8 {
+        if at.join("partition").exists() {
+            at = at.parent()?.to_path_buf();
+        }
+        let below: Vec<_> = fs::read_dir(at.join("slaves")).into_iter().flatten().flatten().collect();
+        match below.as_slice() {
+            [one] => at = one.path().canonicalize().ok()?,
+            _ => break,
+        }
+    }
+    at.file_name()?.to_str().map(String::from)
+}
+
+/// Whether data may lie here: an existing, writable directory with room, on a disk.
+///
+/// # Errors
+/// What is wrong with it and what to do; memory is refused unless `allow_memory`.
+pub fn check_data_dir(path: &Path, allow_memory: bool) -> anyhow::Result<Disk> {
+    let shown = path.display();
+    let about = match fs::metadata(path) {
+        Ok(about) => about,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            bail!("the data directory {shown} does not exist; make it, or give another with --data-dir")
+        }
+        Err(e) => {
+            return Err(e).with_context(|| format!("can't look at the data directory {shown}; check who may enter it"));
+        }
+    };
+    if !about.is_dir() {
+        bail!("the data directory {shown} is not a directory; give another with --data-dir");
+    }
+    // Only a real file shows it: permissions say nothing about read-only mounts, quotas or root.
+    tempfile::tempfile_in(path).with_context(|| {
+        format!("can't write in the data directory {shown} (user id {}); give another with --data-dir", about.uid())
+    })?;
+    let disk = Disk::under(path)?;
+    if disk.is_memory() && !allow_memory {
+        bail!(
+            "the data directory {shown} is on {}: memory, on which disk and durability figures mean nothing; give one on \
+             a disk with --data-dir, or insist with --allow-memory",
+            disk.file_system
+        );
+    }
+    let space = statvfs(path).with_context(|| format!("can't see how much room {shown} has"))?;
+    let free = space.blocks_available().saturating_mul(space.fragment_size());
+    if free < LEAST_FREE {
+        bail!(
+            "the data directory {shown} has {} left, at least {} are needed; make room, or give another with --data-dir",
+            bytesize::ByteSize(free),
+            bytesize::ByteSize(LEAST_FREE)
+        );
+    }
+    Ok(disk)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_topmost_mount_counts() {
+        let table = "1 0 254:0 / / rw - ext4 /dev/vda rw\n2 1 0:5 / /a\\040b rw - tmpfs t rw\n3 2 0:6 / /a\\040b rw - xfs x rw,y\n";
+        let (point, number, kind, options) = mount_of(table, Path::new("/a b/c")).unwrap();
+        assert_eq!(
+            (point.to_str(), number.as_str(), kind.as_str(), options.as_str()),
+            (Some("/a b"), "0:6", "xfs", "rw,rw,y")
+        );
+        assert_eq!(mount_of(table, Path::new("/abc")).unwrap().2, "ext4");
+    }
+
+    #[test]
+    fn each_refusal_says_what_to_do() {
+        let dir = tempfile::tempdir().unwrap();
+        let missing = check_data_dir(&dir.path().join("x"), false).unwrap_err().to_string();
+        assert!(missing.contains("does not exist") && missing.contains("--data-dir"), "{missing}");
+        let file = dir.path().join("f");
+        fs::write(&file, "").unwrap();
+        assert!(check_data_dir(&file, false).unwrap_err().to_string().contains("not a directory"));
+        if Disk::under(Path::new("/dev/shm")).is_ok_and(|d| d.is_memory()) {
+            assert!(check_data_dir(Path::new("/dev/shm"), false).unwrap_err().to_string().contains("memory"));
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! `gvisor`: an OCI container whose system calls are answered by runsc's kernel in user space.
+
+use std::ffi::CStr;
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use anyhow::{Context, bail};
+use workloads::settings::{Kind, Setting, Settings};
+
+use crate::host::Host;
+use crate::oci::{self, Bundle, NetworkNamespace};
+use crate::stage::Stage;
+use crate::{Launch, Runner, Unavailable, engine};
+
+/// runsc, old and new: what it can do is read from its own list of flags.
+#[derive(Debug)]
+pub struct Gvisor;
+
+const SETTINGS: &[Setting] = &[
+    Setting {
+        name: "platform",
+        kind: Kind::Choice(&["auto", "systrap", "ptrace", "kvm"]),
+        default: "auto",
+        about: "How system calls are caught; auto is systrap where this runsc has it, else ptrace",
+    },
+    Setting {
+        name: "network",
+        kind: Kind::Choice(&["netstack", "host", "none"]),
+        default: "netstack",
+        about: "gVisor's own network stack on a veth pair, the host kernel's stack on the same pair, or none",
+    },
+    Setting {
+        name: "data",
+        kind: Kind::Choice(&["bind", "root"]),
+        default: "bind",
+        about: "Where data lies: a bind mount of the data directory, or the sandbox's own root directory beside it",
+    },
+    Setting {
+        name: "overlay",
+        kind: Kind::Choice(&["none", "root:memory", "all:memory", "root:self", "all:self"]),
+        default: "none",
+        about: "What writes go to instead of the host: nothing, memory, or a file of the sandbox's own (overlay2)",
+    },
+    Setting {
+        name: "file-access",
+        kind: Kind::Choice(&["auto", "shared", "exclusive"]),
+        default: "auto",
+        about: "Whether files may change behind the sandbox's back; auto is runsc's own choice",
+    },
+    Setting {
+        name: "directfs",
+        kind: Kind::Choice(&["auto", "true", "false"]),
+        default: "auto",
+        about: "Whether the sandbox opens files itself rather than through the gofer; auto is runsc's own choice",
+    },
+];
+
+impl Runner for Gvisor {
+    fn name(&self) -> &'static str {
+        "gvisor"
+    }
+
+    fn about(&self) -> &'static str {
+        "An OCI container under gVisor (runsc), which answers system calls by a kernel in user space"
+    }
+
+    fn settings(&self) -> &'static [Setting] {
+        SETTINGS
+    }
+
+    fn version(&self, _host: &Host) -> Result<String, Unavailable> {
+        let version = engine::version("runsc", "runsc")?;
+        let runsc = engine::require("runsc", "runsc")?;
+        let flags = Flags::of(&runsc).map_err(|because| Unavailable {
+            because,
+            fix: "apt install --reinstall runsc".into(),
+            broken: true,
+        })?;
+        Ok(format!("{version} (platform {} by default)", flags.best_platform()))
+    }
+
+    fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
+        let runsc = engine::require("runsc", "runsc")?;
+        let id = engine::container_id(stage);
+        let privileged = stage.host.privileged;
+        let network = settings.get("network");
+        if network == "netstack" && !privileged {
+            bail!(
+                "gVisor's network stack needs a network namespace that only root can make: run as root, or set network=host"
+            );
+        }
+        let options = Flags::of(&runsc).map_err(anyhow::Error::msg)?.options(settings)?;
+        let state = stage.scratch().join("runsc");
+        let bundle = stage.scratch().join(&id);
+        let in_root = settings.get("data") == "root";
+        let root = if in_root { oci::root_beside_data(stage)? } else { stage.root()?.to_path_buf() };
+        let path = if network == "none" { None } else { Some(stage.path_to_peer()?) };
+        let netns = path.as_ref().and_then(|p| p.netns.clone());
+        Bundle {
+            root: &root.canonicalize().with_context(|| format!("can't find {}", root.display()))?,
+            writable: in_root,
+            data: (!in_root).then(|| stage.data()),
+            network: match netns {
+                // runsc makes an empty one of its own unless the bundle names one.
+                Some(netns) => NetworkNamespace::At(netns),
+                None if network == "none" => NetworkNamespace::Empty,
+                None => NetworkNamespace::Inherited,
+            },
+            cgroup: None,
+            mapped: None,
+        }
+        .write(&bundle)?;
+
+        let mut command = Command::new(&runsc);
+        command.arg(joined("--root=", &state)).args(&options);
+        if !privileged {
+            command.arg("--rootless");
+        }
+        command.arg("run").arg(joined("--bundle=", &bundle)).arg(&id);
+        if network == "netstack" {
+            hide_sysctl(&mut command);
+        }
+        let how = if in_root { "" } else { ", by the sandbox's file server" };
+        let overlay = match settings.get("overlay") {
+            "none" => String::new(),
+            overlay => format!(", under a sandbox overlay ({overlay})"),
+        };
+        let launch = Launch::new(command)
+            .data_path(format!("{}{how}{overlay}", oci::data_path(stage, in_root)))
+            .cleanup(move || remove(&state, &id, &bundle));
+        Ok(match path {
+            Some(path) => launch.over(path),
+            None => launch,
+        })
+    }
+}
+
+/// Nothing of a sandbox is outside its processes and the state directory: it keeps its hands off cgroups, and its mounts
+/// are in its own namespace. `runsc delete --force` on a dead sandbox waits more than a second for it to die.
+fn remove(state: &Path, id: &str, bundle: &Path) {
+    engine::kill_marked(&[id, &engine::mark(bundle)]);
+    for entry in std::fs::read_dir(state).into_iter().flatten().flatten() {
+        // `<id>_sandbox:<id>.state`, `.lock`, or a directory in old releases.
+        if !entry.file_name().to_string_lossy().starts_with(id) {
+            continue;
+        }
+        let gone = match entry.file_type() {
+            Ok(kind) if kind.is_dir() => std::fs::remove_dir_all(entry.path()),
+            _ => std::fs::remove_file(entry.path()),
+        };
+        if let Err(e) = gone {
+            log::debug!("remove {}: {e}", entry.path().display());
+        }
+    }
+    oci::remove(bundle);
+}
+
+fn joined(option: &str, path: &Path) -> std::ffi::OsString {
+    let mut text = std::ffi::OsString::from(option);
+    text.push(path);
+    text
+}
+
+/// What `runsc flags` lists: the only reliable word on what a release can do.
+#[derive(Debug)]
+struct Flags(String);
+
+impl Flags {
+    fn of(runsc: &Path) -> Result<&'static Self, String> {
+        static FLAGS: OnceLock<(PathBuf, Result<Flags, String>)> = OnceLock::new();
+        let (_, flags) = FLAGS.get_or_init(|| {
+            let mut command = Command::new(runsc);
+            // It prints them to stderr, or to stdout, depending on the release.
+            command.arg("flags");
+            (runsc.to_path_buf(), engine::ask_all(command).map(Flags))
+        });
+        flags.as_ref().map_err(Clone::clone)
+    }
+
+    fn has(&self, flag: &str) -> bool {
+        self.0.lines().filter_map(|l| l.trim().strip_prefix('-')).any(|l| l.split_whitespace().next() == Some(flag))
+    }
+
+    /// The line that explains a flag.
+    fn about(&self, flag: &str) -> &str {
+        let named = |l: &str| l.trim().strip_prefix('-').and_then(|l| l.split_whitespace().next()) == Some(flag);
+        self.0.lines().skip_while(|l| !named(l)).nth(1).unwrap_or_default()
+    }
+
+    fn best_platform(&self) -> &'static str {
+        if self.about("platform").contains("systrap") { "systrap" } else { "ptrace" }
+    }
+
+    fn options(&self, settings: &Settings) -> anyhow::Result<Vec<String>> {
+        let platform = match settings.get("platform") {
+            "auto" => self.best_platform(),
+            "systrap" if self.best_platform() != "systrap" => {
+                bail!("this runsc has no systrap: set platform=ptrace, or install a release of 2023 or later")
+            }
+            platform => platform,
+        };
+        let network = if settings.get("network") == "netstack" { "sandbox" } else { settings.get("network") };
+        let mut options = vec![format!("--platform={platform}"), format!("--network={network}")];
+        // The processes of the sandbox stay in the group that they are started in, and so under its limits.
+        options.push("--ignore-cgroups".into());
+        let overlay = settings.get("overlay");
+        if self.has("overlay2") {
+            if overlay.ends_with(":self") && !self.about("overlay2").contains("self") {
+                bail!(
+                    "this runsc knows no overlay on a file of its own: set overlay to none, root:memory or all:memory"
+                );
+            }
+            options.push(format!("--overlay2={overlay}"));
+        } else if overlay == "all:memory" {
+            options.push("--overlay=true".into());
+        } else if overlay != "none" {
+            bail!("this runsc knows overlay=none and overlay=all:memory only");
+        }
+        let access = settings.get("file-access");
+        if access != "auto" {
+            options.push(format!("--file-access={access}"));
+            if self.has("file-access-mounts") {
+                options.push(format!("--file-access-mounts={access}"));
+            }
+        }
+        match settings.get("directfs") {
+            "auto" => {}
+            directfs if self.has("directfs") => options.push(format!("--directfs={directfs}")),
+            // Without the flag everything goes through the gofer: that is what `false` asks for.
+            "false" => {}
+            _ => bail!("this runsc has no directfs: leave it at auto, or install a release of 2023 or later"),
+        }
+        Ok(options)
+    }
+}
+
+/// Older releases of runsc take every network namespace in which `/proc/sys/net/core/dev_weight` exists for the host's and
+/// refuse their own stack there; newer kernels show that file in all of them. So runsc sees an empty directory instead, in
+/// a mount namespace of its own. `/proc/sys/net` itself is the same directory in every network namespace, hence this works
+/// before the right one is entered.
+fn hide_sysctl(command: &mut Command) {
+    const SOURCE: &CStr = c"none";
+    const TMPFS: &CStr = c"tmpfs";
+    const ROOT: &CStr = c"/";
+    const HIDDEN: &CStr = c"/proc/sys/net";
+    let hide = || {
+        let check = |result: libc::c_int| if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) };
+        // SAFETY: the process has one thread between fork and exec; no memory is involved.
+        check(unsafe { libc::unshare(libc::CLONE_NEWNS) })?;
+        let (none, flags) = (std::ptr::null(), libc::MS_REC | libc::MS_SLAVE);
+        // A slave, not private: what is unmounted on the host must not live on in here.
+        // SAFETY: the strings are static and end in a zero; the kernel takes null for the others.
+        check(unsafe { libc::mount(none, ROOT.as_ptr(), none, flags, none.cast()) })?;
+        let flags = libc::MS_RDONLY | libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
+        // SAFETY: as above.
+        check(unsafe { libc::mount(SOURCE.as_ptr(), HIDDEN.as_ptr(), TMPFS.as_ptr(), flags, std::ptr::null()) })
+    };
+    // SAFETY: the closure only makes async-signal-safe system calls and allocates nothing.
+    unsafe { command.pre_exec(hide) };
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    const OLD: &str = "  -overlay2 value\n    \twrap mounts. 'medium' can be 'memory' or existing directory path\n  \
+                       -file-access-mounts value\n    \tx\n  -platform string\n    \tspecifies which platform to use: ptrace (default), kvm.\n";
+    const NEW: &str = "  -overlay2 value\n    \twrap mounts. 'memory', 'self' or 'dir=/abs/dir/path'\n  -directfs\n    \tdirectly\n  \
+                       -platform string\n    \tspecifies which platform to use: systrap (default), ptrace, kvm.\n";
+
+    fn options(flags: &str, given: &[(&str, &str)]) -> anyhow::Result<String> {
+        let given: BTreeMap<_, _> = given.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+        let settings = Settings::resolve(SETTINGS, &given).expect("valid settings");
+        Ok(Flags(flags.into()).options(&settings)?.join(" "))
+    }
+
+    #[test]
+    fn by_default_writes_reach_the_host_and_cgroups_are_left_alone() {
+        let old = options(OLD, &[]).expect("defaults work");
+        assert_eq!(old, "--platform=ptrace --network=sandbox --ignore-cgroups --overlay2=none");
+        let new = options(NEW, &[]).expect("defaults work");
+        assert_eq!(new, "--platform=systrap --network=sandbox --ignore-cgroups --overlay2=none");
+    }
+
+    #[test]
+    fn what_a_release_lacks_is_refused_with_the_way_out() {
+        let refused = |given| options(OLD, given).expect_err("refused").to_string();
+        assert!(refused(&[("platform", "systrap")]).contains("platform=ptrace"));
+        assert!(refused(&[("overlay", "root:self")]).contains("root:memory"));
+        assert!(refused(&[("directfs", "true")]).contains("auto"));
+        assert!(options(OLD, &[("directfs", "false")]).is_ok());
+        assert!(
+            options(NEW, &[("directfs", "true"), ("overlay", "root:self")]).expect("new").contains("--directfs=true")
+        );
+    }
+
+    #[test]
+    fn file_access_holds_for_root_and_mounts() {
+        let line = options(OLD, &[("file-access", "exclusive"), ("network", "host")]).expect("works");
+        assert!(line.contains("--file-access=exclusive --file-access-mounts=exclusive"), "{line}");
+        assert!(line.contains("--network=host"), "{line}");
+    }
+}

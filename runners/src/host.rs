@@ -1,0 +1,230 @@
+//! The host as the harness finds it: who we are, which binary is copied, where scratch files go.
+
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
+
+use anyhow::{Context, bail};
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::unistd::Pid;
+use sha2::{Digest, Sha256};
+
+use crate::journal::Journal;
+use crate::network::PeerNetwork;
+
+/// CPUs for the work and for everything that watches it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pinning {
+    /// CPUs of every environment.
+    pub work: Vec<usize>,
+    /// CPUs of the harness and the peer; the same as `work` where there are not enough.
+    pub harness: Vec<usize>,
+}
+
+impl Pinning {
+    /// The first CPUs for the work and the others for the harness. CPU 0 often takes the interrupts, but a measurement on
+    /// few CPUs has no choice, and the same CPU for all is what counts.
+    fn split(allowed: &[usize], cpus: u32) -> Self {
+        let at = (cpus as usize).clamp(1, allowed.len().max(1)).min(allowed.len());
+        let (work, rest) = allowed.split_at(at);
+        Self { work: work.to_vec(), harness: if rest.is_empty() { work } else { rest }.to_vec() }
+    }
+}
+
+impl std::fmt::Display for Pinning {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let list = |cpus: &[usize]| cpus.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
+        if self.work == self.harness {
+            return write!(f, "work, harness and peer all on CPU {}: there are no more", list(&self.work));
+        }
+        write!(f, "work on CPU {}; harness and peer on CPU {}", list(&self.work), list(&self.harness))
+    }
+}
+
+/// Limits that hold for every environment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Resources {
+    /// Number of CPUs.
+    pub cpus: u32,
+    /// Memory, bytes.
+    pub memory_bytes: u64,
+}
+
+/// What all stages share. Dropping it removes the scratch directory.
+#[derive(Debug)]
+pub struct Host {
+    /// Short id of the run, at most 8 characters of `[0-9a-z]`: part of the name of everything we make.
+    pub id: String,
+    /// The binary that is copied into every environment.
+    pub binary: PathBuf,
+    /// Its SHA-256, hex.
+    pub binary_sha256: String,
+    /// Whether it runs without a dynamic loader.
+    pub static_binary: bool,
+    /// Effective user id 0.
+    pub privileged: bool,
+    /// `uname -r`.
+    pub kernel: String,
+    /// `/tmp/tarebench-<id>`: roots, bundles, sockets, logs. Never on the timed path.
+    pub scratch: PathBuf,
+    /// Where work and harness run.
+    pub pinning: Pinning,
+    /// Limits for every environment.
+    pub resources: Resources,
+    /// Set by a signal handler: every wait of every session then ends within 50 ms.
+    pub interrupt: Arc<AtomicBool>,
+    /// What was made on the host, for the case that we are killed.
+    pub journal: Journal,
+    peer_network: OnceLock<Result<PeerNetwork, String>>,
+}
+
+impl Host {
+    /// Looks at the host and makes the scratch directory.
+    ///
+    /// # Errors
+    /// When the binary can't be read or the scratch directory can't be made.
+    pub fn new(id: &str, binary: &Path, resources: Resources) -> anyhow::Result<Self> {
+        let bytes = std::fs::read(binary).with_context(|| format!("can't read our own binary {}", binary.display()))?;
+        if id.is_empty() || id.len() > 8 || !id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()) {
+            bail!("a run's id is 1 to 8 characters of [0-9a-z], not `{id}`");
+        }
+        let scratch = std::env::temp_dir().join(format!("tarebench-{id}"));
+        // Others may look, since an engine may run as another user, but not put anything in.
+        DirBuilder::new().mode(0o755).create(&scratch).with_context(|| format!("can't make {}", scratch.display()))?;
+        let journal = Journal::open(&scratch)?;
+        let allowed = allowed_cpus().context("can't see which CPUs we may use")?;
+        Ok(Self {
+            id: id.to_string(),
+            binary: binary.to_path_buf(),
+            binary_sha256: hex(&Sha256::digest(&bytes)),
+            static_binary: is_static(&bytes),
+            privileged: nix::unistd::geteuid().is_root(),
+            kernel: nix::sys::utsname::uname()?.release().to_string_lossy().into_owned(),
+            scratch,
+            pinning: Pinning::split(&allowed, resources.cpus),
+            resources,
+            interrupt: Arc::new(AtomicBool::new(false)),
+            journal,
+            peer_network: OnceLock::new(),
+        })
+    }
+
+    /// Keeps the calling thread, and every thread it starts from now on, to the harness's CPUs.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn pin_harness(&self) -> anyhow::Result<()> {
+        let mut set = CpuSet::new();
+        for cpu in &self.pinning.harness {
+            set.set(*cpu).with_context(|| format!("CPU {cpu} is beyond what can be pinned to"))?;
+        }
+        sched_setaffinity(Pid::from_raw(0), &set).context("can't pin the harness")
+    }
+
+    /// Refuses a binary that would not start in another root file system.
+    ///
+    /// # Errors
+    /// When it needs a dynamic loader.
+    pub fn require_static(&self) -> anyhow::Result<()> {
+        if !self.static_binary {
+            bail!(
+                "{} needs a dynamic loader and would not start in another root file system; build it with plain `cargo \
+                 build --release`, with no RUSTFLAGS set, or measure `bare` alone",
+                self.binary.display()
+            );
+        }
+        Ok(())
+    }
+
+    /// The peer's network namespace, made when first asked for; or why there is none.
+    ///
+    /// # Errors
+    /// A reason in words, for the report: no privileges, no `ip`, or what `ip` said.
+    pub fn peer_network(&self) -> Result<&PeerNetwork, &str> {
+        let make = || {
+            if !self.privileged {
+                return Err("network namespaces need root; the peer is on the host's loopback".to_string());
+            }
+            PeerNetwork::make(&self.id, &self.journal).map_err(|e| format!("no network namespaces: {e:#}"))
+        };
+        self.peer_network.get_or_init(make).as_ref().map_err(String::as_str)
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        self.peer_network.take();
+        if self.privileged {
+            crate::cgroup::remove(&format!("tarebench-{}", self.id));
+        }
+        if let Err(e) = std::fs::remove_dir_all(&self.scratch) {
+            log::warn!("can't remove {}: {e}", self.scratch.display());
+        }
+    }
+}
+
+/// Lower-case hex digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+fn allowed_cpus() -> nix::Result<Vec<usize>> {
+    let set = sched_getaffinity(Pid::from_raw(0))?;
+    Ok((0..CpuSet::count()).filter(|c| set.is_set(*c).unwrap_or(false)).collect())
+}
+
+/// Whether an ELF file asks for no interpreter: no program header of type PT_INTERP (3). Offsets are those of ELF-64 in
+/// the machine's byte order; anything else could not be running here.
+fn is_static(elf: &[u8]) -> bool {
+    let number = |at: usize, size: usize| -> Option<usize> {
+        let mut bytes = [0; 8];
+        bytes[..size].copy_from_slice(elf.get(at..at.checked_add(size)?)?);
+        usize::try_from(u64::from_le_bytes(bytes)).ok()
+    };
+    let interpreter = || -> Option<bool> {
+        if elf.get(..5)? != b"\x7fELF\x02" {
+            return None;
+        }
+        let (table, size, count) = (number(32, 8)?, number(54, 2)?, number(56, 2)?);
+        for entry in 0..count {
+            if number(table.checked_add(entry * size)?, 4)? == 3 {
+                return Some(true);
+            }
+        }
+        Some(false)
+    };
+    interpreter() == Some(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dynamic_program_is_told_from_a_static_one() {
+        let own = std::fs::read("/proc/self/exe").unwrap();
+        assert_eq!(is_static(&own), cfg!(target_feature = "crt-static"));
+        assert!(!is_static(&std::fs::read("/bin/ls").unwrap()), "every distribution's ls is dynamic");
+        assert!(!is_static(b"\x7fELF\x02"));
+        assert!(!is_static(b"#!/bin/sh"));
+    }
+
+    #[test]
+    fn work_and_harness_are_apart_where_there_are_enough_cpus() {
+        let of = |allowed: &[usize], cpus| Pinning::split(allowed, cpus);
+        assert_eq!(of(&[0, 1], 1), Pinning { work: vec![0], harness: vec![1] });
+        assert_eq!(of(&[3], 1), Pinning { work: vec![3], harness: vec![3] });
+        assert_eq!(of(&[0, 1], 5), Pinning { work: vec![0, 1], harness: vec![0, 1] });
+        assert_eq!(of(&[0, 1], 1).to_string(), "work on CPU 0; harness and peer on CPU 1");
+    }
+
+    #[test]
+    fn an_id_that_does_not_fit_names_is_refused() {
+        let resources = Resources { cpus: 1, memory_bytes: 1 << 28 };
+        for id in ["", "123456789", "../x", "AB"] {
+            assert!(Host::new(id, Path::new("/proc/self/exe"), resources).is_err(), "{id}");
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! What a run has made on the host, written down before it is made: after a SIGKILL the next run removes it from here.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use anyhow::Context;
+use nix::fcntl::{Flock, FlockArg};
+use serde::{Deserialize, Serialize};
+
+/// Name of the journal in a scratch directory.
+pub(crate) const JOURNAL: &str = "journal";
+
+/// One thing on the host that outlives a killed harness. Removing it twice does no harm.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Made {
+    /// A named network namespace, with the links in it.
+    Netns(String),
+    /// A cgroup below the root of every hierarchy, with its children.
+    Cgroup(String),
+    /// A directory and all that is in it.
+    Directory(PathBuf),
+    /// Something of an engine's own: the command that removes it, program first.
+    Engine(Vec<String>),
+}
+
+/// The journal of a live run. Its lock tells the living from the dead: the kernel drops it with the process.
+#[derive(Debug)]
+pub struct Journal {
+    file: Mutex<Flock<File>>,
+}
+
+impl Journal {
+    /// Opens and locks the journal of a scratch directory.
+    ///
+    /// # Errors
+    /// When it can't be made, or another process holds it.
+    pub(crate) fn open(scratch: &Path) -> anyhow::Result<Self> {
+        let path = scratch.join(JOURNAL);
+        let file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .with_context(|| format!("can't make {}", path.display()))?;
+        let file = Flock::lock(file, FlockArg::LockExclusiveNonblock)
+            .map_err(|(_, e)| e)
+            .with_context(|| format!("can't lock {}: does another run use it?", path.display()))?;
+        Ok(Self { file: Mutex::new(file) })
+    }
+
+    /// Writes down what is about to be made.
+    ///
+    /// # Errors
+    /// When the line can't be written; the thing should then not be made.
+    pub fn note(&self, made: &Made) -> anyhow::Result<()> {
+        let mut line = serde_json::to_string(made)?;
+        line.push('\n');
+        let mut file = self.file.lock().map_err(|_| anyhow::anyhow!("the journal's lock is poisoned"))?;
+        file.write_all(line.as_bytes()).context("can't write the journal in the scratch directory")
+    }
+}
+
+/// All entries of a journal, oldest first. A last line that was cut by the kill is left out: what it names was not made yet.
+pub(crate) fn entries(scratch: &Path) -> Vec<Made> {
+    let text = std::fs::read_to_string(scratch.join(JOURNAL)).unwrap_or_default();
+    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_come_back_and_a_cut_line_is_left_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal::open(dir.path()).unwrap();
+        let made = [Made::Netns("tarebench-x-peer".into()), Made::Engine(vec!["runc".into(), "delete".into()])];
+        for m in &made {
+            journal.note(m).unwrap();
+        }
+        journal.file.lock().unwrap().write_all(b"{\"cgr").unwrap();
+        assert_eq!(entries(dir.path()), made);
+        assert!(Journal::open(dir.path()).is_err(), "a second owner must be refused");
+    }
+}

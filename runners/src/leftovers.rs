@@ -1,0 +1,254 @@
+//! What a killed run left behind, found by its journal and removed: a SIGKILL lets nobody clean up after themselves.
+
+use std::fs;
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+use nix::mount::{MntFlags, umount2};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, geteuid};
+
+use crate::journal::{JOURNAL, Made, entries};
+use crate::{cgroup, network, processes};
+
+/// How long an engine's own removal may take.
+const ENGINE: Duration = Duration::from_secs(10);
+
+/// The remains of one killed run.
+#[derive(Debug)]
+pub struct Leftover {
+    /// The run's scratch directory.
+    pub scratch: PathBuf,
+    /// What it had noted down, oldest first.
+    pub made: Vec<Made>,
+    /// Held so that nobody else cleans the same.
+    lock: Option<Flock<File>>,
+}
+
+impl std::fmt::Display for Leftover {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} and {} more things of a run that was killed", self.scratch.display(), self.made.len())
+    }
+}
+
+/// Every scratch directory of ours whose owner is gone. A live run holds a lock on its journal; another user's is not ours.
+pub fn find() -> Vec<Leftover> {
+    find_in(&std::env::temp_dir())
+}
+
+fn find_in(folder: &Path) -> Vec<Leftover> {
+    let entries_of = |dir: &Path| fs::read_dir(dir).into_iter().flatten().flatten();
+    let mut found: Vec<Leftover> = entries_of(folder).filter_map(|e| examine(&e.path())).collect();
+    found.sort_by(|a, b| a.scratch.cmp(&b.scratch));
+    found
+}
+
+fn examine(scratch: &Path) -> Option<Leftover> {
+    let id = scratch.file_name()?.to_str()?.strip_prefix("tarebench-")?;
+    if id.is_empty() || id.len() > 8 || !id.bytes().all(|b| b.is_ascii_alphanumeric()) {
+        return None;
+    }
+    // In a folder that everybody may write, a link or a stranger's directory could name things that aren't ours.
+    let about = fs::symlink_metadata(scratch).ok()?;
+    if !about.is_dir() || about.uid() != geteuid().as_raw() {
+        return None;
+    }
+    let journal = scratch.join(JOURNAL);
+    // A run that is just starting has made the directory or the journal but not locked it yet.
+    let fresh = about.modified().ok()?.elapsed().is_ok_and(|age| age < Duration::from_secs(10));
+    if fresh && fs::metadata(&journal).map_or(0, |m| m.len()) == 0 {
+        return None;
+    }
+    let lock = match OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(&journal) {
+        Ok(file) => Some(Flock::lock(file, FlockArg::LockExclusiveNonblock).ok()?),
+        // Killed before the journal was there.
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
+        Err(_) => return None,
+    };
+    let made = entries(scratch).into_iter().filter(|m| is_ours(m, id)).collect();
+    Some(Leftover { scratch: scratch.to_path_buf(), made, lock })
+}
+
+/// A journal may be damaged: only what carries the run's name is ever removed.
+fn is_ours(made: &Made, id: &str) -> bool {
+    let name = format!("tarebench-{id}");
+    match made {
+        Made::Netns(n) => n.starts_with(&format!("{name}-")) && !n.contains('/'),
+        Made::Cgroup(c) => *c == name,
+        Made::Directory(d) => {
+            d.is_absolute()
+                && d.file_name().and_then(|f| f.to_str()).is_some_and(|f| f.starts_with(&format!("{name}-")))
+        }
+        Made::Engine(argv) => argv.len() > 1 && argv.iter().any(|a| a.contains(&name)),
+    }
+}
+
+/// Removes all of it, in the reverse order of making: processes first, then what the engines keep, mounts, directories.
+/// What can't be removed is tried again by the next run.
+///
+/// # Errors
+/// What could not be removed, after everything else was.
+pub fn clean(leftovers: &[Leftover]) -> anyhow::Result<()> {
+    let mut problems = Vec::new();
+    for leftover in leftovers {
+        if let Err(e) = clean_one(leftover) {
+            problems.push(format!("{}: {e:#}", leftover.scratch.display()));
+        }
+    }
+    if problems.is_empty() { Ok(()) } else { anyhow::bail!("not everything could be removed: {}", problems.join("; ")) }
+}
+
+fn clean_one(leftover: &Leftover) -> anyhow::Result<()> {
+    log::info!("removing {leftover}");
+    for made in &leftover.made {
+        if let Made::Cgroup(name) = made {
+            cgroup::kill_all(name);
+        }
+    }
+    let folders = leftover.made.iter().filter_map(|m| match m {
+        Made::Directory(dir) => Some(dir.as_path()),
+        _ => None,
+    });
+    let folders: Vec<&Path> = folders.chain([leftover.scratch.as_path()]).collect();
+    kill_below(&folders);
+    let mut result = Ok(());
+    let mut keep = |r: anyhow::Result<()>| {
+        if let Err(e) = r {
+            log::debug!("{e:#}");
+            result = Err(e);
+        }
+    };
+    for made in leftover.made.iter().rev() {
+        if let Made::Engine(argv) = made {
+            // An engine answers "no such container" with a failure too, so its exit code says nothing.
+            keep(run(argv));
+        }
+    }
+    unmount_below(&folders);
+    for made in leftover.made.iter().rev() {
+        match made {
+            Made::Netns(name) => keep(network::delete_netns(name)),
+            Made::Cgroup(name) => cgroup::remove(name),
+            Made::Directory(dir) => keep(remove_tree(dir)),
+            Made::Engine(_) => {}
+        }
+    }
+    // Last and only then: as long as it stands, the journal in it says what is left to do.
+    if result.is_ok() {
+        result = remove_tree(&leftover.scratch);
+    }
+    debug_assert!(leftover.lock.is_some() || leftover.made.is_empty(), "a journal with entries was locked");
+    result
+}
+
+fn remove_tree(dir: &Path) -> anyhow::Result<()> {
+    match fs::remove_dir_all(dir) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            Err(e).with_context(|| format!("can't remove {}", dir.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Kills what runs from, in or on files below the folders of the killed run: what is left where there was no cgroup.
+fn kill_below(folders: &[&Path]) {
+    let until = Instant::now() + Duration::from_secs(2);
+    loop {
+        let uses = |pid: &u32| *pid != std::process::id() && uses_below(*pid, folders);
+        let users: Vec<u32> = processes::pids().into_iter().filter(uses).collect();
+        if users.is_empty() || Instant::now() > until {
+            return;
+        }
+        for pid in users {
+            if let Err(e) = kill(Pid::from_raw(pid as i32), Signal::SIGKILL) {
+                log::debug!("kill {pid}: {e}");
+            }
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn uses_below(pid: u32, folders: &[&Path]) -> bool {
+    let below = |path: &Path| folders.iter().any(|f| path.starts_with(f));
+    let links = ["exe", "root", "cwd"];
+    if links.iter().any(|l| fs::read_link(format!("/proc/{pid}/{l}")).is_ok_and(|p| below(&p))) {
+        return true;
+    }
+    // A whole argument of the agent's: a path that merely occurs in a shell's history or an editor is no reason to kill.
+    let arguments = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let mut arguments = arguments.split(|b| *b == 0).map(String::from_utf8_lossy);
+    let ours = arguments.next().is_some_and(|program| program.contains("tarebench"));
+    ours && arguments.any(|a| below(Path::new(&*a)))
+}
+
+/// Deepest first. Most mounts have gone with the mount namespaces of the dead; an engine may have made some in ours.
+fn unmount_below(folders: &[&Path]) {
+    let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let points = table.lines().filter_map(|l| Some(l.split(' ').nth(4)?.replace("\\040", " ")));
+    let mut points: Vec<PathBuf> =
+        points.map(PathBuf::from).filter(|p| folders.iter().any(|f| p.starts_with(f))).collect();
+    points.sort_by_key(|p| std::cmp::Reverse(p.components().count()));
+    for point in points {
+        match umount2(&point, MntFlags::MNT_DETACH) {
+            Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => {}
+            Err(e) => log::warn!("can't unmount {}: {e}", point.display()),
+        }
+    }
+}
+
+fn run(argv: &[String]) -> anyhow::Result<()> {
+    let mut command = Command::new(&argv[0]);
+    command.args(&argv[1..]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+    log::debug!("{command:?}");
+    let mut child = command.spawn().with_context(|| format!("can't run `{}`", argv.join(" ")))?;
+    let until = Instant::now() + ENGINE;
+    while child.try_wait()?.is_none() {
+        if Instant::now() > until {
+            child.kill().and_then(|()| child.wait()).context("can't end the engine's removal")?;
+            anyhow::bail!("`{}` did not end within {ENGINE:?}", argv.join(" "));
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::Journal;
+
+    #[test]
+    fn only_what_carries_the_name_is_ours() {
+        assert!(is_ours(&Made::Netns("tarebench-ab-peer".into()), "ab"));
+        assert!(!is_ours(&Made::Netns("tarebench-abc-peer".into()), "ab"));
+        assert!(!is_ours(&Made::Cgroup("user.slice".into()), "ab"));
+        assert!(!is_ours(&Made::Directory("/home/me".into()), "ab"));
+        assert!(!is_ours(&Made::Directory("/home/tarebench-ab-x/..".into()), "ab"));
+        assert!(!is_ours(&Made::Engine(vec!["rm".into(), "-rf".into(), "/".into()]), "ab"));
+    }
+
+    #[test]
+    fn the_living_are_left_alone_and_the_dead_are_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let scratch = folder.path().join("tarebench-t1");
+        fs::create_dir(&scratch).unwrap();
+        let journal = Journal::open(&scratch).unwrap();
+        let data = folder.path().join("tarebench-t1-bare");
+        fs::create_dir(&data).unwrap();
+        journal.note(&Made::Directory(data.clone())).unwrap();
+        assert!(find_in(folder.path()).is_empty(), "its owner lives");
+        drop(journal);
+        let found = find_in(folder.path());
+        assert_eq!(found.len(), 1);
+        assert!(find_in(folder.path()).is_empty(), "somebody is cleaning already");
+        clean(&found).unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+}

@@ -1,0 +1,241 @@
+//! Named network namespaces: one for the peer, one for every environment, joined by veth pairs; taps for VMs.
+//!
+//! All by iproute2's `ip`, so that every step can be repeated by hand. Both ends of every link lie in namespaces of ours,
+//! so that the addresses (198.18.0.0/15, reserved for benchmarks by RFC 2544) can't meet any of the host's.
+
+use std::net::Ipv4Addr;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use anyhow::{Context, bail};
+
+use crate::journal::{Journal, Made};
+
+/// Length of the prefix of every link: two hosts.
+pub(crate) const PREFIX: u8 = 30;
+
+/// First address of 198.18.0.0/15.
+const FIRST: u32 = u32::from_be_bytes([198, 18, 0, 0]);
+
+/// Number of /30 networks in a /15.
+const LINKS: u32 = 1 << 15;
+
+/// A named network namespace, removed on drop with every link in it.
+#[derive(Debug)]
+pub struct Netns {
+    name: String,
+}
+
+impl Netns {
+    /// Makes the namespace and brings its loopback up.
+    pub(crate) fn make(name: String, journal: &Journal) -> anyhow::Result<Self> {
+        journal.note(&Made::Netns(name.clone()))?;
+        ip(&["netns", "add", &name])?;
+        let netns = Self { name };
+        ip(&["-n", &netns.name, "link", "set", "lo", "up"])?;
+        Ok(netns)
+    }
+
+    /// As `ip netns` lists it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The file that stands for it.
+    pub fn path(&self) -> PathBuf {
+        path_of(&self.name)
+    }
+}
+
+impl Drop for Netns {
+    fn drop(&mut self) {
+        if let Err(e) = delete_netns(&self.name) {
+            log::warn!("{e:#}");
+        }
+    }
+}
+
+/// Where iproute2 keeps the namespace of this name.
+pub(crate) fn path_of(name: &str) -> PathBuf {
+    Path::new("/run/netns").join(name)
+}
+
+/// Removes a named namespace where there is one. Its links go with it.
+pub(crate) fn delete_netns(name: &str) -> anyhow::Result<()> {
+    if path_of(name).exists() { ip(&["netns", "delete", name]) } else { Ok(()) }
+}
+
+/// The peer's namespace and what hands out names and addresses to the links that end there.
+#[derive(Debug)]
+pub struct PeerNetwork {
+    netns: Netns,
+    id: String,
+    next: AtomicU32,
+}
+
+impl PeerNetwork {
+    /// Makes the peer's namespace.
+    pub(crate) fn make(id: &str, journal: &Journal) -> anyhow::Result<Self> {
+        let netns = Netns::make(format!("tarebench-{id}-peer"), journal)?;
+        Ok(Self { netns, id: id.to_string(), next: AtomicU32::new(0) })
+    }
+
+    /// Where the peer runs.
+    pub fn netns(&self) -> &Netns {
+        &self.netns
+    }
+
+    fn number(&self) -> anyhow::Result<u32> {
+        let n = self.next.fetch_add(1, Ordering::Relaxed);
+        if n >= LINKS { bail!("all {LINKS} links of 198.18.0.0/15 are in use by this run") } else { Ok(n) }
+    }
+
+    /// Joins a namespace of the environment's own to the peer's.
+    pub(crate) fn join(&self, environment: &str, journal: &Journal) -> anyhow::Result<Veth> {
+        let number = self.number()?;
+        let netns = Netns::make(namespace_name(&self.id, environment), journal)?;
+        let (near, far) = (device_name(&self.id, number, 'e'), device_name(&self.id, number, 'p'));
+        let (peer, own) = addresses(number);
+        let (p, e) = (self.netns.name(), netns.name());
+        ip(&["-n", p, "link", "add", &far, "type", "veth", "peer", "name", &near, "netns", e])?;
+        // No IPv6 chatter (router solicitations, duplicate address detection) on a link that is measured.
+        ip(&["-n", p, "link", "set", &far, "addrgenmode", "none"])?;
+        ip(&["-n", e, "link", "set", &near, "addrgenmode", "none"])?;
+        ip(&["-n", p, "addr", "add", &format!("{peer}/{PREFIX}"), "dev", &far])?;
+        ip(&["-n", p, "link", "set", &far, "up"])?;
+        let veth = Veth { netns, device: near, own, peer };
+        veth.restore()?;
+        Ok(veth)
+    }
+
+    /// Makes a tap in the peer's namespace.
+    pub(crate) fn tap(&self) -> anyhow::Result<TapLink> {
+        let number = self.number()?;
+        let device = device_name(&self.id, number, 't');
+        let (peer, guest) = addresses(number);
+        let p = self.netns.name();
+        ip(&["-n", p, "tuntap", "add", "dev", &device, "mode", "tap"])?;
+        let tap = TapLink { device, netns: p.to_string(), guest, peer };
+        ip(&["-n", p, "link", "set", &tap.device, "addrgenmode", "none"])?;
+        ip(&["-n", p, "addr", "add", &format!("{peer}/{PREFIX}"), "dev", &tap.device])?;
+        ip(&["-n", p, "link", "set", &tap.device, "up"])?;
+        Ok(tap)
+    }
+}
+
+/// An environment's namespace with its end of a veth pair.
+#[derive(Debug)]
+pub struct Veth {
+    /// The environment's namespace.
+    pub netns: Netns,
+    /// The device in it.
+    pub device: String,
+    /// The environment's address.
+    pub own: Ipv4Addr,
+    /// The peer's address.
+    pub peer: Ipv4Addr,
+}
+
+impl Veth {
+    /// Puts addresses and state back: an engine with a network stack of its own (gVisor) takes them off the device.
+    pub(crate) fn restore(&self) -> anyhow::Result<()> {
+        let e = self.netns.name();
+        ip(&["-n", e, "addr", "replace", "127.0.0.1/8", "dev", "lo"])?;
+        ip(&["-n", e, "link", "set", "lo", "up"])?;
+        ip(&["-n", e, "addr", "replace", &format!("{}/{PREFIX}", self.own), "dev", &self.device])?;
+        ip(&["-n", e, "link", "set", &self.device, "up"])
+    }
+}
+
+/// A tap in the peer's namespace, removed on drop.
+#[derive(Debug)]
+pub struct TapLink {
+    /// The device.
+    pub device: String,
+    netns: String,
+    /// The guest's address.
+    pub guest: Ipv4Addr,
+    /// The peer's address.
+    pub peer: Ipv4Addr,
+}
+
+impl TapLink {
+    /// The file of the namespace it lies in.
+    pub fn netns(&self) -> PathBuf {
+        path_of(&self.netns)
+    }
+}
+
+impl Drop for TapLink {
+    fn drop(&mut self) {
+        if let Err(e) = ip(&["-n", &self.netns, "link", "delete", &self.device]) {
+            log::warn!("{e:#}");
+        }
+    }
+}
+
+/// Peer's and environment's address of a link.
+fn addresses(number: u32) -> (Ipv4Addr, Ipv4Addr) {
+    let base = FIRST + 4 * number;
+    (Ipv4Addr::from(base + 1), Ipv4Addr::from(base + 2))
+}
+
+/// `tare`, the run's id, two digits of base 36, and the end: at most 15 characters, unique within a run.
+fn device_name(id: &str, number: u32, end: char) -> String {
+    let digit = |n: u32| char::from_digit(n % 36, 36).expect("below 36");
+    let id: String = id.chars().take(8).collect();
+    format!("tare{id}{}{}{end}", digit(number / 36), digit(number))
+}
+
+/// A name that fits a file name and a shell, whatever the environment is called; different names stay different.
+pub(crate) fn namespace_name(id: &str, environment: &str) -> String {
+    format!("tarebench-{id}-{}", safe_name(environment))
+}
+
+/// `name` reduced to at most 40 characters of `[a-z0-9-]`, with a checksum where that lost something.
+pub(crate) fn safe_name(name: &str) -> String {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    // `peer` is taken: by the namespace of the peer.
+    if !name.is_empty() && name.len() <= 40 && name.chars().all(plain) && name != "peer" {
+        return name.to_string();
+    }
+    let short: String = name.to_ascii_lowercase().chars().filter(|c| plain(*c)).take(31).collect();
+    let sum = name.bytes().fold(0x811c_9dc5_u32, |h, b| (h ^ u32::from(b)).wrapping_mul(0x0100_0193));
+    format!("{short}-{sum:08x}")
+}
+
+fn ip(args: &[&str]) -> anyhow::Result<()> {
+    let mut command = Command::new("ip");
+    // Its own group, so that Ctrl-C in a terminal doesn't stop a removal half-way.
+    command.args(args).stdin(Stdio::null()).process_group(0);
+    log::debug!("{command:?}");
+    let output = command.output().context("can't run `ip`; install iproute2")?;
+    if !output.status.success() {
+        let words = String::from_utf8_lossy(&output.stderr);
+        bail!("`ip {}` failed: {}", args.join(" "), words.trim().replace('\n', "; "));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_short_and_different() {
+        assert_eq!(device_name("0123abcd", 37, 'e'), "tare0123abcd11e");
+        assert!(device_name("0123456789", 1295, 'p').len() <= 15);
+        assert_eq!(safe_name("qemu-virtio-raw"), "qemu-virtio-raw");
+        assert_ne!(safe_name("Größe/x"), safe_name("Grösse/x"));
+        assert_ne!(safe_name("peer"), "peer");
+        assert!(safe_name(&"x".repeat(500)).len() <= 40);
+    }
+
+    #[test]
+    fn addresses_stay_in_the_benchmark_range() {
+        assert_eq!(addresses(0), (Ipv4Addr::new(198, 18, 0, 1), Ipv4Addr::new(198, 18, 0, 2)));
+        assert_eq!(addresses(LINKS - 1).1, Ipv4Addr::new(198, 19, 255, 254));
+    }
+}

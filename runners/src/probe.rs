@@ -1,0 +1,199 @@
+//! Whether a runner works here: known only once a trivial agent has really answered from inside it, under a deadline.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use workloads::settings::Settings;
+
+use crate::Runner;
+use crate::host::{Host, Resources, hex};
+use crate::session::Session;
+use crate::stage::Stage;
+
+/// More answers than this are not kept: the oldest boots and builds have long been useless.
+const KEPT: usize = 200;
+
+/// The answer, in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// An agent answered.
+    Works,
+    /// An agent answered, on a CPU emulated in software.
+    Emulated,
+    /// The engine is there, but no agent answered.
+    Broken,
+    /// There is no such engine here, or it can't be used by this user.
+    Absent,
+}
+
+impl std::fmt::Display for Verdict {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Verdict::Works => "works",
+            Verdict::Emulated => "emulated",
+            Verdict::Broken => "broken",
+            Verdict::Absent => "absent",
+        })
+    }
+}
+
+/// What a probe found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Probe {
+    /// In one word.
+    pub verdict: Verdict,
+    /// What the engine says of itself.
+    pub version: Option<String>,
+    /// Why it is not [`Verdict::Works`], in the engine's own words where it has any; for an emulated CPU the reason.
+    pub because: Option<String>,
+    /// What would change it.
+    pub fix: Option<String>,
+    /// How long the question took.
+    pub seconds: f64,
+}
+
+impl Probe {
+    /// Whether sessions can be started.
+    pub fn usable(&self) -> bool {
+        matches!(self.verdict, Verdict::Works | Verdict::Emulated)
+    }
+}
+
+/// Starts a trivial agent and ends it again. `data_dir` must be writable; nothing is left in it.
+pub fn probe(runner: &dyn Runner, settings: &Settings, host: &Arc<Host>, data_dir: &Path) -> Probe {
+    let began = Instant::now();
+    let mut probe = ask(runner, settings, host, data_dir);
+    probe.seconds = began.elapsed().as_secs_f64();
+    if probe.usable()
+        && let Some(file) = cache_file()
+        && let Err(e) = remember(&file, &key(runner, settings, host, &probe), &probe)
+    {
+        log::debug!("can't remember the probe in {}: {e:#}", file.display());
+    }
+    probe
+}
+
+/// The remembered answer, where engine, kernel, boot, binary, user and settings are the same; else asks. Only successes are
+/// remembered: what is missing may be installed a moment later.
+pub fn probe_cached(runner: &dyn Runner, settings: &Settings, host: &Arc<Host>, data_dir: &Path) -> Probe {
+    let began = Instant::now();
+    if let (Some(file), Ok(version)) = (cache_file(), runner.version(host)) {
+        let blank = Probe { verdict: Verdict::Works, version: Some(version), because: None, fix: None, seconds: 0.0 };
+        if let Some(mut known) = recall(&file).remove(&key(runner, settings, host, &blank)) {
+            known.seconds = began.elapsed().as_secs_f64();
+            return known;
+        }
+    }
+    probe(runner, settings, host, data_dir)
+}
+
+fn ask(runner: &dyn Runner, settings: &Settings, host: &Arc<Host>, data_dir: &Path) -> Probe {
+    let version = match runner.version(host) {
+        Ok(version) => version,
+        Err(no) => {
+            let verdict = if no.broken { Verdict::Broken } else { Verdict::Absent };
+            return Probe { verdict, version: None, because: Some(no.because), fix: Some(no.fix), seconds: 0.0 };
+        }
+    };
+    let answer = |verdict, because, fix| Probe { verdict, version: Some(version.clone()), because, fix, seconds: 0.0 };
+    if !host.static_binary && runner.name() != "bare" {
+        let because = "this tarebench needs a dynamic loader, which other root file systems don't have";
+        let fix = "build it statically: plain `cargo build --release` in its repository, with no RUSTFLAGS set";
+        return answer(Verdict::Absent, Some(because.into()), Some(fix.into()));
+    }
+    match try_start(runner, settings, host, data_dir) {
+        Ok(None) => answer(Verdict::Works, None, None),
+        Ok(Some(emulated)) => answer(Verdict::Emulated, Some(emulated), None),
+        Err(e) => {
+            let fix = format!("try it by hand; `tarebench doctor -v` shows the command that starts {}", runner.name());
+            answer(Verdict::Broken, Some(format!("{e:#}")), Some(fix))
+        }
+    }
+}
+
+/// Why the CPU counts as emulated, once an agent has answered.
+fn try_start(
+    runner: &dyn Runner,
+    settings: &Settings,
+    host: &Arc<Host>,
+    data_dir: &Path,
+) -> anyhow::Result<Option<String>> {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let name = format!("probe{}-{}", NEXT.fetch_add(1, Ordering::Relaxed), runner.name());
+    let mut stage = Stage::new(Arc::clone(host), &name, data_dir)?;
+    let launch = stage.launch(runner, settings)?;
+    let emulated = launch.emulated.clone();
+    let mut session = Session::start(launch, runner.start_deadline())?;
+    session.ping(Duration::from_secs(5))?;
+    Ok(emulated)
+}
+
+/// Everything that could change the answer, hashed.
+fn key(runner: &dyn Runner, settings: &Settings, host: &Host, probe: &Probe) -> String {
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let engine = runner.engine(settings).map(|path| {
+        let (size, time) = fs::metadata(&path).map_or((0, 0), |m| (m.len(), m.mtime()));
+        format!("{} {size} {time}", path.display())
+    });
+    let uid = nix::unistd::geteuid();
+    let Resources { cpus, memory_bytes } = host.resources;
+    let all = format!(
+        "{}|{:?}|{engine:?}|{}|{boot}|{}|{uid}|{settings}|{cpus}|{memory_bytes}",
+        runner.name(),
+        probe.version,
+        host.kernel,
+        host.binary_sha256
+    );
+    format!("{}-{}", runner.name(), hex(&Sha256::digest(all.as_bytes())[..12]))
+}
+
+fn cache_file() -> Option<PathBuf> {
+    let set = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    let base = set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")))?;
+    Some(base.join("tarebench").join("probes.json"))
+}
+
+/// A cache that can't be read is an empty one.
+fn recall(file: &Path) -> BTreeMap<String, Probe> {
+    fs::read(file).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+}
+
+fn remember(file: &Path, key: &str, probe: &Probe) -> anyhow::Result<()> {
+    let mut all = recall(file);
+    if all.len() >= KEPT {
+        all.clear();
+    }
+    all.insert(key.to_string(), probe.clone());
+    let folder = file.parent().expect("the file has a folder");
+    fs::create_dir_all(folder)?;
+    // Renamed into place: another run may read it at this moment.
+    let mut new = tempfile::NamedTempFile::new_in(folder)?;
+    serde_json::to_writer_pretty(&mut new, &all)?;
+    new.persist(file)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_kept_and_rubbish_is_an_empty_cache() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("tarebench/probes.json");
+        let probe =
+            Probe { verdict: Verdict::Emulated, version: Some("1".into()), because: None, fix: None, seconds: 1.5 };
+        remember(&file, "k", &probe).unwrap();
+        assert_eq!(recall(&file).get("k"), Some(&probe));
+        fs::write(&file, "{").unwrap();
+        assert!(recall(&file).is_empty());
+    }
+}

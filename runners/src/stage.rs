@@ -1,0 +1,226 @@
+//! What the sessions of one environment stand on: root file system, data directory, network, cgroup. Made when first asked
+//! for, kept for the next block, removed on drop.
+
+use std::fs;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context;
+use workloads::settings::Settings;
+
+use crate::cgroup::Cgroup;
+use crate::disk::Disk;
+use crate::evidence::Witness;
+use crate::host::Host;
+use crate::journal::Made;
+use crate::network::{self, PREFIX, TapLink, Veth};
+use crate::{Confinement, Launch, Network, Runner};
+
+/// How the peer is reached from an environment that shares a kernel with the host.
+#[derive(Debug, Clone)]
+pub struct PathToPeer {
+    /// The environment's network namespace, where it has one of its own.
+    pub netns: Option<PathBuf>,
+    /// The kind of path.
+    pub network: Network,
+    /// The peer's address as seen from inside.
+    pub peer: Option<IpAddr>,
+    /// The environment's own address and the length of its prefix, where it has a link.
+    pub own: Option<(IpAddr, u8)>,
+    /// The device in the environment's namespace, where it has one.
+    pub device: Option<String>,
+    /// Why it is not a link of its own, where it isn't.
+    pub because: Option<String>,
+}
+
+/// A tap device for a VM.
+#[derive(Debug, Clone)]
+pub struct Tap {
+    /// Interface name, at most 15 characters.
+    pub device: String,
+    /// Network namespace it lives in: the peer's. QEMU must be started there.
+    pub netns: PathBuf,
+    /// The guest's address.
+    pub guest: IpAddr,
+    /// The peer's address.
+    pub peer: IpAddr,
+    /// Length of the network prefix.
+    pub prefix: u8,
+}
+
+/// What the sessions of one environment stand on.
+#[derive(Debug)]
+pub struct Stage {
+    /// Shared by all stages.
+    pub host: Arc<Host>,
+    /// Name of the environment; part of the name of everything we make.
+    pub environment: String,
+    scratch: PathBuf,
+    data: PathBuf,
+    disk: Option<Disk>,
+    root: Option<PathBuf>,
+    cgroup: Option<Arc<Cgroup>>,
+    veth: Option<Veth>,
+    tap: Option<TapLink>,
+}
+
+impl Stage {
+    /// A stage whose data lies in a fresh directory below `data_dir`.
+    ///
+    /// # Errors
+    /// When the directories can't be made.
+    pub fn new(host: Arc<Host>, environment: &str, data_dir: &Path) -> anyhow::Result<Self> {
+        let name = network::safe_name(environment);
+        let scratch = host.scratch.join(&name);
+        fs::create_dir(&scratch).with_context(|| format!("can't make {}", scratch.display()))?;
+        let data_dir = data_dir.canonicalize().with_context(|| format!("can't find {}", data_dir.display()))?;
+        let data = data_dir.join(format!("tarebench-{}-{name}", host.id));
+        host.journal.note(&Made::Directory(data.clone()))?;
+        fs::create_dir(&data).with_context(|| format!("can't make {}", data.display()))?;
+        let environment = environment.to_string();
+        let disk = Disk::under(&data).inspect_err(|e| log::debug!("{e:#}")).ok();
+        Ok(Self { host, environment, scratch, data, disk, root: None, cgroup: None, veth: None, tap: None })
+    }
+
+    /// The runner's launch, held to this stage's cgroup, CPUs and signals: what a session is to be started from.
+    ///
+    /// # Errors
+    /// See [`Runner::launch`].
+    pub fn launch(&mut self, runner: &dyn Runner, settings: &Settings) -> anyhow::Result<Launch> {
+        let mut launch = runner.launch(settings, self)?;
+        let cgroup = self.cgroup();
+        if launch.memory_beside > 0 {
+            cgroup.limit_memory(self.host.resources.memory_bytes + launch.memory_beside)?;
+        }
+        launch.confinement = Confinement {
+            cgroup: Some(cgroup),
+            cpus: self.host.pinning.work.clone(),
+            interrupt: Arc::clone(&self.host.interrupt),
+            binary_sha256: Some(self.host.binary_sha256.clone()),
+        };
+        Ok(launch)
+    }
+
+    /// What watches this environment's counters while it works.
+    pub fn witness(&mut self) -> Witness {
+        Witness::new(Some(self.cgroup()), self.disk.as_ref())
+    }
+
+    /// The cgroup with the suite's limits. [`Cgroup::unequal`] says why, where they can't be enforced.
+    pub fn cgroup(&mut self) -> Arc<Cgroup> {
+        let make = || Arc::new(Cgroup::make(&self.host, &self.environment));
+        Arc::clone(self.cgroup.get_or_insert_with(make))
+    }
+
+    /// Writes down what an engine is about to make outside the scratch directory, with the command that removes it: it is
+    /// run by the next run should this one be killed. Some argument must hold `tarebench-<id>`, as the scratch directory
+    /// and every name we make do: other commands are never run.
+    ///
+    /// # Errors
+    /// When the journal can't be written.
+    pub fn note(&self, removal: &[&str]) -> anyhow::Result<()> {
+        self.host.journal.note(&Made::Engine(removal.iter().map(|s| s.to_string()).collect()))
+    }
+
+    /// The environment's data directory on the host.
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// A directory for bundles, sockets and logs.
+    pub fn scratch(&self) -> &Path {
+        &self.scratch
+    }
+
+    /// Type and device of the file system under the data, for the report: `ext4 on vda`.
+    pub fn data_file_system(&self) -> String {
+        match &self.disk {
+            Some(disk) => disk.to_string(),
+            None => "the host's file system".into(),
+        }
+    }
+
+    /// A minimal root file system: `/tarebench` (the binary) and the empty mount points `/data /proc /sys /dev /tmp /etc`.
+    ///
+    /// # Errors
+    /// When it can't be made, or when the binary is dynamic and would not start there.
+    pub fn root(&mut self) -> anyhow::Result<&Path> {
+        if self.root.is_none() {
+            self.host.require_static()?;
+            let root = self.scratch.join("root");
+            for dir in ["data", "proc", "sys", "dev", "tmp", "etc"] {
+                fs::create_dir_all(root.join(dir)).with_context(|| format!("can't make {}", root.display()))?;
+            }
+            fs::copy(&self.host.binary, root.join("tarebench")).context("can't copy the binary into the root")?;
+            self.root = Some(root);
+        }
+        Ok(self.root.as_deref().expect("just made"))
+    }
+
+    /// The environment's own network namespace joined to the peer's by a veth pair; without privileges the host's loopback.
+    ///
+    /// # Errors
+    /// When the namespace or the link can't be made.
+    pub fn path_to_peer(&mut self) -> anyhow::Result<PathToPeer> {
+        let peer_network = match self.host.peer_network() {
+            Ok(network) => network,
+            Err(because) => {
+                return Ok(PathToPeer {
+                    netns: None,
+                    network: Network::Loopback,
+                    peer: Some(IpAddr::from([127, 0, 0, 1])),
+                    own: None,
+                    device: None,
+                    because: Some(because.to_string()),
+                });
+            }
+        };
+        let veth = match &mut self.veth {
+            Some(veth) => {
+                veth.restore()?;
+                veth
+            }
+            none => none.insert(peer_network.join(&self.environment, &self.host.journal)?),
+        };
+        Ok(PathToPeer {
+            netns: Some(veth.netns.path()),
+            network: Network::Veth,
+            peer: Some(IpAddr::V4(veth.peer)),
+            own: Some((IpAddr::V4(veth.own), PREFIX)),
+            device: Some(veth.device.clone()),
+            because: None,
+        })
+    }
+
+    /// A tap device in the peer's network namespace; `None` without privileges, for the reason that
+    /// [`Host::peer_network`] gives.
+    ///
+    /// # Errors
+    /// When it can't be made.
+    pub fn tap(&mut self) -> anyhow::Result<Option<Tap>> {
+        let Ok(peer_network) = self.host.peer_network() else { return Ok(None) };
+        let tap = match &mut self.tap {
+            Some(tap) => tap,
+            none => none.insert(peer_network.tap()?),
+        };
+        Ok(Some(Tap {
+            device: tap.device.clone(),
+            netns: tap.netns(),
+            guest: IpAddr::V4(tap.guest),
+            peer: IpAddr::V4(tap.peer),
+            prefix: PREFIX,
+        }))
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        (self.tap, self.veth, self.cgroup) = (None, None, None);
+        for dir in [&self.data, &self.scratch] {
+            if let Err(e) = fs::remove_dir_all(dir) {
+                log::warn!("can't remove {}: {e}", dir.display());
+            }
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! The host's side for real: links, cgroups, and nothing left of them.
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use runners::Network;
+use runners::host::{Host, Resources};
+use runners::stage::Stage;
+
+fn host(id: &str) -> Arc<Host> {
+    let resources = Resources { cpus: 1, memory_bytes: 256 << 20 };
+    Arc::new(Host::new(id, Path::new("/proc/self/exe"), resources).unwrap())
+}
+
+fn in_netns(netns: &Path, args: &[&str]) -> bool {
+    let netns = format!("--net={}", netns.display());
+    Command::new("nsenter").arg(netns).args(args).status().unwrap().success()
+}
+
+#[test]
+fn an_environment_has_a_link_to_the_peer_and_a_cgroup_and_both_go() {
+    let host = host(&format!("st{:x}", std::process::id() % 0xff_ffff));
+    if !host.privileged {
+        eprintln!("SKIPPED: needs root");
+        return;
+    }
+    let data = tempfile::tempdir_in("/var/tmp").unwrap();
+    let mut stage = Stage::new(Arc::clone(&host), "env", data.path()).unwrap();
+    let path = stage.path_to_peer().unwrap();
+    assert_eq!(path.network, Network::Veth, "{:?}", path.because);
+    let netns = path.netns.unwrap();
+    let device = path.device.unwrap();
+    let (own, _) = path.own.unwrap();
+    assert!(device.len() <= 15 && device.starts_with("tare"));
+    let peer_ns = host.peer_network().unwrap().netns().path();
+    // What gVisor does to the device.
+    assert!(in_netns(&netns, &["ip", "addr", "flush", "dev", &device]));
+    stage.path_to_peer().unwrap();
+    let listener = std::thread::spawn(move || {
+        let script =
+            "import socket,sys;s=socket.create_server(('0.0.0.0',7000));c,a=s.accept();c.sendall(a[0].encode())";
+        assert!(in_netns(&peer_ns, &["timeout", "10", "python3", "-c", script]));
+    });
+    std::thread::sleep(Duration::from_millis(500));
+    let script = format!(
+        "import socket;s=socket.create_connection(('{}',7000),5);assert s.recv(99).decode()=='{own}'",
+        path.peer.unwrap()
+    );
+    assert!(in_netns(&netns, &["python3", "-c", &script]));
+    listener.join().unwrap();
+
+    let tap = stage.tap().unwrap().unwrap();
+    assert!(in_netns(&tap.netns, &["ip", "link", "show", &tap.device]));
+
+    let cgroup = stage.cgroup();
+    assert_eq!(cgroup.unequal(), None);
+    assert!(cgroup.memory_bytes().is_some() && cgroup.cpu_ns().is_some());
+    let parent = cgroup.parent_for_engine().unwrap();
+    drop(cgroup);
+    let id = host.id.clone();
+    drop(stage);
+    drop(host);
+    let left = Command::new("sh").args(["-c", "ip netns; find /sys/fs/cgroup -maxdepth 3; ls /tmp"]).output().unwrap();
+    let left = String::from_utf8_lossy(&left.stdout).into_owned();
+    assert!(!left.contains(&format!("tarebench-{id}")), "{parent} or a namespace is left:\n{left}");
+    assert_eq!(std::fs::read_dir(data.path()).unwrap().count(), 0);
+}
