@@ -1,6 +1,6 @@
 //! The report as one page that needs no network and no script: what each box costs, then all that stands behind it.
 //!
-//! This file is the page and its first screen; [`detail`] is everything below. Style sheet and fixed prose are files of their own.
+//! This file is the page and its first screen; `detail` is everything below. Style sheet and fixed prose are files of their own.
 
 mod detail;
 

@@ -1,7 +1,7 @@
 //! Pictures: what plotters draws, dressed so that a page's style sheet decides the colours, in light and in dark.
 //!
-//! plotters knows one size in whole pixels and one set of colours. So everything is drawn at [`SCALE`] times its size, in
-//! colours that only stand for an [`Ink`], and [`finish`] turns the result into a responsive, accessible picture.
+//! plotters knows one size in whole pixels and one set of colours. So everything is drawn at `SCALE` times its size, in
+//! colours that only stand for an [`Ink`], and `finish` turns the result into a responsive, accessible picture.
 
 mod axis;
 pub mod curves;
@@ -47,7 +47,7 @@ pub enum Ink {
 /// Colours of environments before they repeat with another dash.
 pub const SERIES: usize = 8;
 
-/// Class, colour on light and colour on dark, in the order of [`Ink::slot`]. The series are ordered so that neighbours differ
+/// Class, colour on light and colour on dark, in the order of `Ink::slot`. The series are ordered so that neighbours differ
 /// in lightness too, for eyes that can't tell red from green; the first four are drawn solid and the next four dashed.
 const PALETTE: [(&str, &str, &str); 7 + SERIES] = [
     ("text", "#1b1f24", "#e8eaed"),
@@ -81,7 +81,7 @@ impl Ink {
         }
     }
 
-    /// A colour that stands for the ink until [`finish`].
+    /// A colour that stands for the ink until `finish`.
     fn token(self) -> RGBColor {
         RGBColor(1, 2, u8::try_from(self.slot()).expect("the palette has fewer than 256 inks"))
     }

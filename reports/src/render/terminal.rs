@@ -32,6 +32,13 @@ enum Style {
     Red,
 }
 
+/// Where a flag with the same evidence was raised.
+#[derive(Default)]
+struct Places<'a> {
+    environments: Vec<&'a str>,
+    workloads: Vec<&'a str>,
+}
+
 impl Terminal {
     fn paint(self, style: Style, text: &str) -> String {
         let code = match style {
@@ -164,7 +171,7 @@ impl Terminal {
 
     fn flags(self, c: &Comparison, out: &mut String) {
         // Name and evidence, with the environments and workloads it holds for.
-        let mut seen: BTreeMap<(&str, &str), (Vec<&str>, Vec<&str>)> = BTreeMap::new();
+        let mut seen: BTreeMap<(&str, &str), Places<'_>> = BTreeMap::new();
         let mut notes = BTreeSet::new();
         for cell in c.control.iter().chain(&c.cells) {
             for flag in &cell.flags {
@@ -172,12 +179,12 @@ impl Terminal {
                     notes.insert(flag.name);
                     continue;
                 }
-                let (environments, workloads) = seen.entry((flag.name, &flag.evidence)).or_default();
-                once(environments, &cell.environment);
-                once(workloads, &cell.workload);
+                let places = seen.entry((flag.name, &flag.evidence)).or_default();
+                once(&mut places.environments, &cell.environment);
+                once(&mut places.workloads, &cell.workload);
             }
         }
-        for ((name, evidence), (environments, workloads)) in &seen {
+        for ((name, evidence), Places { environments, workloads }) in &seen {
             let place = if workloads.len() == 1 { format!(" in {}", workloads[0]) } else { String::new() };
             self.item("⚑", &format!("{name}, {}{place}: {evidence}", environments.join(", ")), out);
         }

@@ -16,7 +16,7 @@ const ROW: f64 = 21.0;
 /// The least and the most room for the names of environments.
 const NAMES: (f64, f64) = (56.0, 150.0);
 /// Room for the figures.
-const FIGURES: f64 = 116.0;
+const FIGURES: f64 = 122.0;
 const AXIS: f64 = 26.0;
 const TOP: f64 = 6.0;
 /// Height of a panel's heading in the picture that stands alone.
