@@ -189,7 +189,7 @@ fn uses_below(pid: u32, folders: &[&Path]) -> bool {
 }
 
 /// Deepest first. Most mounts have gone with the mount namespaces of the dead; an engine may have made some in ours.
-fn unmount_below(folders: &[&Path]) {
+pub(crate) fn unmount_below(folders: &[&Path]) {
     let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let points = table.lines().filter_map(|l| Some(l.split(' ').nth(4)?.replace("\\040", " ")));
     let mut points: Vec<PathBuf> =

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Context;
-use nix::mount::{MntFlags, umount2};
 use nix::sys::resource::{Resource, getrlimit};
 use workloads::settings::{Kind, Setting, Settings};
 
 use crate::host::Host;
+use crate::leftovers::unmount_below;
 use crate::oci;
 use crate::stage::Stage;
 use crate::{Launch, Runner, Unavailable, engine};
@@ -170,11 +170,11 @@ impl Store {
     fn command(&self) -> Command {
         let mut command = Command::new(&self.podman);
         command.env("CONTAINERS_CONF", self.directory.join("containers.conf"));
-        for (option, name) in
-            [("--root", "storage"), ("--runroot", "run"), ("--tmpdir", "state"), ("--network-config-dir", "networks")]
-        {
-            command.arg(option).arg(self.directory.join(name));
-        }
+        // conmon leaves a file named `oom` in its working directory when the container runs out of memory.
+        command.current_dir(&self.directory);
+        command.arg("--root").arg(self.directory.join("storage"));
+        command.arg("--network-config-dir").arg(self.directory.join("networks"));
+        command.arg("--runroot").arg(self.run.join("r")).arg("--tmpdir").arg(self.run.join("t"));
         // The root is a directory, not an image: the storage driver holds nothing, and this one needs no probing.
         command.args(["--storage-driver", "vfs"]).args(["--cgroup-manager", "cgroupfs"]);
         command.args(["--events-backend", "none"]).arg("--runtime").arg(&self.runtime);
@@ -202,8 +202,7 @@ impl Store {
                 }
             }
         }
-        unmount_below(&self.directory);
-        unmount_below(&self.run);
+        unmount_below(&[&self.directory, &self.run]);
         if let Err(e) = fs::remove_file(&cidfile) {
             log::debug!("remove {}: {e}", cidfile.display());
         }
@@ -227,18 +226,6 @@ impl Store {
             && let Err(e) = fs::remove_dir(made)
         {
             log::debug!("{} stays: {e}", made.display());
-        }
-    }
-}
-
-/// Unmounts what a killed engine left below a directory of ours: it could not be removed else.
-fn unmount_below(directory: &Path) {
-    let text = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let points = text.lines().filter_map(|l| l.split(' ').nth(4)).map(Path::new);
-    // Innermost last in the list, first to go.
-    for point in points.filter(|p| p.starts_with(directory)).collect::<Vec<_>>().into_iter().rev() {
-        if let Err(e) = umount2(point, MntFlags::MNT_DETACH) {
-            log::warn!("can't unmount {}: {e}", point.display());
         }
     }
 }
