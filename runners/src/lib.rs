@@ -29,6 +29,7 @@ mod rooted;
 pub mod runc;
 pub mod session;
 pub mod stage;
+mod trouble;
 
 use std::fmt::{self, Debug};
 use std::net::IpAddr;

@@ -182,6 +182,13 @@ fn an_interrupt_ends_a_wait_at_once() {
     let (outcome, _stage) = start(&place, "hang when asked", Duration::from_secs(10));
     let mut session = outcome.unwrap();
     assert!(session.memory().is_some_and(|b| b > 0));
+    let of = |file: &str| std::fs::read_to_string(format!("/proc/{}/{file}", session.pid())).unwrap();
+    let cpus: Vec<String> = place.host.pinning.work.iter().map(usize::to_string).collect();
+    assert!(of("status").contains(&format!("Cpus_allowed_list:\t{}\n", cpus.join(","))), "pinned");
+    if place.host.privileged {
+        let group = format!(":/tarebench-{}/fake", place.host.id);
+        assert!(of("cgroup").lines().filter(|l| l.contains(&group)).count() >= 1, "{}", of("cgroup"));
+    }
     let flag = Arc::clone(&place.host.interrupt);
     let setter = std::thread::spawn(move || {
         std::thread::sleep(Duration::from_millis(200));
