@@ -1,15 +1,86 @@
-//! tarebench: what does the box weigh?
+//! tarebench: what does the box weigh? The thin command line over the workloads, the runners and the reports.
 
-use std::path::Path;
+mod cli;
+mod commands;
+mod execute;
+mod exit;
+mod interrupt;
+mod measure;
+mod plan;
+mod suite;
 
-fn main() -> anyhow::Result<()> {
-    let mut args = std::env::args().skip(1);
-    match args.next().as_deref() {
-        Some("enter") => match runners::enter(std::env::args_os().skip(2))? {},
-        Some("agent") => {
-            let data = args.nth(1).unwrap_or_else(|| "/data".into());
-            workloads::agent::serve(&mut std::io::stdin().lock(), &mut std::io::stdout().lock(), Path::new(&data))
-        }
-        _ => anyhow::bail!("not yet"),
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+use cli::{Cli, Command};
+use exit::Exit;
+
+fn main() -> ExitCode {
+    // As the init of a guest there is no command line of ours: the kernel's is for the kernel.
+    if std::process::id() == 1 && std::env::args_os().next().is_some_and(|name| name == "/init") {
+        workloads::init::main();
     }
+    // The step into a root file system must come before anything that could start a thread.
+    if std::env::args_os().nth(1).is_some_and(|word| word == "enter") {
+        return enter();
+    }
+    let cli = Cli::parse();
+    start_log(cli.verbose);
+    match dispatch(cli.command) {
+        Ok(exit) => exit.into(),
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            exit::code_of(&error).into()
+        }
+    }
+}
+
+/// `tarebench enter`, which runners call: it becomes another program, or fails.
+fn enter() -> ExitCode {
+    let Err(error) = runners::enter(std::env::args_os().skip(2));
+    eprintln!("tarebench enter: {error:#}");
+    Exit::Internal.into()
+}
+
+fn dispatch(command: Command) -> anyhow::Result<Exit> {
+    match command {
+        Command::Run(args) => commands::run::run(args),
+        Command::Doctor(args) => commands::doctor::run(args),
+        Command::List(args) => commands::list::run(args),
+        Command::Plan(args) => commands::plan::run(args),
+        Command::Verify(args) => commands::verify::run(args),
+        Command::Report(args) => commands::report::run(args),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "tarebench", &mut std::io::stdout());
+            Ok(Exit::Done)
+        }
+        Command::Man { dir } => commands::man::run(dir.as_deref()),
+        Command::Agent { data } => {
+            workloads::agent::serve(&mut std::io::stdin().lock(), &mut std::io::stdout().lock(), &data)?;
+            Ok(Exit::Done)
+        }
+        Command::Peer { listen } => {
+            workloads::peer::serve(listen)?;
+            Ok(Exit::Done)
+        }
+    }
+}
+
+fn start_log(verbose: u8) {
+    let level = match verbose {
+        0 => "warn",
+        1 => "info",
+        _ => "debug",
+    };
+    env_logger::Builder::from_env(env_logger::Env::new().filter_or("TAREBENCH_LOG", level))
+        .format_timestamp_millis()
+        .init();
+}
+
+/// `tarebench report | head` is not an error.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .any(|e| e.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe))
 }

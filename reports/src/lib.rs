@@ -2,4 +2,10 @@
 //!
 //! Everything here is a pure function of stored rows; nothing touches the host. Runners and engines are only names to this crate.
 
+pub mod comparison;
+#[doc(hidden)]
+pub mod example;
 pub mod record;
+pub mod render;
+pub mod statistics;
+pub mod store;

@@ -104,9 +104,14 @@ impl Cgroup {
         let group = cgroups_rs::fs::Cgroup::load(hierarchies::auto(), &self.name);
         let memory: &MemController = group.controller_of().context("there is no memory controller")?;
         let limit = i64::try_from(bytes).context("the memory limit is too large")?;
+        // cgroup v1 refuses a limit above the one of memory and swap together, which an earlier call may have set.
+        let with_swap = self.file("memory.memsw.limit_in_bytes").is_some();
+        if with_swap && let Err(e) = memory.set_memswap_limit(-1) {
+            log::debug!("memory and swap together: {e}");
+        }
         memory.set_limit(limit).with_context(|| format!("can't set the memory limit of {} to {bytes}", self.name))?;
         // Swap would let one environment have more than another. Where swap isn't accounted there is nothing to set.
-        if self.file("memory.memsw.limit_in_bytes").is_some() {
+        if with_swap {
             if let Err(e) = memory.set_memswap_limit(limit) {
                 log::debug!("memory and swap together: {e}");
             }

@@ -23,6 +23,7 @@ pub mod peer;
 pub mod podman;
 pub mod probe;
 mod processes;
+pub mod qemu;
 pub mod registry;
 mod rooted;
 pub mod runc;

@@ -34,6 +34,17 @@ pub enum Verdict {
     Absent,
 }
 
+impl std::fmt::Display for Verdict {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Verdict::Works => "works",
+            Verdict::Emulated => "emulated",
+            Verdict::Broken => "broken",
+            Verdict::Absent => "absent",
+        })
+    }
+}
+
 /// What a probe found.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Probe {

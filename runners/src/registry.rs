@@ -7,10 +7,11 @@ use crate::chroot::Chroot;
 use crate::gvisor::Gvisor;
 use crate::namespaces::Namespaces;
 use crate::podman::Podman;
+use crate::qemu::Qemu;
 use crate::runc::Runc;
 
 /// Every runner, in the order in which lists and reports show them.
-pub static RUNNERS: &[&dyn Runner] = &[&Bare, &Chroot, &Namespaces, &Bubblewrap, &Runc, &Gvisor, &Podman];
+pub static RUNNERS: &[&dyn Runner] = &[&Bare, &Chroot, &Namespaces, &Bubblewrap, &Runc, &Gvisor, &Podman, &Qemu];
 
 /// The runner of this name.
 pub fn find(name: &str) -> Option<&'static dyn Runner> {

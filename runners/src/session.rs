@@ -152,7 +152,8 @@ impl std::fmt::Debug for Cleanup {
 }
 
 impl Session {
-    /// Starts the environment and waits for the agent's first frame.
+    /// Starts the environment and waits for the agent's first frame. The environment dies with the calling thread, so that
+    /// nothing outlives a harness that is killed: call it from one that lives as long as the session.
     ///
     /// # Errors
     /// When it can't be started, dies, or says nothing sensible before the deadline; nothing of it is left then.

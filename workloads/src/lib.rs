@@ -3,10 +3,20 @@
 //! This crate knows nothing of containers or reports. A workload is one file and one line in [`registry`].
 
 pub mod agent;
+pub mod canary;
+pub mod content;
+pub mod control;
+pub mod disk;
 pub mod evidence;
+pub mod identity;
+#[cfg(target_os = "linux")]
+pub mod init;
+pub mod network;
+pub mod peer;
 pub mod protocol;
 pub mod registry;
 pub mod settings;
+pub mod sqlite;
 pub mod stopwatch;
 
 use std::collections::BTreeMap;

@@ -1,0 +1,497 @@
+//! What a run says: every environment against the baseline, with the uncertainty, the doubts and what is missing.
+//!
+//! These are the types that reports, gates and plots think with. Nothing in them is serialized as it stands: each format
+//! chooses its own names. A value never goes without its uncertainty, and a cell that has no value says why.
+
+use hdrhistogram::Histogram;
+
+use crate::record::{Ending, EnvironmentPlan, Run, Step, Void, WorkloadPlan};
+
+/// A run, understood.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Comparison {
+    /// The run as it was planned and started: suite, seed, host facts, command.
+    pub run: Run,
+    /// How it ended.
+    pub ending: Ending,
+    /// Wall time, seconds; `None` while unfinished.
+    pub seconds: Option<f64>,
+    /// The constants everything here was worked out with.
+    pub method: Method,
+    /// Blocks that have at least one burst.
+    pub blocks: u32,
+    /// Every environment of the suite in its order: baseline, control, the others; skipped ones included.
+    pub environments: Vec<Environment>,
+    /// Workload by workload, then environment by environment, then metric by metric ([`Metric::ALL`]). Neither the
+    /// baseline nor the control nor a skipped environment has cells here.
+    pub cells: Vec<Cell>,
+    /// The cells of the second baseline, in the same order.
+    pub control: Vec<Cell>,
+    /// All latencies, per workload and environment that has any, baseline and control included.
+    pub distributions: Vec<Distribution>,
+    /// What this run could see, per workload and metric.
+    pub resolution: Vec<Resolution>,
+    /// Rounds that were dropped for all environments.
+    pub voids: Vec<Void>,
+    /// Rounds that began, void ones included: what the number of voids is a share of.
+    pub rounds_begun: u64,
+    /// Everything that did not work, in the order of writing.
+    pub failures: Vec<FailureRow>,
+    /// Why nothing in this run should be believed; empty for a sound run.
+    pub invalid: Vec<String>,
+    /// What a reader should know of the run as a whole, one line each: fewer blocks than an interval needs, a nested host, ...
+    pub remarks: Vec<String>,
+}
+
+/// The constants of a comparison.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Method {
+    /// Of all intervals: 0.95.
+    pub confidence: f64,
+    /// The relative change that is worth deciding about, 0.05 for 5 %: measures whether the control is good enough.
+    pub margin: f64,
+    /// The largest share of void rounds that a run survives: 0.25.
+    pub void_limit: f64,
+    /// A percentile needs this many operations beyond it in every block: 50.
+    pub beyond: u64,
+    /// An operation is a stall when it takes more than this many times its environment's median: 10.
+    pub stall: f64,
+}
+
+impl Default for Method {
+    fn default() -> Self {
+        Self { confidence: 0.95, margin: 0.05, void_limit: 0.25, beyond: 50, stall: 10.0 }
+    }
+}
+
+/// A value with its uncertainty.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Estimate {
+    /// The best single figure.
+    pub value: f64,
+    /// Where the truth lies; `None` where there are too few blocks for a finite interval.
+    pub interval: Option<Interval>,
+}
+
+/// Both ends of an interval and how sure it is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Interval {
+    /// Lower end.
+    pub low: f64,
+    /// Upper end.
+    pub high: f64,
+    /// As asked for, 0..1; the exact coverage is at least this.
+    pub confidence: f64,
+}
+
+impl Interval {
+    /// Whether `value` lies within, ends included.
+    pub fn contains(&self, value: f64) -> bool {
+        self.low <= value && value <= self.high
+    }
+}
+
+/// What a cell is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Metric {
+    /// Median latency.
+    P50,
+    /// 90th percentile of latency.
+    P90,
+    /// 99th percentile of latency.
+    P99,
+    /// 99.9th percentile of latency.
+    P999,
+    /// Mean latency.
+    Mean,
+    /// Largest latency; it grows with the number of operations, and its interval means little.
+    Max,
+    /// Work done per second.
+    Throughput,
+}
+
+impl Metric {
+    /// In the order of reports.
+    pub const ALL: [Metric; 7] =
+        [Metric::P50, Metric::P90, Metric::P99, Metric::P999, Metric::Mean, Metric::Max, Metric::Throughput];
+
+    /// `p50`, `p90`, `p99`, `p99.9`, `mean`, `max`, `throughput`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Metric::P50 => "p50",
+            Metric::P90 => "p90",
+            Metric::P99 => "p99",
+            Metric::P999 => "p99.9",
+            Metric::Mean => "mean",
+            Metric::Max => "max",
+            Metric::Throughput => "throughput",
+        }
+    }
+
+    /// 0.5 for the median; `None` for what isn't a percentile.
+    pub fn quantile(self) -> Option<f64> {
+        match self {
+            Metric::P50 => Some(0.5),
+            Metric::P90 => Some(0.9),
+            Metric::P99 => Some(0.99),
+            Metric::P999 => Some(0.999),
+            Metric::Mean | Metric::Max | Metric::Throughput => None,
+        }
+    }
+
+    /// The figure to look at first for a workload: throughput where it streams, else the median.
+    pub fn primary(workload: &WorkloadPlan) -> Metric {
+        if workload.streams { Metric::Throughput } else { Metric::P50 }
+    }
+
+    /// The unit of this metric for a workload.
+    pub fn unit(self, workload: &WorkloadPlan) -> Unit {
+        match self {
+            Metric::Throughput if workload.streams => Unit::BytesPerSecond,
+            Metric::Throughput => Unit::OperationsPerSecond,
+            _ => Unit::Nanoseconds,
+        }
+    }
+}
+
+/// What net and gross are counted in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// Nanoseconds per operation: lower is better.
+    Nanoseconds,
+    /// Operations per second: higher is better.
+    OperationsPerSecond,
+    /// Bytes per second: higher is better.
+    BytesPerSecond,
+}
+
+impl Unit {
+    /// `ns`, `op/s`, `B/s`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Unit::Nanoseconds => "ns",
+            Unit::OperationsPerSecond => "op/s",
+            Unit::BytesPerSecond => "B/s",
+        }
+    }
+
+    /// Whether a larger value is the better one.
+    pub fn more_is_better(self) -> bool {
+        !matches!(self, Unit::Nanoseconds)
+    }
+}
+
+/// One metric of one workload in one environment, against the baseline.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Cell {
+    /// Name of the workload.
+    pub workload: String,
+    /// Name of the environment.
+    pub environment: String,
+    /// What it is about.
+    pub metric: Metric,
+    /// Of net and gross.
+    pub unit: Unit,
+    /// Blocks in which both the environment and the baseline have this workload: the n of the interval.
+    pub blocks: u32,
+    /// The environment's operations in those blocks.
+    pub operations: u64,
+    /// What came out, or why nothing did.
+    pub finding: Result<Finding, Withheld>,
+    /// Whether to believe it.
+    pub verdict: Verdict,
+    /// The doubts, gravest first.
+    pub flags: Vec<Flag>,
+}
+
+impl Cell {
+    /// The overhead, where there is one.
+    pub fn overhead(&self) -> Option<Estimate> {
+        self.finding.as_ref().ok().map(|f| f.overhead)
+    }
+}
+
+/// The numbers of a cell.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Finding {
+    /// The baseline's value, pooled over the blocks of the cell.
+    pub net: f64,
+    /// The environment's value, pooled likewise.
+    pub gross: f64,
+    /// How many times worse the environment is, from the ratios within blocks; above 1 is worse, for throughput too.
+    pub overhead: Estimate,
+    /// What an operation costs more, nanoseconds, whatever the unit of net and gross (throughput: wall time per
+    /// operation); above 0 is worse.
+    pub difference: Estimate,
+    /// The geometric mean of the ratios with Student's t interval: what a few extreme blocks pull and the overhead doesn't follow.
+    pub geometric: Estimate,
+    /// Mean of the environment's block values over the mean of the baseline's, turned so that above 1 is worse.
+    pub ratio_of_means: f64,
+    /// The ratio in each block that counted, with the block's number; above 1 is worse.
+    pub ratios: Vec<(u32, f64)>,
+}
+
+impl Finding {
+    /// Gross less net in the cell's own unit: the tare.
+    pub fn tare(&self) -> f64 {
+        self.gross - self.net
+    }
+}
+
+/// Why a cell has no numbers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Withheld {
+    /// The percentile lies too far out for the operations there are.
+    TooFewOperations {
+        /// Operations of the smallest block.
+        have: u64,
+        /// How many more each block needs.
+        more: u64,
+    },
+    /// The environment and the baseline have no block in common: one of them failed, or the run ended before.
+    NoCommonBlock,
+    /// It ran, but what it did can't be compared: the message of the failure.
+    Failed(String),
+}
+
+/// Whether to believe a cell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verdict {
+    /// Nothing speaks against it.
+    Trusted,
+    /// Something does: read the flags.
+    Suspect,
+    /// It doesn't measure what it says; it may be shown, never ranked.
+    Invalid,
+}
+
+impl Verdict {
+    /// `trusted`, `suspect`, `invalid`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Verdict::Trusted => "trusted",
+            Verdict::Suspect => "suspect",
+            Verdict::Invalid => "invalid",
+        }
+    }
+}
+
+/// A reason to trust a cell less, or to read it with care.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Flag {
+    /// `fsync-not-durable`, `clock-drift`, ...: stable, for programs.
+    pub name: &'static str,
+    /// How much it weighs.
+    pub severity: Severity,
+    /// What was seen, with numbers, in one line.
+    pub evidence: String,
+}
+
+/// What a flag does to the verdict of its cell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// Worth knowing; the cell stays trusted.
+    Note,
+    /// The cell is suspect.
+    Doubt,
+    /// The cell is invalid.
+    Fatal,
+}
+
+/// What an environment is for in the run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// The others are divided by it.
+    Baseline,
+    /// The baseline a second time.
+    Control,
+    /// To be compared.
+    Compared,
+}
+
+/// An environment as a whole.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Environment {
+    /// Name, runner, version, settings, network and data path.
+    pub plan: EnvironmentPlan,
+    /// What it is for.
+    pub role: Role,
+    /// Whether it ran.
+    pub outcome: Outcome,
+    /// From launch to the first frame, milliseconds, one per start that succeeded, in order of blocks.
+    pub starts_ms: Vec<f64>,
+    /// Median of the starts with its interval, milliseconds; `None` without a start.
+    pub start_ms: Option<Estimate>,
+    /// Median of the memory held when idle, bytes; `None` where it couldn't be read.
+    pub memory_bytes: Option<u64>,
+    /// What one clock reading costs inside, nanoseconds.
+    pub clock_ns: Option<f64>,
+    /// Facts found inside, by name, in the order to show them: kernel, clock source, file system, device, ...
+    pub facts: Vec<(String, String)>,
+    /// The overhead of each workload's primary metric, in the order of workloads: what a sentence about this environment
+    /// is made of. Empty for the baseline and for what didn't run.
+    pub headlines: Vec<Headline>,
+    /// What holds for all its cells, those of the baseline itself included.
+    pub flags: Vec<Flag>,
+}
+
+/// Whether an environment ran.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Everything that was begun came out.
+    Measured,
+    /// Some of it: what failed first, and how many failures there are.
+    Partial(String),
+    /// Nothing came out: the first failure.
+    Failed(String),
+    /// Not available here: the engine's own words, and how to get it.
+    Skipped(String),
+}
+
+impl Outcome {
+    /// `measured`, `partial`, `failed`, `skipped`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Outcome::Measured => "measured",
+            Outcome::Partial(_) => "partial",
+            Outcome::Failed(_) => "failed",
+            Outcome::Skipped(_) => "skipped",
+        }
+    }
+
+    /// Why it isn't [`Outcome::Measured`].
+    pub fn because(&self) -> Option<&str> {
+        match self {
+            Outcome::Measured => None,
+            Outcome::Partial(why) | Outcome::Failed(why) | Outcome::Skipped(why) => Some(why),
+        }
+    }
+}
+
+/// A workload's primary overhead in one environment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Headline {
+    /// Name of the workload.
+    pub workload: String,
+    /// Which metric it is.
+    pub metric: Metric,
+    /// As in the cell; `None` where the cell has none.
+    pub overhead: Option<Estimate>,
+    /// As in the cell.
+    pub verdict: Verdict,
+}
+
+/// All latencies of one workload in one environment, over all blocks and rounds that count.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Distribution {
+    /// Name of the workload.
+    pub workload: String,
+    /// Name of the environment.
+    pub environment: String,
+    /// Nanoseconds; one entry per operation, or per batch.
+    pub histogram: Histogram<u64>,
+    /// Operations per entry.
+    pub batch: u32,
+    /// Operations in all.
+    pub operations: u64,
+    /// Bytes in all.
+    pub bytes: u64,
+    /// Operations a second over the measured time.
+    pub operations_per_second: f64,
+    /// Bytes a second over the measured time.
+    pub bytes_per_second: f64,
+    /// Blocks that contribute.
+    pub blocks: u32,
+    /// Operations of more than [`Method::stall`] times this environment's own median, per million.
+    pub stalls_per_million: f64,
+    /// The largest percentile that the operations of every block carry, 0..1; a curve is honest up to here.
+    pub carried: f64,
+    /// The overhead along the percentiles, as far as they are carried; empty for the baseline.
+    pub overhead: Vec<OverheadAt>,
+    /// The doubts of this workload in this environment, whatever the metric; the baseline has them too.
+    pub flags: Vec<Flag>,
+}
+
+/// One point of the overhead along the percentiles.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct OverheadAt {
+    /// 0..1.
+    pub quantile: f64,
+    /// Above 1 is worse.
+    pub overhead: Estimate,
+}
+
+/// What the control says about one metric of one workload.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Resolution {
+    /// Name of the workload.
+    pub workload: String,
+    /// The metric.
+    pub metric: Metric,
+    /// The control's overhead, which should be 1; `None` where the control has no value.
+    pub control: Option<Estimate>,
+    /// Half the width of the control's interval, relative: 0.02 for 2 %. Smaller differences are noise.
+    pub noise_floor: Option<f64>,
+    /// The smallest relative change that would be seen four times in five: 0.03 for 3 %.
+    pub smallest_visible: Option<f64>,
+    /// Whether the two baselines agree.
+    pub state: ControlState,
+}
+
+/// Whether two identical environments came out equal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ControlState {
+    /// They did, and well enough to see the margin.
+    Sound,
+    /// They did, but so roughly that changes of the margin can't be told from noise: the numbers.
+    Coarse(String),
+    /// They did not: what the method measures here is not the environment alone. The numbers.
+    Failed(String),
+    /// There is no control, or it has too few blocks: why.
+    Unknown(String),
+}
+
+/// Something that did not work, with its place in the run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailureRow {
+    /// Name of the environment.
+    pub environment: String,
+    /// Name of the workload; `None` for a start.
+    pub workload: Option<String>,
+    /// The block.
+    pub block: u32,
+    /// The round; `None` for what isn't a burst.
+    pub round: Option<u32>,
+    /// In which step.
+    pub step: Step,
+    /// The chain of causes.
+    pub message: String,
+}
+
+impl Comparison {
+    /// The cell of these coordinates, the control's included.
+    pub fn cell(&self, workload: &str, environment: &str, metric: Metric) -> Option<&Cell> {
+        let here = |c: &&Cell| c.workload == workload && c.environment == environment && c.metric == metric;
+        self.cells.iter().find(here).or_else(|| self.control.iter().find(here))
+    }
+
+    /// The latencies of a workload in an environment.
+    pub fn distribution(&self, workload: &str, environment: &str) -> Option<&Distribution> {
+        self.distributions.iter().find(|d| d.workload == workload && d.environment == environment)
+    }
+
+    /// What this run could see in a metric of a workload.
+    pub fn resolution(&self, workload: &str, metric: Metric) -> Option<&Resolution> {
+        self.resolution.iter().find(|r| r.workload == workload && r.metric == metric)
+    }
+
+    /// The environment of this name.
+    pub fn environment(&self, name: &str) -> Option<&Environment> {
+        self.environments.iter().find(|e| e.plan.name == name)
+    }
+
+    /// The environment the others are divided by.
+    pub fn baseline(&self) -> Option<&Environment> {
+        self.environments.iter().find(|e| e.role == Role::Baseline)
+    }
+}

@@ -1,0 +1,318 @@
+//! The report for programs: schema `tarebench.report/1`, described in `FORMATS.md`.
+//!
+//! These types are the format and nothing else; they are apart from the types of the comparison so that neither has to follow
+//! the other. A field never changes its meaning or unit within a version of the schema; new fields may come.
+
+mod schema;
+
+use anyhow::{Context as _, Result};
+
+use super::{Render, words};
+use crate::comparison as think;
+use crate::record;
+use schema::{
+    BlockRatio, Cell, Distribution, Environment, Failure, Flag, Method, OverheadAt, Pairs, Report, Resolution, Run,
+    Void, Withheld, Workload,
+};
+
+/// The name and version of the format.
+pub const SCHEMA: &str = "tarebench.report/1";
+
+/// The format `json`.
+#[derive(Debug, Clone, Copy)]
+pub struct Json;
+
+impl Render for Json {
+    fn render(&self, c: &think::Comparison) -> Result<Vec<u8>> {
+        let mut bytes = serde_json::to_vec(&report(c)).context("write the report as JSON")?;
+        bytes.push(b'\n');
+        Ok(bytes)
+    }
+}
+
+fn report(c: &think::Comparison) -> Report<'_> {
+    Report {
+        schema: SCHEMA,
+        run: run(c),
+        method: Method {
+            confidence: c.method.confidence,
+            margin: c.method.margin,
+            void_limit: c.method.void_limit,
+            operations_beyond_a_percentile: c.method.beyond,
+            stall_factor: c.method.stall,
+        },
+        environments: c.environments.iter().map(|e| environment(c, e)).collect(),
+        workloads: c.run.workloads.iter().map(workload).collect(),
+        cells: c.cells.iter().map(cell).collect(),
+        control: c.control.iter().map(cell).collect(),
+        resolution: c.resolution.iter().map(resolution).collect(),
+        distributions: c.distributions.iter().map(distribution).collect(),
+        voids: c.voids.iter().map(void).collect(),
+        failures: c.failures.iter().map(failure).collect(),
+        invalid: &c.invalid,
+        remarks: &c.remarks,
+    }
+}
+
+fn run(c: &think::Comparison) -> Run<'_> {
+    let run = &c.run;
+    Run {
+        id: &run.id,
+        started: &run.started,
+        suite: &run.suite,
+        seed: run.seed,
+        blocks: c.blocks,
+        blocks_planned: run.blocks,
+        rounds: run.rounds,
+        rounds_begun: c.rounds_begun,
+        baseline: &run.baseline,
+        command: &run.command,
+        binary_sha256: &run.binary_sha256,
+        version: &run.version,
+        ending: c.ending,
+        seconds: c.seconds,
+        labels: &run.labels,
+        pinning: &run.pinning,
+        nested: run.nested.as_deref(),
+        host: Pairs(&run.host),
+        suite_toml: &run.suite_toml,
+    }
+}
+
+fn environment<'a>(c: &think::Comparison, e: &'a think::Environment) -> Environment<'a> {
+    let interval = e.start_ms.and_then(|start| start.interval);
+    Environment {
+        name: &e.plan.name,
+        runner: &e.plan.runner,
+        version: e.plan.version.as_deref(),
+        settings: &e.plan.settings,
+        role: match e.role {
+            think::Role::Baseline => "baseline",
+            think::Role::Control => "control",
+            think::Role::Compared => "compared",
+        },
+        start_ms: e.start_ms.map(|start| start.value),
+        start_ms_low: interval.map(|i| i.low),
+        start_ms_high: interval.map(|i| i.high),
+        starts_ms: &e.starts_ms,
+        memory_bytes: e.memory_bytes,
+        clock_ns: e.clock_ns,
+        network: &e.plan.network,
+        data_path: &e.plan.data_path,
+        outcome: e.outcome.name(),
+        because: e.outcome.because(),
+        sentence: if e.role == think::Role::Compared { words::plain(&words::sentence(c, e)) } else { String::new() },
+        facts: Pairs(&e.facts),
+        flags: flags(&e.flags),
+    }
+}
+
+fn workload(w: &record::WorkloadPlan) -> Workload<'_> {
+    Workload {
+        name: &w.name,
+        about: &w.about,
+        settings: &w.settings,
+        durable: w.durable,
+        direct: w.direct,
+        primary: think::Metric::primary(w).name(),
+    }
+}
+
+fn cell(c: &think::Cell) -> Cell<'_> {
+    let finding = c.finding.as_ref().ok();
+    let interval = finding.and_then(|f| f.overhead.interval);
+    let difference = finding.and_then(|f| f.difference.interval);
+    let geometric = finding.and_then(|f| f.geometric.interval);
+    Cell {
+        workload: &c.workload,
+        environment: &c.environment,
+        metric: c.metric.name(),
+        unit: c.unit.name(),
+        net: finding.map(|f| f.net),
+        gross: finding.map(|f| f.gross),
+        tare: finding.map(think::Finding::tare),
+        overhead: finding.map(|f| f.overhead.value),
+        low: interval.map(|i| i.low),
+        high: interval.map(|i| i.high),
+        confidence: interval.map(|i| i.confidence),
+        difference: finding.map(|f| f.difference.value),
+        difference_unit: think::Unit::Nanoseconds.name(),
+        difference_low: difference.map(|i| i.low),
+        difference_high: difference.map(|i| i.high),
+        geometric_mean: finding.map(|f| f.geometric.value),
+        geometric_low: geometric.map(|i| i.low),
+        geometric_high: geometric.map(|i| i.high),
+        ratio_of_means: finding.map(|f| f.ratio_of_means),
+        ratios: finding
+            .map_or_else(Vec::new, |f| f.ratios.iter().map(|&(block, ratio)| BlockRatio { block, ratio }).collect()),
+        blocks: c.blocks,
+        operations: c.operations,
+        verdict: c.verdict.name(),
+        ranked: finding.is_some() && c.verdict != think::Verdict::Invalid,
+        withheld: c.finding.as_ref().err().map(withheld),
+        flags: flags(&c.flags),
+    }
+}
+
+fn withheld(why: &think::Withheld) -> Withheld<'_> {
+    let message = words::withheld(why);
+    match why {
+        think::Withheld::TooFewOperations { have, more } => {
+            Withheld { reason: "too-few-operations", message, have: Some(*have), more: Some(*more), failure: None }
+        }
+        think::Withheld::NoCommonBlock => {
+            Withheld { reason: "no-common-block", message, have: None, more: None, failure: None }
+        }
+        think::Withheld::Failed(failure) => {
+            Withheld { reason: "failed", message, have: None, more: None, failure: Some(failure) }
+        }
+    }
+}
+
+fn flags(flags: &[think::Flag]) -> Vec<Flag<'_>> {
+    flags.iter().map(|f| Flag { name: f.name, severity: severity(f.severity), evidence: &f.evidence }).collect()
+}
+
+/// The weight of a flag as formats write it.
+pub(super) fn severity(severity: think::Severity) -> &'static str {
+    match severity {
+        think::Severity::Note => "note",
+        think::Severity::Doubt => "doubt",
+        think::Severity::Fatal => "fatal",
+    }
+}
+
+fn resolution(r: &think::Resolution) -> Resolution<'_> {
+    let interval = r.control.and_then(|e| e.interval);
+    let (state, because) = match &r.state {
+        think::ControlState::Sound => ("sound", None),
+        think::ControlState::Coarse(why) => ("coarse", Some(why.as_str())),
+        think::ControlState::Failed(why) => ("failed", Some(why.as_str())),
+        think::ControlState::Unknown(why) => ("unknown", Some(why.as_str())),
+    };
+    Resolution {
+        workload: &r.workload,
+        metric: r.metric.name(),
+        control: r.control.map(|e| e.value),
+        low: interval.map(|i| i.low),
+        high: interval.map(|i| i.high),
+        noise_floor: r.noise_floor,
+        smallest_visible: r.smallest_visible,
+        state,
+        because,
+    }
+}
+
+fn distribution(d: &think::Distribution) -> Distribution<'_> {
+    let at = |o: &think::OverheadAt| OverheadAt {
+        quantile: o.quantile,
+        overhead: o.overhead.value,
+        low: o.overhead.interval.map(|i| i.low),
+        high: o.overhead.interval.map(|i| i.high),
+    };
+    Distribution {
+        workload: &d.workload,
+        environment: &d.environment,
+        operations: d.operations,
+        bytes: d.bytes,
+        operations_per_second: d.operations_per_second,
+        bytes_per_second: d.bytes_per_second,
+        batch: d.batch,
+        blocks: d.blocks,
+        stalls_per_million: d.stalls_per_million,
+        carried_quantile: d.carried,
+        overhead: d.overhead.iter().map(at).collect(),
+        flags: flags(&d.flags),
+    }
+}
+
+fn void(v: &record::Void) -> Void<'_> {
+    Void { workload: &v.workload, block: v.block, round: v.round, reason: &v.reason }
+}
+
+fn failure(f: &think::FailureRow) -> Failure<'_> {
+    Failure {
+        environment: &f.environment,
+        workload: f.workload.as_deref(),
+        block: f.block,
+        round: f.round,
+        step: words::step(f.step),
+        message: &f.message,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::sample;
+    use serde_json::Value;
+
+    fn parsed(c: &think::Comparison) -> Value {
+        serde_json::from_slice(&Json.render(c).unwrap()).unwrap()
+    }
+
+    fn assert_fields(value: &Value, fields: &[&str]) {
+        for field in fields {
+            assert!(value.get(field).is_some(), "no field {field:?} in {value}");
+        }
+    }
+
+    #[test]
+    fn every_promised_field_is_there() {
+        let report = parsed(&sample::comparison());
+        assert_eq!(report["schema"], "tarebench.report/1");
+        assert_fields(&report, &["run", "environments", "cells", "control", "voids", "failures"]);
+        assert_fields(
+            &report["run"],
+            &["id", "started", "suite", "seed", "blocks", "command", "binary_sha256", "host"],
+        );
+        let environment = ["name", "runner", "settings", "start_ms", "memory_bytes", "outcome", "because"];
+        report["environments"].as_array().unwrap().iter().for_each(|e| assert_fields(e, &environment));
+        let cell = [
+            "workload",
+            "environment",
+            "metric",
+            "unit",
+            "net",
+            "gross",
+            "overhead",
+            "low",
+            "high",
+            "confidence",
+            "difference",
+            "blocks",
+            "operations",
+            "verdict",
+            "flags",
+        ];
+        for list in ["cells", "control"] {
+            let cells = report[list].as_array().unwrap();
+            assert!(!cells.is_empty(), "{list}");
+            cells.iter().for_each(|c| assert_fields(c, &cell));
+        }
+        let flagged = report["cells"].as_array().unwrap().iter().find(|c| c["flags"].get(0).is_some()).unwrap();
+        assert_fields(&flagged["flags"][0], &["name", "evidence"]);
+    }
+
+    #[test]
+    fn what_is_withheld_is_null_with_a_reason() {
+        let report = parsed(&sample::comparison());
+        let tail = report["cells"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|c| c["withheld"]["reason"] == "too-few-operations")
+            .unwrap();
+        assert!(tail["overhead"].is_null() && tail["net"].is_null());
+        assert_eq!(tail["withheld"]["more"], 49_480);
+        let report = parsed(&sample::short());
+        let cell = &report["cells"][0];
+        assert!(cell["overhead"].is_f64() && cell["low"].is_null(), "{cell}");
+    }
+
+    #[test]
+    fn hostile_text_comes_back_as_it_was() {
+        let c = sample::hostile();
+        assert_eq!(parsed(&c)["run"]["command"], c.run.command.as_str());
+    }
+}

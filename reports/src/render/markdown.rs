@@ -1,0 +1,223 @@
+//! The report for a pull request: sentences, trust, one table per workload, flags as footnotes.
+
+use std::fmt::Write as _;
+
+use anyhow::Result;
+
+use super::escape::markdown as safe;
+use super::words::{self, Piece, Tone};
+use super::{Render, units};
+use crate::comparison::{Cell, Comparison, Metric, Role, Severity, Verdict};
+
+/// The format `markdown`: GitHub's dialect.
+#[derive(Debug, Clone, Copy)]
+pub struct Markdown;
+
+/// Flag and evidence, in the order of their first mention: a footnote's number is its position.
+#[derive(Default)]
+struct Notes(Vec<(String, String)>);
+
+impl Notes {
+    fn mark(&mut self, name: &str, evidence: &str) -> String {
+        let note = (name.to_owned(), evidence.to_owned());
+        let number = self.0.iter().position(|n| *n == note).unwrap_or_else(|| {
+            self.0.push(note);
+            self.0.len() - 1
+        });
+        format!("{}[^t{}]", safe(name), number + 1)
+    }
+}
+
+impl Render for Markdown {
+    fn render(&self, c: &Comparison) -> Result<Vec<u8>> {
+        let mut out = String::new();
+        let mut notes = Notes::default();
+        head(c, &mut out);
+        for environment in words::compared(c) {
+            let sentence = words::sentence(c, environment);
+            let _ = writeln!(out, "* **{}**: {}", safe(&environment.plan.name), pieces(&sentence));
+        }
+        trust(c, &mut out);
+        for plan in &c.run.workloads {
+            table(c, &plan.name, &mut notes, &mut out);
+        }
+        environments(c, &mut out);
+        failures(c, &mut out);
+        again(&c.run.command, &mut out);
+        if !notes.0.is_empty() {
+            out.push('\n');
+        }
+        for (i, (name, evidence)) in notes.0.iter().enumerate() {
+            let _ = writeln!(out, "[^t{}]: {}: {}", i + 1, safe(name), safe(evidence));
+        }
+        Ok(out.into_bytes())
+    }
+}
+
+fn head(c: &Comparison, out: &mut String) {
+    let _ = writeln!(out, "## {} over {}\n", safe(&c.run.suite), safe(&c.run.baseline));
+    for reason in &c.invalid {
+        let _ = writeln!(out, "> **Invalid**: {}\n", safe(reason));
+    }
+}
+
+/// The command in a fence that is longer than any it brings along.
+fn again(command: &str, out: &mut String) {
+    let command = super::escape::one_line(command);
+    let longest = command.split(|c| c != '`').map(str::len).max().unwrap_or(0);
+    let fence = "`".repeat(longest.max(2) + 1);
+    let _ = writeln!(out, "Again:\n\n{fence}sh\n{command}\n{fence}");
+}
+
+fn pieces(pieces: &[Piece]) -> String {
+    let one = |piece: &Piece| match piece {
+        // Spaces are kept: a sentence's pieces bring them along.
+        Piece::Plain(text) => {
+            let (start, end) = (text.starts_with(' '), text.ends_with(' '));
+            format!("{}{}{}", if start { " " } else { "" }, safe(text.trim()), if end { " " } else { "" })
+        }
+        Piece::Strong(text) => format!("**{}**", safe(text)),
+    };
+    pieces.iter().map(one).collect()
+}
+
+fn trust(c: &Comparison, out: &mut String) {
+    out.push_str("\n| | trust | | |\n|---|---|---|---|\n");
+    for trust in words::trust(c) {
+        let sign = match trust.tone {
+            Tone::Good => "✓",
+            Tone::Care => "⚠",
+            Tone::Bad => "✗",
+        };
+        let _ = writeln!(out, "| {sign} | {} | {} | {} |", trust.label, safe(&trust.value), safe(&trust.detail));
+    }
+    out.push('\n');
+    for remark in &c.remarks {
+        let _ = writeln!(out, "* {}", safe(remark));
+    }
+    if !c.remarks.is_empty() {
+        out.push('\n');
+    }
+}
+
+fn table(c: &Comparison, workload: &str, notes: &mut Notes, out: &mut String) {
+    let cells: Vec<&Cell> = words::tried(c)
+        .filter(|e| e.role != Role::Baseline)
+        .filter_map(|e| words::primary(c, workload, &e.plan.name))
+        .collect();
+    let Some(first) = cells.first() else { return };
+    let _ = writeln!(out, "### {}\n", safe(workload));
+    let _ = writeln!(out, "| {} | net | gross | tare | overhead | p99 overhead | flags |", first.metric.name());
+    out.push_str("|---|--:|--:|--:|--:|--:|---|\n");
+    for cell in cells {
+        let _ = writeln!(out, "| {} |", row(c, cell, notes).join(" | "));
+    }
+    out.push('\n');
+}
+
+fn row(c: &Comparison, cell: &Cell, notes: &mut Notes) -> Vec<String> {
+    let marks = |notes: &mut Notes| {
+        let heavy = cell.flags.iter().filter(|f| f.severity > Severity::Note);
+        let marks: Vec<String> = heavy.map(|f| notes.mark(f.name, &f.evidence)).collect();
+        let ranked = if cell.verdict == Verdict::Invalid { "*not ranked* " } else { "" };
+        format!("{ranked}{}", marks.join(" "))
+    };
+    let name = safe(&cell.environment);
+    let none = || units::NONE.to_owned();
+    match &cell.finding {
+        Ok(finding) => {
+            let tail = c.cell(&cell.workload, &cell.environment, Metric::P99).and_then(Cell::overhead);
+            let overhead = match finding.overhead.interval {
+                Some(_) => words::overhead(&finding.overhead),
+                None => format!("{} {}", units::ratio(finding.overhead.value, None), words::no_interval(cell.blocks)),
+            };
+            vec![
+                name,
+                words::quantity(cell.unit, finding.net),
+                words::quantity(cell.unit, finding.gross),
+                words::tare(cell, finding),
+                overhead,
+                tail.map_or_else(none, |e| words::overhead(&e)),
+                marks(notes),
+            ]
+        }
+        Err(why) => vec![name, none(), none(), none(), safe(&words::withheld(why)), none(), marks(notes)],
+    }
+}
+
+fn environments(c: &Comparison, out: &mut String) {
+    out.push_str("### Environments\n\n| | start | memory | runner | network | data |\n|---|--:|--:|---|---|---|\n");
+    for e in words::tried(c) {
+        let runner = safe(e.plan.version.as_deref().unwrap_or(&e.plan.runner));
+        let (network, data) = (safe(&e.plan.network), safe(&e.plan.data_path));
+        let (start, memory) = (words::start(e), words::memory(e));
+        let _ = writeln!(out, "| {} | {start} | {memory} | {runner} | {network} | {data} |", safe(&e.plan.name));
+    }
+    out.push('\n');
+}
+
+fn failures(c: &Comparison, out: &mut String) {
+    for f in &c.failures {
+        let place = safe(f.workload.as_deref().unwrap_or("start"));
+        let (step, message) = (words::step(f.step), safe(&f.message));
+        let _ = writeln!(out, "* {} failed in {place}, block {}, at {step}: {message}", safe(&f.environment), f.block);
+    }
+    if !c.failures.is_empty() {
+        out.push('\n');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::sample;
+
+    fn text(c: &Comparison) -> String {
+        String::from_utf8(Markdown.render(c).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn tables_have_as_many_cells_as_headings() {
+        for c in [sample::comparison(), sample::hostile(), sample::short()] {
+            let text = text(&c);
+            let mut columns = 0;
+            for line in text.lines() {
+                if !line.starts_with('|') {
+                    columns = 0;
+                    continue;
+                }
+                let bars = line.replace("\\\\", "").replace("\\|", "").matches('|').count();
+                assert!(columns == 0 || columns == bars, "{line}");
+                columns = bars;
+            }
+        }
+    }
+
+    #[test]
+    fn hostile_text_stays_text() {
+        let text = text(&sample::hostile());
+        let (text, command) = text.split_once("```sh").unwrap();
+        // Nothing means anything within a fence, and the command is on one line of it.
+        assert_eq!(command.lines().nth(2).unwrap(), "```");
+        assert!(!text.contains("<script"), "{text}");
+        assert!(!text.replace("\\]", "").contains("](http"), "{text}");
+    }
+
+    #[test]
+    fn every_footnote_is_there_once() {
+        let text = text(&sample::comparison());
+        assert_eq!(text.matches("[^t1]:").count(), 1, "{text}");
+        assert!(text.matches("[^t1]").count() > 1, "{text}");
+        assert!(text.contains("*not ranked* fsync-not-durable"), "{text}");
+    }
+
+    #[test]
+    fn sentences_keep_their_spaces() {
+        let pieces = super::pieces(&[
+            Piece::Plain("takes ".into()),
+            Piece::Strong("3×".into()),
+            Piece::Plain(" as long".into()),
+        ]);
+        assert_eq!(pieces, "takes **3×** as long");
+    }
+}

@@ -1,0 +1,359 @@
+//! The report for a terminal: a sentence per environment, how far to trust it, then a small table per workload.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use anyhow::Result;
+use comfy_table::{CellAlignment, Table, presets};
+
+use super::escape::one_line;
+use super::words::{self, Tone};
+use super::{Render, units};
+use crate::comparison::{Cell, Comparison, Metric, Role, Verdict, Withheld};
+
+/// Columns of text; what wraps, wraps here.
+const WIDTH: usize = 100;
+/// Longest name of an environment that the tables make room for.
+const NAME: usize = 24;
+
+/// The format `terminal`.
+#[derive(Debug, Clone, Copy)]
+pub struct Terminal {
+    /// Whether to write ANSI colours. The caller knows about terminals and `NO_COLOR`.
+    pub colour: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Style {
+    Bold,
+    Dim,
+    Green,
+    Yellow,
+    Red,
+}
+
+impl Terminal {
+    fn paint(self, style: Style, text: &str) -> String {
+        let code = match style {
+            Style::Bold => "1",
+            Style::Dim => "2",
+            Style::Green => "32",
+            Style::Yellow => "33",
+            Style::Red => "31",
+        };
+        if self.colour { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
+    }
+
+    fn heading(self, c: &Comparison, out: &mut String) {
+        let run = &c.run;
+        let title = fit(&format!("{} over {}", one_line(&run.suite), one_line(&run.baseline)), WIDTH - 2 - NAME);
+        let _ = writeln!(
+            out,
+            "{}  {}",
+            self.paint(Style::Bold, &title),
+            self.paint(Style::Dim, &fit(&one_line(&run.id), NAME))
+        );
+        let host: Vec<String> = run.host.iter().map(|(_, value)| one_line(value)).collect();
+        for line in wrapped(&host.join(", "), WIDTH) {
+            let _ = writeln!(out, "{}", self.paint(Style::Dim, &line));
+        }
+        for reason in &c.invalid {
+            let _ = writeln!(out, "{}", self.paint(Style::Red, &format!("invalid: {}", one_line(reason))));
+        }
+        out.push('\n');
+    }
+
+    fn sentences(self, c: &Comparison, out: &mut String) {
+        let width = words::compared(c).map(|e| one_line(&e.plan.name).chars().count()).max().unwrap_or(0).min(NAME);
+        for environment in words::compared(c) {
+            let name = fit(&one_line(&environment.plan.name), width);
+            let sentence = one_line(&words::plain(&words::sentence(c, environment)));
+            for (i, line) in wrapped(&sentence, WIDTH - width - 2).iter().enumerate() {
+                let label = if i == 0 { self.paint(Style::Bold, &name) } else { String::new() };
+                let pad = width - if i == 0 { name.chars().count() } else { 0 };
+                let _ = writeln!(out, "{label}{:pad$}  {line}", "");
+            }
+        }
+        out.push('\n');
+    }
+
+    fn trust(self, c: &Comparison, out: &mut String) {
+        let strip = words::trust(c);
+        let label = strip.iter().map(|t| t.label.chars().count()).max().unwrap_or(0);
+        let value = strip.iter().map(|t| t.value.chars().count()).max().unwrap_or(0);
+        for trust in strip {
+            let style = match trust.tone {
+                Tone::Good => Style::Green,
+                Tone::Care => Style::Yellow,
+                Tone::Bad => Style::Red,
+            };
+            let sign = self.paint(style, trust.tone.sign());
+            let detail = self.paint(Style::Dim, &one_line(&trust.detail));
+            let _ = writeln!(out, "{sign} {:label$}  {:value$}  {detail}", trust.label, trust.value);
+        }
+        for remark in &c.remarks {
+            for (i, line) in wrapped(&one_line(remark), WIDTH - 2).iter().enumerate() {
+                let _ = writeln!(out, "{} {line}", if i == 0 { "·" } else { " " });
+            }
+        }
+        out.push('\n');
+    }
+
+    fn workloads(self, c: &Comparison, out: &mut String) {
+        let names: Vec<&str> =
+            words::tried(c).filter(|e| e.role != Role::Baseline).map(|e| e.plan.name.as_str()).collect();
+        let groups: Vec<(&str, Vec<&Cell>)> = c
+            .run
+            .workloads
+            .iter()
+            .map(|w| (w.name.as_str(), names.iter().filter_map(|name| words::primary(c, &w.name, name)).collect()))
+            .filter(|(_, cells): &(_, Vec<_>)| !cells.is_empty())
+            .collect();
+        // One table for all, so that its columns stand under each other; its lines are then told apart again.
+        let mut table = plain_table(&["environment", "gross", "tare", "overhead", "p99", "flags"], &[1, 2, 4]);
+        for cell in groups.iter().flat_map(|(_, cells)| cells) {
+            table.add_row(row(c, cell));
+        }
+        let mut lines = table.lines().map(|line| clip(line.trim_end()));
+        let header = lines.next().unwrap_or_default();
+        for (workload, cells) in groups {
+            let plan = c.run.workloads.iter().find(|w| w.name == workload);
+            let primary = cells.first().map_or("", |cell| cell.metric.name());
+            let about = plan.map_or("", |w| w.about.as_str());
+            let net = cells.iter().find_map(|cell| Some((cell.unit, cell.finding.as_ref().ok()?.net)));
+            let net = net.map_or_else(String::new, |(unit, net)| format!(", net {}", words::quantity(unit, net)));
+            let title = fit(&one_line(workload), WIDTH / 2);
+            let about = fit(
+                &one_line(about),
+                (WIDTH - 4).saturating_sub(title.chars().count() + primary.len() + net.chars().count()),
+            );
+            let title = self.paint(Style::Bold, &title);
+            let _ = writeln!(out, "{title}  {primary}{net}  {}", self.paint(Style::Dim, &about));
+            let _ = writeln!(out, "{}", self.paint(Style::Dim, &header));
+            for cell in cells {
+                let line = lines.next().unwrap_or_default();
+                let control = c.environment(&cell.environment).is_some_and(|e| e.role == Role::Control);
+                let quiet = control || cell.verdict == Verdict::Invalid;
+                let _ = writeln!(out, "{}", if quiet { self.paint(Style::Dim, &line) } else { line });
+            }
+            out.push('\n');
+        }
+    }
+
+    fn environments(self, c: &Comparison, out: &mut String) {
+        let mut table = plain_table(&["environment", "start", "memory", "clock read", "runner", "network"], &[1, 2, 3]);
+        for e in words::tried(c) {
+            let clock = e.clock_ns.map_or_else(|| units::NONE.to_owned(), units::duration);
+            let version = e.plan.version.as_deref().unwrap_or(&e.plan.runner);
+            let name = fit(&one_line(&e.plan.name), NAME);
+            table.add_row([
+                name,
+                words::start(e),
+                words::memory(e),
+                clock,
+                fit(&one_line(version), 32),
+                one_line(&e.plan.network),
+            ]);
+        }
+        for (i, line) in table.lines().map(|line| clip(line.trim_end())).enumerate() {
+            let _ = writeln!(out, "{}", if i == 0 { self.paint(Style::Dim, &line) } else { line });
+        }
+        out.push('\n');
+    }
+
+    fn flags(self, c: &Comparison, out: &mut String) {
+        // Name and evidence, with the environments it holds for.
+        let mut seen: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
+        for cell in c.control.iter().chain(&c.cells) {
+            for flag in &cell.flags {
+                let places = seen.entry((flag.name, &flag.evidence)).or_default();
+                if !places.contains(&cell.environment.as_str()) {
+                    places.push(&cell.environment);
+                }
+            }
+        }
+        for ((name, evidence), places) in &seen {
+            let text = format!("{name} ({}): {evidence}", places.join(", "));
+            self.item("⚑", &text, out);
+        }
+        for failure in &c.failures {
+            let place = failure.workload.as_deref().unwrap_or("start");
+            let text = format!(
+                "{} failed in {place}, block {}, at {}: {}",
+                failure.environment,
+                failure.block,
+                words::step(failure.step),
+                failure.message
+            );
+            self.item("✗", &text, out);
+        }
+        for text in withheld(c) {
+            self.item(units::NONE, &text, out);
+        }
+        if !seen.is_empty() || !c.failures.is_empty() {
+            out.push('\n');
+        }
+    }
+
+    fn item(self, sign: &str, text: &str, out: &mut String) {
+        for (i, line) in wrapped(&one_line(text), WIDTH - 2).iter().enumerate() {
+            let _ = writeln!(out, "{} {}", if i == 0 { sign } else { " " }, self.paint(Style::Dim, line));
+        }
+    }
+}
+
+impl Render for Terminal {
+    fn render(&self, c: &Comparison) -> Result<Vec<u8>> {
+        let mut out = String::new();
+        self.heading(c, &mut out);
+        self.sentences(c, &mut out);
+        self.trust(c, &mut out);
+        self.workloads(c, &mut out);
+        self.environments(c, &mut out);
+        self.flags(c, &mut out);
+        let _ = writeln!(out, "again: {}", one_line(&c.run.command));
+        Ok(out.into_bytes())
+    }
+}
+
+fn plain_table(header: &[&str], right: &[usize]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(header.iter().copied());
+    if let Some(first) = table.column_mut(0) {
+        first.set_padding((0, 1));
+    }
+    for index in right {
+        if let Some(column) = table.column_mut(*index) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
+}
+
+fn row(c: &Comparison, cell: &Cell) -> Vec<String> {
+    let name = fit(&one_line(&cell.environment), NAME);
+    let flags = words::doubts(cell).join(" ");
+    let none = || units::NONE.to_owned();
+    match &cell.finding {
+        Ok(finding) => {
+            let tail = c.cell(&cell.workload, &cell.environment, Metric::P99);
+            let tail = tail.filter(|tail| tail.metric != cell.metric).and_then(Cell::overhead);
+            let not_ranked = if cell.verdict == Verdict::Invalid { "not ranked: " } else { "" };
+            vec![
+                name,
+                words::quantity(cell.unit, finding.gross),
+                words::tare(cell, finding),
+                words::overhead(&finding.overhead),
+                tail.map_or_else(none, |e| units::ratio(e.value, e.interval.map(|i| (i.low, i.high)))),
+                format!("{not_ranked}{flags}"),
+            ]
+        }
+        Err(why) => vec![name, none(), none(), fit(&words::withheld(why), 26), none(), flags],
+    }
+}
+
+/// The percentiles that a report leaves out, and what they need: a line for each metric of a workload.
+fn withheld(c: &Comparison) -> Vec<String> {
+    let mut lines = Vec::new();
+    for plan in &c.run.workloads {
+        for metric in Metric::ALL {
+            let cells = c.cells.iter().filter(|cell| cell.workload == plan.name && cell.metric == metric);
+            let missing: Vec<(&str, u64)> = cells
+                .filter_map(|cell| match cell.finding {
+                    Err(Withheld::TooFewOperations { more, .. }) => Some((cell.environment.as_str(), more)),
+                    _ => None,
+                })
+                .collect();
+            if let Some(most) = missing.iter().map(|(_, more)| *more).max() {
+                let names: Vec<&str> = missing.iter().map(|(name, _)| *name).collect();
+                let (metric, most) = (metric.name(), units::count(most));
+                lines.push(format!(
+                    "{metric} of {} withheld: up to {most} more samples per block needed ({})",
+                    plan.name,
+                    names.join(", ")
+                ));
+            }
+        }
+    }
+    lines
+}
+
+/// Cut with an ellipsis.
+fn fit(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    text.chars().take(width.saturating_sub(1)).chain(['…']).collect()
+}
+
+/// A line of a table within [`WIDTH`].
+fn clip(line: &str) -> String {
+    fit(line, WIDTH)
+}
+
+/// Lines of at most `width` characters, broken between words; a longer word has a line of its own, cut.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let last = lines.last_mut().expect("there is always a line");
+        let used = last.chars().count();
+        if used > 0 && used + 1 + word.chars().count() > width {
+            lines.push(fit(word, width));
+        } else {
+            if used > 0 {
+                last.push(' ');
+            }
+            last.push_str(&fit(word, width));
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::sample;
+
+    fn text(c: &Comparison, colour: bool) -> String {
+        String::from_utf8(Terminal { colour }.render(c).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn nothing_is_wider_than_a_hundred_columns() {
+        for c in [sample::comparison(), sample::large(), sample::short(), sample::hostile()] {
+            for line in text(&c, false).lines().filter(|l| !l.starts_with("again: ")) {
+                let trust = line.starts_with(['✓', '!', '✗']);
+                assert!(trust || line.chars().count() <= WIDTH, "{} columns: {line}", line.chars().count());
+            }
+        }
+    }
+
+    #[test]
+    fn colour_is_only_there_when_asked_for_and_adds_no_words() {
+        let c = sample::comparison();
+        let plain = text(&c, false);
+        assert!(!plain.contains('\u{1b}'));
+        let mut stripped = text(&c, true);
+        for code in ["1", "2", "31", "32", "33", "0"] {
+            stripped = stripped.replace(&format!("\u{1b}[{code}m"), "");
+        }
+        assert_eq!(stripped, plain);
+    }
+
+    #[test]
+    fn an_engine_can_not_drive_the_terminal() {
+        assert!(!text(&sample::hostile(), false).contains('\u{1b}'));
+    }
+
+    #[test]
+    fn too_few_blocks_are_said() {
+        assert!(text(&sample::short(), false).contains("no finite interval (5 blocks; 6 needed)"));
+    }
+
+    #[test]
+    fn words_wrap_between_words() {
+        assert_eq!(wrapped("one two three", 7), ["one two", "three"]);
+        assert_eq!(wrapped("abcdefghij k", 5), ["abcd…", "k"]);
+        assert_eq!(wrapped("", 5), [""]);
+    }
+}

@@ -1,0 +1,106 @@
+//! What can be wrong with a store, and what to do about it.
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::ErrorCode;
+
+/// Why a store can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The directory for the file isn't there.
+    #[error("there is no directory {}: create it, or choose another place with --store", .0.display())]
+    NoDirectory(PathBuf),
+    /// There is no file to read.
+    #[error("there is no store at {}: measure something with `tarebench run`, or name another with --store", .0.display())]
+    Missing(PathBuf),
+    /// The file isn't SQLite's.
+    #[error("{} is not a database: it was left as it is; choose another file with --store", .0.display())]
+    NotDatabase(PathBuf),
+    /// A database of another program.
+    #[error("{path} is a database of another program (tables: {tables}): it was left as it is; choose another file with --store", path = .path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// A few of its tables.
+        tables: String,
+    },
+    /// Written by a later version of this program.
+    #[error("{path} has schema version {found} and this program knows up to {known}: use the newer tarebench that wrote it, or another file with --store", path = .path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: u32,
+        /// Ours.
+        known: u32,
+    },
+    /// Damaged.
+    #[error("{path} is damaged ({because}): save what can be saved with `sqlite3 {path} .recover`, and go on with another file", path = .path.display())]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// What was found.
+        because: String,
+    },
+    /// Another process holds it.
+    #[error("{} is locked by another process: wait for it to finish, or use another file with --store", .0.display())]
+    Locked(PathBuf),
+    /// No space left.
+    #[error("the disk that holds {} is full: make room; what was stored before is safe", .0.display())]
+    Full(PathBuf),
+    /// It may not be read or written.
+    #[error("may not read and write {}: check its owner and mode and those of its directory", .0.display())]
+    Denied(PathBuf),
+    /// No run is called so.
+    #[error("no run in {path} is called `{wanted}`: {hint}", path = .path.display())]
+    NoRun {
+        /// The store.
+        path: PathBuf,
+        /// What was asked for.
+        wanted: String,
+        /// What there is.
+        hint: String,
+    },
+    /// Several runs begin so.
+    #[error("`{wanted}` could be any of {candidates}: write more of the id")]
+    Ambiguous {
+        /// What was asked for.
+        wanted: String,
+        /// The ids.
+        candidates: String,
+    },
+    /// A row can't be understood.
+    #[error("can't understand {what} of a run in {path}: it was changed by hand or is damaged", path = .path.display())]
+    Row {
+        /// The store.
+        path: PathBuf,
+        /// Table and column.
+        what: &'static str,
+        /// Why not.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Anything else.
+    #[error("could not {doing} in {path}", path = .path.display())]
+    Sqlite {
+        /// The store.
+        path: PathBuf,
+        /// What was attempted.
+        doing: &'static str,
+        /// SQLite's own words.
+        source: rusqlite::Error,
+    },
+}
+
+impl StoreError {
+    pub(super) fn from_sqlite(path: &Path, doing: &'static str, error: rusqlite::Error) -> Self {
+        let path = path.to_path_buf();
+        match error.sqlite_error_code() {
+            Some(ErrorCode::NotADatabase) => Self::NotDatabase(path),
+            Some(ErrorCode::DatabaseCorrupt) => Self::Corrupt { path, because: error.to_string() },
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Locked(path),
+            Some(ErrorCode::DiskFull) => Self::Full(path),
+            Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => Self::Denied(path),
+            _ => Self::Sqlite { path, doing, source: error },
+        }
+    }
+}

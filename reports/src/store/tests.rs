@@ -1,0 +1,197 @@
+//! What a store must survive: a kill, damage, strangers and its own future.
+
+use std::fs;
+
+use super::*;
+use crate::example::{Example, stored};
+use crate::record::Stored;
+
+fn fill(store: &Store, stored: &Stored) {
+    let id = &stored.run.id;
+    store.begin(&stored.run).expect("a new run");
+    for start in &stored.starts {
+        store.start(id, &Start { clock: None, ..start.clone() }).expect("a start");
+    }
+    stored.records.iter().for_each(|r| store.record(id, r).expect("a burst"));
+    stored.voids.iter().for_each(|v| store.void(id, v).expect("a void round"));
+    stored.checks.iter().for_each(|c| store.check(id, c).expect("a check"));
+    for start in &stored.starts {
+        let fit = start.clock.as_ref().expect("the example has clock fits");
+        store.clock(id, start.block, &start.environment, fit).expect("a clock fit");
+    }
+    store.finish(id, stored.ending, stored.seconds.expect("the example has ended")).expect("the end");
+}
+
+fn small() -> Stored {
+    let mut stored = Example { blocks: 1, rounds: 1, seed: u64::MAX }.build();
+    stored.records.truncate(12);
+    stored
+}
+
+#[test]
+fn what_goes_in_comes_out_and_a_run_is_small() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("t.db");
+    let example = stored();
+    let store = Store::open(&path).expect("a new store");
+    fill(&store, &example);
+    drop(store);
+    assert!(!path.with_extension("db-wal").exists(), "a store that was closed is one file");
+    let store = Store::open_existing(&path).expect("it exists");
+    assert!(store.load(&example.run.id).expect("the run") == example, "something changed on the way");
+    let bytes = fs::metadata(&path).expect("metadata").len();
+    assert!(bytes < 5 << 20, "{bytes} bytes");
+}
+
+#[test]
+fn the_largest_numbers_and_failures_survive() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = Store::open(&directory.path().join("t.db")).expect("a new store");
+    let mut example = small();
+    let failure = Failure { step: Step::Prepare, message: "line\nline, and 'quotes'".into() };
+    example.starts[0].outcome = Err(failure.clone());
+    example.checks[0].outcome = Err(failure.clone());
+    example.records[0].outcome = Err(failure);
+    if let Ok(sample) = &mut example.records[1].outcome {
+        sample.bytes = u64::MAX;
+    }
+    fill(&store, &example);
+    assert!(store.load(&example.run.id).expect("the run") == example, "something changed on the way");
+}
+
+#[test]
+fn a_killed_writer_leaves_every_finished_burst() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (live, left) = (directory.path().join("live.db"), directory.path().join("left.db"));
+    let store = Store::open(&live).expect("a new store");
+    let example = small();
+    store.begin(&example.run).expect("a run");
+    for record in &example.records {
+        store.record(&example.run.id, record).expect("a burst");
+    }
+    // What a kill leaves on disk is the file and its log, as they are at that moment; cut the log within a row that was
+    // being written.
+    store.db.execute_batch("BEGIN").expect("a row begins");
+    store.record(&example.run.id, &example.records[0]).expect("a burst");
+    fs::copy(&live, &left).expect("the file");
+    let mut log = fs::read(live.with_extension("db-wal")).expect("the log");
+    log.extend_from_slice(&[0x5A; 1000]);
+    fs::write(left.with_extension("db-wal"), log).expect("the log");
+    let found = Store::open_existing(&left).expect("a killed store opens").load(&example.run.id).expect("the run");
+    assert_eq!(found.records, example.records);
+    assert_eq!((found.ending, found.seconds), (Ending::Unfinished, None));
+}
+
+#[test]
+fn strangers_are_named_and_left_alone() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("x");
+    fs::write(&path, "dear diary, today I wrote more than one hundred bytes, which is what a header takes.".repeat(9))
+        .expect("a file");
+    let before = fs::read(&path).expect("the file");
+    assert!(matches!(Store::open(&path), Err(StoreError::NotDatabase(_))));
+    assert_eq!(fs::read(&path).expect("the file"), before);
+
+    let path = directory.path().join("y.db");
+    Connection::open(&path).and_then(|db| db.execute_batch("CREATE TABLE bookmarks (url)")).expect("a database");
+    let error = Store::open(&path).expect_err("not ours");
+    assert!(matches!(&error, StoreError::Foreign { tables, .. } if tables == "bookmarks"), "{error}");
+
+    assert!(matches!(Store::open(directory.path()), Err(StoreError::Denied(_))));
+    assert!(matches!(Store::open(&directory.path().join("no/t.db")), Err(StoreError::NoDirectory(_))));
+    assert!(matches!(Store::open_existing(&directory.path().join("t.db")), Err(StoreError::Missing(_))));
+}
+
+#[test]
+fn a_store_of_the_future_says_both_versions() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("t.db");
+    Store::open(&path).expect("a store").db.pragma_update(None, "user_version", 99).expect("a version");
+    let error = Store::open(&path).expect_err("newer");
+    assert!(matches!(error, StoreError::Newer { found: 99, known, .. } if known == VERSION), "{error}");
+}
+
+#[test]
+fn damage_is_found_on_opening() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("t.db");
+    fill(&Store::open(&path).expect("a store"), &small());
+    let whole = fs::read(&path).expect("the file");
+    fs::write(&path, &whole[..whole.len() / 2]).expect("half of it");
+    let error = Store::open(&path).expect_err("half a file");
+    assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
+    let mut scribbled = whole;
+    scribbled[4096..3 * 4096].fill(0xFF);
+    fs::write(&path, scribbled).expect("scribbles");
+    let error = Store::open(&path).expect_err("scribbles");
+    assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
+}
+
+#[test]
+fn a_locked_store_and_a_full_disk_have_their_own_words() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("t.db");
+    let (one, other) = (Store::open(&path).expect("a store"), Store::open(&path).expect("a store"));
+    let example = small();
+    one.db.execute_batch("BEGIN IMMEDIATE").expect("a lock");
+    other.db.busy_timeout(Duration::ZERO).expect("no patience");
+    assert!(matches!(other.begin(&example.run), Err(StoreError::Locked(_))));
+    one.db.execute_batch("COMMIT").expect("the end");
+    // SQLite's own page limit ends as a full disk does.
+    one.begin(&example.run).expect("a run");
+    let pages: i64 = one.db.pragma_query_value(None, "page_count", |r| r.get(0)).expect("pages");
+    one.db.pragma_update(None, "max_page_count", pages).expect("a limit");
+    let failed = (0..50).find_map(|_| one.record(&example.run.id, &example.records[0]).err());
+    assert!(matches!(failed, Some(StoreError::Full(_))), "{failed:?}");
+}
+
+#[test]
+fn migrations_go_on_from_where_a_store_stands() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("t.db");
+    let mut db = Connection::open(&path).expect("a database");
+    migrate(&mut db, &MIGRATIONS[..1]).expect("version 1");
+    drop(db);
+    let example = small();
+    fill(&Store::open(&path).expect("a store of version 1"), &example);
+    let mut db = Connection::open(&path).expect("a database");
+    let mut next = MIGRATIONS.to_vec();
+    next.push("ALTER TABLE run ADD COLUMN comment TEXT");
+    migrate(&mut db, &next).expect("the next version");
+    migrate(&mut db, &next).expect("nothing left to do");
+    let (version, bursts): (u32, i64) = (
+        db.pragma_query_value(None, "user_version", |r| r.get(0)).expect("a version"),
+        db.query_row("SELECT count(*) FROM burst WHERE (SELECT comment FROM run) IS NULL", [], |r| r.get(0))
+            .expect("a count"),
+    );
+    assert_eq!((version, bursts), (next.len() as u32, example.records.len() as i64));
+    // A failing script leaves the version that was.
+    next.push("CREATE TABLE half (a); SELECT nonsense");
+    migrate(&mut db, &next).expect_err("nonsense");
+    let halves: i64 =
+        db.query_row("SELECT count(*) FROM sqlite_schema WHERE name = 'half'", [], |r| r.get(0)).expect("a count");
+    assert_eq!(halves, 0);
+}
+
+#[test]
+fn a_run_is_found_by_id_beginning_label_or_as_the_latest() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = Store::open(&directory.path().join("t.db")).expect("a store");
+    assert!(matches!(store.find("latest"), Err(StoreError::NoRun { .. })));
+    let mut run = small().run;
+    for (id, started, label) in
+        [("2026a1", "2026-01-01", "x"), ("2026a2", "2026-01-02", "x"), ("2026b", "2026-01-03", "y")]
+    {
+        (run.id, run.started) = (id.into(), started.into());
+        run.labels = [("commit".to_string(), label.to_string())].into();
+        store.begin(&run).expect("a run");
+    }
+    for (wanted, id) in
+        [("latest", "2026b"), ("2026a1", "2026a1"), ("2026b", "2026b"), ("commit=x", "2026a2"), ("y", "2026b")]
+    {
+        assert_eq!(store.find(wanted).expect(wanted), id);
+    }
+    assert!(matches!(store.find("2026a"), Err(StoreError::Ambiguous { .. })));
+    assert!(matches!(store.find(""), Err(StoreError::NoRun { .. })));
+    assert_eq!(store.runs().expect("runs").len(), 3);
+}

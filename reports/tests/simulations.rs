@@ -1,0 +1,178 @@
+//! Whether the statistics keep their promises on made-up machines with drift, noisy starts and heavy tails.
+//!
+//! Seeds are fixed, so these are tests of the method and not of luck.
+
+use std::f64::consts::TAU;
+
+use rand::{RngExt, SeedableRng};
+use rand_pcg::Pcg64;
+use reports::comparison::Interval;
+use reports::statistics::{hodges_lehmann, p_above, smallest_visible, student_mean};
+
+const RUNS: usize = 4000;
+
+struct Dice(Pcg64);
+
+impl Dice {
+    fn new(seed: u64) -> Self {
+        Self(Pcg64::seed_from_u64(seed))
+    }
+
+    fn uniform(&mut self) -> f64 {
+        1.0 - self.0.random::<f64>()
+    }
+
+    fn normal(&mut self) -> f64 {
+        (-2.0 * self.uniform().ln()).sqrt() * (TAU * self.uniform()).cos()
+    }
+
+    /// Student's t with three degrees of freedom: the tails of a machine that is shared.
+    fn heavy(&mut self) -> f64 {
+        let chi = (0..3).map(|_| self.normal().powi(2)).sum::<f64>();
+        self.normal() / (chi / 3.0).sqrt()
+    }
+}
+
+/// In which order two environments take their bursts.
+#[derive(Clone, Copy)]
+enum Order {
+    /// Drawn in every round.
+    Random,
+    /// All of one, then all of the other.
+    OneAfterTheOther,
+}
+
+/// A machine: everything in log units.
+#[derive(Clone, Copy)]
+struct Machine {
+    blocks: usize,
+    rounds: usize,
+    /// Standard deviation of what a start costs or gains for its life.
+    start: f64,
+    /// Standard deviation of a burst.
+    burst: f64,
+    /// Standard deviation of a step of the machine's own random walk, per burst.
+    walk: f64,
+    order: Order,
+}
+
+const MACHINE: Machine = Machine { blocks: 12, rounds: 4, start: 0.03, burst: 0.04, walk: 0.02, order: Order::Random };
+
+impl Machine {
+    /// One run of two environments, the second worse by `effect`: the difference of each block.
+    fn run(self, effect: f64, dice: &mut Dice) -> Vec<f64> {
+        let bursts = 2 * self.blocks * self.rounds;
+        let mut state = 0.0;
+        let weather: Vec<f64> = (0..bursts)
+            .map(|_| {
+                state += self.walk * dice.normal();
+                state
+            })
+            .collect();
+        (0..self.blocks)
+            .map(|block| {
+                let offset = self.start * (dice.normal() - dice.normal());
+                let rounds = (0..self.rounds).map(|round| {
+                    let nth = block * self.rounds + round;
+                    let (a, b) = match self.order {
+                        Order::Random if dice.uniform() < 0.5 => (2 * nth, 2 * nth + 1),
+                        Order::Random => (2 * nth + 1, 2 * nth),
+                        Order::OneAfterTheOther => (nth, bursts / 2 + nth),
+                    };
+                    weather[b] - weather[a] + self.burst * (dice.normal() - dice.normal())
+                });
+                effect + offset + rounds.sum::<f64>() / self.rounds as f64
+            })
+            .collect()
+    }
+
+    /// The share of runs whose interval does not contain the effect.
+    fn misses(self, effect: f64, seed: u64) -> f64 {
+        let mut dice = Dice::new(seed);
+        let missed = (0..RUNS).filter(|_| !interval(&self.run(effect, &mut dice)).contains(effect));
+        missed.count() as f64 / RUNS as f64
+    }
+}
+
+fn interval(d: &[f64]) -> Interval {
+    hodges_lehmann(d, 0.95).and_then(|e| e.interval).expect("enough blocks for an interval")
+}
+
+#[test]
+fn equal_environments_differ_in_one_run_of_twenty() {
+    for (blocks, seed) in [(8, 1), (12, 2), (20, 3), (30, 4)] {
+        let share = Machine { blocks, ..MACHINE }.misses(0.0, seed);
+        assert!((0.03..=0.06).contains(&share), "{blocks} blocks: {share}");
+    }
+}
+
+#[test]
+fn the_interval_holds_the_truth_in_nineteen_runs_of_twenty() {
+    let share = MACHINE.misses(0.25, 5);
+    assert!((0.03..=0.06).contains(&share), "{share}");
+}
+
+#[test]
+fn one_after_the_other_would_be_wrong_most_of_the_time() {
+    let share = Machine { order: Order::OneAfterTheOther, ..MACHINE }.misses(0.0, 6);
+    assert!(share > 0.4, "drift no longer fools the wrong order ({share}): the other tests show nothing");
+}
+
+#[test]
+fn counting_bursts_instead_of_starts_would_be_wrong_often() {
+    // One start with many bursts: its offset looks like a difference between the environments.
+    let mut dice = Dice::new(7);
+    let alarms = (0..RUNS).filter(|_| {
+        let offset = 0.03 * (dice.normal() - dice.normal());
+        let bursts: Vec<f64> = (0..48).map(|_| offset + 0.04 * (dice.normal() - dice.normal())).collect();
+        !interval(&bursts).contains(0.0)
+    });
+    let share = alarms.count() as f64 / RUNS as f64;
+    assert!(share > 0.5, "{share}");
+}
+
+#[test]
+fn heavy_tails_do_not_spoil_the_interval() {
+    let mut dice = Dice::new(8);
+    let missed = (0..RUNS).filter(|_| {
+        let d: Vec<f64> = (0..12).map(|_| 0.1 + 0.05 * dice.heavy()).collect();
+        !interval(&d).contains(0.1)
+    });
+    let share = missed.count() as f64 / RUNS as f64;
+    assert!((0.03..=0.06).contains(&share), "{share}");
+}
+
+#[test]
+fn with_heavy_tails_ranks_see_more_than_means() {
+    let mut dice = Dice::new(9);
+    let (mut ranks, mut means) = (0.0, 0.0);
+    for _ in 0..RUNS {
+        let d: Vec<f64> = (0..12).map(|_| 0.05 * dice.heavy()).collect();
+        let t = student_mean(&d, 0.95).and_then(|e| e.interval).expect("twelve values");
+        ranks += interval(&d).high - interval(&d).low;
+        means += t.high - t.low;
+    }
+    assert!(ranks < means, "{ranks} {means}");
+}
+
+#[test]
+fn a_change_of_the_smallest_visible_size_is_seen_four_times_in_five() {
+    for (blocks, seed) in [(8, 13), (12, 10), (24, 11)] {
+        let mut dice = Dice::new(seed);
+        let effect = smallest_visible(0.05, blocks).ln_1p();
+        let seen = (0..RUNS).filter(|_| {
+            let d: Vec<f64> = (0..blocks).map(|_| effect + 0.05 * dice.normal()).collect();
+            p_above(&d, 0.0) < 0.05
+        });
+        let share = seen.count() as f64 / RUNS as f64;
+        assert!((0.76..=0.86).contains(&share), "{blocks} blocks: {share}");
+    }
+}
+
+#[test]
+fn no_change_is_called_worse_in_one_run_of_twenty_at_most() {
+    let mut dice = Dice::new(12);
+    let alarms = (0..RUNS).filter(|_| p_above(&MACHINE.run(0.0, &mut dice), 0.0) < 0.05);
+    let share = alarms.count() as f64 / RUNS as f64;
+    assert!((0.03..=0.06).contains(&share), "{share}");
+}

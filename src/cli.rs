@@ -1,0 +1,206 @@
+//! What can be typed: clap structs and nothing else. `plan` resolves them; nothing here touches the host.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::exit;
+
+/// What does the box weigh? Runs identical SQLite, disk and network work on bare metal, in containers and in virtual
+/// machines, and reports what each box costs, how sure that is, and why.
+#[derive(Debug, Parser)]
+#[command(name = "tarebench", version, after_help = exit::TABLE, subcommand_required = true, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// Say more: -v tells what is done, -vv also every command that is run
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Measure: run a suite, keep every histogram in the store, and report
+    #[command(
+        after_help = "Examples:\n  tarebench run\n  tarebench run quick --env runc --env qemu:accel=tcg --workload sqlite/commit\n  tarebench run standard --budget 10m --report report.html --label host=rack7\n  tarebench run my-suite.toml --blocks 30 --data-dir /mnt/nvme"
+    )]
+    Run(Run),
+    /// Say what can run here, what can't and how to fix it, and how quiet this machine is
+    #[command(
+        after_help = "Examples:\n  tarebench doctor\n  tarebench doctor --json | jq '.runners[] | select(.verdict != \"works\")'\n  tarebench doctor --clean"
+    )]
+    Doctor(Doctor),
+    /// List environments, workloads, suites or stored runs
+    #[command(
+        after_help = "Examples:\n  tarebench list workloads\n  tarebench list environments --json\n  tarebench list runs --store results.db"
+    )]
+    List(List),
+    /// Say what `run` would do, in order, and about how long; does nothing
+    #[command(after_help = "Examples:\n  tarebench plan\n  tarebench plan standard --env gvisor --workload disk/fsync")]
+    Plan(PlanArgs),
+    /// Do every workload once in every available environment and compare the check values
+    #[command(after_help = "Examples:\n  tarebench verify\n  tarebench verify standard --env qemu")]
+    Verify(Verify),
+    /// Draw a stored run again: same store, same bytes
+    #[command(
+        after_help = "Examples:\n  tarebench report\n  tarebench report latest --format html -o report.html\n  tarebench report host=rack7 --format json"
+    )]
+    Report(Report),
+    /// Print shell completions
+    #[command(after_help = "Example:\n  tarebench completions bash > /etc/bash_completion.d/tarebench")]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page (roff), or write one page per command into a directory
+    #[command(after_help = "Example:\n  tarebench man | man -l -")]
+    Man {
+        /// Write tarebench.1, tarebench-run.1, ... here instead of printing
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
+    /// The far side of a session: started by runners, not by people
+    #[command(hide = true)]
+    Agent {
+        /// The data directory as seen inside
+        #[arg(long)]
+        data: PathBuf,
+    },
+    /// The far end of network workloads: started by `run`, not by people
+    #[command(hide = true)]
+    Peer {
+        /// Address and port to listen on; port 0 for any
+        #[arg(long)]
+        listen: std::net::SocketAddr,
+    },
+}
+
+/// What a run is made of; shared by `run`, `plan` and `verify`.
+#[derive(Debug, Args)]
+pub struct Selection {
+    /// A built-in suite (`tarebench list suites`) or the path of a TOML file
+    #[arg(default_value = "quick")]
+    pub suite: String,
+    /// Only these environments (and the baseline): a name in the suite, a runner, or RUNNER:key=value,...
+    #[arg(long = "env", value_name = "ENV")]
+    pub environments: Vec<String>,
+    /// Only these workloads: a name in the suite, a workload, or WORKLOAD:key=value,...
+    #[arg(long = "workload", value_name = "NAME")]
+    pub workloads: Vec<String>,
+    /// Fresh starts of every environment; 6 is the least that gives a finite interval
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub blocks: Option<u32>,
+    /// Seed of all random order and all content; default: a new one each time
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Where all environments keep their data: a directory on the disk to be measured [default: the folder of the store]
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Accept a data directory in memory (tmpfs, ramfs); the report flags it
+    #[arg(long)]
+    pub allow_memory: bool,
+}
+
+/// Where results are kept.
+#[derive(Debug, Args)]
+pub struct StoreArg {
+    /// The SQLite file that keeps all runs
+    #[arg(long, value_name = "FILE", env = "TAREBENCH_STORE", default_value = "tarebench.db")]
+    pub store: PathBuf,
+}
+
+/// Arguments of `run`.
+#[derive(Debug, Args)]
+pub struct Run {
+    /// What to measure.
+    #[command(flatten)]
+    pub selection: Selection,
+    /// Begin no new block after this time, as in 5m; at least one block is done
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub budget: Option<Duration>,
+    /// Where results are kept.
+    #[command(flatten)]
+    pub store: StoreArg,
+    /// Also write a report here; the ending says the format: .html, .md, .json, .csv, .svg
+    #[arg(long, value_name = "FILE")]
+    pub report: Vec<PathBuf>,
+    /// A name for the run, as in host=rack7 or release
+    #[arg(long, value_name = "K=V")]
+    pub label: Vec<String>,
+}
+
+/// Arguments of `doctor`.
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// For programs
+    #[arg(long)]
+    pub json: bool,
+    /// Remove what killed runs left behind (mounts, namespaces, cgroups, containers, processes, files: ours only)
+    #[arg(long)]
+    pub clean: bool,
+    /// The directory whose disk is looked at
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub data_dir: PathBuf,
+}
+
+/// What can be listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum What {
+    /// Runners and their settings
+    Environments,
+    /// Workloads and their settings
+    Workloads,
+    /// Built-in suites
+    Suites,
+    /// Runs in the store
+    Runs,
+}
+
+/// Arguments of `list`.
+#[derive(Debug, Args)]
+pub struct List {
+    /// What to list
+    pub what: What,
+    /// For programs
+    #[arg(long)]
+    pub json: bool,
+    /// Where results are kept.
+    #[command(flatten)]
+    pub store: StoreArg,
+}
+
+/// Arguments of `plan`.
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    /// What would be measured.
+    #[command(flatten)]
+    pub selection: Selection,
+}
+
+/// Arguments of `verify`.
+#[derive(Debug, Args)]
+pub struct Verify {
+    /// What to verify.
+    #[command(flatten)]
+    pub selection: Selection,
+}
+
+/// Arguments of `report`.
+#[derive(Debug, Args)]
+pub struct Report {
+    /// An id, the beginning of one, `latest`, or a label
+    #[arg(default_value = "latest")]
+    pub run: String,
+    /// terminal, html, markdown, json, csv or svg [default: by the ending of --output, else terminal]
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Option<String>,
+    /// Write to this file instead of stdout
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Where results are kept.
+    #[command(flatten)]
+    pub store: StoreArg,
+}

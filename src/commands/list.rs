@@ -1,0 +1,87 @@
+//! `tarebench list`: what there is to run, and what has been run.
+
+use std::fmt::Write;
+
+use reports::store::Store;
+use serde_json::{Value, json};
+use workloads::settings::Setting;
+
+use crate::cli::{self, What};
+use crate::commands::print;
+use crate::exit::{Exit, OrExit};
+use crate::suite::{BUILT_IN, Suite};
+
+/// Prints a list for people or for programs.
+pub fn run(args: cli::List) -> anyhow::Result<Exit> {
+    let (text, value) = match args.what {
+        What::Environments => environments(),
+        What::Workloads => workloads(),
+        What::Suites => suites()?,
+        What::Runs => runs(&args.store)?,
+    };
+    print(&if args.json { serde_json::to_string_pretty(&value)? + "\n" } else { text })?;
+    Ok(Exit::Done)
+}
+
+fn settings_json(settings: &[Setting]) -> Value {
+    settings
+        .iter()
+        .map(|s| json!({"name": s.name, "type": s.type_name(), "default": s.default, "values": s.values(), "about": s.about}))
+        .collect()
+}
+
+fn settings_text(out: &mut String, settings: &[Setting]) {
+    for s in settings {
+        let values = s.values();
+        let values = match s.type_name() {
+            "choice" | "switch" => values.join(" | "),
+            "path" => "a path".into(),
+            _ => format!("{} to {}", values[0], values[1]),
+        };
+        let default = if s.default.is_empty() { "\"\"" } else { s.default };
+        out.push_str(&format!("    {} = {default}    ({values})\n        {}\n", s.name, s.about));
+    }
+}
+
+fn entries<'a>(all: impl Iterator<Item = (&'a str, &'a str, &'a [Setting])>) -> (String, Value) {
+    let mut text = String::new();
+    let mut list = Vec::new();
+    for (name, about, settings) in all {
+        text.push_str(&format!("{name:<16} {about}\n"));
+        settings_text(&mut text, settings);
+        list.push(json!({"name": name, "about": about, "settings": settings_json(settings)}));
+    }
+    (text, Value::Array(list))
+}
+
+fn environments() -> (String, Value) {
+    entries(runners::registry::RUNNERS.iter().map(|r| (r.name(), r.about(), r.settings())))
+}
+
+fn workloads() -> (String, Value) {
+    entries(workloads::registry::WORKLOADS.iter().map(|w| (w.name(), w.about(), w.settings())))
+}
+
+fn suites() -> anyhow::Result<(String, Value)> {
+    let mut text = String::new();
+    let mut list = Vec::new();
+    for (name, source) in BUILT_IN {
+        let suite = Suite::parse(name, source)?;
+        writeln!(text, "{name:<10} {}", suite.description)?;
+        list.push(json!({"name": name, "description": suite.description, "toml": source}));
+    }
+    Ok((text, Value::Array(list)))
+}
+
+fn runs(store: &cli::StoreArg) -> anyhow::Result<(String, Value)> {
+    let store = Store::open_existing(&store.store).or_exit(Exit::Store)?;
+    let mut text = String::new();
+    let mut list = Vec::new();
+    for run in store.runs().or_exit(Exit::Store)? {
+        let ending = format!("{:?}", run.ending).to_lowercase();
+        writeln!(text, "{}  {}  {:<10} {ending:<12} {:>5} bursts  {}", run.id, run.started, run.suite, run.bursts, run.labels.join(" "))?;
+        list.push(json!({"id": run.id, "started": run.started, "suite": run.suite, "ending": run.ending,
+            "seconds": run.seconds, "bursts": run.bursts, "labels": run.labels}));
+    }
+    Ok((text, Value::Array(list)))
+}

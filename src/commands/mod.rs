@@ -1,0 +1,18 @@
+//! One file per command.
+
+pub mod doctor;
+pub mod list;
+pub mod man;
+pub mod plan;
+pub mod report;
+pub mod run;
+pub mod verify;
+
+use std::io::Write;
+
+use anyhow::Context;
+
+/// Writes to stdout and says so when that fails.
+fn print(text: &str) -> anyhow::Result<()> {
+    std::io::stdout().write_all(text.as_bytes()).context("can't write to stdout")
+}

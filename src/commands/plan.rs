@@ -1,0 +1,50 @@
+//! `tarebench plan`: what `run` would do, in order, and about how long.
+
+use std::fmt::Write;
+
+use crate::cli;
+use crate::commands::print;
+use crate::exit::{Exit, OrExit};
+use crate::plan::Plan;
+
+/// Resolves and prints; probes nothing, touches nothing.
+pub fn run(args: cli::PlanArgs) -> anyhow::Result<Exit> {
+    let plan = Plan::resolve(&args.selection).or_exit(Exit::Usage)?;
+    print(&describe(&plan)?)?;
+    Ok(Exit::Done)
+}
+
+fn describe(plan: &Plan) -> anyhow::Result<String> {
+    let suite = &plan.suite;
+    let mut out = String::new();
+    writeln!(out, "{}: {}", suite.name, suite.description)?;
+    writeln!(out, "seed {}", plan.seed)?;
+    writeln!(out, "\n{} blocks; each starts every environment afresh, in random order:", suite.blocks)?;
+    for environment in &plan.environments {
+        writeln!(out, "  {:<14} {:<12} {}", environment.name, environment.runner.name(), environment.settings)?;
+    }
+    let rounds = if suite.rounds == 1 { "1 round".into() } else { format!("{} rounds", suite.rounds) };
+    let burst = humantime::format_duration(suite.burst);
+    writeln!(
+        out,
+        "then, for each workload, prepares it everywhere, does {rounds} of one burst ({burst} on {}) in every",
+        suite.baseline
+    )?;
+    writeln!(out, "environment in random order with canaries before and after, and checks what was done:")?;
+    for work in &plan.works {
+        writeln!(out, "  {:<18} {}", work.name, work.settings)?;
+    }
+    let memory = bytesize::ByteSize(suite.resources.memory_bytes);
+    writeln!(out, "\nwith {} CPU and {memory} of memory for each environment", suite.resources.cpus)?;
+    let seconds = plan.estimate(plan.environments.len()).as_secs();
+    let about = humantime::format_duration(std::time::Duration::from_secs(seconds));
+    match suite.budget {
+        Some(budget) => writeln!(
+            out,
+            "about {about} if all of them are available; no new block after {}",
+            humantime::format_duration(budget)
+        )?,
+        None => writeln!(out, "about {about} if all of them are available")?,
+    }
+    Ok(out)
+}

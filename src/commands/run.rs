@@ -1,0 +1,156 @@
+//! `tarebench run`: measure, keep, report.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use reports::comparison::{Comparison, compare};
+use reports::record::{Ending, Stored};
+use reports::render::Format;
+use reports::store::Store;
+
+use crate::cli;
+use crate::commands::{print, report};
+use crate::exit::{Exit, OrExit};
+use crate::interrupt::Interrupt;
+use crate::measure::{Order, measure};
+use crate::plan::Plan;
+
+/// Parse, resolve, open what will be written, measure, report.
+pub fn run(args: cli::Run) -> anyhow::Result<Exit> {
+    let mut plan = Plan::resolve(&args.selection).or_exit(Exit::Usage)?;
+    plan.suite.budget = args.budget.or(plan.suite.budget);
+    let labels = labels(&args.label).or_exit(Exit::Usage)?;
+    let outputs = outputs(&args.report)?;
+    eprintln!("tarebench {}: {} ({} blocks)", env!("CARGO_PKG_VERSION"), plan.suite.name, plan.suite.blocks);
+
+    let interrupt = Interrupt::listen()?;
+    let store = Store::open(&args.store.store).or_exit(Exit::Store)?;
+    let data_dir = data_dir(&args);
+    let order = Order {
+        data_dir: &data_dir,
+        allow_memory: args.selection.allow_memory,
+        command: command(&args, &plan),
+        labels,
+    };
+    let stored = measure(&plan, order, &store, &interrupt)?;
+    let comparison = compare(&stored);
+    show(&comparison, &outputs)?;
+    let id = &stored.run.id;
+    eprintln!(
+        "run {id} is in {}; `tarebench report {id} --format html -o report.html` draws it again",
+        args.store.store.display()
+    );
+    Ok(interrupt.exit().unwrap_or_else(|| exit(&stored, &comparison)))
+}
+
+/// The data directory: as given, else the folder of the store.
+fn data_dir(args: &cli::Run) -> PathBuf {
+    let of_store = || args.store.store.parent().filter(|p| !p.as_os_str().is_empty()).map(Path::to_path_buf);
+    args.selection.data_dir.clone().or_else(of_store).unwrap_or_else(|| PathBuf::from("."))
+}
+
+/// How to name the end: what could not be measured, what failed, or done.
+fn exit(stored: &Stored, comparison: &Comparison) -> Exit {
+    let failed = |environment: &str| {
+        stored.starts.iter().any(|s| s.environment == environment && s.outcome.is_err())
+            || stored.records.iter().any(|r| r.environment == environment && r.outcome.is_err())
+            || stored.checks.iter().any(|c| c.environment == environment && c.outcome.is_err())
+    };
+    if !stored.records.iter().any(|r| r.environment == stored.run.baseline && r.outcome.is_ok()) {
+        return Exit::NothingMeasured;
+    }
+    if stored.run.environments.iter().any(|e| failed(&e.name)) {
+        return Exit::SomeFailed;
+    }
+    match stored.ending {
+        Ending::Complete if !comparison.invalid.is_empty() => Exit::Inconclusive,
+        _ => Exit::Done,
+    }
+}
+
+fn show(comparison: &Comparison, outputs: &[(PathBuf, &'static Format)]) -> anyhow::Result<()> {
+    let terminal = reports::render::find("terminal").expect("the terminal is a format");
+    print(&String::from_utf8_lossy(&report::bytes(comparison, terminal)?))?;
+    for (path, format) in outputs {
+        std::fs::write(path, report::bytes(comparison, format)?)
+            .with_context(|| format!("can't write the report {}", path.display()))
+            .or_exit(Exit::Host)?;
+        eprintln!("report: {}", path.display());
+    }
+    Ok(())
+}
+
+/// Reports are opened before anything is measured: a typing error must not cost the result of an hour.
+fn outputs(paths: &[PathBuf]) -> anyhow::Result<Vec<(PathBuf, &'static Format)>> {
+    paths
+        .iter()
+        .map(|path| {
+            let format = report::by_ending(path).or_exit(Exit::Usage)?;
+            let open = std::fs::OpenOptions::new().create(true).append(true).open(path);
+            open.with_context(|| format!("can't write the report {}", path.display())).or_exit(Exit::Host)?;
+            Ok((path.clone(), format))
+        })
+        .collect()
+}
+
+fn labels(given: &[String]) -> anyhow::Result<BTreeMap<String, String>> {
+    let mut labels = BTreeMap::new();
+    for text in given {
+        let (key, value) = text.split_once('=').unwrap_or(("name", text));
+        if key.is_empty() || value.is_empty() {
+            bail!("`{text}` is not a label; write K=V, as in host=rack7");
+        }
+        if labels.insert(key.to_string(), value.to_string()).is_some() {
+            bail!("the label `{key}` is given twice");
+        }
+    }
+    Ok(labels)
+}
+
+/// The command that measures the same again: what was typed, with the seed.
+fn command(args: &cli::Run, plan: &Plan) -> String {
+    let mut words: Vec<String> = vec!["tarebench".into(), "run".into(), plan.suite.name.clone()];
+    words.extend(args.selection.environments.iter().flat_map(|e| ["--env".into(), e.clone()]));
+    words.extend(args.selection.workloads.iter().flat_map(|w| ["--workload".into(), w.clone()]));
+    words.extend(args.selection.blocks.iter().flat_map(|b| ["--blocks".into(), b.to_string()]));
+    words.extend(
+        args.budget
+            .iter()
+            .flat_map(|b| ["--budget".into(), humantime::format_duration(*b).to_string().replace(' ', "")]),
+    );
+    words.extend(["--seed".into(), plan.seed.to_string()]);
+    words.extend(args.selection.data_dir.iter().flat_map(|d| ["--data-dir".into(), d.display().to_string()]));
+    if args.selection.allow_memory {
+        words.push("--allow-memory".into());
+    }
+    words.iter().map(|w| quoted(w)).collect::<Vec<_>>().join(" ")
+}
+
+/// As a shell wants it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@+%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_string()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_to_reproduce_can_be_pasted() {
+        assert_eq!(quoted("qemu:disk.cache=none"), "qemu:disk.cache=none");
+        assert_eq!(quoted("a b'c"), r"'a b'\''c'");
+    }
+
+    #[test]
+    fn a_label_without_a_key_is_a_name() {
+        assert_eq!(labels(&["release".into()]).expect("reads")["name"], "release");
+        assert!(labels(&["=x".into()]).is_err());
+        assert!(labels(&["a=1".into(), "a=2".into()]).is_err());
+    }
+}

@@ -1,0 +1,74 @@
+//! `tarebench verify`: every workload once in every available environment; the check values must be equal.
+
+use std::collections::BTreeMap;
+
+use anyhow::Context;
+use reports::record::Stored;
+use reports::store::Store;
+
+use crate::cli;
+use crate::commands::print;
+use crate::exit::{Exit, OrExit};
+use crate::interrupt::Interrupt;
+use crate::measure::{Order, measure};
+use crate::plan::Plan;
+
+/// Operations of the one burst: enough to leave something that can be checked.
+const OPERATIONS: u64 = 64;
+
+/// A run of one block with a handful of operations, in a store that nobody keeps.
+pub fn run(args: cli::Verify) -> anyhow::Result<Exit> {
+    let mut plan = Plan::resolve(&args.selection).or_exit(Exit::Usage)?;
+    plan.suite.blocks = 1;
+    plan.suite.rounds = 1;
+    plan.suite.operations = Some(OPERATIONS);
+    let interrupt = Interrupt::listen()?;
+    let folder = tempfile::tempdir().context("can't make a directory for the store").or_exit(Exit::Host)?;
+    let store = Store::open(&folder.path().join("verify.db")).or_exit(Exit::Store)?;
+    let data_dir = args.selection.data_dir.clone().unwrap_or_else(|| ".".into());
+    let order = Order {
+        data_dir: &data_dir,
+        allow_memory: args.selection.allow_memory,
+        command: format!("tarebench verify {} --seed {}", plan.suite.name, plan.seed),
+        labels: BTreeMap::new(),
+    };
+    let stored = measure(&plan, order, &store, &interrupt)?;
+    let (text, failures) = describe(&stored);
+    print(&text)?;
+    Ok(match (interrupt.exit(), failures) {
+        (Some(exit), _) => exit,
+        (None, 0) => Exit::Done,
+        (None, _) => Exit::SomeFailed,
+    })
+}
+
+/// A line for every workload and environment, and how many did not pass.
+fn describe(stored: &Stored) -> (String, usize) {
+    let mut text = String::new();
+    let mut failures = 0;
+    for workload in &stored.run.workloads {
+        let checks = stored.checks.iter().filter(|c| c.workload == workload.name);
+        let value = checks.clone().find_map(|c| c.outcome.as_ref().ok().map(|check| check.value.clone()));
+        text.push_str(&format!("{:<18} {}\n", workload.name, value.as_deref().unwrap_or("-")));
+        for check in checks {
+            let burst =
+                stored.records.iter().find(|r| r.workload == check.workload && r.environment == check.environment);
+            let outcome = match (&check.outcome, burst.map(|r| &r.outcome)) {
+                (Err(failure), _) | (_, Some(Err(failure))) => {
+                    failures += 1;
+                    format!("FAILED ({:?}): {}", failure.step, failure.message)
+                }
+                (Ok(check), _) => format!("ok: {}", check.detail),
+            };
+            text.push_str(&format!("  {:<16} {outcome}\n", check.environment));
+        }
+    }
+    for environment in &stored.run.environments {
+        if let Some(because) = &environment.skipped {
+            text.push_str(&format!("skipped {}: {because}\n", environment.name));
+        }
+    }
+    let passed = stored.checks.len() - failures.min(stored.checks.len());
+    text.push_str(&format!("{passed} passed, {failures} failed\n"));
+    (text, failures)
+}

@@ -1,0 +1,181 @@
+//! The decisions of a run that are pure arithmetic: order, length of a burst, and which rounds are void.
+
+use std::time::Duration;
+
+use rand::seq::SliceRandom;
+use rand_pcg::Pcg64;
+use workloads::evidence::Evidence;
+use workloads::protocol::{BurstPlan, Sample};
+
+/// A canary this many times slower or faster than the others of its block makes its round void.
+///
+/// The reference is the block and not the run: some disks have regimes that last for minutes (a rate limiter, a cache that
+/// is full), and a block that lies in one of them is as fair to all environments as a block in the other. What must not
+/// happen is that the regime changes between the environments that are compared.
+const CANARY_FACTOR: f64 = 3.0;
+
+/// More steal than this share makes a round void.
+const STEAL: f64 = 0.05;
+
+/// Of the measured operations, done before them and discarded.
+const WARMUP: f64 = 0.25;
+
+/// No burst is planned with fewer operations, however slow they are.
+const FEWEST: u64 = 8;
+
+/// Most operations that share a clock reading.
+const LARGEST_BATCH: u32 = 4096;
+
+/// The generator for one purpose of one block, so that what one block draws does not depend on what came before.
+pub fn generator(seed: u64, purpose: u64, block: u32, round: u32) -> Pcg64 {
+    Pcg64::new(u128::from(seed) << 64 | u128::from(block) << 32 | u128::from(round), u128::from(purpose))
+}
+
+/// The environments in the order in which they take their turn.
+pub fn order(of: &[usize], rng: &mut Pcg64) -> Vec<usize> {
+    let mut order = of.to_vec();
+    order.shuffle(rng);
+    order
+}
+
+/// What a short pass on the baseline says about how many operations fill a burst.
+pub fn plan_burst(
+    pilot: &Sample,
+    burst: Duration,
+    burst_max: Duration,
+    operations: Option<u64>,
+    batch: u32,
+) -> BurstPlan {
+    let each = pilot.elapsed_ns.max(1) as f64 / pilot.operations.max(1) as f64;
+    let operations = operations.unwrap_or_else(|| ((burst.as_nanos() as f64 / each) as u64).max(FEWEST));
+    // A burst of whole batches: the last reading would otherwise be the mean of fewer operations.
+    let operations = operations.next_multiple_of(u64::from(batch));
+    let warmup = ((operations as f64 * WARMUP).ceil() as u64).next_multiple_of(u64::from(batch));
+    BurstPlan { operations, warmup, batch, limit_ns: burst_max.as_nanos() as u64 }
+}
+
+/// How many operations share a clock reading, so that the reading costs at most 1 % even where it is dearest.
+pub fn batch(pilot: &Sample, dearest_clock_ns: f64, batchable: bool) -> u32 {
+    if !batchable {
+        return 1;
+    }
+    let each = pilot.elapsed_ns.max(1) as f64 / pilot.operations.max(1) as f64;
+    ((100.0 * dearest_clock_ns / each).ceil() as u32).clamp(1, LARGEST_BATCH)
+}
+
+/// What is looked at to tell whether a round counts.
+#[derive(Debug, Clone)]
+pub struct Watched {
+    /// Of the environment, for the reason.
+    pub environment: String,
+    /// Canaries before and after, nanoseconds.
+    pub canaries: [u64; 2],
+    /// The host's view.
+    pub evidence: Evidence,
+}
+
+/// Why a round does not count, if so. `block_median` is the median canary of the block so far, this round included.
+pub fn void_reason(round: &[Watched], block_median: f64) -> Option<String> {
+    for watched in round {
+        for (canary, when) in watched.canaries.iter().zip(["before", "after"]) {
+            let ratio = *canary as f64 / block_median;
+            if !(1.0 / CANARY_FACTOR..=CANARY_FACTOR).contains(&ratio) {
+                return Some(format!(
+                    "the host's own operations took {:.1} us {when} the burst of {}, {ratio:.1} times the block's {:.1} us",
+                    *canary as f64 / 1e3,
+                    watched.environment,
+                    block_median / 1e3
+                ));
+            }
+        }
+        if let Some(steal) = watched.evidence.steal.filter(|s| *s > STEAL) {
+            return Some(format!(
+                "{:.0} % of the CPU time was stolen during the burst of {}",
+                steal * 100.0,
+                watched.environment
+            ));
+        }
+    }
+    None
+}
+
+/// The median; `None` of nothing.
+pub fn median(values: &[u64]) -> Option<f64> {
+    let mut sorted = values.to_vec();
+    sorted.sort_unstable();
+    let (n, mid) = (sorted.len(), sorted.len() / 2);
+    match n {
+        0 => None,
+        _ if n % 2 == 1 => Some(sorted[mid] as f64),
+        _ => Some((sorted[mid - 1] + sorted[mid]) as f64 / 2.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(operations: u64, elapsed_ns: u64) -> Sample {
+        Sample {
+            operations,
+            bytes: 0,
+            elapsed_ns,
+            warmup_operations: 0,
+            warmup_ns: 0,
+            batch: 1,
+            cut_short: false,
+            histogram: Vec::new(),
+        }
+    }
+
+    fn watched(before: u64, after: u64, steal: Option<f64>) -> Watched {
+        Watched {
+            environment: "runc".into(),
+            canaries: [before, after],
+            evidence: Evidence { steal, ..Evidence::default() },
+        }
+    }
+
+    #[test]
+    fn a_burst_is_filled_and_a_quarter_more_is_thrown_away() {
+        let plan =
+            plan_burst(&sample(100, 10_000_000), Duration::from_millis(100), Duration::from_millis(400), None, 1);
+        assert_eq!((plan.operations, plan.warmup, plan.limit_ns), (1000, 250, 400_000_000));
+    }
+
+    #[test]
+    fn a_slow_disk_still_gets_a_few_operations() {
+        let plan = plan_burst(&sample(2, 16_000_000), Duration::from_millis(20), Duration::from_millis(80), None, 1);
+        assert_eq!(plan.operations, FEWEST);
+    }
+
+    #[test]
+    fn batches_make_a_dear_clock_cheap() {
+        assert_eq!(batch(&sample(1000, 1_000_000), 25.0, true), 3);
+        assert_eq!(batch(&sample(1000, 1_000_000), 25.0, false), 1);
+        assert_eq!(
+            plan_burst(&sample(1000, 1_000_000), Duration::from_millis(1), Duration::from_millis(4), None, 3)
+                .operations
+                % 3,
+            0
+        );
+    }
+
+    #[test]
+    fn the_order_follows_from_seed_block_and_round() {
+        let all: Vec<usize> = (0..9).collect();
+        assert_eq!(order(&all, &mut generator(7, 1, 2, 3)), order(&all, &mut generator(7, 1, 2, 3)));
+        assert_ne!(order(&all, &mut generator(7, 1, 2, 3)), order(&all, &mut generator(7, 1, 2, 4)));
+    }
+
+    #[test]
+    fn a_change_of_regime_within_a_block_is_void_and_a_slow_block_is_not() {
+        assert_eq!(void_reason(&[watched(8_000_000, 8_100_000, None)], 8_050_000.0), None);
+        assert!(
+            void_reason(&[watched(150_000, 8_000_000, None)], 150_000.0)
+                .expect("void")
+                .contains("after the burst of runc")
+        );
+        assert!(void_reason(&[watched(1, 1, Some(0.2))], 1.0).expect("void").contains("20 %"));
+    }
+}

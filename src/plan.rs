@@ -1,0 +1,173 @@
+//! From what was typed to what will happen: every name looked up, every setting checked, nothing touched.
+
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use runners::Runner;
+use workloads::Workload;
+use workloads::settings::{Settings, nearest};
+
+use crate::cli::Selection;
+use crate::suite::{Entry, Suite};
+use reports::record::CONTROL;
+
+/// An environment that will run.
+#[derive(Debug, Clone)]
+pub struct Environment {
+    /// Its name in reports.
+    pub name: String,
+    /// What isolates it.
+    pub runner: &'static dyn Runner,
+    /// Complete and checked.
+    pub settings: Settings,
+}
+
+/// A workload that will run.
+#[derive(Debug, Clone)]
+pub struct Work {
+    /// Its name in reports.
+    pub name: String,
+    /// What is done.
+    pub workload: &'static dyn Workload,
+    /// Complete and checked.
+    pub settings: Settings,
+}
+
+/// What will happen.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The suite after everything on the command line was applied.
+    pub suite: Suite,
+    /// The baseline first, its control second, then the others.
+    pub environments: Vec<Environment>,
+    /// In order.
+    pub works: Vec<Work>,
+    /// Of all order and all content.
+    pub seed: u64,
+}
+
+impl Plan {
+    /// Resolves a selection.
+    ///
+    /// # Errors
+    /// For every name or value that is not known, with the nearest that is.
+    pub fn resolve(selection: &Selection) -> anyhow::Result<Self> {
+        let mut suite = Suite::load(&selection.suite)?;
+        if !selection.environments.is_empty() {
+            let baseline = suite.environments.iter().find(|e| e.name == suite.baseline).cloned();
+            let mut chosen: Vec<Entry> = baseline.into_iter().collect();
+            for text in &selection.environments {
+                let entry = choose(text, &suite.environments)?;
+                if entry.name == CONTROL || chosen.iter().any(|e| e.name == entry.name) {
+                    continue;
+                }
+                chosen.push(entry);
+            }
+            suite.environments = chosen;
+        }
+        if !selection.workloads.is_empty() {
+            let chosen: anyhow::Result<Vec<_>> =
+                selection.workloads.iter().map(|t| choose(t, &suite.workloads)).collect();
+            suite.workloads = chosen?;
+        }
+        if let Some(blocks) = selection.blocks {
+            suite.blocks = blocks;
+        }
+        let seed = selection.seed.unwrap_or_else(fresh_seed);
+        Self::of(suite, seed)
+    }
+
+    fn of(suite: Suite, seed: u64) -> anyhow::Result<Self> {
+        if !suite.environments.iter().any(|e| e.name == suite.baseline) {
+            bail!(
+                "the baseline `{}` is not among the environments of {}; add [environments.{}]",
+                suite.baseline,
+                suite.name,
+                suite.baseline
+            );
+        }
+        if suite.workloads.is_empty() {
+            bail!("the suite {} has no workloads; add a table such as [workloads.\"sqlite/commit\"]", suite.name);
+        }
+        let mut environments = Vec::new();
+        for entry in &suite.environments {
+            let environment = environment(entry)?;
+            if environment.name == suite.baseline {
+                environments.insert(0, Environment { name: CONTROL.into(), ..environment.clone() });
+                environments.insert(0, environment);
+            } else if environment.name == CONTROL {
+                bail!("the name `{CONTROL}` is taken: it is the baseline a second time, and is added to every run");
+            } else {
+                environments.push(environment);
+            }
+        }
+        let works = suite.workloads.iter().map(work).collect::<anyhow::Result<Vec<_>>>()?;
+        for (i, work) in works.iter().enumerate() {
+            if works[..i].iter().any(|w| w.name == work.name) {
+                bail!("the workload `{}` is asked for twice", work.name);
+            }
+        }
+        Ok(Self { suite, environments, works, seed })
+    }
+
+    /// About how long it takes: bursts with warm-up and canaries, starts, preparation and checks.
+    pub fn estimate(&self, environments: usize) -> Duration {
+        let bursts = self.suite.rounds * environments as u32 * self.works.len() as u32;
+        let burst = self.suite.burst.mul_f64(1.35) + Duration::from_millis(15);
+        let per_block = burst * bursts
+            + Duration::from_millis(60) * (environments * self.works.len()) as u32
+            + Duration::from_millis(400) * environments as u32;
+        per_block * self.suite.blocks
+    }
+}
+
+fn choose(text: &str, among: &[Entry]) -> anyhow::Result<Entry> {
+    let entry = Entry::parse(text)?;
+    Ok(match among.iter().find(|e| e.name == entry.name) {
+        Some(of_suite) => of_suite.clone(),
+        None => entry,
+    })
+}
+
+fn environment(entry: &Entry) -> anyhow::Result<Environment> {
+    let runner = runners::registry::find(entry.kind()).with_context(|| {
+        let names = || runners::registry::RUNNERS.iter().map(|r| r.name());
+        let hint = nearest(entry.kind(), names()).map(|n| format!("did you mean `{n}`?"));
+        format!(
+            "there is no runner `{}` (environment `{}`); {}",
+            entry.kind(),
+            entry.name,
+            hint.unwrap_or_else(|| format!("there are {}", names().collect::<Vec<_>>().join(", ")))
+        )
+    })?;
+    if entry.name.is_empty()
+        || entry.name.len() > 40
+        || !entry.name.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c))
+    {
+        bail!("`{}` can't name an environment: up to 40 letters, digits, `-` and `_`", entry.name);
+    }
+    let settings = Settings::resolve(runner.settings(), &entry.settings)
+        .with_context(|| format!("environment `{}` (runner {})", entry.name, runner.name()))?;
+    Ok(Environment { name: entry.name.clone(), runner, settings })
+}
+
+fn work(entry: &Entry) -> anyhow::Result<Work> {
+    let workload = workloads::registry::find(entry.kind()).with_context(|| {
+        let names = || workloads::registry::WORKLOADS.iter().map(|w| w.name());
+        let hint = nearest(entry.kind(), names()).map(|n| format!("did you mean `{n}`?"));
+        format!(
+            "there is no workload `{}`; {}",
+            entry.kind(),
+            hint.unwrap_or_else(|| format!("there are {}", names().collect::<Vec<_>>().join(", ")))
+        )
+    })?;
+    let settings = Settings::resolve(workload.settings(), &entry.settings)
+        .with_context(|| format!("workload `{}`", entry.name))?;
+    Ok(Work { name: entry.name.clone(), workload, settings })
+}
+
+/// A seed nobody chose: from the clock, short enough to type.
+fn fresh_seed() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    (now.as_nanos() as u64 ^ u64::from(std::process::id()) << 20) % 1_000_000_000
+}

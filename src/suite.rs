@@ -1,0 +1,411 @@
+//! Suites: what a TOML file may say, read with the line and the nearest known key in every error.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use runners::host::Resources;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+use workloads::settings::nearest;
+
+/// The suites that are compiled in: name and text.
+pub const BUILT_IN: &[(&str, &str)] =
+    &[("quick", include_str!("../suites/quick.toml")), ("standard", include_str!("../suites/standard.toml"))];
+
+/// Environments x workloads x how to measure, as written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Suite {
+    /// Built-in name or path.
+    pub name: String,
+    /// One sentence.
+    pub description: String,
+    /// The environment that the others are divided by.
+    pub baseline: String,
+    /// Fresh starts of every environment.
+    pub blocks: u32,
+    /// Bursts per block, workload and environment.
+    pub rounds: u32,
+    /// Length of a burst on the baseline.
+    pub burst: Duration,
+    /// A slow environment's burst ends after this and does fewer operations.
+    pub burst_max: Duration,
+    /// A fixed number of operations instead of a pilot.
+    pub operations: Option<u64>,
+    /// New blocks are not begun after this.
+    pub budget: Option<Duration>,
+    /// Limits for every environment.
+    pub resources: Resources,
+    /// In the order of the file.
+    pub environments: Vec<Entry>,
+    /// In the order of the file.
+    pub workloads: Vec<Entry>,
+}
+
+/// A named environment or workload with what was set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Its name in the suite.
+    pub name: String,
+    /// The runner or workload, where it is not the name.
+    pub of: Option<String>,
+    /// Settings as written; a table `disk = { cache = "none" }` is `disk.cache`.
+    pub settings: BTreeMap<String, String>,
+}
+
+impl Entry {
+    /// The runner or workload it is of.
+    pub fn kind(&self) -> &str {
+        self.of.as_deref().unwrap_or(&self.name)
+    }
+
+    /// From the command line: `NAME` or `KIND:key=value,key=value`.
+    ///
+    /// # Errors
+    /// When a part has no `=`, or a key comes twice.
+    pub fn parse(text: &str) -> anyhow::Result<Self> {
+        let (kind, rest) = text.split_once(':').unwrap_or((text, ""));
+        let mut settings = BTreeMap::new();
+        for part in rest.split(',').filter(|p| !p.is_empty()) {
+            let (key, value) = part.split_once('=').with_context(|| {
+                format!("`{part}` in `{text}` is not key=value, as in `qemu:accel=tcg,disk.cache=none`")
+            })?;
+            if settings.insert(key.trim().to_string(), value.trim().to_string()).is_some() {
+                bail!("`{key}` is set twice in `{text}`");
+            }
+        }
+        let of = (!settings.is_empty()).then(|| kind.to_string());
+        let name = if settings.is_empty() {
+            kind.to_string()
+        } else {
+            let values: Vec<_> =
+                settings.values().map(|v| v.replace(|c: char| !c.is_ascii_alphanumeric(), "")).collect();
+            format!("{kind}-{}", values.join("-"))
+        };
+        Ok(Self { name, of, settings })
+    }
+}
+
+const KEYS: &[&str] = &[
+    "description",
+    "baseline",
+    "blocks",
+    "rounds",
+    "burst",
+    "burst_max",
+    "operations",
+    "budget",
+    "resources",
+    "environments",
+    "workloads",
+];
+
+impl Suite {
+    /// A built-in suite by name, or a file.
+    ///
+    /// # Errors
+    /// When there is neither, or when the text is not a suite.
+    pub fn load(name: &str) -> anyhow::Result<Self> {
+        if let Some((name, text)) = BUILT_IN.iter().find(|(n, _)| *n == name) {
+            return Self::parse(name, text);
+        }
+        let path = Path::new(name);
+        if !path.exists() {
+            let names = BUILT_IN.iter().map(|(n, _)| *n);
+            match nearest(name, names.clone()) {
+                Some(near) => bail!("there is no suite `{name}`; did you mean `{near}`?"),
+                None => bail!(
+                    "there is no suite `{name}`: built in are {}; anything else is the path of a TOML file",
+                    names.collect::<Vec<_>>().join(", ")
+                ),
+            }
+        }
+        let text = std::fs::read_to_string(path).with_context(|| format!("can't read the suite {name}"))?;
+        Self::parse(name, &text)
+    }
+
+    /// Reads a suite from TOML.
+    ///
+    /// # Errors
+    /// With the line, what is wrong there, and the nearest known key.
+    pub fn parse(name: &str, text: &str) -> anyhow::Result<Self> {
+        let source = Source { name, text };
+        let table = DeTable::parse(text).map_err(|e| anyhow::anyhow!("{name}: {}", e.to_string().trim_end()))?;
+        source.read(table.get_ref())
+    }
+
+    /// The suite as TOML; reading it gives the same suite.
+    pub fn to_toml(&self) -> String {
+        let mut out = String::new();
+        let quote = |s: &str| toml::Value::String(s.to_string()).to_string();
+        let mut line = |key: &str, value: String| writeln!(out, "{key} = {value}").expect("strings take all");
+        line("description", quote(&self.description));
+        line("baseline", quote(&self.baseline));
+        line("blocks", self.blocks.to_string());
+        line("rounds", self.rounds.to_string());
+        line("burst", quote(&humantime::format_duration(self.burst).to_string()));
+        line("burst_max", quote(&humantime::format_duration(self.burst_max).to_string()));
+        if let Some(n) = self.operations {
+            line("operations", n.to_string());
+        }
+        if let Some(budget) = self.budget {
+            line("budget", quote(&humantime::format_duration(budget).to_string()));
+        }
+        line(
+            "resources",
+            format!("{{ cpus = {}, memory = \"{}B\" }}", self.resources.cpus, self.resources.memory_bytes),
+        );
+        for (section, key, entries) in
+            [("environments", "runner", &self.environments), ("workloads", "workload", &self.workloads)]
+        {
+            for entry in entries {
+                writeln!(out, "\n[{section}.{}]", quote(&entry.name)).expect("strings take all");
+                if let Some(of) = &entry.of {
+                    writeln!(out, "{key} = {}", quote(of)).expect("strings take all");
+                }
+                for (k, v) in &entry.settings {
+                    let dotted: Vec<_> = k.split('.').map(quote).collect();
+                    writeln!(out, "{} = {}", dotted.join("."), quote(v)).expect("strings take all");
+                }
+            }
+        }
+        out
+    }
+}
+
+/// The text under the reader's eyes, for errors that name the line.
+struct Source<'a> {
+    name: &'a str,
+    text: &'a str,
+}
+
+type Key<'i> = Spanned<std::borrow::Cow<'i, str>>;
+
+impl Source<'_> {
+    fn line(&self, at: usize) -> usize {
+        self.text[..at.min(self.text.len())].matches('\n').count() + 1
+    }
+
+    fn error<T>(&self, at: &Spanned<T>, problem: impl std::fmt::Display) -> anyhow::Error {
+        anyhow::anyhow!("{}, line {}: {problem}", self.name, self.line(at.span().start))
+    }
+
+    fn unknown(&self, key: &Key, known: &[&str]) -> anyhow::Error {
+        let hint = match nearest(key.get_ref(), known.iter().copied()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("known are {}", known.join(", ")),
+        };
+        self.error(key, format!("unknown key `{}`; {hint}", key.get_ref()))
+    }
+
+    fn read(&self, table: &DeTable) -> anyhow::Result<Suite> {
+        let mut suite = Suite {
+            name: self.name.to_string(),
+            description: String::new(),
+            baseline: "bare".into(),
+            blocks: 12,
+            rounds: 10,
+            burst: Duration::from_millis(100),
+            burst_max: Duration::ZERO,
+            operations: None,
+            budget: None,
+            resources: Resources { cpus: 1, memory_bytes: 512 << 20 },
+            environments: Vec::new(),
+            workloads: Vec::new(),
+        };
+        for (key, value) in table {
+            match key.get_ref().as_ref() {
+                "description" => suite.description = self.text_of(key, value)?,
+                "baseline" => suite.baseline = self.text_of(key, value)?,
+                "blocks" => suite.blocks = self.number(key, value, 1, 1000)? as u32,
+                "rounds" => suite.rounds = self.number(key, value, 1, 1000)? as u32,
+                "operations" => suite.operations = Some(self.number(key, value, 1, 100_000_000)?),
+                "burst" => suite.burst = self.duration(key, value)?,
+                "burst_max" => suite.burst_max = self.duration(key, value)?,
+                "budget" => suite.budget = Some(self.duration(key, value)?),
+                "resources" => suite.resources = self.resources(key, value)?,
+                "environments" => suite.environments = self.entries(key, value, "runner")?,
+                "workloads" => suite.workloads = self.entries(key, value, "workload")?,
+                _ => return Err(self.unknown(key, KEYS)),
+            }
+        }
+        if suite.burst_max.is_zero() {
+            suite.burst_max = suite.burst * 4;
+        }
+        if suite.burst_max < suite.burst {
+            bail!("{}: `burst_max` is shorter than `burst`; leave it out for four times the burst", self.name);
+        }
+        if !(Duration::from_millis(1)..=Duration::from_secs(60)).contains(&suite.burst) {
+            bail!("{}: `burst` must be from 1ms to 60s", self.name);
+        }
+        Ok(suite)
+    }
+
+    fn text_of(&self, key: &Key, value: &Spanned<DeValue>) -> anyhow::Result<String> {
+        value.get_ref().as_str().map(str::to_string).ok_or_else(|| self.expected(key, value, "a string"))
+    }
+
+    fn expected(&self, key: &Key, value: &Spanned<DeValue>, what: &str) -> anyhow::Error {
+        self.error(
+            value,
+            format!(
+                "`{}` must be {what}, not {} {}",
+                key.get_ref(),
+                article(value.get_ref().type_str()),
+                value.get_ref().type_str()
+            ),
+        )
+    }
+
+    fn number(&self, key: &Key, value: &Spanned<DeValue>, min: u64, max: u64) -> anyhow::Result<u64> {
+        let number = value.get_ref().as_integer().and_then(|i| i.as_str().replace('_', "").parse::<u64>().ok());
+        match number {
+            Some(n) if (min..=max).contains(&n) => Ok(n),
+            Some(n) => Err(self.error(value, format!("`{}` is {n}, but must be from {min} to {max}", key.get_ref()))),
+            None => Err(self.expected(key, value, &format!("a whole number from {min} to {max}"))),
+        }
+    }
+
+    fn duration(&self, key: &Key, value: &Spanned<DeValue>) -> anyhow::Result<Duration> {
+        let text = value
+            .get_ref()
+            .as_str()
+            .ok_or_else(|| self.expected(key, value, "a duration in quotes, as in \"100ms\""))?;
+        humantime::parse_duration(text).map_err(|e| {
+            self.error(
+                value,
+                format!("`{}` is not a duration: {e} in \"{text}\"; write it as in \"100ms\", \"5m\"", key.get_ref()),
+            )
+        })
+    }
+
+    fn resources(&self, key: &Key, value: &Spanned<DeValue>) -> anyhow::Result<Resources> {
+        let table = value
+            .get_ref()
+            .as_table()
+            .ok_or_else(|| self.expected(key, value, "a table, as in { cpus = 1, memory = \"512MiB\" }"))?;
+        let mut resources = Resources { cpus: 1, memory_bytes: 512 << 20 };
+        for (key, value) in table {
+            match key.get_ref().as_ref() {
+                "cpus" => resources.cpus = self.number(key, value, 1, 4096)? as u32,
+                "memory" => {
+                    let text = self.text_of(key, value)?;
+                    let bytes: bytesize::ByteSize = text.parse().map_err(|e| {
+                        self.error(value, format!("`memory` is not a size: {e}; write it as in \"512MiB\""))
+                    })?;
+                    if bytes.as_u64() < 64 << 20 {
+                        return Err(self.error(value, format!("`memory` is {bytes}, but a guest needs at least 64MiB")));
+                    }
+                    resources.memory_bytes = bytes.as_u64();
+                }
+                _ => return Err(self.unknown(key, &["cpus", "memory"])),
+            }
+        }
+        Ok(resources)
+    }
+
+    fn entries(&self, key: &Key, value: &Spanned<DeValue>, of_key: &str) -> anyhow::Result<Vec<Entry>> {
+        let table = value
+            .get_ref()
+            .as_table()
+            .ok_or_else(|| self.expected(key, value, &format!("a table, as in [{}.NAME]", key.get_ref())))?;
+        let mut entries = Vec::new();
+        for (name, value) in table {
+            let inner = value.get_ref().as_table().ok_or_else(|| self.expected(name, value, "a table of settings"))?;
+            let mut entry = Entry { name: name.get_ref().to_string(), of: None, settings: BTreeMap::new() };
+            for (key, value) in inner {
+                if key.get_ref() == of_key {
+                    entry.of = Some(self.text_of(key, value)?);
+                } else {
+                    self.flatten(key.get_ref(), value, &mut entry.settings)?;
+                }
+            }
+            entries.push((name.span().start, entry));
+        }
+        entries.sort_by_key(|(at, _)| *at);
+        Ok(entries.into_iter().map(|(_, entry)| entry).collect())
+    }
+
+    fn flatten(&self, name: &str, value: &Spanned<DeValue>, into: &mut BTreeMap<String, String>) -> anyhow::Result<()> {
+        let text = match value.get_ref() {
+            DeValue::String(s) => s.to_string(),
+            DeValue::Integer(i) => i.as_str().replace('_', ""),
+            DeValue::Boolean(b) => b.to_string(),
+            DeValue::Table(table) => {
+                for (key, value) in table {
+                    self.flatten(&format!("{name}.{}", key.get_ref()), value, into)?;
+                }
+                return Ok(());
+            }
+            other => {
+                return Err(
+                    self.error(value, format!("`{name}` can't be {} {}", article(other.type_str()), other.type_str()))
+                );
+            }
+        };
+        into.insert(name.to_string(), text);
+        Ok(())
+    }
+}
+
+fn article(word: &str) -> &'static str {
+    if word.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(text: &str) -> String {
+        Suite::parse("s.toml", text).expect_err("must not parse").to_string()
+    }
+
+    #[test]
+    fn every_built_in_suite_reads_and_survives_a_round_trip() {
+        for (name, text) in BUILT_IN {
+            let suite = Suite::parse(name, text).expect("built-in suites read");
+            assert_eq!(Suite::parse(name, &suite.to_toml()).expect("our own TOML reads"), suite);
+        }
+    }
+
+    #[test]
+    fn an_unknown_key_names_its_line_and_the_nearest() {
+        assert_eq!(error("blocks = 3\nruonds = 2\n"), "s.toml, line 2: unknown key `ruonds`; did you mean `rounds`?");
+    }
+
+    #[test]
+    fn a_unit_that_does_not_exist_is_named() {
+        let e = error("burst = \"100 parsecs\"");
+        assert!(e.starts_with("s.toml, line 1: `burst` is not a duration"), "{e}");
+    }
+
+    #[test]
+    fn a_wrong_type_says_what_it_must_be() {
+        assert_eq!(
+            error("blocks = \"many\""),
+            "s.toml, line 1: `blocks` must be a whole number from 1 to 1000, not a string"
+        );
+    }
+
+    #[test]
+    fn tables_of_settings_are_flattened_in_file_order() {
+        let s = Suite::parse(
+            "s",
+            "[environments.z]\nrunner=\"qemu\"\ndisk={bus=\"ide\",format=\"raw\"}\n[environments.a]\n",
+        )
+        .expect("reads");
+        assert_eq!(s.environments[0].name, "z");
+        assert_eq!(s.environments[0].kind(), "qemu");
+        assert_eq!(s.environments[0].settings["disk.bus"], "ide");
+        assert_eq!(s.environments[1].name, "a");
+    }
+
+    #[test]
+    fn an_entry_of_the_command_line_is_named_by_its_values() {
+        let e = Entry::parse("qemu:accel=tcg,disk.cache=none").expect("reads");
+        assert_eq!((e.name.as_str(), e.kind()), ("qemu-tcg-none", "qemu"));
+        assert!(Entry::parse("qemu:accel").is_err());
+    }
+}

@@ -1,0 +1,160 @@
+//! What the tests of the program share: a directory on a real disk, the program run in it, and words to say what is expected.
+
+#![expect(dead_code, reason = "each test binary uses its own part")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// A directory of its own for one test, on the disk that holds the checkout and not on a tmpfs.
+pub struct Bench {
+    pub dir: TempDir,
+}
+
+/// What a command printed and how it ended.
+pub struct Ran {
+    pub stdout: String,
+    pub stderr: String,
+    pub code: i32,
+}
+
+impl Bench {
+    pub fn new() -> Self {
+        Self {
+            dir: tempfile::Builder::new()
+                .prefix("bench-")
+                .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
+                .expect("a directory"),
+        }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tarebench"));
+        command.args(words).current_dir(self.dir.path()).stdin(Stdio::null());
+        command.env_remove("TAREBENCH_STORE").env("XDG_CACHE_HOME", env!("CARGO_TARGET_TMPDIR"));
+        command
+    }
+
+    pub fn run(&self, words: &[&str]) -> Ran {
+        ran(self.command(words).output().expect("the program starts"))
+    }
+
+    pub fn start(&self, words: &[&str]) -> Child {
+        self.command(words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts")
+    }
+
+    pub fn suite(&self, text: &str) -> String {
+        std::fs::write(self.path("suite.toml"), text).expect("written");
+        "suite.toml".into()
+    }
+
+    /// Fails when anything but the named files is in the directory: nothing of a run stays behind in its data directory.
+    pub fn holds_only(&self, names: &[&str]) {
+        let mut found: Vec<String> = std::fs::read_dir(self.dir.path())
+            .expect("readable")
+            .map(|e| e.expect("entry").file_name().to_string_lossy().into_owned())
+            .collect();
+        found.retain(|f| !names.iter().any(|n| f == n || f.starts_with(&format!("{n}-"))));
+        assert!(found.is_empty(), "left behind: {found:?}");
+    }
+}
+
+pub fn ran(output: Output) -> Ran {
+    Ran {
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        code: output.status.code().unwrap_or(-1),
+    }
+}
+
+impl Ran {
+    #[track_caller]
+    pub fn ends_with(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "\nstdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        self
+    }
+
+    #[track_caller]
+    pub fn ends_with_any(self, codes: &[i32]) -> Self {
+        assert!(codes.contains(&self.code), "{} is none of {codes:?}\nstdout:\n{}\nstderr:\n{}", self.code, self.stdout, self.stderr);
+        self
+    }
+
+    #[track_caller]
+    pub fn says(self, words: &str) -> Self {
+        assert!(
+            self.stderr.contains(words) || self.stdout.contains(words),
+            "`{words}` is not in\nstdout:\n{}\nstderr:\n{}",
+            self.stdout,
+            self.stderr
+        );
+        self
+    }
+}
+
+/// Waits for something to become true.
+#[track_caller]
+pub fn eventually(what: &str, patience: Duration, mut holds: impl FnMut() -> bool) {
+    let until = Instant::now() + patience;
+    while !holds() {
+        assert!(Instant::now() < until, "not within {patience:?}: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Whether a runner (or `chromium`) must run: then its absence is a failure, else a loud skip.
+pub fn must_run(name: &str) -> bool {
+    std::env::var("TAREBENCH_MUST_RUN").is_ok_and(|list| list.split(',').any(|n| n.trim() == name))
+}
+
+/// Everything on this host that carries the marker of a run: namespaces, mounts, cgroups, processes, scratch, interfaces.
+pub fn traces(id: &str) -> Vec<String> {
+    let mut traces = Vec::new();
+    let marker = format!("tarebench-{id}");
+    for dir in ["/run/netns", "/var/run/netns", "/tmp"] {
+        names(Path::new(dir), &marker, &mut traces);
+    }
+    if let Ok(mounts) = std::fs::read_to_string("/proc/self/mountinfo") {
+        traces.extend(mounts.lines().filter(|l| l.contains(&marker)).map(|l| format!("mount {l}")));
+    }
+    for group in walk(Path::new("/sys/fs/cgroup"), 4) {
+        if group.file_name().is_some_and(|n| n.to_string_lossy().contains(&marker)) {
+            traces.push(format!("cgroup {}", group.display()));
+        }
+    }
+    for process in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let line = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
+        if String::from_utf8_lossy(&line).contains(&marker) {
+            traces.push(format!("process {}", String::from_utf8_lossy(&line).replace('\0', " ")));
+        }
+    }
+    names(Path::new("/sys/class/net"), &format!("tare{id}"), &mut traces);
+    traces
+}
+
+fn names(dir: &Path, marker: &str, into: &mut Vec<String>) {
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with(marker) {
+            into.push(entry.path().display().to_string());
+        }
+    }
+}
+
+fn walk(dir: &Path, depth: usize) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|t| t.is_dir()) {
+            if depth > 0 {
+                found.extend(walk(&entry.path(), depth - 1));
+            }
+            found.push(entry.path());
+        }
+    }
+    found
+}

@@ -1,0 +1,191 @@
+//! Every runner of the registry does the same, for real: it starts the agent, is the binary we sent, does a little work that
+//! verifies, survives being killed in the middle, and leaves nothing behind.
+
+mod common;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use common::{Bench, eventually, must_run, traces};
+use runners::Runner;
+use runners::host::{Host, Resources};
+use runners::probe::{self, Probe};
+use runners::session::{Session, SessionError};
+use runners::stage::Stage;
+use workloads::protocol::BurstPlan;
+use workloads::settings::Settings;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The runners below; a test holds the list against the registry.
+const COVERED: &[&str] = &["bare", "chroot", "namespaces", "bubblewrap", "runc", "gvisor", "podman", "qemu"];
+
+struct Scene {
+    bench: Bench,
+    host: Arc<Host>,
+    runner: &'static dyn Runner,
+    settings: Settings,
+}
+
+impl Scene {
+    /// `None` when the runner isn't available and may be missing; says so.
+    fn of(name: &str, test: &str) -> Option<Self> {
+        let runner = runners::registry::find(name).expect("registered");
+        let bench = Bench::new();
+        // Short, unique among tests that run at the same time.
+        let id = format!("{test}{}{}", &name[..2], std::process::id() % 1000);
+        let resources = Resources { cpus: 1, memory_bytes: 512 << 20 };
+        let host = Arc::new(Host::new(&id, Path::new(env!("CARGO_BIN_EXE_tarebench")), resources).expect("a host"));
+        let settings = Settings::resolve(runner.settings(), &Default::default()).expect("defaults are valid");
+        let Probe { because, fix, .. } = match probe::probe(runner, &settings, &host, bench.dir.path()) {
+            probe if probe.usable() => return Some(Self { bench, host, runner, settings }),
+            probe => probe,
+        };
+        assert!(!must_run(name), "{name} must run here, but: {because:?}; {fix:?}");
+        eprintln!("SKIPPED: {name} is not available: {because:?}; {fix:?}");
+        None
+    }
+
+    fn stage(&self) -> Stage {
+        Stage::new(Arc::clone(&self.host), self.runner.name(), self.bench.dir.path()).expect("a stage")
+    }
+
+    fn session(&self, stage: &mut Stage) -> Session {
+        let launch = stage.launch(self.runner, &self.settings).expect("launches");
+        Session::start(launch, PATIENCE).expect("starts")
+    }
+
+    /// Everything is dropped; then nothing may be left but the named files.
+    fn end(self, keeping: &[&str]) {
+        let id = self.host.id.clone();
+        drop(self.host);
+        eventually("no trace is left", Duration::from_secs(5), || traces(&id).is_empty());
+        self.bench.holds_only(keeping);
+    }
+}
+
+fn works(name: &str) {
+    let Some(scene) = Scene::of(name, "w") else { return };
+    let mut stage = scene.stage();
+    let mut values = Vec::new();
+    for _ in 0..2 {
+        let mut session = scene.session(&mut stage);
+        let identity = session.identify(PATIENCE).expect("says who it is");
+        assert_eq!(identity.binary_sha256, scene.host.binary_sha256);
+        assert_eq!(session.hello.version, env!("CARGO_PKG_VERSION"));
+        for workload in ["sqlite/commit", "disk/fsync"] {
+            let settings =
+                Settings::resolve(workloads::registry::find(workload).expect("known").settings(), &Default::default());
+            session.prepare(workload, &settings.expect("defaults"), 7, None, PATIENCE).expect("prepares");
+            let plan = BurstPlan { operations: 20, warmup: 5, batch: 1, limit_ns: 20_000_000_000 };
+            let sample = session.burst(plan, PATIENCE).expect("bursts");
+            assert_eq!((sample.operations, sample.warmup_operations, sample.cut_short), (20, 5, false));
+            assert!(sample.elapsed_ns > 0 && !sample.histogram.is_empty());
+            let (check, _) = session.verify(PATIENCE).expect("verifies");
+            values.push(check.value);
+            session.release(PATIENCE).expect("releases");
+        }
+    }
+    assert_eq!(values[..2], values[2..], "a second start does the same work");
+    drop(stage);
+    scene.end(&[]);
+}
+
+fn interrupted_mid_burst(name: &str) {
+    let Some(scene) = Scene::of(name, "i") else { return };
+    let mut stage = scene.stage();
+    let mut session = scene.session(&mut stage);
+    let settings =
+        Settings::resolve(workloads::registry::find("disk/fsync").expect("known").settings(), &Default::default());
+    session.prepare("disk/fsync", &settings.expect("defaults"), 7, None, PATIENCE).expect("prepares");
+    let flag = Arc::clone(&scene.host.interrupt);
+    let signal = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(400));
+        flag.store(true, Ordering::Relaxed);
+    });
+    let plan = BurstPlan { operations: 10_000_000, warmup: 0, batch: 1, limit_ns: 50_000_000_000 };
+    let error = session.burst(plan, PATIENCE).expect_err("interrupted");
+    assert!(matches!(error, SessionError::Interrupted), "{error}");
+    signal.join().expect("signals");
+    drop(session);
+    drop(stage);
+    scene.end(&[]);
+}
+
+fn engine_killed_mid_burst(name: &str) {
+    let Some(scene) = Scene::of(name, "k") else { return };
+    let mut stage = scene.stage();
+    let mut session = scene.session(&mut stage);
+    let settings =
+        Settings::resolve(workloads::registry::find("disk/fsync").expect("known").settings(), &Default::default());
+    session.prepare("disk/fsync", &settings.expect("defaults"), 7, None, PATIENCE).expect("prepares");
+    let engine = session.pid() as i32;
+    let killer = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(400));
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(engine), nix::sys::signal::Signal::SIGKILL)
+            .expect("the engine is ours");
+    });
+    let plan = BurstPlan { operations: 10_000_000, warmup: 0, batch: 1, limit_ns: 3_000_000_000 };
+    // Where the front process is only a go-between the work may end by itself: what counts is that nothing hangs or stays.
+    if let Err(e) = session.burst(plan, Duration::from_secs(20)) {
+        assert!(e.is_fatal(), "{e}");
+    }
+    killer.join().expect("kills");
+    drop(session);
+    drop(stage);
+    scene.end(&[]);
+}
+
+/// The harness itself is killed and can't clean up: `doctor --clean` does.
+fn harness_killed(name: &str) {
+    let Some(scene) = Scene::of(name, "h") else { return };
+    let words = ["run", "--env", name, "--workload", "disk/fsync", "--blocks", "50"];
+    let mut harness = scene.bench.start(&words);
+    let ran = || scene.bench.run(&["list", "runs", "--json"]);
+    eventually("two bursts are in the store", Duration::from_secs(90), || {
+        let list: serde_json::Value = serde_json::from_str(&ran().stdout).unwrap_or_default();
+        list[0]["bursts"].as_u64().is_some_and(|n| n >= 4)
+    });
+    harness.kill().expect("ours");
+    harness.wait().expect("reaped");
+    let list: serde_json::Value = serde_json::from_str(&ran().ends_with(0).stdout).expect("the store opens and lists");
+    assert_eq!(list[0]["ending"], "unfinished");
+    let id = list[0]["id"].as_str().expect("an id").to_string();
+    scene.bench.run(&["doctor", "--clean"]).ends_with(0);
+    eventually("no trace is left", Duration::from_secs(5), || traces(&id).is_empty());
+    scene.bench.run(&["report", &id]).ends_with(0);
+    scene.end(&["tarebench.db"]);
+}
+
+macro_rules! conformance {
+    ($($runner:ident)*) => {$(
+        mod $runner {
+            #[test]
+            fn works() {
+                super::works(stringify!($runner));
+            }
+            #[test]
+            fn interrupted_mid_burst() {
+                super::interrupted_mid_burst(stringify!($runner));
+            }
+            #[test]
+            fn engine_killed_mid_burst() {
+                super::engine_killed_mid_burst(stringify!($runner));
+            }
+            #[test]
+            fn harness_killed() {
+                super::harness_killed(stringify!($runner));
+            }
+        }
+    )*};
+}
+
+conformance!(bare chroot namespaces bubblewrap runc gvisor podman qemu);
+
+#[test]
+fn every_runner_is_covered() {
+    let registered: Vec<_> = runners::registry::RUNNERS.iter().map(|r| r.name()).collect();
+    assert_eq!(registered, COVERED, "add the new runner to `conformance!` and to COVERED");
+}

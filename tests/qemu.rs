@@ -1,0 +1,178 @@
+//! The VM for real: it boots, answers, makes the host's disk durable, and leaves nothing behind, however it ends.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use runners::Runner;
+use runners::host::{Host, Resources};
+use runners::qemu::Qemu;
+use runners::session::{Session, SessionError};
+use runners::stage::Stage;
+use workloads::settings::Settings;
+
+/// Generous: CI machines are slow and shared. What a start takes is printed, and measured elsewhere.
+const PATIENCE: Duration = Duration::from_secs(40);
+
+/// A host and a stage that are gone with the test.
+struct Scene {
+    // Dropped in this order.
+    stage: Stage,
+    host: Arc<Host>,
+    data: tempfile::TempDir,
+}
+
+impl Scene {
+    fn new(name: &str) -> Self {
+        let id = format!("{name}{}", std::process::id() % 10_000);
+        let resources = Resources { cpus: 1, memory_bytes: 256 << 20 };
+        let host = Host::new(&id, Path::new(env!("CARGO_BIN_EXE_tarebench")), resources).expect("a host");
+        let host = Arc::new(host);
+        // Beside the binary: /tmp may be a tmpfs, where nothing is durable.
+        let data = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a data directory");
+        let stage = Stage::new(Arc::clone(&host), "vm", data.path()).expect("a stage");
+        Self { stage, host, data }
+    }
+
+    fn start(&mut self, settings: &[(&str, &str)], deadline: Duration) -> Result<Session, SessionError> {
+        let launch = self.stage.launch(&Qemu, &resolve(settings)).expect("a launch");
+        Session::start(launch, deadline)
+    }
+}
+
+fn resolve(settings: &[(&str, &str)]) -> Settings {
+    let mut given: BTreeMap<_, _> = settings.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+    given.entry("accel".into()).or_insert_with(|| "tcg".into());
+    given.entry("disk.size".into()).or_insert_with(|| "64MiB".into());
+    Settings::resolve(Qemu.settings(), &given).expect("valid settings")
+}
+
+/// QEMU processes of this scene, found by the name that it gives them.
+fn machines(host: &Host) -> Vec<PathBuf> {
+    let name = format!("tarebench-{}-", host.id);
+    let processes = fs::read_dir("/proc").expect("/proc").flatten().map(|e| e.path());
+    let is_ours = |process: &PathBuf| {
+        fs::read(process.join("cmdline"))
+            .is_ok_and(|c| c.starts_with(b"qemu") && String::from_utf8_lossy(&c).contains(&name))
+    };
+    processes.filter(is_ours).collect()
+}
+
+#[test]
+fn it_boots_answers_and_powers_off() {
+    let mut scene = Scene::new("ba");
+    // Twice: the second start finds the disk of the first.
+    for _ in 0..2 {
+        let mut session = scene.start(&[], PATIENCE).unwrap_or_else(|e| panic!("{e}"));
+        println!("launch to hello: {:?}", session.start);
+        assert_eq!(machines(&scene.host).len(), 1);
+        session.ping(PATIENCE).unwrap_or_else(|e| panic!("{e}"));
+        let begun = Instant::now();
+        drop(session);
+        assert!(begun.elapsed() < Duration::from_millis(2500), "it had to be killed: {:?}", begun.elapsed());
+        assert_eq!(machines(&scene.host), Vec::<PathBuf>::new());
+    }
+}
+
+#[test]
+fn other_buses_machines_and_networks_work() {
+    let mut scene = Scene::new("ot");
+    for settings in [
+        &[("disk.bus", "nvme"), ("net", "user"), ("disk.cache", "writeback")][..],
+        &[("disk.bus", "virtio-scsi"), ("net", "none"), ("disk.aio", "io_uring")],
+        &[("disk.bus", "ide"), ("machine", "pc"), ("disk.cache", "unsafe")],
+    ] {
+        let mut session = scene.start(settings, PATIENCE).unwrap_or_else(|e| panic!("{settings:?}: {e}"));
+        println!("{settings:?}: launch to hello: {:?}", session.start);
+        session.ping(PATIENCE).unwrap_or_else(|e| panic!("{settings:?}: {e}"));
+    }
+}
+
+#[test]
+fn a_file_that_is_no_kernel_is_refused_at_once() {
+    let mut scene = Scene::new("ga");
+    let garbage = scene.data.path().join("garbage");
+    fs::write(&garbage, [7; 100_000]).expect("written");
+    let settings = resolve(&[("kernel", &garbage.to_string_lossy())]);
+    let error = scene.stage.launch(&Qemu, &settings).expect_err("no kernel");
+    let text = format!("{error:#}");
+    assert!(text.contains("garbage is not a Linux kernel"), "{text}");
+}
+
+#[test]
+fn a_guest_that_dies_is_quoted() {
+    let mut scene = Scene::new("di");
+    // The guest finds a disk that is no ext4 and says so on its console before it powers off.
+    fs::write(scene.stage.data().join("disk.raw"), vec![0; 64 << 20]).expect("written");
+    let error = scene.start(&[], PATIENCE).expect_err("no ext4");
+    let text = error.to_string();
+    assert!(text.contains("tarebench init: can't mount /dev/vda on /data as ext4"), "{text}");
+    assert_eq!(machines(&scene.host), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn a_guest_that_never_boots_ends_at_its_deadline() {
+    let mut scene = Scene::new("ne");
+    // A kernel with all its code overwritten by jumps to themselves, behind a header that still looks right.
+    let kernel = scene.data.path().join("vmlinuz-hangs");
+    fs::write(&kernel, hanging_kernel()).expect("written");
+    let deadline = Duration::from_secs(3);
+    let launch = scene.stage.launch(&Qemu, &resolve(&[("kernel", &kernel.to_string_lossy())])).expect("a launch");
+    let begun = Instant::now();
+    let error = Session::start(launch, deadline).expect_err("it hangs");
+    assert!(matches!(error, SessionError::Deadline { .. }), "{error}");
+    assert!(error.to_string().contains("the agent's hello within 3s"), "{error}");
+    assert!(begun.elapsed() < deadline + Duration::from_secs(1), "{:?}", begun.elapsed());
+    assert_eq!(machines(&scene.host), Vec::<PathBuf>::new());
+}
+
+/// A bzImage whose payload is nothing we can unpack and whose code is an endless loop, from its first instruction on.
+fn hanging_kernel() -> Vec<u8> {
+    let mut image = vec![0; 64 << 10];
+    for pair in image.chunks_exact_mut(2) {
+        pair.copy_from_slice(&[0xEB, 0xFE]);
+    }
+    image[0x1F1] = 4;
+    image[0x1FE..0x200].copy_from_slice(&[0x55, 0xAA]);
+    image[0x202..0x206].copy_from_slice(b"HdrS");
+    image[0x206..0x208].copy_from_slice(&0x20F_u16.to_le_bytes());
+    image[0x20E..0x210].copy_from_slice(&0x100_u16.to_le_bytes());
+    image[0x211] = 1;
+    image[0x214..0x218].copy_from_slice(&0x10_0000_u32.to_le_bytes());
+    image[0x218..0x220].copy_from_slice(&[0; 8]);
+    image[0x22C..0x230].copy_from_slice(&0x7FFF_FFFF_u32.to_le_bytes());
+    image[0x238..0x23C].copy_from_slice(&2047_u32.to_le_bytes());
+    image[0x248..0x250].copy_from_slice(&[0, 0, 0, 0, 16, 0, 0, 0]);
+    image[0x300..0x30C].copy_from_slice(b"9.9.9-hangs\0");
+    image
+}
+
+#[test]
+fn killed_in_the_middle_it_leaves_nothing() {
+    let (scratch, data);
+    {
+        let mut scene = Scene::new("ki");
+        (scratch, data) = (scene.host.scratch.clone(), scene.stage.data().to_path_buf());
+        let session = scene.start(&[], PATIENCE).unwrap_or_else(|e| panic!("{e}"));
+        let pid = nix::unistd::Pid::from_raw(session.pid() as i32);
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).expect("it lives");
+        drop(session);
+        assert_eq!(machines(&scene.host), Vec::<PathBuf>::new());
+        // The file system of a killed guest is recovered by the next one.
+        scene.start(&[], PATIENCE).unwrap_or_else(|e| panic!("after a kill: {e}"));
+    }
+    assert!(!scratch.exists() && !data.exists(), "{} or {} is still there", scratch.display(), data.display());
+}
+
+#[test]
+fn version_names_the_guest_and_what_it_runs_on() {
+    let scene = Scene::new("ve");
+    let version = Qemu.version(&scene.host).unwrap_or_else(|e| panic!("{e}; {}", e.fix));
+    println!("{version}");
+    assert!(version.starts_with("QEMU ") && version.contains("guest Linux"), "{version}");
+    let begun = Instant::now();
+    assert_eq!(Qemu.version(&scene.host).expect("as before"), version);
+    assert!(begun.elapsed() < Duration::from_secs(1), "the answer was not remembered: {:?}", begun.elapsed());
+}

@@ -1,0 +1,195 @@
+//! What goes wrong outside of us: signals, full disks, engines that die, hang, babble or lie. Nothing is lost, nothing stays.
+
+mod common;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use common::{Bench, Ran, eventually, ran, traces};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, geteuid};
+
+fn runs(bench: &Bench) -> serde_json::Value {
+    serde_json::from_str(&bench.run(&["list", "runs", "--json"]).stdout).unwrap_or_default()
+}
+
+fn signal_when_under_way(bench: &Bench, child: Child, signal: Signal) -> Ran {
+    eventually("some bursts are in the store", Duration::from_secs(60), || {
+        runs(bench)[0]["bursts"].as_u64().is_some_and(|n| n >= 6)
+    });
+    kill(Pid::from_raw(child.id() as i32), signal).expect("ours");
+    let asked = Instant::now();
+    let ran = ran(child.wait_with_output().expect("ends"));
+    assert!(asked.elapsed() < Duration::from_secs(15), "it took {:?} to end", asked.elapsed());
+    ran
+}
+
+#[test]
+fn a_signal_ends_cleanly_and_what_is_finished_is_reported() {
+    for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
+        let b = Bench::new();
+        let child = b.start(&["run", "--env", "namespaces", "--workload", "disk/fsync", "--blocks", "500"]);
+        let ran = signal_when_under_way(&b, child, signal).ends_with(code).says("disk/fsync");
+        let list = runs(&b);
+        assert_eq!(list[0]["ending"], "interrupted", "{}", ran.stderr);
+        let id = list[0]["id"].as_str().expect("an id");
+        assert_eq!(traces(id), Vec::<String>::new());
+        b.run(&["report", id]).ends_with(0).says("interrupted");
+        b.holds_only(&["tarebench.db"]);
+    }
+}
+
+#[test]
+fn a_budget_ends_a_run_after_whole_blocks() {
+    let b = Bench::new();
+    b.run(&["run", "--env", "bare", "--workload", "control/syscall", "--blocks", "1000", "--budget", "2s"])
+        .ends_with(0)
+        .says("control/syscall");
+    assert_eq!(runs(&b)[0]["ending"], "interrupted");
+}
+
+/// A directory with an engine that misbehaves, first in PATH.
+fn with_engine(bench: &Bench, name: &str, script: &str) -> String {
+    let dir = bench.path("engines");
+    fs::create_dir_all(&dir).expect("made");
+    let file = dir.join(name);
+    fs::write(
+        &file,
+        format!("#!/bin/sh\nif [ \"$1\" = --version ]; then echo '{name} version 9.9.9'; exit 0; fi\n{script}\n"),
+    )
+    .expect("written");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).expect("executable");
+    format!("{}:{}", dir.display(), std::env::var("PATH").unwrap_or_default())
+}
+
+#[test]
+fn an_engine_that_misbehaves_is_skipped_in_its_own_words() {
+    let cases = [
+        ("echo 'kernel too silly for containers' >&2; exit 3", "kernel too silly for containers"),
+        ("echo 'Hello? I am not tarebench'; exit 0", "ended"),
+        ("exec sleep 600", "no the agent's hello within"),
+        ("exec yes", "no the agent's hello within"),
+        ("printf '\\036deadbeef {\"id\":0}\\n'; exec sleep 600", "garbage"),
+    ];
+    for (script, words) in cases {
+        let b = Bench::new();
+        let path = with_engine(&b, "bwrap", script);
+        let mut command = b.command(&["run", "--env", "bubblewrap", "--workload", "control/syscall", "--blocks", "1"]);
+        let ran = ran(command.env("PATH", path).output().expect("starts"));
+        let ran = ran.ends_with(0).says("skipping bubblewrap").says(words);
+        assert!(ran.stdout.contains("bubblewrap"), "a skipped environment is in the report\n{}", ran.stdout);
+    }
+}
+
+#[test]
+fn without_root_it_works_as_far_as_it_can_and_says_so() {
+    if !geteuid().is_root() {
+        return; // Then every other test is this test.
+    }
+    let b = Bench::new();
+    let nobody = 65534;
+    std::os::unix::fs::chown(b.dir.path(), Some(nobody), Some(nobody)).expect("chown");
+    let binary = b.path("tarebench");
+    fs::copy(env!("CARGO_BIN_EXE_tarebench"), &binary).expect("copied");
+    fs::set_permissions(&binary, fs::Permissions::from_mode(0o755)).expect("executable");
+    let mut command = Command::new(&binary);
+    command.args([
+        "run",
+        "--env",
+        "namespaces",
+        "--env",
+        "runc",
+        "--workload",
+        "net/rr",
+        "--workload",
+        "disk/fsync",
+        "--blocks",
+        "1",
+    ]);
+    command
+        .current_dir(b.dir.path())
+        .uid(nobody)
+        .gid(nobody)
+        .env("XDG_CACHE_HOME", b.path("cache"))
+        .env("HOME", b.dir.path());
+    let ran = ran(command.stdin(Stdio::null()).output().expect("starts")).ends_with(0);
+    ran.says("disk/fsync").says("loopback").says("unequal-resources");
+    b.holds_only(&["tarebench", "tarebench.db", "cache"]);
+}
+
+/// An ext4 file system of its own on a loop device.
+struct SmallDisk {
+    mounted: std::path::PathBuf,
+}
+
+impl SmallDisk {
+    fn new(bench: &Bench, megabytes: u64) -> Option<Self> {
+        if !geteuid().is_root() {
+            eprintln!("SKIPPED: mounting a small disk needs root");
+            return None;
+        }
+        let (image, mounted) = (bench.path("image"), bench.path("disk"));
+        fs::File::create(&image).expect("made").set_len(megabytes << 20).expect("sized");
+        fs::create_dir(&mounted).expect("made");
+        let run = |program: &str, words: &[&str]| {
+            let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
+            let status = Command::new(program)
+                .args(words)
+                .env("PATH", path)
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .status()
+                .expect("starts");
+            assert!(status.success(), "{program} {words:?}");
+        };
+        run("mkfs.ext4", &["-q", "-F", image.to_str().expect("UTF-8")]);
+        run("mount", &["-o", "loop", image.to_str().expect("UTF-8"), mounted.to_str().expect("UTF-8")]);
+        Some(Self { mounted })
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let status = Command::new("umount").arg(&self.mounted).status();
+        assert!(status.is_ok_and(|s| s.success()), "umount {}", self.mounted.display());
+    }
+}
+
+#[test]
+fn a_full_disk_is_a_failure_with_its_reason() {
+    let b = Bench::new();
+    let Some(disk) = SmallDisk::new(&b, 60) else { return };
+    let child = b.start(&[
+        "run",
+        "--env",
+        "chroot",
+        "--workload",
+        "disk/fsync",
+        "--workload",
+        "control/syscall",
+        "--blocks",
+        "40",
+        "--data-dir",
+        "disk",
+    ]);
+    eventually("a burst is in the store", Duration::from_secs(60), || {
+        runs(&b)[0]["bursts"].as_u64().is_some_and(|n| n >= 2)
+    });
+    // dd stops with an error when the disk is full: that is the point.
+    Command::new("dd")
+        .args(["if=/dev/zero", "bs=64k"])
+        .arg(format!("of={}", disk.mounted.join("ballast").display()))
+        .stderr(Stdio::null())
+        .status()
+        .expect("starts");
+    eventually("the run notices", Duration::from_secs(60), || {
+        b.run(&["report", "--format", "json"]).stdout.contains("No space left on device")
+    });
+    kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).expect("ours");
+    let ran = ran(child.wait_with_output().expect("ends")).ends_with(130);
+    ran.says("No space left on device").says("control/syscall");
+    drop(disk);
+}

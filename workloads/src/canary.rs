@@ -1,0 +1,140 @@
+//! The canary: small operations of the host itself, before and after each burst, that tell a calm moment from a rough one.
+//!
+//! It never looks at an environment: judging rounds by the latencies that are to be compared would bias them.
+
+use std::fs::File;
+use std::hint::black_box;
+use std::net::UdpSocket;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use crate::content::{self, mix};
+use crate::{Resource, stopwatch};
+
+/// Operations of one look.
+const OPERATIONS: usize = 20;
+/// A look ends after so long, with what it has: at 8 ms a flush, 20 would take longer than a burst.
+const ENOUGH_NS: u64 = 200_000_000;
+/// But it has at least so many.
+const AT_LEAST: usize = 5;
+/// Bytes of a write.
+const BLOCK: usize = 4096;
+/// Blocks of the file that is overwritten.
+const BLOCKS: usize = 16;
+/// Rounds of mixing that are one operation: some 20 us.
+const MIXES: u64 = 20_000;
+/// A datagram to ourselves that takes longer is lost.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// What is needed to look at each resource, made in advance; a look allocates nothing.
+#[derive(Debug)]
+pub struct Canaries {
+    path: PathBuf,
+    file: File,
+    block: Vec<u8>,
+    socket: UdpSocket,
+    spent: [u64; OPERATIONS],
+}
+
+impl Canaries {
+    /// Makes a small file in `directory`, which is to be on the file system of the data; it is removed on drop.
+    ///
+    /// # Errors
+    /// When the file can't be written, or there is no loopback network.
+    pub fn new(directory: &Path) -> anyhow::Result<Self> {
+        let path = directory.join(format!("tarebench-canary-{}", std::process::id()));
+        let file = File::options()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(&path)
+            .with_context(|| format!("can't make the canary's file {}", path.display()))?;
+        let socket = UdpSocket::bind(("127.0.0.1", 0)).context("the canary can't open a socket on loopback")?;
+        // Built before anything can fail, so that the file is removed then too.
+        let mut canaries = Self { path, file, block: vec![0; BLOCKS * BLOCK], socket, spent: [0; OPERATIONS] };
+        content::fill(&mut content::generator(0, 0x4341, 0), &mut canaries.block);
+        canaries.file.write_all_at(&canaries.block, 0).context("can't fill the canary's file")?;
+        canaries.file.sync_all().context("can't flush the canary's file")?;
+        let own = canaries.socket.local_addr().context("the canary can't tell its own address")?;
+        canaries.socket.connect(own).context("the canary can't connect to itself")?;
+        canaries.socket.set_read_timeout(Some(PATIENCE))?;
+        Ok(canaries)
+    }
+
+    /// Median of a look's operations on one resource, nanoseconds: 4 KiB overwritten and flushed, a datagram to itself,
+    /// or a little arithmetic.
+    ///
+    /// # Errors
+    /// When an operation fails.
+    pub fn measure(&mut self, resource: Resource) -> anyhow::Result<u64> {
+        let begun = stopwatch::now();
+        let (mut previous, mut count) = (begun, 0);
+        while count < OPERATIONS && (count < AT_LEAST || previous - begun < ENOUGH_NS) {
+            match resource {
+                Resource::Disk => self.write(count % BLOCKS).context("the canary can't write and flush its file")?,
+                Resource::Network => self.ping(count as u64).context("the canary can't reach itself over loopback")?,
+                Resource::Processor => compute(),
+            }
+            let now = stopwatch::now();
+            self.spent[count] = now - previous;
+            previous = now;
+            count += 1;
+        }
+        let spent = &mut self.spent[..count];
+        spent.sort_unstable();
+        Ok(spent[count / 2])
+    }
+
+    fn write(&self, number: usize) -> std::io::Result<()> {
+        let start = number * BLOCK;
+        self.file.write_all_at(&self.block[start..start + BLOCK], start as u64)?;
+        self.file.sync_data()
+    }
+
+    fn ping(&self, number: u64) -> std::io::Result<()> {
+        let sent = number.to_le_bytes();
+        self.socket.send(&sent)?;
+        let mut answer = [0; 8];
+        // A datagram that came too late for the look before is not this one's.
+        while answer != sent {
+            self.socket.recv(&mut answer)?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Canaries {
+    fn drop(&mut self) {
+        if let Err(e) = std::fs::remove_file(&self.path) {
+            log::warn!("can't remove the canary's file {}: {e}", self.path.display());
+        }
+    }
+}
+
+fn compute() {
+    let mut word = black_box(1);
+    for _ in 0..MIXES {
+        word = mix(word);
+    }
+    black_box(word);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_resource_has_a_canary_and_its_file_goes_with_it() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut canaries = Canaries::new(directory.path()).expect("made");
+        for resource in [Resource::Disk, Resource::Network, Resource::Processor] {
+            let median = canaries.measure(resource).expect("measured");
+            assert!((100..10_000_000_000).contains(&median), "{resource:?}: {median} ns");
+        }
+        drop(canaries);
+        assert_eq!(std::fs::read_dir(directory.path()).expect("readable").count(), 0);
+    }
+}

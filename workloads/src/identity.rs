@@ -1,0 +1,354 @@
+//! Who and where the agent is: what it says first, and the dearer facts it finds out when asked.
+//!
+//! A file of the kernel that isn't there is no error: sandboxes hide much, and what is hidden is `None`.
+
+use std::fs;
+use std::io::Read as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use sha2::{Digest as _, Sha256};
+
+use crate::content::hex;
+use crate::protocol::{Hello, Identity, PROTOCOL};
+use crate::{sqlite, stopwatch};
+
+/// Bit of the virtio block device's feature that says flushes are offered (VIRTIO_BLK_F_FLUSH, virtio 1.2, 5.2.3).
+const VIRTIO_BLK_F_FLUSH: usize = 9;
+
+/// The agent's first words: only what costs next to nothing, because the time to them is the time to start.
+pub fn hello() -> Hello {
+    Hello {
+        protocol: PROTOCOL,
+        version: env!("CARGO_PKG_VERSION").into(),
+        kernel: nix::sys::utsname::uname().map(|u| u.release().to_string_lossy().into_owned()).unwrap_or_default(),
+        cpus: cpus(),
+        memory_bytes: memory(),
+        uid: nix::unistd::getuid().as_raw(),
+        pid: std::process::id(),
+    }
+}
+
+/// Finds out the rest.
+///
+/// # Errors
+/// When the running binary can't be read: without its hash nothing measured here can be trusted.
+pub fn identify(data: &Path) -> anyhow::Result<Identity> {
+    let clock = clock();
+    let mount = mount(data);
+    let device = mount.device.as_deref();
+    Ok(Identity {
+        binary_sha256: binary()?,
+        clock_source: line("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
+        clock_ns: clock.cost_ns,
+        clock_step_ns: clock.step_ns,
+        file_system: mount.file_system,
+        write_cache: device.and_then(|d| line(format!("/sys/class/block/{d}/queue/write_cache"))),
+        virtio_flush: device.and_then(|d| flush_feature(&line(format!("/sys/class/block/{d}/device/features"))?)),
+        device: mount.device,
+        hypervisor: hypervisor(),
+        cpu_model: cpu_model(),
+        sqlite: sqlite::version(),
+    })
+}
+
+/// A small text file without the white space around, where it can be read and says something.
+fn line(path: impl AsRef<Path>) -> Option<String> {
+    let text = fs::read_to_string(path).ok()?;
+    let text = text.trim();
+    (!text.is_empty()).then(|| text.to_string())
+}
+
+/// CPUs that the agent may run on, by its affinity: a quota of CPU time is not a CPU less.
+#[cfg(target_os = "linux")]
+fn cpus() -> u32 {
+    use nix::sched::{CpuSet, sched_getaffinity};
+    let allowed = sched_getaffinity(nix::unistd::Pid::from_raw(0));
+    let count = |set: CpuSet| (0..CpuSet::count()).filter(|cpu| set.is_set(*cpu).unwrap_or(false)).count() as u32;
+    allowed.map_or_else(|_| parallelism(), count)
+}
+
+/// CPUs that the agent may run on.
+#[cfg(not(target_os = "linux"))]
+fn cpus() -> u32 {
+    parallelism()
+}
+
+fn parallelism() -> u32 {
+    std::thread::available_parallelism().map_or(1, |n| n.get() as u32)
+}
+
+fn memory() -> u64 {
+    let from_proc = || {
+        let text = fs::read_to_string("/proc/meminfo").ok()?;
+        let total = text.lines().find_map(|l| l.strip_prefix("MemTotal:"))?;
+        total.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib << 10)
+    };
+    // Where /proc isn't mounted, the C library still knows.
+    from_proc().unwrap_or_else(|| {
+        // SAFETY: sysconf takes a number and touches no memory of ours.
+        let (pages, page) = unsafe { (libc::sysconf(libc::_SC_PHYS_PAGES), libc::sysconf(libc::_SC_PAGESIZE)) };
+        u64::try_from(pages).unwrap_or(0) * u64::try_from(page).unwrap_or(0)
+    })
+}
+
+fn binary() -> anyhow::Result<String> {
+    // Without /proc, the name it was started by, which for our runners is a full path.
+    let started_as = || std::env::args_os().next().map(PathBuf::from).unwrap_or_default();
+    let own = PathBuf::from("/proc/self/exe");
+    let path = if own.exists() { own } else { std::env::current_exe().unwrap_or_else(|_| started_as()) };
+    let what = || format!("can't read the agent's own binary at {}", path.display());
+    let mut file = fs::File::open(&path).with_context(what)?;
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok(hex(&hash.finalize())),
+            Ok(n) => hash.update(&buffer[..n]),
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e).with_context(what),
+        }
+    }
+}
+
+/// What the monotonic clock costs and how fine it is.
+#[derive(Debug, Clone, Copy)]
+struct Clock {
+    cost_ns: f64,
+    step_ns: u64,
+}
+
+/// Median over 15 batches of 64 readings: under a millisecond on hardware, 50 ms where a reading costs 50 us.
+fn clock() -> Clock {
+    const BATCHES: usize = 15;
+    const READINGS: u32 = 64;
+    let mut costs = [0.0; BATCHES];
+    let mut step_ns = u64::MAX;
+    for cost in &mut costs {
+        let begun = stopwatch::now();
+        let mut last = begun;
+        for _ in 0..READINGS {
+            let now = stopwatch::now();
+            if now > last {
+                step_ns = step_ns.min(now - last);
+            }
+            last = now;
+        }
+        *cost = last.saturating_sub(begun) as f64 / f64::from(READINGS);
+    }
+    costs.sort_by(f64::total_cmp);
+    // A clock so coarse that it never moved in all that time: wait for it, but not for ever.
+    let begun = stopwatch::now();
+    let mut tries = 0;
+    while step_ns == u64::MAX && tries < 100_000_000 {
+        let now = stopwatch::now();
+        if now > begun {
+            step_ns = now - begun;
+        }
+        tries += 1;
+    }
+    Clock { cost_ns: costs[BATCHES / 2], step_ns }
+}
+
+/// What holds the data directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Mount {
+    file_system: String,
+    device: Option<String>,
+}
+
+fn mount(data: &Path) -> Mount {
+    let path = fs::canonicalize(data).unwrap_or_else(|_| data.to_path_buf());
+    let number = fs::metadata(&path).ok().map(|m| m.dev());
+    let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let found = find_mount(&table, &path);
+    let file_system = match &found {
+        Some(found) => found.file_system.clone(),
+        None => by_magic(&path),
+    };
+    // The kernel's own number for the device is right even where the table names /dev/root or a path of another namespace.
+    let device = number.and_then(device_by_number).or_else(|| {
+        let name = found?.device?;
+        Path::new("/sys/class/block").join(&name).exists().then_some(name)
+    });
+    Mount { file_system, device }
+}
+
+/// The entry of a mountinfo table (proc(5)) that holds a path: the last of those with the longest mount point.
+fn find_mount(table: &str, path: &Path) -> Option<Mount> {
+    let mut best: Option<(usize, Mount)> = None;
+    for entry in table.lines() {
+        let Some((before, after)) = entry.split_once(" - ") else { continue };
+        let Some(point) = before.split(' ').nth(4).map(unescape) else { continue };
+        let mut after = after.split(' ');
+        let (Some(file_system), Some(source)) = (after.next(), after.next()) else { continue };
+        if path.starts_with(&point) && best.as_ref().is_none_or(|(length, _)| point.len() >= *length) {
+            let device = unescape(source).strip_prefix("/dev/").map(str::to_string);
+            best = Some((point.len(), Mount { file_system: file_system.into(), device }));
+        }
+    }
+    best.map(|(_, mount)| mount)
+}
+
+/// Undoes mountinfo's octal escapes of white space and backslash.
+fn unescape(text: &str) -> String {
+    let (mut bytes, mut rest) = (Vec::with_capacity(text.len()), text.as_bytes());
+    while let Some((first, tail)) = rest.split_first() {
+        let octal = tail.get(..3).and_then(|d| std::str::from_utf8(d).ok()).and_then(|d| u8::from_str_radix(d, 8).ok());
+        match (first, octal) {
+            (b'\\', Some(byte)) => {
+                bytes.push(byte);
+                rest = &tail[3..];
+            }
+            _ => {
+                bytes.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// The whole disk behind a device number, as `/sys` names it: `vda` also for a partition `vda1`.
+fn device_by_number(number: u64) -> Option<String> {
+    let number = number as libc::dev_t;
+    let link = format!("/sys/dev/block/{}:{}", libc::major(number), libc::minor(number));
+    let folder = fs::canonicalize(link).ok()?;
+    let disk = if folder.join("partition").exists() { folder.parent()? } else { &folder };
+    Some(disk.file_name()?.to_str()?.to_string())
+}
+
+/// The type of a file system where no mount table says it, by statfs's magic number (statfs(2)).
+#[cfg(target_os = "linux")]
+fn by_magic(path: &Path) -> String {
+    let Ok(found) = nix::sys::statfs::statfs(path) else { return "unknown".into() };
+    let magic = found.filesystem_type().0 as u32;
+    let known: &[(u32, &str)] = &[
+        (0xEF53, "ext4"),
+        (0x0102_1994, "tmpfs"),
+        (0x8584_58F6, "ramfs"),
+        (0x794C_7630, "overlay"),
+        (0x0102_1997, "9p"),
+        (0x5846_5342, "xfs"),
+        (0x9123_683E, "btrfs"),
+        (0x2FC1_2FC1, "zfs"),
+        (0x6573_5546, "fuse"),
+        (0x6969, "nfs"),
+        (0x00C0_FFEE, "hostfs"),
+        (0x6A65_6A63, "virtiofs"),
+    ];
+    known.iter().find(|(m, _)| *m == magic).map_or_else(|| format!("{magic:#x}"), |(_, name)| name.to_string())
+}
+
+/// The type of a file system, as the kernel names it.
+#[cfg(not(target_os = "linux"))]
+fn by_magic(path: &Path) -> String {
+    nix::sys::statfs::statfs(path).map_or_else(|_| "unknown".into(), |s| s.filesystem_type_name().to_string())
+}
+
+/// From `/sys/block/vda/device/features`: one digit per feature bit, the first is bit 0.
+fn flush_feature(bits: &str) -> Option<bool> {
+    match bits.as_bytes().get(VIRTIO_BLK_F_FLUSH)? {
+        b'1' => Some(true),
+        b'0' => Some(false),
+        _ => None,
+    }
+}
+
+/// A value of the first processor in /proc/cpuinfo.
+fn cpuinfo(key: &str) -> Option<String> {
+    let text = fs::read_to_string("/proc/cpuinfo").ok()?;
+    let found = text.lines().find_map(|l| {
+        let (name, value) = l.split_once(':')?;
+        (name.trim() == key).then(|| value.trim().to_string())
+    });
+    found.filter(|v| !v.is_empty())
+}
+
+fn cpu_model() -> String {
+    // Arm has no model name; the part number in hex is what there is.
+    ["model name", "Model", "CPU part"].iter().find_map(|k| cpuinfo(k)).unwrap_or_else(|| std::env::consts::ARCH.into())
+}
+
+fn hypervisor() -> Option<String> {
+    if cpuinfo("vendor_id").as_deref() == Some("User Mode Linux") {
+        return Some("User Mode Linux".into());
+    }
+    let flagged = cpuinfo("flags").is_some_and(|flags| flags.split(' ').any(|f| f == "hypervisor"));
+    let kind = line("/sys/hypervisor/type");
+    if !flagged && kind.is_none() {
+        return None;
+    }
+    let vendor = line("/sys/class/dmi/id/sys_vendor");
+    let product = line("/sys/class/dmi/id/product_name");
+    let said: Vec<String> = [cpuid_vendor(), kind, vendor, product].into_iter().flatten().collect();
+    Some(if said.is_empty() { "hypervisor flag, no vendor".into() } else { said.join(", ") })
+}
+
+/// What a hypervisor calls itself in CPUID leaf 0x4000_0000: `KVMKVMKVM`, `TCGTCGTCGTCG`, `Microsoft Hv`, ...
+#[cfg(target_arch = "x86_64")]
+fn cpuid_vendor() -> Option<String> {
+    let leaf = core::arch::x86_64::__cpuid(0x4000_0000);
+    let bytes: Vec<u8> = [leaf.ebx, leaf.ecx, leaf.edx].into_iter().flat_map(u32::to_le_bytes).collect();
+    let text = std::str::from_utf8(&bytes).ok()?.trim_end_matches('\0');
+    (!text.is_empty() && text.chars().all(|c| c.is_ascii_graphic() || c == ' ')).then(|| text.trim().to_string())
+}
+
+/// Only x86 has a place where a hypervisor writes its name.
+#[cfg(not(target_arch = "x86_64"))]
+fn cpuid_vendor() -> Option<String> {
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TABLE: &str = "\
+22 1 254:0 / / rw,relatime - ext4 /dev/root rw
+30 22 0:26 / /tmp rw - tmpfs tmpfs rw
+31 22 254:16 / /with\\040space rw,relatime shared:1 - xfs /dev/vdb rw
+32 22 0:40 / /data rw - overlay overlay rw
+33 22 0:41 / /data rw - 9p none rw
+garbage
+34 22 0:42 / - x
+";
+
+    fn found(path: &str) -> (String, Option<String>) {
+        let m = find_mount(TABLE, Path::new(path)).expect("found");
+        (m.file_system, m.device)
+    }
+
+    #[test]
+    fn the_longest_mount_point_holds_a_path_and_the_last_mount_hides_others() {
+        assert_eq!(found("/home/x"), ("ext4".into(), Some("root".into())));
+        assert_eq!(found("/tmp/x"), ("tmpfs".into(), None));
+        assert_eq!(found("/tmpfoo"), ("ext4".into(), Some("root".into())));
+        assert_eq!(found("/with space/x"), ("xfs".into(), Some("vdb".into())));
+        assert_eq!(found("/data"), ("9p".into(), None));
+        assert_eq!(find_mount("", Path::new("/")), None);
+    }
+
+    #[test]
+    fn the_flush_bit_is_the_tenth_digit() {
+        assert_eq!(flush_feature("0010101001110000"), Some(true));
+        assert_eq!(flush_feature("0010101000110000"), Some(false));
+        assert_eq!(flush_feature("001"), None);
+    }
+
+    #[test]
+    fn escapes_are_undone() {
+        assert_eq!(unescape(r"/a\040b\134c\x"), r"/a b\c\x");
+    }
+
+    #[test]
+    fn this_machine_is_described() {
+        let hello = hello();
+        assert!(hello.cpus > 0 && hello.memory_bytes > 0 && !hello.kernel.is_empty(), "{hello:?}");
+        let identity = identify(Path::new(env!("CARGO_MANIFEST_DIR"))).expect("identified");
+        assert_eq!(identity.binary_sha256.len(), 64);
+        assert!(identity.clock_ns > 0.0 && identity.clock_step_ns < u64::MAX, "{identity:?}");
+        assert!(identity.sqlite.starts_with("3."), "{identity:?}");
+    }
+}

@@ -1,0 +1,307 @@
+//! The agent as PID 1 of a virtual machine: it mounts what it needs, loads the modules that the initramfs carries, brings
+//! up the network, mounts the data disk, serves on a virtio port, and powers off.
+//!
+//! The runner that builds the guest and this file share [`Orders`] and the names below: whatever one writes, the other reads.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, BufReader, Read, Write};
+use std::net::Ipv4Addr;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use nix::errno::Errno;
+use nix::kmod::{ModuleInitFlags, finit_module};
+use nix::mount::{MsFlags, mount, umount};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::reboot::{RebootMode, reboot};
+
+/// Name of the virtio port that carries the protocol.
+pub const PORT: &str = "tarebench";
+/// Folder of the initramfs with the kernel modules.
+pub const MODULES: &str = "/modules";
+/// File in [`MODULES`] that names them one per line, dependencies first.
+pub const MODULE_ORDER: &str = "order";
+/// Where the data disk is mounted in the guest.
+pub const DATA: &str = "/data";
+
+/// How long a device may take to show up after its driver is loaded. Drivers probe within `finit_module`, NVMe and SCSI
+/// behind it; under emulation on a busy machine that has taken 0.3 s.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What the guest is told on the kernel command line.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Orders {
+    /// The data disk, as the guest names it: `/dev/vda`. `None`: the data lies on the initramfs, good for a probe only.
+    pub disk: Option<PathBuf>,
+    /// Address of the first network device, with the length of its prefix.
+    pub address: Option<(Ipv4Addr, u8)>,
+}
+
+impl fmt::Display for Orders {
+    /// As words for the kernel command line. A dot in a name keeps the kernel from passing it to PID 1 as an argument.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let disk = self.disk.as_ref().map(|d| format!("tarebench.disk={}", d.display()));
+        let address = self.address.map(|(ip, prefix)| format!("tarebench.address={ip}/{prefix}"));
+        f.write_str(&disk.into_iter().chain(address).collect::<Vec<_>>().join(" "))
+    }
+}
+
+impl Orders {
+    /// Finds the orders among the other words of a kernel command line.
+    ///
+    /// # Errors
+    /// For an order that can't be understood: host and guest are then not the same version.
+    pub fn parse(command_line: &str) -> anyhow::Result<Self> {
+        let mut orders = Self::default();
+        for word in command_line.split_whitespace() {
+            let Some((name, value)) = word.strip_prefix("tarebench.").and_then(|w| w.split_once('=')) else { continue };
+            match name {
+                "disk" => orders.disk = Some(PathBuf::from(value)),
+                "address" => {
+                    let (ip, prefix) =
+                        value.split_once('/').with_context(|| format!("no prefix length in `{word}`"))?;
+                    let prefix: u8 = prefix.parse().with_context(|| format!("bad prefix length in `{word}`"))?;
+                    if prefix > 32 {
+                        bail!("bad prefix length in `{word}`");
+                    }
+                    orders.address = Some((ip.parse().with_context(|| format!("bad address in `{word}`"))?, prefix));
+                }
+                _ => bail!("unknown order `{word}` on the kernel command line"),
+            }
+        }
+        Ok(orders)
+    }
+}
+
+/// Runs the guest from its first instruction in user space to power off. A failure goes to the console in words, which
+/// the host quotes: the exit status of a VM says nothing.
+pub fn main() -> ! {
+    if let Err(e) = run() {
+        eprintln!("tarebench init: {e:#}");
+    }
+    // The console is a UART behind a buffer in the kernel, and power off does not wait for it.
+    if let Err(e) = nix::sys::termios::tcdrain(std::io::stderr()) {
+        eprintln!("tarebench init: can't drain the console: {e}");
+    }
+    // SAFETY: sync has no arguments and can't fail.
+    unsafe { libc::sync() };
+    let Err(e) = reboot(RebootMode::RB_POWER_OFF);
+    eprintln!("tarebench init: can't power off: {e}");
+    // Leaving PID 1 makes the kernel panic, and `panic=-1` makes that a reboot, which QEMU takes for its end.
+    std::process::exit(1)
+}
+
+fn run() -> anyhow::Result<()> {
+    // Orphans become children of PID 1; ignoring SIGCHLD makes the kernel reap them.
+    // SAFETY: SIG_IGN is no handler, and no other thread exists yet.
+    unsafe { nix::sys::signal::signal(nix::sys::signal::Signal::SIGCHLD, nix::sys::signal::SigHandler::SigIgn) }
+        .context("can't ignore SIGCHLD")?;
+    for (source, target) in [("devtmpfs", "/dev"), ("proc", "/proc"), ("sysfs", "/sys"), ("tmpfs", "/tmp")] {
+        fs::create_dir_all(target).with_context(|| format!("can't make {target}"))?;
+        mount(Some(source), target, Some(source), MsFlags::empty(), None::<&str>)
+            .with_context(|| format!("can't mount {source} on {target}"))?;
+    }
+    let command_line = fs::read_to_string("/proc/cmdline").context("can't read the kernel command line")?;
+    let orders = Orders::parse(&command_line)?;
+    load_modules(Path::new(MODULES))?;
+    set_up_link("lo", Some((Ipv4Addr::LOCALHOST, 8)))?;
+    if orders.address.is_some() {
+        wait_for(Path::new("/sys/class/net/eth0"), "a network device")?;
+        set_up_link("eth0", orders.address)?;
+    }
+    fs::create_dir_all(DATA).with_context(|| format!("can't make {DATA}"))?;
+    if let Some(disk) = &orders.disk {
+        wait_for(disk, "the data disk")?;
+        // No options: what distributions mount an ext4 with, as on the host.
+        mount(Some(disk), DATA, Some("ext4"), MsFlags::empty(), None::<&str>)
+            .with_context(|| format!("can't mount {} on {DATA} as ext4", disk.display()))?;
+    }
+    let served = serve(&find_port()?);
+    if orders.disk.is_some() {
+        umount(DATA).with_context(|| format!("can't unmount {DATA}"))?;
+    }
+    served
+}
+
+fn serve(path: &Path) -> anyhow::Result<()> {
+    let port = File::options()
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)
+        .with_context(|| format!("can't open the channel {}", path.display()))?;
+    let mut output = Port(port.try_clone().context("can't clone the channel")?);
+    crate::agent::serve(&mut BufReader::with_capacity(1 << 16, Port(port)), &mut output, Path::new(DATA))
+}
+
+/// A virtio port that notices when the host has gone. The kernel lets a blocking write to such a port sleep for ever:
+/// the answer to a `Bye` whose sender doesn't wait for it kept a guest from powering off.
+struct Port(File);
+
+impl Port {
+    /// Sleeps until there is something to do; `false` when the host has closed its end.
+    fn wait(&self, what: PollFlags) -> io::Result<bool> {
+        let mut ports = [PollFd::new(self.0.as_fd(), what)];
+        match poll(&mut ports, PollTimeout::NONE) {
+            Ok(_) | Err(Errno::EINTR) => {
+                let gone = PollFlags::POLLHUP | PollFlags::POLLERR;
+                Ok(!ports[0].revents().is_some_and(|seen| seen.intersects(gone)))
+            }
+            Err(e) => Err(e.into()),
+        }
+    }
+}
+
+impl Read for Port {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.0.read(buffer) {
+                // What the host sent before it went is still read; after that, reading finds the end.
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => _ = self.wait(PollFlags::POLLIN)?,
+                result => return result,
+            }
+        }
+    }
+}
+
+impl Write for Port {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            match self.0.write(bytes) {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    if !self.wait(PollFlags::POLLOUT)? {
+                        return Err(io::ErrorKind::BrokenPipe.into());
+                    }
+                }
+                result => return result,
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Loads the modules of an initramfs in the order given there.
+fn load_modules(folder: &Path) -> anyhow::Result<()> {
+    let order = folder.join(MODULE_ORDER);
+    let names = fs::read_to_string(&order).with_context(|| format!("can't read {}", order.display()))?;
+    for name in names.lines() {
+        let path = folder.join(name);
+        let file = File::open(&path).with_context(|| format!("can't open the module {}", path.display()))?;
+        // Linux 5.17 and later unpack what their own distribution packs; the runner unpacks for older ones.
+        let packed = !name.ends_with(".ko");
+        let flags = if packed {
+            ModuleInitFlags::from_bits_retain(MODULE_INIT_COMPRESSED_FILE)
+        } else {
+            ModuleInitFlags::empty()
+        };
+        match finit_module(&file, c"", flags) {
+            Ok(()) | Err(Errno::EEXIST) => {}
+            Err(e) => bail!("can't load the module {}: {e}", path.display()),
+        }
+    }
+    Ok(())
+}
+
+/// From `linux/module.h`; nix has no name for it.
+const MODULE_INIT_COMPRESSED_FILE: libc::c_uint = 4;
+
+fn wait_for(path: &Path, what: &str) -> anyhow::Result<()> {
+    let begun = Instant::now();
+    while !path.exists() {
+        if begun.elapsed() > PATIENCE {
+            bail!(
+                "{what} did not appear as {} within {} s: the kernel has no driver for it, or the machine lacks it",
+                path.display(),
+                PATIENCE.as_secs()
+            );
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    Ok(())
+}
+
+fn find_port() -> anyhow::Result<PathBuf> {
+    let begun = Instant::now();
+    let class = Path::new("/sys/class/virtio-ports");
+    loop {
+        // The host announces the name of a port after the port itself, so a missing one may still come.
+        for port in fs::read_dir(class).into_iter().flatten().flatten() {
+            let name = fs::read_to_string(port.path().join("name")).unwrap_or_default();
+            if name.trim() == PORT {
+                return Ok(Path::new("/dev").join(port.file_name()));
+            }
+        }
+        if begun.elapsed() > PATIENCE {
+            bail!("no virtio port named `{PORT}` within {} s in {}", PATIENCE.as_secs(), class.display());
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Gives a device its address and turns it on.
+fn set_up_link(device: &str, address: Option<(Ipv4Addr, u8)>) -> anyhow::Result<()> {
+    let socket =
+        std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).context("can't open a socket to set up links")?;
+    let ask = |request: libc::Ioctl, what: &str, fill: &dyn Fn(&mut libc::ifreq)| {
+        // SAFETY: all-zero bytes are a valid ifreq: integers, and unions of integers and pointers never followed here.
+        let mut ifreq: libc::ifreq = unsafe { std::mem::zeroed() };
+        for (slot, byte) in ifreq.ifr_name.iter_mut().take(libc::IFNAMSIZ - 1).zip(device.bytes()) {
+            *slot = byte as libc::c_char;
+        }
+        fill(&mut ifreq);
+        // SAFETY: the requests used here read and write one ifreq, which outlives the call.
+        let result = unsafe { libc::ioctl(socket.as_raw_fd(), request, &mut ifreq) };
+        Errno::result(result).with_context(|| format!("can't set the {what} of {device}"))
+    };
+    if let Some((ip, prefix)) = address {
+        ask(libc::SIOCSIFADDR, "address", &|r| r.ifr_ifru.ifru_addr = sockaddr(ip))?;
+        let mask = Ipv4Addr::from(u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0));
+        ask(libc::SIOCSIFNETMASK, "netmask", &|r| r.ifr_ifru.ifru_netmask = sockaddr(mask))?;
+    }
+    let up = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
+    ask(libc::SIOCSIFFLAGS, "flags", &|r| r.ifr_ifru.ifru_flags = up)?;
+    Ok(())
+}
+
+fn sockaddr(ip: Ipv4Addr) -> libc::sockaddr {
+    let mut data = [0; 14];
+    for (slot, byte) in data[2..6].iter_mut().zip(ip.octets()) {
+        *slot = byte as libc::c_char;
+    }
+    libc::sockaddr { sa_family: libc::AF_INET as libc::sa_family_t, sa_data: data }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn orders_survive_the_kernel_command_line() {
+        let orders = Orders { disk: Some("/dev/vda".into()), address: Some(([198, 18, 0, 2].into(), 30)) };
+        let line = format!("console=ttyS0 quiet {orders} panic=-1\n");
+        assert_eq!(Orders::parse(&line).expect("our own words"), orders);
+        assert_eq!(Orders::parse("quiet panic=-1").expect("no orders"), Orders::default());
+        assert_eq!(Orders::default().to_string(), "");
+    }
+
+    #[test]
+    fn an_order_that_makes_no_sense_is_named() {
+        for bad in ["tarebench.address=198.18.0.2", "tarebench.address=198.18.0.2/33", "tarebench.frob=1"] {
+            let e = Orders::parse(bad).expect_err("not an order");
+            assert!(format!("{e:#}").contains(bad), "{e:#}");
+        }
+    }
+
+    #[test]
+    fn a_socket_address_has_the_bytes_in_network_order() {
+        let raw = sockaddr([198, 18, 0, 2].into());
+        assert_eq!(raw.sa_data[..6], [0, 0, 198_u8 as libc::c_char, 18, 0, 2]);
+    }
+}

@@ -1,0 +1,361 @@
+//! The agent as the harness drives it: every workload over a pair of sockets, against a real peer on loopback.
+
+use std::collections::BTreeMap;
+use std::io::BufReader;
+use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::thread::JoinHandle;
+
+use proptest::strategy::Strategy as _;
+use workloads::peer::Listening;
+use workloads::protocol::{self, BurstPlan, Envelope, Hello, Request, Response, Sample};
+use workloads::registry::{self, WORKLOADS};
+use workloads::settings::Settings;
+use workloads::{Check, agent};
+
+/// An agent in a thread of its own, and the harness's end of its channel.
+struct Driven {
+    input: BufReader<UnixStream>,
+    out: UnixStream,
+    next: u64,
+    hello: Hello,
+    thread: Option<JoinHandle<anyhow::Result<()>>>,
+}
+
+impl Driven {
+    fn start(data: &Path) -> Self {
+        let (ours, theirs) = UnixStream::pair().expect("a pair of sockets");
+        ours.set_read_timeout(Some(std::time::Duration::from_secs(60))).expect("a deadline");
+        let data = data.to_path_buf();
+        let thread = std::thread::spawn(move || {
+            let mut out = theirs.try_clone()?;
+            agent::serve(&mut BufReader::new(theirs), &mut out, &data)
+        });
+        let mut input = BufReader::new(ours.try_clone().expect("cloned"));
+        let first: Envelope<Response> = protocol::read_frame(&mut input).expect("the agent speaks first");
+        let Response::Hello(hello) = first.body else { panic!("{first:?}") };
+        Self { input, out: ours, next: 1, hello, thread: Some(thread) }
+    }
+
+    fn ask(&mut self, body: Request) -> Response {
+        let id = self.next;
+        self.next += 1;
+        protocol::send(&mut self.out, id, 0, &body, || 0).expect("sent");
+        let answer: Envelope<Response> = protocol::read_frame(&mut self.input).expect("answered");
+        assert_eq!(answer.id, id);
+        assert!(answer.sent_ns >= answer.received_ns && answer.received_ns > 0);
+        answer.body
+    }
+
+    fn fails(&mut self, body: Request) -> String {
+        match self.ask(body) {
+            Response::Failed { message } => message,
+            other => panic!("this should have failed: {other:?}"),
+        }
+    }
+
+    fn prepare(&mut self, name: &str, given: &[(&str, &str)], seed: u64, peer: SocketAddr) -> BTreeMap<String, String> {
+        let request = prepare(name, given, seed, Some(peer));
+        match self.ask(request) {
+            Response::Prepared(facts) => facts,
+            other => panic!("{name}: {other:?}"),
+        }
+    }
+
+    fn burst(&mut self, operations: u64) -> Sample {
+        match self.ask(Request::Burst(BurstPlan { operations, warmup: operations / 5, batch: 1, limit_ns: u64::MAX })) {
+            Response::Sample(sample) => sample,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn verify(&mut self) -> (Check, BTreeMap<String, String>) {
+        match self.ask(Request::Verify) {
+            Response::Verified { check, facts } => (check, facts),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn bye(mut self) {
+        assert!(matches!(self.ask(Request::Bye), Response::Bye));
+        self.thread.take().expect("once").join().expect("no panic").expect("a clean end");
+    }
+}
+
+fn prepare(name: &str, given: &[(&str, &str)], seed: u64, peer: Option<SocketAddr>) -> Request {
+    let given = given.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+    let workload = registry::find(name).expect("registered");
+    let settings = Settings::resolve(workload.settings(), &given).expect("valid");
+    Request::Prepare { workload: name.into(), settings, seed, peer }
+}
+
+/// A directory on a disk, not on a tmpfs that `/tmp` may be.
+fn disk() -> tempfile::TempDir {
+    tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory")
+}
+
+fn peer() -> Listening {
+    Listening::start(([127, 0, 0, 1], 0).into()).expect("listens")
+}
+
+/// The check values of seed 1 with default settings. They change only with the meaning of a workload, and then
+/// runs of before can't be compared with runs of after.
+const PINNED: &[(&str, &str)] = &[
+    ("control/clock", "a737ad2e46cdd653427eb991228f6ada"),
+    ("control/syscall", "49695a06262549b06ea86930db0b6b27"),
+    ("sqlite/commit", "197951529dcbe8eaaeada4e72b54334e"),
+    ("sqlite/lookup", "46830dddd3463eb3d73e360eaf9ac2f6"),
+    ("disk/fsync", "0d3d43762cfd4d3fb9c6d81e8894cdc5"),
+    ("disk/randread", "1e21c8a04bf9bd7c82e2c02c14598da7"),
+    ("disk/randwrite", "5c8321742b8aab4733d4483248806829"),
+    ("net/rr", "92319ef0bd76b713bdc7bdc75f8254c3"),
+    ("net/stream", "01132464efe67b50f67ca28a71111429"),
+];
+
+#[test]
+fn every_workload_runs_and_its_check_depends_on_the_seed_alone() {
+    let (data, peer) = (disk(), peer());
+    let mut agent = Driven::start(data.path());
+    assert_eq!(agent.hello.protocol, protocol::PROTOCOL);
+    let mut found = Vec::new();
+    for workload in WORKLOADS {
+        let name = workload.name();
+        agent.prepare(name, &[], 1, peer.address());
+        let (before, _) = agent.verify();
+        for operations in [7, 40] {
+            let sample = agent.burst(operations);
+            assert_eq!((sample.operations, sample.warmup_operations), (operations, operations / 5), "{name}");
+            assert!(sample.elapsed_ns > 0 && !sample.cut_short, "{name}: {sample:?}");
+            let (check, facts) = agent.verify();
+            assert_eq!(check.value, before.value, "{name} after {operations} operations");
+            assert!(!facts.values().any(String::is_empty), "{name}: {facts:?}");
+        }
+        agent.prepare(name, &[], 2, peer.address());
+        agent.burst(12);
+        assert_ne!(agent.verify().0.value, before.value, "{name} with another seed");
+        found.push((name, before.value));
+    }
+    assert!(matches!(agent.ask(Request::Release), Response::Released));
+    assert_eq!(std::fs::read_dir(data.path()).expect("readable").count(), 0, "Release leaves nothing behind");
+    agent.bye();
+    let found: Vec<_> = found.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    assert_eq!(found, PINNED);
+}
+
+#[test]
+fn the_agent_says_who_it_is() {
+    let data = disk();
+    let mut agent = Driven::start(data.path());
+    assert!(matches!(agent.ask(Request::Ping), Response::Pong));
+    let Response::Identity(identity) = agent.ask(Request::Identify) else { panic!("no identity") };
+    let own = std::fs::read(std::env::current_exe().expect("a path")).expect("readable");
+    let hash: String = <sha2::Sha256 as sha2::Digest>::digest(own).iter().map(|b| format!("{b:02x}")).collect();
+    assert_eq!(identity.binary_sha256, hash);
+    assert!(!identity.file_system.is_empty() && !identity.cpu_model.is_empty(), "{identity:?}");
+    agent.bye();
+}
+
+#[test]
+fn no_request_ends_the_agent() {
+    let data = disk();
+    let mut agent = Driven::start(data.path());
+    let plan = BurstPlan { operations: 10, warmup: 0, batch: 1, limit_ns: u64::MAX };
+    assert!(agent.fails(Request::Burst(plan)).contains("no workload is prepared"));
+    assert!(agent.fails(Request::Verify).contains("no workload is prepared"));
+    assert!(matches!(agent.ask(Request::Release), Response::Released));
+
+    let clock = |name: &str, settings| Request::Prepare { workload: name.into(), settings, seed: 1, peer: None };
+    assert!(agent.fails(clock("sqlite/comit", Settings::default())).contains("`sqlite/comit`"));
+    let foreign = Settings::resolve(registry::find("net/rr").expect("there").settings(), &BTreeMap::new());
+    assert!(agent.fails(clock("control/clock", foreign.expect("valid"))).contains("unknown setting `size`"));
+    // Settings come over the wire without having been checked.
+    let wild: Settings = serde_json::from_str(r#"{"size": "18446744073709551616"}"#).expect("a map");
+    assert!(agent.fails(clock("disk/randread", wild)).contains("can't be"));
+    assert!(agent.fails(clock("net/rr", Settings::default())).contains("needs a peer"));
+    let contradiction = [("size", "4096"), ("block", "8192")];
+    assert!(agent.fails(prepare("disk/randread", &contradiction, 1, None)).contains("has no room for a block"));
+    let unaligned = [("block", "1000")];
+    assert!(agent.fails(prepare("disk/randwrite", &unaligned, 1, None)).contains("multiple of 512"));
+
+    assert!(matches!(agent.ask(clock("control/clock", Settings::default())), Response::Prepared(_)));
+    for bad in [
+        BurstPlan { operations: 0, ..plan },
+        BurstPlan { operations: u64::MAX, ..plan },
+        BurstPlan { warmup: u64::MAX, ..plan },
+        BurstPlan { batch: 0, ..plan },
+        BurstPlan { batch: u32::MAX, ..plan },
+    ] {
+        agent.fails(Request::Burst(bad));
+    }
+    let short = BurstPlan { operations: 1 << 40, warmup: 1 << 40, limit_ns: 1_000_000, batch: 1 };
+    let Response::Sample(sample) = agent.ask(Request::Burst(short)) else { panic!("no sample") };
+    assert!(sample.cut_short && sample.operations > 0, "{sample:?}");
+    agent.bye();
+}
+
+#[test]
+fn a_damaged_frame_is_answered_and_the_agent_goes_on() {
+    use std::io::Write as _;
+    let data = disk();
+    let mut agent = Driven::start(data.path());
+    for damage in ["\x1e00000000 {}\n", "\x1e\n", "garbage \x1e more garbage\n"] {
+        agent.out.write_all(damage.as_bytes()).expect("sent");
+        let answer: Envelope<Response> = protocol::read_frame(&mut agent.input).expect("answered");
+        assert!(matches!(answer.body, Response::Failed { .. }) && answer.id == 0, "{answer:?}");
+    }
+    assert!(matches!(agent.ask(Request::Ping), Response::Pong));
+    agent.bye();
+}
+
+#[test]
+fn what_is_prepared_is_removed_when_the_channel_closes() {
+    let data = disk();
+    let peer = peer();
+    let mut agent = Driven::start(data.path());
+    agent.prepare("disk/fsync", &[], 1, peer.address());
+    assert!(data.path().join("work/fsync.dat").exists());
+    let thread = agent.thread.take().expect("once");
+    drop(agent);
+    thread.join().expect("no panic").expect("a closed channel is no error");
+    assert_eq!(std::fs::read_dir(data.path()).expect("readable").count(), 0);
+}
+
+#[test]
+fn what_a_killed_agent_left_behind_is_no_obstacle() {
+    let data = disk();
+    let peer = peer();
+    std::fs::create_dir_all(data.path().join("work/deep")).expect("made");
+    std::fs::write(data.path().join("work/commit.db"), "not a database").expect("written");
+    let mut agent = Driven::start(data.path());
+    agent.prepare("sqlite/commit", &[], 1, peer.address());
+    agent.burst(5);
+    agent.verify();
+    agent.bye();
+}
+
+#[test]
+fn settings_are_honoured_and_read_back() {
+    let data = disk();
+    let peer = peer();
+    let mut agent = Driven::start(data.path());
+    for (journal, synchronous, number) in [("wal", "normal", "1"), ("delete", "full", "2"), ("delete", "off", "0")] {
+        agent.prepare("sqlite/commit", &[("journal", journal), ("synchronous", synchronous)], 1, peer.address());
+        agent.burst(5);
+        let (check, facts) = agent.verify();
+        assert_eq!((facts["journal_mode"].as_str(), facts["synchronous"].as_str()), (journal, number));
+        assert_eq!(check.value, PINNED[2].1, "the rows are the same, however they get there");
+    }
+    let facts = agent.prepare("disk/randread", &[("direct", "false"), ("size", "1MiB")], 1, peer.address());
+    assert_eq!((facts["blocks"].as_str(), facts["direct"].as_str()), ("256", "false"));
+    agent.burst(2000);
+    let (_, facts) = agent.verify();
+    assert_eq!(facts["resident"], "1.0000", "reads through the page cache stay in it");
+    agent.prepare("disk/fsync", &[("sync", "fsync"), ("block", "512")], 1, peer.address());
+    assert_eq!(agent.burst(5).bytes, 5 * 512);
+    agent.verify();
+    for (name, setting) in [("net/rr", ("size", "1000")), ("net/stream", ("block", "1MiB"))] {
+        agent.prepare(name, &[setting], 1, peer.address());
+        agent.burst(5);
+        agent.verify();
+    }
+    agent.bye();
+}
+
+#[test]
+fn direct_reads_leave_nothing_in_the_page_cache() {
+    let data = disk();
+    let peer = peer();
+    let mut agent = Driven::start(data.path());
+    agent.prepare("disk/randread", &[], 1, peer.address());
+    agent.burst(50);
+    let (_, facts) = agent.verify();
+    assert_eq!((facts["direct"].as_str(), facts["resident"].as_str()), ("true", "0.0000"));
+    agent.bye();
+}
+
+#[test]
+fn data_that_was_changed_behind_its_back_fails_verification() {
+    use std::os::unix::fs::FileExt as _;
+    let data = disk();
+    let peer = peer();
+    let mut agent = Driven::start(data.path());
+    for (name, file) in
+        [("disk/fsync", "fsync.dat"), ("disk/randread", "randread.dat"), ("disk/randwrite", "randwrite.dat")]
+    {
+        agent.prepare(name, &[], 1, peer.address());
+        agent.burst(10);
+        let file = std::fs::File::options().write(true).open(data.path().join("work").join(file)).expect("opened");
+        file.write_all_at(b"?", 4096 + 2000).expect("changed");
+        file.sync_all().expect("flushed");
+        let message = agent.fails(Request::Verify);
+        assert!(message.contains("block 1 doesn't hold"), "{name}: {message}");
+    }
+    agent.bye();
+}
+
+#[test]
+fn a_peer_that_dies_is_a_failure_and_not_the_end() {
+    let data = disk();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+    let address = listener.local_addr().expect("an address");
+    let closer = std::thread::spawn(move || drop(listener.accept().expect("accepted")));
+    let mut agent = Driven::start(data.path());
+    agent.prepare("net/rr", &[], 1, address);
+    closer.join().expect("closed");
+    let plan = BurstPlan { operations: 10, warmup: 0, batch: 1, limit_ns: u64::MAX };
+    let message = agent.fails(Request::Burst(plan));
+    assert!(message.contains("peer") || message.contains("connection"), "{message}");
+    assert!(matches!(agent.ask(Request::Ping), Response::Pong));
+    assert!(agent.fails(prepare("net/rr", &[], 1, Some(address))).contains("can't reach the peer"));
+    agent.bye();
+}
+
+#[test]
+fn what_the_limit_cuts_short_is_whole_all_the_same() {
+    let data = disk();
+    let peer = peer();
+    let mut agent = Driven::start(data.path());
+    for workload in WORKLOADS {
+        let name = workload.name();
+        agent.prepare(name, &[], 1, peer.address());
+        let plan = BurstPlan { operations: 1 << 30, warmup: 1 << 30, batch: 1, limit_ns: 5_000_000 };
+        match agent.ask(Request::Burst(plan)) {
+            Response::Sample(s) => {
+                assert!(s.cut_short && s.operations > 0 && s.elapsed_ns >= 5_000_000, "{name}: {s:?}")
+            }
+            other => panic!("{name}: {other:?}"),
+        }
+        let (check, _) = agent.verify();
+        assert!(PINNED.contains(&(name, check.value.as_str())), "{name}");
+    }
+    agent.bye();
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_bytes_end_the_agent(
+        pieces in proptest::collection::vec(
+            proptest::prop_oneof![
+                proptest::collection::vec(proptest::num::u8::ANY, 0..40),
+                // Frames whose checksum is right, around what may or may not be a request.
+                "[{}\\[\\]\",:a-zA-Z0-9_]{0,40}".prop_map(|text| frame(&text)),
+                proptest::sample::select(vec!["Ping", "Verify", "Release"])
+                    .prop_map(|r| frame(&format!(r#"{{"id":1,"received_ns":0,"sent_ns":0,"body":"{r}"}}"#))),
+            ],
+            0..8,
+        ),
+    ) {
+        let mut out = Vec::new();
+        let input = pieces.concat();
+        agent::serve(&mut input.as_slice(), &mut out, Path::new("/nonexistent")).expect("it ends with its channel");
+        let mut answers = out.as_slice();
+        while !answers.is_empty() {
+            protocol::read_frame::<Envelope<Response>>(&mut answers).expect("every answer is whole");
+        }
+    }
+}
+
+fn frame(json: &str) -> Vec<u8> {
+    format!("\x1e{:08x} {json}\n", crc32fast::hash(json.as_bytes())).into_bytes()
+}

@@ -1,0 +1,79 @@
+//! A burst's laps don't allocate: a counting allocator watches the thread that does them.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+use workloads::protocol::BurstPlan;
+use workloads::settings::Settings;
+use workloads::stopwatch::Stopwatch;
+use workloads::{Place, registry};
+
+/// The system's allocator, with a count of the calls of each thread.
+struct Counting;
+
+thread_local! {
+    static CALLS: Cell<u64> = const { Cell::new(0) };
+}
+
+// SAFETY: every call goes to the system's allocator unchanged; the count is a thread-local number without a destructor.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        CALLS.set(CALLS.get() + 1);
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(at, layout) }
+    }
+
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        CALLS.set(CALLS.get() + 1);
+        // SAFETY: as above.
+        unsafe { System.realloc(at, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+#[test]
+fn laps_do_not_allocate() {
+    let mut watch = Stopwatch::new();
+    for batch in [1, 7] {
+        watch.arm(BurstPlan { operations: 10_000, warmup: 1000, batch, limit_ns: u64::MAX });
+        let before = CALLS.get();
+        watch.start();
+        while watch.running() {
+            watch.lap(1);
+        }
+        watch.settle();
+        assert_eq!(CALLS.get(), before, "with a batch of {batch}");
+    }
+}
+
+/// SQLite allocates in C, out of sight here; what is counted is what we add to it.
+#[test]
+fn operations_do_not_allocate_either() {
+    let data = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
+    let peer = workloads::peer::Listening::start(([127, 0, 0, 1], 0).into()).expect("listens");
+    let mut watch = Stopwatch::new();
+    for workload in registry::WORKLOADS {
+        let name = workload.name();
+        let directory = data.path().join(name.replace('/', "-"));
+        std::fs::create_dir(&directory).expect("made");
+        let settings = Settings::resolve(workload.settings(), &Default::default()).expect("defaults");
+        let place = Place { directory, seed: 1, settings, peer: Some(peer.address()) };
+        let mut prepared = workload.prepare(&place).expect("prepared");
+        let mut calls = [0; 2];
+        for (calls, operations) in calls.iter_mut().zip([10, 50]) {
+            watch.arm(BurstPlan { operations, warmup: 0, batch: 1, limit_ns: u64::MAX });
+            let before = CALLS.get();
+            prepared.burst(&mut watch).expect("done");
+            *calls = CALLS.get() - before;
+        }
+        // Setting up a burst may allocate; forty operations more may not add to it.
+        assert!(calls[1] <= calls[0], "{name}: {} allocations for 10 operations, {} for 50", calls[0], calls[1]);
+    }
+}
