@@ -11,6 +11,7 @@ use runners::host::{Host, Resources};
 use runners::qemu::Qemu;
 use runners::session::{Session, SessionError};
 use runners::stage::Stage;
+use workloads::protocol::BurstPlan;
 use workloads::settings::Settings;
 
 /// Generous: CI machines are slow and shared. What a start takes is printed, and measured elsewhere.
@@ -175,4 +176,36 @@ fn version_names_the_guest_and_what_it_runs_on() {
     let begun = Instant::now();
     assert_eq!(Qemu.version(&scene.host).expect("as before"), version);
     assert!(begun.elapsed() < Duration::from_secs(1), "the answer was not remembered: {:?}", begun.elapsed());
+}
+
+#[test]
+fn a_flush_in_the_guest_reaches_the_disk_of_the_host() {
+    let mut scene = Scene::new("fl");
+    let mut session = scene.start(&[], PATIENCE).unwrap_or_else(|e| panic!("{e}"));
+    let identity = session.identify(PATIENCE).unwrap_or_else(|e| panic!("{e}"));
+    println!("{identity:?}");
+    assert_eq!(identity.file_system, "ext4");
+    assert_eq!(identity.device.as_deref(), Some("vda"));
+    assert_eq!(identity.write_cache.as_deref(), Some("write back"));
+    assert_eq!(identity.virtio_flush, Some(true));
+
+    let workload = workloads::registry::find("disk/fsync").expect("it is registered");
+    let settings = Settings::resolve(workload.settings(), &BTreeMap::new()).expect("defaults");
+    session.prepare("disk/fsync", &settings, 7, None, PATIENCE).unwrap_or_else(|e| panic!("{e}"));
+    let plan = BurstPlan { operations: 40, warmup: 0, batch: 1, limit_ns: u64::MAX };
+    let before = flushes_of_the_host();
+    let sample = session.burst(plan, PATIENCE).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(sample.operations, 40);
+    let flushes = flushes_of_the_host() - before;
+    // Others may flush too, so this is a lower bound; on a host whose disks count no flushes there is nothing to see.
+    println!("{flushes} flushes on the host for 40 in the guest");
+    assert!(before == 0 || flushes >= 40, "{flushes} flushes on the host for 40 in the guest");
+    session.verify(PATIENCE).unwrap_or_else(|e| panic!("{e}"));
+}
+
+/// Flush requests completed by all disks of the host since it booted.
+fn flushes_of_the_host() -> u64 {
+    let stats = fs::read_to_string("/proc/diskstats").expect("/proc/diskstats");
+    // The 19th field of a line (Documentation/admin-guide/iostats.rst), since Linux 5.5.
+    stats.lines().filter_map(|l| l.split_whitespace().nth(18)?.parse::<u64>().ok()).sum()
 }

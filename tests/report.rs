@@ -12,9 +12,23 @@ use common::{Bench, must_run};
 /// A small run whose numbers are real: two kinds of work, the baseline, its control and a box.
 fn measured(blocks: &str) -> Bench {
     let b = Bench::new();
-    b.run(&["run", "--env", "namespaces", "--workload", "control/syscall", "--workload", "sqlite/commit", "--blocks", blocks, "--seed", "11", "--label", "host=test <script>|\"x"])
-        .ends_with_any(&[0, 4])
-        .says("sqlite/commit");
+    b.run(&[
+        "run",
+        "--env",
+        "namespaces",
+        "--workload",
+        "control/syscall",
+        "--workload",
+        "sqlite/commit",
+        "--blocks",
+        blocks,
+        "--seed",
+        "11",
+        "--label",
+        "host=test <script>|\"x",
+    ])
+    .ends_with_any(&[0, 4])
+    .says("sqlite/commit");
     b
 }
 
@@ -36,7 +50,8 @@ fn the_same_store_gives_the_same_bytes_in_every_format() {
 #[test]
 fn the_json_is_what_programs_were_promised() {
     let b = measured("6");
-    let json: serde_json::Value = serde_json::from_str(&b.run(&["report", "--format", "json"]).ends_with(0).stdout).expect("JSON");
+    let json: serde_json::Value =
+        serde_json::from_str(&b.run(&["report", "--format", "json"]).ends_with(0).stdout).expect("JSON");
     assert_eq!(json["schema"], "tarebench.report/1");
     for key in ["id", "started", "suite", "seed", "blocks", "command", "binary_sha256", "host"] {
         assert!(!json["run"][key].is_null(), "run.{key}");
@@ -88,7 +103,14 @@ fn chromium() -> Option<PathBuf> {
 fn browse(chromium: &Path, bench: &Bench, page: &Path, width: u32, more: &[&str]) -> String {
     let profile = bench.path("profile");
     let out = Command::new(chromium)
-        .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"])
+        .args([
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--no-first-run",
+            "--disable-background-networking",
+        ])
         .args(["--disable-component-update", "--disable-sync", "--hide-scrollbars", "--allow-file-access-from-files"])
         .arg(format!("--user-data-dir={}", profile.display()))
         .arg(format!("--window-size={width},1400"))
@@ -108,13 +130,18 @@ fn a_browser_shows_the_page_without_overlap_or_network() {
     b.run(&["report", "-o", "report.html"]).ends_with(0);
     let html = fs::read_to_string(b.path("report.html")).expect("readable");
     let references = html.replace("http://www.w3.org/", "");
-    assert!(!references.contains("src=\"http") && !references.contains("href=\"http") && !references.contains("url(http"), "no network");
+    assert!(
+        !references.contains("src=\"http") && !references.contains("href=\"http") && !references.contains("url(http"),
+        "no network"
+    );
     let page = b.path("looked-at.html");
     fs::write(&page, format!("{html}{LOOK}")).expect("written");
     for width in [1280, 500] {
         let dom = browse(&chromium, &b, &page, width, &["--dump-dom"]);
         let of = |name: &str| {
-            let from = dom.find(&format!("data-{name}=\"")).unwrap_or_else(|| panic!("{name} is not in the page")) + name.len() + 7;
+            let from = dom.find(&format!("data-{name}=\"")).unwrap_or_else(|| panic!("{name} is not in the page"))
+                + name.len()
+                + 7;
             dom[from..].split('"').next().unwrap_or_default().to_string()
         };
         assert_eq!(of("sideways"), "0", "the page must not scroll sideways at {width} px");

@@ -79,7 +79,15 @@ fn runs(store: &cli::StoreArg) -> anyhow::Result<(String, Value)> {
     let mut list = Vec::new();
     for run in store.runs().or_exit(Exit::Store)? {
         let ending = format!("{:?}", run.ending).to_lowercase();
-        writeln!(text, "{}  {}  {:<10} {ending:<12} {:>5} bursts  {}", run.id, run.started, run.suite, run.bursts, run.labels.join(" "))?;
+        writeln!(
+            text,
+            "{}  {}  {:<10} {ending:<12} {:>5} bursts  {}",
+            run.id,
+            run.started,
+            run.suite,
+            run.bursts,
+            run.labels.join(" ")
+        )?;
         list.push(json!({"id": run.id, "started": run.started, "suite": run.suite, "ending": run.ending,
             "seconds": run.seconds, "bursts": run.bursts, "labels": run.labels}));
     }

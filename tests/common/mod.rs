@@ -82,7 +82,13 @@ impl Ran {
 
     #[track_caller]
     pub fn ends_with_any(self, codes: &[i32]) -> Self {
-        assert!(codes.contains(&self.code), "{} is none of {codes:?}\nstdout:\n{}\nstderr:\n{}", self.code, self.stdout, self.stderr);
+        assert!(
+            codes.contains(&self.code),
+            "{} is none of {codes:?}\nstdout:\n{}\nstderr:\n{}",
+            self.code,
+            self.stdout,
+            self.stderr
+        );
         self
     }
 

@@ -124,8 +124,11 @@ impl Agent<'_> {
             Request::Burst(plan) => Response::Sample(self.burst(plan)?),
             Request::Verify => {
                 let bench = self.bench()?;
+                let clock_ns = identity::clock().cost_ns;
                 let check = bench.prepared.verify()?;
-                Response::Verified { check, facts: bench.prepared.facts() }
+                let mut facts = bench.prepared.facts();
+                facts.insert("clock_ns".into(), format!("{clock_ns:.1}"));
+                Response::Verified { check, facts }
             }
             Request::Release => {
                 self.bench = None;

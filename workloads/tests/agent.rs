@@ -130,6 +130,7 @@ fn every_workload_runs_and_its_check_depends_on_the_seed_alone() {
             let (check, facts) = agent.verify();
             assert_eq!(check.value, before.value, "{name} after {operations} operations");
             assert!(!facts.values().any(String::is_empty), "{name}: {facts:?}");
+            assert!(facts["clock_ns"].parse::<f64>().is_ok_and(|ns| ns > 0.0), "{name}: {facts:?}");
         }
         agent.prepare(name, &[], 2, peer.address());
         agent.burst(12);

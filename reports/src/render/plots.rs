@@ -170,7 +170,7 @@ fn finish(place: Place, title: &str, raw: &str) -> String {
         }
         if name == "svg" {
             let title = escape::html(title);
-            let _ = write!(out, " role=\"img\" aria-label=\"{title}\">\n<title>{title}</title>");
+            let _ = write!(out, " role=\"img\">\n<title>{title}</title>");
             if place == Place::Alone {
                 let _ = write!(out, "\n<style>{}</style>", palette_css());
             }
