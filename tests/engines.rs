@@ -220,7 +220,8 @@ fn other_settings_start_too() {
         if !available(runner, &host) {
             continue;
         }
-        let mut stage = Stage::new(Arc::clone(&host), &format!("an-environment-with-quite-a-long-name-{n}"), data.path()).unwrap();
+        let mut stage =
+            Stage::new(Arc::clone(&host), &format!("an-environment-with-quite-a-long-name-{n}"), data.path()).unwrap();
         let (mut session, _) = start(runner, given, &mut stage);
         session.ping(DEADLINE).unwrap();
         drop(session);

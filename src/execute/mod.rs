@@ -317,9 +317,10 @@ impl<'a> Lab<'a> {
                 Ok(pilot) => {
                     let dearest = live.iter().map(|l| l.clock_ns).fold(0.0, f64::max);
                     // The first block decides for all: entries of one histogram must mean the same number of operations.
-                    let batch = *self.batches.entry(work.name.clone()).or_insert_with(|| {
-                        rounds::batch(&pilot, dearest, suite.burst, work.workload.batchable())
-                    });
+                    let batch = *self
+                        .batches
+                        .entry(work.name.clone())
+                        .or_insert_with(|| rounds::batch(&pilot, dearest, suite.burst, work.workload.batchable()));
                     return Some(rounds::plan_burst(&pilot, suite.burst, suite.burst_max, suite.operations, batch));
                 }
                 Err(e) => {
