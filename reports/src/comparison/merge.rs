@@ -184,7 +184,10 @@ impl<'a> Counted<'a> {
                 (Ok(_), _) => continue,
             };
             self.fail(&checked.environment, Some(&checked.workload), checked.block, None, &failure);
-            incomplete.insert((place.0, place.1, checked.block));
+            // A lost burst was dealt with where it was lost; if its round is void, the block stands.
+            if failure.step != Step::Burst {
+                incomplete.insert((place.0, place.1, checked.block));
+            }
             if failure.step == Step::Verify {
                 self.disproved.entry(place).or_insert(failure.message);
             }
