@@ -17,6 +17,7 @@ pub mod words;
 mod sample;
 
 use anyhow::Result;
+pub use plots::forest::forest_svg;
 
 use crate::comparison::Comparison;
 
