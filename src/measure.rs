@@ -57,7 +57,11 @@ pub fn measure(plan: &Plan, order: Order, store: &Store, interrupt: &Interrupt) 
     let mut run = describe(order, plan, &host, &data);
     let stages = stages(plan, &host, &data, &probes, &mut run)?;
     store.begin(&run).or_exit(Exit::Store)?;
-    let bench = Bench { host, stages, peer, disk, canaries: Canaries::new(&data).or_exit(Exit::Host)? };
+    // In the baseline's directory, which is removed with everything else of the run, even after a kill.
+    let own = stages[0].as_ref().context("the baseline could not be set up").or_exit(Exit::NothingMeasured)?.data();
+    let canaries = Canaries::new(own).or_exit(Exit::Host)?;
+    store.begin(&run).or_exit(Exit::Store)?;
+    let bench = Bench { host, stages, peer, disk, canaries };
     let ending = Lab::new(plan, &run.id, store, bench).run();
     // Even after an error the rows that exist are a run: say how it ended, then report the error.
     let ended = store.finish(&run.id, *ending.as_ref().unwrap_or(&Ending::Interrupted), began.elapsed().as_secs_f64());

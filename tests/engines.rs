@@ -104,7 +104,8 @@ fn assert_session_left_nothing(id: &str, what: &str) {
 
 fn run_state() -> Vec<String> {
     let list = |dir: &str| fs::read_dir(dir).into_iter().flatten().flatten().map(|e| e.path().display().to_string());
-    let mut all: Vec<String> = ["/run/runc", "/dev/shm", "/etc/cni/net.d"].iter().flat_map(|d| list(d)).collect();
+    let mut all: Vec<String> =
+        ["/run", "/run/runc", "/dev/shm", "/etc/cni/net.d"].iter().flat_map(|d| list(d)).collect();
     all.sort();
     all
 }
@@ -219,7 +220,8 @@ fn other_settings_start_too() {
         if !available(runner, &host) {
             continue;
         }
-        let mut stage = Stage::new(Arc::clone(&host), &format!("other-{n}"), data.path()).unwrap();
+        let mut stage =
+            Stage::new(Arc::clone(&host), &format!("an-environment-with-quite-a-long-name-{n}"), data.path()).unwrap();
         let (mut session, _) = start(runner, given, &mut stage);
         session.ping(DEADLINE).unwrap();
         drop(session);

@@ -3,7 +3,12 @@
 //! These are the types that reports, gates and plots think with. Nothing in them is serialized as it stands: each format
 //! chooses its own names. A value never goes without its uncertainty, and a cell that has no value says why.
 
+mod compute;
+pub(crate) mod merge;
+
 use hdrhistogram::Histogram;
+
+pub use compute::compare;
 
 use crate::record::{Ending, EnvironmentPlan, Run, Step, Void, WorkloadPlan};
 

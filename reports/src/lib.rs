@@ -5,6 +5,7 @@
 pub mod comparison;
 #[doc(hidden)]
 pub mod example;
+pub(crate) mod flags;
 pub mod record;
 pub mod render;
 pub mod statistics;

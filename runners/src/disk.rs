@@ -65,7 +65,10 @@ fn mount_of(table: &str, path: &Path) -> Option<(PathBuf, String, String, String
         let left: Vec<&str> = left.split(' ').collect();
         let right: Vec<&str> = right.split(' ').collect();
         let point = PathBuf::from(left.get(4)?.replace("\\040", " "));
-        let options = format!("{},{}", left.get(5)?, right.get(2)?);
+        // The mount's own options and the file system's repeat each other.
+        let own: Vec<&str> = left.get(5)?.split(',').collect();
+        let more = right.get(2)?.split(',').filter(|o| !own.contains(o));
+        let options = own.iter().copied().chain(more).collect::<Vec<_>>().join(",");
         Some((point, left.get(2)?.to_string(), right.first()?.to_string(), options))
     };
     let holding = table.lines().filter_map(parse).filter(|m| path.starts_with(&m.0));
@@ -142,7 +145,7 @@ mod tests {
         let (point, number, kind, options) = mount_of(table, Path::new("/a b/c")).unwrap();
         assert_eq!(
             (point.to_str(), number.as_str(), kind.as_str(), options.as_str()),
-            (Some("/a b"), "0:6", "xfs", "rw,rw,y")
+            (Some("/a b"), "0:6", "xfs", "rw,y")
         );
         assert_eq!(mount_of(table, Path::new("/abc")).unwrap().2, "ext4");
     }

@@ -16,6 +16,7 @@ use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
 use crate::Unavailable;
+use crate::network::safe_name;
 use crate::stage::Stage;
 
 /// Searched after PATH: engines are often installed where an ordinary user's PATH does not look.
@@ -141,8 +142,7 @@ fn ask_both(mut command: Command) -> Result<(String, String), String> {
 pub fn container_id(stage: &Stage) -> String {
     static STARTS: AtomicU32 = AtomicU32::new(0);
     let n = STARTS.fetch_add(1, Ordering::Relaxed);
-    let safe = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '-' };
-    let environment: String = stage.environment.chars().map(safe).collect();
+    let environment = safe_name(&stage.environment);
     format!("tarebench-{}-{environment}-{n}", stage.host.id)
 }
 

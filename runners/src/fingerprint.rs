@@ -10,7 +10,8 @@ use crate::disk::Disk;
 /// serial numbers.
 pub fn facts(data_dir: &Path) -> Vec<(String, String)> {
     let mut facts = Facts(Vec::new());
-    facts.add("os", sysinfo::System::long_os_version().ok());
+    let os = sysinfo::System::long_os_version().ok();
+    facts.add("os", os.map(|o| o.strip_prefix("Linux (").and_then(|o| o.strip_suffix(')')).unwrap_or(&o).to_string()));
     facts.add("kernel", sysinfo::System::kernel_version().ok());
     facts.add("architecture", Some(std::env::consts::ARCH.to_string()));
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();

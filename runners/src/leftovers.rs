@@ -3,6 +3,7 @@
 use std::fs;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -60,10 +61,15 @@ fn examine(scratch: &Path) -> Option<Leftover> {
         return None;
     }
     let journal = scratch.join(JOURNAL);
+    // A run that is just starting has made the directory or the journal but not locked it yet.
+    let fresh = about.modified().ok()?.elapsed().is_ok_and(|age| age < Duration::from_secs(10));
+    if fresh && fs::metadata(&journal).map_or(0, |m| m.len()) == 0 {
+        return None;
+    }
     let lock = match OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(&journal) {
         Ok(file) => Some(Flock::lock(file, FlockArg::LockExclusiveNonblock).ok()?),
-        // Killed before the journal was there, unless it is about to be made.
-        Err(_) if about.modified().ok()?.elapsed().ok()? > Duration::from_secs(60) => None,
+        // Killed before the journal was there.
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
         Err(_) => return None,
     };
     let made = entries(scratch).into_iter().filter(|m| is_ours(m, id)).collect();
@@ -183,7 +189,7 @@ fn uses_below(pid: u32, folders: &[&Path]) -> bool {
 }
 
 /// Deepest first. Most mounts have gone with the mount namespaces of the dead; an engine may have made some in ours.
-fn unmount_below(folders: &[&Path]) {
+pub(crate) fn unmount_below(folders: &[&Path]) {
     let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let points = table.lines().filter_map(|l| Some(l.split(' ').nth(4)?.replace("\\040", " ")));
     let mut points: Vec<PathBuf> =
@@ -199,7 +205,7 @@ fn unmount_below(folders: &[&Path]) {
 
 fn run(argv: &[String]) -> anyhow::Result<()> {
     let mut command = Command::new(&argv[0]);
-    command.args(&argv[1..]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.args(&argv[1..]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
     log::debug!("{command:?}");
     let mut child = command.spawn().with_context(|| format!("can't run `{}`", argv.join(" ")))?;
     let until = Instant::now() + ENGINE;

@@ -4,6 +4,7 @@
 //! so that the addresses (198.18.0.0/15, reserved for benchmarks by RFC 2544) can't meet any of the host's.
 
 use std::net::Ipv4Addr;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -207,7 +208,8 @@ pub(crate) fn safe_name(name: &str) -> String {
 
 fn ip(args: &[&str]) -> anyhow::Result<()> {
     let mut command = Command::new("ip");
-    command.args(args).stdin(Stdio::null());
+    // Its own group, so that Ctrl-C in a terminal doesn't stop a removal half-way.
+    command.args(args).stdin(Stdio::null()).process_group(0);
     log::debug!("{command:?}");
     let output = command.output().context("can't run `ip`; install iproute2")?;
     if !output.status.success() {

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
@@ -36,6 +37,8 @@ impl PeerProcess {
         let mut command = Command::new(&host.binary);
         command.arg("peer").args(["--listen", listen]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+        // Out of the terminal's foreground group: Ctrl-C is for the harness, which still needs its peer while it ends.
+        command.process_group(0);
         confine(&mut command, netns.as_deref(), &[], &host.pinning.harness).context("can't prepare the peer")?;
         log::debug!("peer: {command:?}");
         let mut child = command.spawn().with_context(|| format!("can't start {}", host.binary.display()))?;
@@ -73,5 +76,43 @@ impl Drop for PeerProcess {
         if let Err(e) = self.child.kill().and_then(|()| self.child.wait()) {
             log::warn!("can't end the peer: {e}");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::host::Resources;
+
+    /// A host whose binary is this shell script.
+    fn host(id: &str, script: &str) -> (tempfile::TempDir, Host) {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("tarebench");
+        std::fs::write(&file, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let id = format!("{id}{:x}", std::process::id() % 0xf_ffff);
+        (dir, Host::new(&id, &file, Resources { cpus: 1, memory_bytes: 1 << 28 }).unwrap())
+    }
+
+    #[test]
+    fn the_peer_says_its_port_and_goes_when_told() {
+        let (_dir, host) = host("p", "test $1 = peer && echo 0.0.0.0:4242; exec cat");
+        let peer = PeerProcess::start(&host, Duration::from_secs(5)).unwrap();
+        assert_eq!(peer.port, 4242);
+        let began = Instant::now();
+        drop(peer);
+        assert!(began.elapsed() < Duration::from_millis(250), "it goes by itself when stdin closes");
+    }
+
+    #[test]
+    fn a_peer_that_says_nothing_or_nonsense_is_an_error() {
+        let (_dir, host_) = host("q", "exec sleep 60");
+        let error = PeerProcess::start(&host_, Duration::from_millis(200)).unwrap_err();
+        assert!(error.to_string().contains("did not say its address"), "{error}");
+        let (_dir, host_) = host("r", "echo hello; exec cat");
+        let error = PeerProcess::start(&host_, Duration::from_secs(5)).unwrap_err();
+        assert!(error.to_string().contains("said `hello`"), "{error}");
     }
 }

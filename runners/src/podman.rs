@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Context;
-use nix::mount::{MntFlags, umount2};
 use nix::sys::resource::{Resource, getrlimit};
 use workloads::settings::{Kind, Setting, Settings};
 
 use crate::host::Host;
+use crate::leftovers::unmount_below;
 use crate::oci;
 use crate::stage::Stage;
 use crate::{Launch, Runner, Unavailable, engine};
@@ -66,8 +66,7 @@ impl Runner for Podman {
     fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
         let runtime = engine::require(settings.get("runtime"), settings.get("runtime"))?;
         let id = engine::container_id(stage);
-        let store =
-            Store { podman: engine::require("podman", "podman")?, runtime, directory: stage.scratch().join("podman") };
+        let store = Store::new(engine::require("podman", "podman")?, runtime, stage);
         store.make()?;
         let in_root = settings.get("data") == "root";
         let root = if in_root { oci::root_beside_data(stage)? } else { stage.root()?.to_path_buf() };
@@ -113,12 +112,15 @@ fn network(path: Option<Option<&Path>>) -> String {
 
 /// Podman would raise some limits beyond what the harness may do; ours are what the baseline runs under too.
 fn limits() -> anyhow::Result<Vec<String>> {
-    let one = |name: &str, resource| -> anyhow::Result<String> {
+    let one = |name: &str, resource, most: u64| -> anyhow::Result<String> {
         let (soft, hard) = getrlimit(resource).context("can't read our own limits")?;
         let number = |n: u64| if n == libc::RLIM_INFINITY { "-1".to_string() } else { n.to_string() };
-        Ok(format!("--ulimit={name}={}:{}", number(soft), number(hard)))
+        Ok(format!("--ulimit={name}={}:{}", number(soft.min(most)), number(hard.min(most))))
     };
-    Ok(vec![one("nofile", Resource::RLIMIT_NOFILE)?, one("nproc", Resource::RLIMIT_NPROC)?])
+    let all = libc::RLIM_INFINITY;
+    // Podman lowers its own limit of processes to this before it starts anything, and could not raise it again.
+    let pids = fs::read_to_string("/proc/sys/kernel/pid_max").ok().and_then(|t| t.trim().parse().ok()).unwrap_or(all);
+    Ok(vec![one("nofile", Resource::RLIMIT_NOFILE, all)?, one("nproc", Resource::RLIMIT_NPROC, pids)?])
 }
 
 fn volume(data: &Path) -> anyhow::Result<String> {
@@ -132,13 +134,30 @@ fn volume(data: &Path) -> anyhow::Result<String> {
 struct Store {
     podman: PathBuf,
     runtime: PathBuf,
+    /// A folder in `/run` that the runtime makes although it is told to use another, where it was not there before us.
+    made: Option<PathBuf>,
     directory: PathBuf,
+    /// Podman refuses run-time directories of more than 50 characters, so these are not below `directory`.
+    run: PathBuf,
 }
 
 impl Store {
+    fn new(podman: PathBuf, runtime: PathBuf, stage: &Stage) -> Self {
+        let sum = stage.environment.bytes().fold(0x811c_9dc5_u32, |h, b| (h ^ u32::from(b)).wrapping_mul(0x0100_0193));
+        let made = Path::new("/run").join(runtime.file_name().unwrap_or_default());
+        Self {
+            podman,
+            runtime,
+            made: Some(made).filter(|m| !m.exists()),
+            directory: stage.scratch().join("podman"),
+            run: stage.host.scratch.join(format!("p{sum:08x}")),
+        }
+    }
+
     fn make(&self) -> anyhow::Result<()> {
         let file = self.directory.join("containers.conf");
         fs::create_dir_all(self.directory.join("networks"))
+            .and_then(|()| fs::create_dir_all(&self.run))
             .and_then(|()| fs::write(&file, CONFIGURATION))
             .with_context(|| format!("can't write {}", file.display()))
     }
@@ -151,14 +170,16 @@ impl Store {
     fn command(&self) -> Command {
         let mut command = Command::new(&self.podman);
         command.env("CONTAINERS_CONF", self.directory.join("containers.conf"));
-        for (option, name) in
-            [("--root", "storage"), ("--runroot", "run"), ("--tmpdir", "state"), ("--network-config-dir", "networks")]
-        {
-            command.arg(option).arg(self.directory.join(name));
-        }
+        // conmon leaves a file named `oom` in its working directory when the container runs out of memory.
+        command.current_dir(&self.directory);
+        command.arg("--root").arg(self.directory.join("storage"));
+        command.arg("--network-config-dir").arg(self.directory.join("networks"));
+        command.arg("--runroot").arg(self.run.join("r")).arg("--tmpdir").arg(self.run.join("t"));
         // The root is a directory, not an image: the storage driver holds nothing, and this one needs no probing.
         command.args(["--storage-driver", "vfs"]).args(["--cgroup-manager", "cgroupfs"]);
         command.args(["--events-backend", "none"]).arg("--runtime").arg(&self.runtime);
+        // Below our own folder, so that nothing of a killed run is left anywhere else.
+        command.arg("--runtime-flag").arg(format!("root={}", self.state().display()));
         command
     }
 
@@ -181,34 +202,30 @@ impl Store {
                 }
             }
         }
-        unmount_below(&self.directory);
+        unmount_below(&[&self.directory, &self.run]);
         if let Err(e) = fs::remove_file(&cidfile) {
             log::debug!("remove {}: {e}", cidfile.display());
         }
     }
 
-    /// The runtime keeps its state where podman's own clean-up process expects it, outside the store.
+    fn state(&self) -> PathBuf {
+        self.run.join("s")
+    }
+
+    /// Podman's clean-up process asks the runtime for its default folder, so it never finds the container and leaves its
+    /// cgroup behind.
     fn remove_from_runtime(&self, cid: &str) {
-        let name = self.runtime.file_name().unwrap_or_default();
-        let state = Path::new("/run").join(name);
-        if state.join(cid).exists() {
+        if self.state().join(cid).exists() {
             let mut command = Command::new(&self.runtime);
-            command.arg("delete").arg("--force").arg(cid);
+            command.arg("--root").arg(self.state()).arg("delete").arg("--force").arg(cid);
             if let Err(words) = engine::ask(command) {
                 log::warn!("can't remove container {cid}: {words}");
             }
         }
-    }
-}
-
-/// Unmounts what a killed engine left below a directory of ours: it could not be removed else.
-fn unmount_below(directory: &Path) {
-    let text = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let points = text.lines().filter_map(|l| l.split(' ').nth(4)).map(Path::new);
-    // Innermost last in the list, first to go.
-    for point in points.filter(|p| p.starts_with(directory)).collect::<Vec<_>>().into_iter().rev() {
-        if let Err(e) = umount2(point, MntFlags::MNT_DETACH) {
-            log::warn!("can't unmount {}: {e}", point.display());
+        if let Some(made) = &self.made
+            && let Err(e) = fs::remove_dir(made)
+        {
+            log::debug!("{} stays: {e}", made.display());
         }
     }
 }
@@ -226,9 +243,15 @@ mod tests {
 
     #[test]
     fn nothing_of_the_users_own_store_is_touched() {
-        let store = Store { podman: "podman".into(), runtime: "/usr/sbin/runc".into(), directory: "/s".into() };
+        let store = Store {
+            podman: "podman".into(),
+            runtime: "/usr/sbin/runc".into(),
+            made: None,
+            directory: "/s".into(),
+            run: "/r".into(),
+        };
         let line = format!("{:?}", store.command());
-        for option in [r#""--root" "/s/storage""#, r#""--runroot" "/s/run""#, r#""--tmpdir" "/s/state""#] {
+        for option in [r#""--root" "/s/storage""#, r#""--runroot" "/r/r""#, r#""--tmpdir" "/r/t""#] {
             assert!(line.contains(option), "{line}");
         }
     }

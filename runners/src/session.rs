@@ -27,6 +27,7 @@ use crate::cgroup::Cgroup;
 use crate::clock;
 use crate::confine::confine;
 use crate::processes;
+pub use crate::trouble::{SessionError, Tail};
 
 /// How much of stderr and console is kept for an error message, bytes.
 const TAIL: usize = 4096;
@@ -39,80 +40,6 @@ const PATIENCE: Duration = Duration::from_secs(3);
 
 /// The same when somebody waits for Ctrl-C to work.
 const PATIENCE_INTERRUPTED: Duration = Duration::from_millis(300);
-
-/// Why a session could not do what was asked.
-#[derive(Debug, thiserror::Error)]
-pub enum SessionError {
-    /// The engine's command could not be started.
-    #[error("can't start `{program}`: {source}")]
-    Spawn {
-        /// Program name.
-        program: String,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The environment ended by itself.
-    #[error("the environment ended while we waited for {what} ({status}){tail}")]
-    Died {
-        /// What was awaited.
-        what: &'static str,
-        /// How it ended.
-        status: String,
-        /// Last words.
-        tail: Tail,
-    },
-    /// The deadline passed.
-    #[error("no {what} within {}{tail}", humantime::format_duration(*.after))]
-    Deadline {
-        /// What was awaited.
-        what: &'static str,
-        /// How long.
-        after: Duration,
-        /// Last words.
-        tail: Tail,
-    },
-    /// What came is not what the protocol says.
-    #[error("the environment answered with garbage instead of {what}: {problem}{tail}")]
-    Garbage {
-        /// What was awaited.
-        what: &'static str,
-        /// What is wrong with it.
-        problem: String,
-        /// Last words.
-        tail: Tail,
-    },
-    /// Another program than ours answers.
-    #[error("the agent inside is not our binary: its SHA-256 is {inside}, ours is {ours}; nothing was measured")]
-    WrongBinary {
-        /// What the agent found.
-        inside: String,
-        /// What the harness copied there.
-        ours: String,
-    },
-    /// The agent could not do it, and says why; the session goes on.
-    #[error("{0}")]
-    Refused(String),
-    /// The run is being ended by a signal.
-    #[error("interrupted")]
-    Interrupted,
-}
-
-impl SessionError {
-    /// Whether the session is of no more use.
-    pub fn is_fatal(&self) -> bool {
-        !matches!(self, SessionError::Refused(_))
-    }
-}
-
-/// The last lines of stderr and console, as an error shows them.
-#[derive(Debug, Clone, Default)]
-pub struct Tail(pub String);
-
-impl std::fmt::Display for Tail {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.0.is_empty() { Ok(()) } else { write!(f, "; its last words:\n{}", self.0) }
-    }
-}
 
 type Incoming = Result<(Envelope<Response>, u64), FrameError>;
 
@@ -152,7 +79,8 @@ impl std::fmt::Debug for Cleanup {
 }
 
 impl Session {
-    /// Starts the environment and waits for the agent's first frame.
+    /// Starts the environment and waits for the agent's first frame. The environment dies with the calling thread, so that
+    /// nothing outlives a harness that is killed: call it from one that lives as long as the session.
     ///
     /// # Errors
     /// When it can't be started, dies, or says nothing sensible before the deadline; nothing of it is left then.
@@ -351,6 +279,8 @@ impl Session {
                 Ok(Ok(message)) => return Ok(message),
                 Ok(Err(FrameError::Closed)) | Err(RecvTimeoutError::Disconnected) => return Err(self.died(what)),
                 Ok(Err(problem)) => return Err(self.garbage(what, problem.to_string())),
+                // The front process is gone but somebody it left holds the channel open; its last frames are read by now.
+                Err(RecvTimeoutError::Timeout) if self.exited(Duration::ZERO) => return Err(self.died(what)),
                 Err(RecvTimeoutError::Timeout) if left > POLL => {}
                 Err(RecvTimeoutError::Timeout) => {
                     self.end(Duration::ZERO);

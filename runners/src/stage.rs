@@ -114,7 +114,8 @@ impl Stage {
     }
 
     /// Writes down what an engine is about to make outside the scratch directory, with the command that removes it: it is
-    /// run by the next run should this one be killed.
+    /// run by the next run should this one be killed. Some argument must hold `tarebench-<id>`, as the scratch directory
+    /// and every name we make do: other commands are never run.
     ///
     /// # Errors
     /// When the journal can't be written.

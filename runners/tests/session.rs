@@ -20,6 +20,7 @@ const FAKE: &str = "TAREBENCH_FAKE";
 
 /// Not a test: what a fake agent does, in the process that [`start`] made.
 #[test]
+#[expect(clippy::zombie_processes, reason = "leaving a process behind is what one of them is for")]
 #[ignore = "the body of the fake agents"]
 fn fake_agent() {
     let Ok(how) = std::env::var(FAKE) else { return };
@@ -108,19 +109,20 @@ fn place() -> Place {
     Place { host, data: tempfile::tempdir_in("/var/tmp").unwrap(), cleaned: Arc::default() }
 }
 
-/// The error, and how long it took to get it.
-fn start(how: &'static str, deadline: Duration) -> (Result<Session, SessionError>, Duration, bool) {
-    let place = place();
+/// What a start comes to; the place must outlive the session.
+fn start(place: &Place, how: &'static str, deadline: Duration) -> (Result<Session, SessionError>, Stage) {
     let mut stage = Stage::new(Arc::clone(&place.host), "fake", place.data.path()).unwrap();
     let launch = stage.launch(&Fake(how, Arc::clone(&place.cleaned)), &Settings::default()).unwrap();
-    let began = Instant::now();
-    let outcome = Session::start(launch, deadline);
-    (outcome, began.elapsed(), place.cleaned.load(Ordering::Relaxed))
+    (Session::start(launch, deadline), stage)
 }
 
+/// The error, and how long it took to get it.
 fn fails(how: &'static str, deadline: Duration) -> (SessionError, Duration) {
-    let (outcome, took, cleaned) = start(how, deadline);
-    assert!(cleaned, "{how}: the clean-up must have run");
+    let place = place();
+    let began = Instant::now();
+    let (outcome, _stage) = start(&place, how, deadline);
+    let took = began.elapsed();
+    assert!(place.cleaned.load(Ordering::Relaxed), "{how}: the clean-up must have run");
     (outcome.expect_err(how), took)
 }
 
@@ -145,8 +147,8 @@ fn an_early_death_is_told_with_its_last_words() {
 #[test]
 fn what_an_environment_leaves_in_its_group_is_killed() {
     let (error, took) = fails("orphan", Duration::from_secs(10));
-    assert!(matches!(error, SessionError::Died { .. } | SessionError::Deadline { .. }), "{error}");
-    assert!(took < Duration::from_secs(12), "{took:?}");
+    assert!(matches!(error, SessionError::Died { .. }), "{error}");
+    assert!(took < Duration::from_secs(5), "{took:?}");
 }
 
 #[test]
@@ -160,14 +162,16 @@ fn garbage_is_an_error_that_quotes_it() {
 
 #[test]
 fn the_wrong_binary_is_named() {
-    let (outcome, ..) = start("wrong hash", Duration::from_secs(10));
+    let place = place();
+    let (outcome, _stage) = start(&place, "wrong hash", Duration::from_secs(10));
     let error = outcome.unwrap().identify(Duration::from_secs(5)).expect_err("wrong hash");
     assert!(matches!(&error, SessionError::WrongBinary { inside, ours } if inside == "beef" && ours.len() == 64));
 }
 
 #[test]
 fn an_answer_nobody_asked_for_is_garbage_and_a_full_queue_does_not_block_the_end() {
-    let (outcome, ..) = start("many hellos", Duration::from_secs(10));
+    let place = place();
+    let (outcome, _stage) = start(&place, "many hellos", Duration::from_secs(10));
     let error = outcome.unwrap().ping(Duration::from_secs(5)).expect_err("a hello is no pong");
     assert!(matches!(error, SessionError::Garbage { .. }), "{error}");
 }
@@ -175,10 +179,16 @@ fn an_answer_nobody_asked_for_is_garbage_and_a_full_queue_does_not_block_the_end
 #[test]
 fn an_interrupt_ends_a_wait_at_once() {
     let place = place();
-    let mut stage = Stage::new(Arc::clone(&place.host), "fake", place.data.path()).unwrap();
-    let launch = stage.launch(&Fake("hang when asked", Arc::clone(&place.cleaned)), &Settings::default()).unwrap();
-    let mut session = Session::start(launch, Duration::from_secs(10)).unwrap();
+    let (outcome, _stage) = start(&place, "hang when asked", Duration::from_secs(10));
+    let mut session = outcome.unwrap();
     assert!(session.memory().is_some_and(|b| b > 0));
+    let of = |file: &str| std::fs::read_to_string(format!("/proc/{}/{file}", session.pid())).unwrap();
+    let cpus: Vec<String> = place.host.pinning.work.iter().map(usize::to_string).collect();
+    assert!(of("status").contains(&format!("Cpus_allowed_list:\t{}\n", cpus.join(","))), "pinned");
+    if place.host.privileged {
+        let group = format!(":/tarebench-{}/fake", place.host.id);
+        assert!(of("cgroup").lines().filter(|l| l.contains(&group)).count() >= 1, "{}", of("cgroup"));
+    }
     let flag = Arc::clone(&place.host.interrupt);
     let setter = std::thread::spawn(move || {
         std::thread::sleep(Duration::from_millis(200));

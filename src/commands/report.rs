@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use reports::comparison::{Comparison, compare};
+use reports::comparison::{Comparison, Method, compare};
 use reports::render::{self, Format, Render};
 use reports::store::Store;
 
@@ -22,7 +22,7 @@ pub fn run(args: cli::Report) -> anyhow::Result<Exit> {
     let store = Store::open_existing(&args.store.store).or_exit(Exit::Store)?;
     let id = store.find(&args.run).or_exit(Exit::Usage)?;
     let stored = store.load(&id).or_exit(Exit::Store)?;
-    let bytes = bytes(&compare(&stored), format)?;
+    let bytes = bytes(&compare(&stored, Method::default()), format)?;
     match &args.output {
         Some(path) => std::fs::write(path, bytes)
             .with_context(|| format!("can't write {}", path.display()))

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use reports::comparison::{Comparison, compare};
+use reports::comparison::{Comparison, Method, compare};
 use reports::record::{Ending, Stored};
 use reports::render::Format;
 use reports::store::Store;
@@ -34,7 +34,7 @@ pub fn run(args: cli::Run) -> anyhow::Result<Exit> {
         labels,
     };
     let stored = measure(&plan, order, &store, &interrupt)?;
-    let comparison = compare(&stored);
+    let comparison = compare(&stored, Method::default());
     show(&comparison, &outputs)?;
     let id = &stored.run.id;
     eprintln!(

@@ -3,7 +3,7 @@
 pub mod progress;
 pub mod rounds;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -17,6 +17,7 @@ use runners::host::Host;
 use runners::peer::PeerProcess;
 use runners::session::{Session, SessionError};
 use runners::stage::Stage;
+use workloads::agent::CLOCK;
 use workloads::canary::Canaries;
 use workloads::evidence::Canary;
 use workloads::protocol::{BurstPlan, Sample};
@@ -64,6 +65,8 @@ pub struct Lab<'a> {
     /// Of the stages, in their order.
     witnesses: Vec<Option<Witness>>,
     progress: Progress,
+    /// Operations per clock reading, by workload.
+    batches: HashMap<String, u32>,
     failed_starts: Vec<u32>,
     began: Instant,
 }
@@ -102,6 +105,7 @@ impl<'a> Lab<'a> {
             bench,
             witnesses,
             progress: Progress::new(bursts),
+            batches: HashMap::new(),
             began: Instant::now(),
         }
     }
@@ -238,7 +242,13 @@ impl<'a> Lab<'a> {
         for (i, one) in live.iter_mut().enumerate() {
             let prepared = one.session.prepare(work.workload.name(), &work.settings, self.plan.seed, one.peer, STEP);
             match one.noting(prepared) {
-                Ok(_) => ready.push(i),
+                Ok(facts) => {
+                    // Without the fact the identity's figure stays.
+                    if let Some(ns) = facts.get(CLOCK).and_then(|ns| ns.parse().ok()) {
+                        one.clock_ns = ns;
+                    }
+                    ready.push(i);
+                }
                 Err(e) => {
                     facts.insert(one.environment, self.failed(block, work, one.environment, Step::Prepare, &e));
                 }
@@ -289,14 +299,15 @@ impl<'a> Lab<'a> {
 
     /// A short pass of the baseline (or, without one, of the first that is ready) sizes the bursts of this block.
     fn pilot(
-        &self,
+        &mut self,
         work: &Work,
         live: &mut [Live],
         ready: &mut Vec<usize>,
         facts: &mut BTreeMap<usize, Checked>,
         block: u32,
     ) -> Option<BurstPlan> {
-        let suite = &self.plan.suite;
+        let plan = self.plan;
+        let suite = &plan.suite;
         let limit_ns = (suite.burst / 3).as_nanos() as u64;
         while let Some(position) = ready.iter().enumerate().min_by_key(|(_, i)| live[**i].environment).map(|(p, _)| p) {
             let one = &mut live[ready[position]];
@@ -305,7 +316,11 @@ impl<'a> Lab<'a> {
             match one.noting(burst) {
                 Ok(pilot) => {
                     let dearest = live.iter().map(|l| l.clock_ns).fold(0.0, f64::max);
-                    let batch = rounds::batch(&pilot, dearest, work.workload.batchable());
+                    // The first block decides for all: entries of one histogram must mean the same number of operations.
+                    let batch = *self
+                        .batches
+                        .entry(work.name.clone())
+                        .or_insert_with(|| rounds::batch(&pilot, dearest, suite.burst, work.workload.batchable()));
                     return Some(rounds::plan_burst(&pilot, suite.burst, suite.burst_max, suite.operations, batch));
                 }
                 Err(e) => {

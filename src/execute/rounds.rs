@@ -23,8 +23,8 @@ const WARMUP: f64 = 0.25;
 /// No burst is planned with fewer operations, however slow they are.
 const FEWEST: u64 = 8;
 
-/// Most operations that share a clock reading.
-const LARGEST_BATCH: u32 = 4096;
+/// A burst has at least so many clock readings, however dear they are.
+const FEWEST_READINGS: f64 = 100.0;
 
 /// The generator for one purpose of one block, so that what one block draws does not depend on what came before.
 pub fn generator(seed: u64, purpose: u64, block: u32, round: u32) -> Pcg64 {
@@ -54,13 +54,16 @@ pub fn plan_burst(
     BurstPlan { operations, warmup, batch, limit_ns: burst_max.as_nanos() as u64 }
 }
 
-/// How many operations share a clock reading, so that the reading costs at most 1 % even where it is dearest.
-pub fn batch(pilot: &Sample, dearest_clock_ns: f64, batchable: bool) -> u32 {
+/// How many operations share a clock reading: so many that the reading costs at most 1 % even where it is dearest, as long as
+/// the burst keeps enough readings for a median.
+pub fn batch(pilot: &Sample, dearest_clock_ns: f64, burst: Duration, batchable: bool) -> u32 {
     if !batchable {
         return 1;
     }
     let each = pilot.elapsed_ns.max(1) as f64 / pilot.operations.max(1) as f64;
-    ((100.0 * dearest_clock_ns / each).ceil() as u32).clamp(1, LARGEST_BATCH)
+    let cheap = 100.0 * dearest_clock_ns / each;
+    let enough = burst.as_nanos() as f64 / each / FEWEST_READINGS;
+    cheap.min(enough).ceil().max(1.0) as u32
 }
 
 /// What is looked at to tell whether a round counts.
@@ -151,8 +154,10 @@ mod tests {
 
     #[test]
     fn batches_make_a_dear_clock_cheap() {
-        assert_eq!(batch(&sample(1000, 1_000_000), 25.0, true), 3);
-        assert_eq!(batch(&sample(1000, 1_000_000), 25.0, false), 1);
+        let burst = Duration::from_millis(10);
+        assert_eq!(batch(&sample(1000, 1_000_000), 25.0, burst, true), 3);
+        assert_eq!(batch(&sample(1000, 1_000_000), 25.0, burst, false), 1);
+        assert_eq!(batch(&sample(1000, 1_000_000), 1e6, burst, true), 100, "100 readings are left");
         assert_eq!(
             plan_burst(&sample(1000, 1_000_000), Duration::from_millis(1), Duration::from_millis(4), None, 3)
                 .operations

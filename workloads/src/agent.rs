@@ -97,6 +97,10 @@ fn remove(path: &Path) -> anyhow::Result<()> {
     }
 }
 
+/// The fact that says what a clock reading costs now, nanoseconds. Some sandboxes calibrate their clock for seconds after
+/// the start, so it is measured beside every workload and not only once.
+pub const CLOCK: &str = "clock_ns";
+
 impl Agent<'_> {
     /// Does what is asked; an error and a panic alike become `Failed`.
     fn answer(&mut self, request: Request) -> Response {
@@ -119,13 +123,18 @@ impl Agent<'_> {
             Request::Identify => Response::Identity(Box::new(identity::identify(self.data)?)),
             Request::Ping => Response::Pong,
             Request::Prepare { workload, settings, seed, peer } => {
-                Response::Prepared(self.prepare(&workload, &settings, seed, peer)?)
+                let mut facts = self.prepare(&workload, &settings, seed, peer)?;
+                facts.insert(CLOCK.into(), format!("{:.1}", identity::clock().cost_ns));
+                Response::Prepared(facts)
             }
             Request::Burst(plan) => Response::Sample(self.burst(plan)?),
             Request::Verify => {
                 let bench = self.bench()?;
+                let clock_ns = identity::clock().cost_ns;
                 let check = bench.prepared.verify()?;
-                Response::Verified { check, facts: bench.prepared.facts() }
+                let mut facts = bench.prepared.facts();
+                facts.insert(CLOCK.into(), format!("{clock_ns:.1}"));
+                Response::Verified { check, facts }
             }
             Request::Release => {
                 self.bench = None;
@@ -188,4 +197,87 @@ impl Agent<'_> {
 fn words(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a message")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Check;
+
+    /// A workload that does what its name says.
+    enum Bad {
+        Panics,
+        Stops,
+        PanicsTwice,
+    }
+
+    impl Prepared for Bad {
+        fn burst(&mut self, watch: &mut Stopwatch) -> anyhow::Result<()> {
+            watch.start();
+            watch.lap(0);
+            match self {
+                Bad::Stops => Ok(()),
+                Bad::Panics | Bad::PanicsTwice => panic!("the disk is on fire"),
+            }
+        }
+
+        fn verify(&mut self) -> anyhow::Result<Check> {
+            anyhow::bail!("nothing is as it should be")
+        }
+    }
+
+    impl Drop for Bad {
+        fn drop(&mut self) {
+            if let Bad::PanicsTwice = self {
+                panic!("and it burns still");
+            }
+        }
+    }
+
+    fn with(bad: Bad, data: &Path) -> Agent<'_> {
+        let directory = Directory::create(data.join(WORK)).expect("made");
+        Agent { data, bench: Some(Bench { prepared: Box::new(bad), _directory: directory }), watch: Stopwatch::new() }
+    }
+
+    fn failure(agent: &mut Agent<'_>, request: Request) -> String {
+        match agent.answer(request) {
+            Response::Failed { message } => message,
+            other => panic!("this should have failed: {other:?}"),
+        }
+    }
+
+    const PLAN: BurstPlan = BurstPlan { operations: 3, warmup: 0, batch: 1, limit_ns: u64::MAX };
+
+    #[test]
+    fn a_panic_becomes_a_failure_and_its_files_go() {
+        let data = tempfile::tempdir().expect("a directory");
+        for (bad, words) in [
+            (Bad::Panics, "the agent panicked: the disk is on fire"),
+            (Bad::PanicsTwice, "the agent panicked: the disk is on fire, and again while cleaning up"),
+        ] {
+            let mut agent = with(bad, data.path());
+            assert_eq!(failure(&mut agent, Request::Burst(PLAN)), words);
+            assert!(failure(&mut agent, Request::Verify).contains("no workload is prepared"));
+            assert!(matches!(agent.answer(Request::Ping), Response::Pong));
+            assert!(!data.path().join(WORK).exists());
+        }
+    }
+
+    #[test]
+    fn a_burst_that_ends_too_early_is_a_failure() {
+        let data = tempfile::tempdir().expect("a directory");
+        let mut agent = with(Bad::Stops, data.path());
+        let message = failure(&mut agent, Request::Burst(PLAN));
+        assert_eq!(message, "the workload ended its burst after 1 of 3 operations");
+        assert_eq!(failure(&mut agent, Request::Verify), "nothing is as it should be");
+    }
+
+    #[test]
+    fn a_data_directory_that_is_not_there_is_named() {
+        let mut agent = Agent { data: Path::new("/nonexistent"), bench: None, watch: Stopwatch::new() };
+        let request =
+            Request::Prepare { workload: "control/clock".into(), settings: Settings::default(), seed: 1, peer: None };
+        let message = failure(&mut agent, request);
+        assert!(message.contains("/nonexistent/work") && message.contains("is the data directory there"), "{message}");
+    }
 }

@@ -16,8 +16,8 @@ use crate::{Resource, stopwatch};
 
 /// Operations of one look.
 const OPERATIONS: usize = 20;
-/// A look ends after so long, with what it has: at 8 ms a flush, 20 would take longer than a burst.
-const ENOUGH_NS: u64 = 200_000_000;
+/// A look ends after so long, with what it has: at 8 ms a flush, 20 would take longer than the burst it stands beside.
+const ENOUGH_NS: u64 = 30_000_000;
 /// But it has at least so many.
 const AT_LEAST: usize = 5;
 /// Bytes of a write.

@@ -107,7 +107,8 @@ pub trait Prepared {
     /// When content, counts or integrity are not what the seed says they must be.
     fn verify(&mut self) -> anyhow::Result<Check>;
     /// What came to be, for the record: PRAGMAs read back, sizes, whether pages stayed resident after direct I/O.
-    /// Keys of note: `resident` (share of the file's pages in the page cache after direct I/O, 0..1).
+    /// Keys of note: `resident` (share of the file's pages in the page cache after direct I/O, 0..1). The agent adds
+    /// `clock_ns`, what a clock reading cost right after the bursts, to the facts of a `Verify`.
     fn facts(&mut self) -> BTreeMap<String, String> {
         BTreeMap::new()
     }

@@ -10,17 +10,21 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use socket2::{SockRef, TcpKeepalive};
 
 use crate::registry;
 
 /// Connections served at a time; more are closed at once, so that a flood can't take the host's memory.
-pub const MAX_CONNECTIONS: usize = 64;
+pub const MAX_CONNECTIONS: usize = 128;
 
 /// The longest first line: no workload's name is nearly as long.
 const MAX_NAME: usize = 64;
 
 /// How long a new connection may take to say what it wants.
 const GREETING: Duration = Duration::from_secs(10);
+
+/// After so long without a word the kernel asks whether the other side is still there.
+const SILENCE: Duration = Duration::from_secs(60);
 
 /// A peer that listens, until it is dropped.
 #[derive(Debug)]
@@ -128,8 +132,11 @@ fn attend(mut stream: TcpStream) -> anyhow::Result<()> {
     let peer = registry::find(&name)
         .and_then(crate::Workload::peer)
         .with_context(|| format!("no workload with a peer is called `{}`", name.escape_debug()))?;
-    // Between bursts a connection is silent for as long as the other environments have their turn.
+    // Between bursts a connection is silent for as long as the other environments have their turn. But an environment that
+    // was killed, or whose link is gone, never closes its own: the kernel has to ask.
     stream.set_read_timeout(None)?;
+    let asking = TcpKeepalive::new().with_time(SILENCE).with_interval(SILENCE / 6);
+    SockRef::from(&stream).set_tcp_keepalive(&asking).context("can't have the connection watched")?;
     peer.serve(stream)
 }
 

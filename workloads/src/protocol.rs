@@ -113,7 +113,7 @@ pub enum Response {
     Verified {
         /// Equal in every environment.
         check: Check,
-        /// As [`crate::Prepared::facts`] gives them.
+        /// As [`crate::Prepared::facts`] gives them, and `clock_ns`: what a clock reading costs now.
         facts: BTreeMap<String, String>,
     },
     /// To `Release`.

@@ -75,6 +75,7 @@ impl Stopwatch {
 
     /// Makes ready for a burst; the clock doesn't run yet.
     pub fn arm(&mut self, plan: BurstPlan) {
+        // Writes every bucket, so that no page of the histogram is touched for the first time within a burst.
         self.histogram.reset();
         self.plan = plan;
         self.plan.batch = plan.batch.max(1);

@@ -7,6 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::thread::JoinHandle;
 
+use proptest::strategy::Strategy as _;
 use workloads::peer::Listening;
 use workloads::protocol::{self, BurstPlan, Envelope, Hello, Request, Response, Sample};
 use workloads::registry::{self, WORKLOADS};
@@ -129,6 +130,7 @@ fn every_workload_runs_and_its_check_depends_on_the_seed_alone() {
             let (check, facts) = agent.verify();
             assert_eq!(check.value, before.value, "{name} after {operations} operations");
             assert!(!facts.values().any(String::is_empty), "{name}: {facts:?}");
+            assert!(facts["clock_ns"].parse::<f64>().is_ok_and(|ns| ns > 0.0), "{name}: {facts:?}");
         }
         agent.prepare(name, &[], 2, peer.address());
         agent.burst(12);
@@ -308,4 +310,53 @@ fn a_peer_that_dies_is_a_failure_and_not_the_end() {
     assert!(matches!(agent.ask(Request::Ping), Response::Pong));
     assert!(agent.fails(prepare("net/rr", &[], 1, Some(address))).contains("can't reach the peer"));
     agent.bye();
+}
+
+#[test]
+fn what_the_limit_cuts_short_is_whole_all_the_same() {
+    let data = disk();
+    let peer = peer();
+    let mut agent = Driven::start(data.path());
+    for workload in WORKLOADS {
+        let name = workload.name();
+        agent.prepare(name, &[], 1, peer.address());
+        let plan = BurstPlan { operations: 1 << 30, warmup: 1 << 30, batch: 1, limit_ns: 5_000_000 };
+        match agent.ask(Request::Burst(plan)) {
+            Response::Sample(s) => {
+                assert!(s.cut_short && s.operations > 0 && s.elapsed_ns >= 5_000_000, "{name}: {s:?}")
+            }
+            other => panic!("{name}: {other:?}"),
+        }
+        let (check, _) = agent.verify();
+        assert!(PINNED.contains(&(name, check.value.as_str())), "{name}");
+    }
+    agent.bye();
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_bytes_end_the_agent(
+        pieces in proptest::collection::vec(
+            proptest::prop_oneof![
+                proptest::collection::vec(proptest::num::u8::ANY, 0..40),
+                // Frames whose checksum is right, around what may or may not be a request.
+                "[{}\\[\\]\",:a-zA-Z0-9_]{0,40}".prop_map(|text| frame(&text)),
+                proptest::sample::select(vec!["Ping", "Verify", "Release"])
+                    .prop_map(|r| frame(&format!(r#"{{"id":1,"received_ns":0,"sent_ns":0,"body":"{r}"}}"#))),
+            ],
+            0..8,
+        ),
+    ) {
+        let mut out = Vec::new();
+        let input = pieces.concat();
+        agent::serve(&mut input.as_slice(), &mut out, Path::new("/nonexistent")).expect("it ends with its channel");
+        let mut answers = out.as_slice();
+        while !answers.is_empty() {
+            protocol::read_frame::<Envelope<Response>>(&mut answers).expect("every answer is whole");
+        }
+    }
+}
+
+fn frame(json: &str) -> Vec<u8> {
+    format!("\x1e{:08x} {json}\n", crc32fast::hash(json.as_bytes())).into_bytes()
 }

@@ -6,7 +6,7 @@ use std::cell::Cell;
 use workloads::protocol::BurstPlan;
 use workloads::settings::Settings;
 use workloads::stopwatch::Stopwatch;
-use workloads::{Place, registry};
+use workloads::{Place, Resource, registry};
 
 /// The system's allocator, with a count of the calls of each thread.
 struct Counting;
@@ -75,5 +75,16 @@ fn operations_do_not_allocate_either() {
         }
         // Setting up a burst may allocate; forty operations more may not add to it.
         assert!(calls[1] <= calls[0], "{name}: {} allocations for 10 operations, {} for 50", calls[0], calls[1]);
+    }
+}
+
+#[test]
+fn a_look_of_the_canary_does_not_allocate() {
+    let data = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
+    let mut canaries = workloads::canary::Canaries::new(data.path()).expect("made");
+    for resource in [Resource::Disk, Resource::Network, Resource::Processor] {
+        let before = CALLS.get();
+        canaries.measure(resource).expect("measured");
+        assert_eq!(CALLS.get(), before, "{resource:?}");
     }
 }

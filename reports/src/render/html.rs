@@ -1,6 +1,6 @@
 //! The report as one page that needs no network and no script: what each box costs, then all that stands behind it.
 //!
-//! This file is the page and its first screen; [`detail`] is everything below. Style sheet and fixed prose are files of their own.
+//! This file is the page and its first screen; `detail` is everything below. Style sheet and fixed prose are files of their own.
 
 mod detail;
 
@@ -120,11 +120,11 @@ fn forest_plot(c: &Comparison, out: &mut String) -> Result<()> {
         out.push_str("<p>Nothing could be compared in this run: see the failures below.</p>\n");
         return Ok(());
     }
-    let range = forest::range(&panels);
+    let scale = forest::scale(&panels);
     out.push_str("<div class=\"forest\">\n");
     for panel in &panels {
         let (name, caption) = (safe(&panel.workload), safe(&panel.caption));
-        let picture = forest::panel(Place::Page, panel, range)?;
+        let picture = forest::panel(Place::Page, panel, scale)?;
         let _ = writeln!(out, "<figure><figcaption>{name} <span>{caption}</span></figcaption>\n{picture}</figure>");
     }
     let _ = writeln!(

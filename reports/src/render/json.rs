@@ -3,14 +3,17 @@
 //! These types are the format and nothing else; they are apart from the types of the comparison so that neither has to follow
 //! the other. A field never changes its meaning or unit within a version of the schema; new fields may come.
 
-use std::collections::BTreeMap;
+mod schema;
 
 use anyhow::{Context as _, Result};
-use serde::{Serialize, Serializer};
 
 use super::{Render, words};
 use crate::comparison as think;
 use crate::record;
+use schema::{
+    BlockRatio, Cell, Distribution, Environment, Failure, Flag, Method, OverheadAt, Pairs, Report, Resolution, Run,
+    Void, Withheld, Workload,
+};
 
 /// The name and version of the format.
 pub const SCHEMA: &str = "tarebench.report/1";
@@ -25,205 +28,6 @@ impl Render for Json {
         bytes.push(b'\n');
         Ok(bytes)
     }
-}
-
-#[derive(Serialize)]
-struct Report<'a> {
-    schema: &'static str,
-    run: Run<'a>,
-    method: Method,
-    environments: Vec<Environment<'a>>,
-    workloads: Vec<Workload<'a>>,
-    cells: Vec<Cell<'a>>,
-    control: Vec<Cell<'a>>,
-    resolution: Vec<Resolution<'a>>,
-    distributions: Vec<Distribution<'a>>,
-    voids: Vec<Void<'a>>,
-    failures: Vec<Failure<'a>>,
-    invalid: &'a [String],
-    remarks: &'a [String],
-}
-
-#[derive(Serialize)]
-struct Run<'a> {
-    id: &'a str,
-    started: &'a str,
-    suite: &'a str,
-    seed: u64,
-    blocks: u32,
-    blocks_planned: u32,
-    rounds: u32,
-    rounds_begun: u64,
-    baseline: &'a str,
-    command: &'a str,
-    binary_sha256: &'a str,
-    version: &'a str,
-    ending: record::Ending,
-    seconds: Option<f64>,
-    labels: &'a BTreeMap<String, String>,
-    pinning: &'a str,
-    nested: Option<&'a str>,
-    host: Pairs<'a>,
-    suite_toml: &'a str,
-}
-
-/// Facts in the order to show them. A name that comes twice keeps its last value.
-struct Pairs<'a>(&'a [(String, String)]);
-
-impl Serialize for Pairs<'_> {
-    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        let last = |i: usize, name: &str| !self.0[i + 1..].iter().any(|(other, _)| other == name);
-        let once = self.0.iter().enumerate().filter(|(i, (name, _))| last(*i, name));
-        s.collect_map(once.map(|(_, (name, value))| (name, value)))
-    }
-}
-
-#[derive(Serialize)]
-struct Method {
-    confidence: f64,
-    margin: f64,
-    void_limit: f64,
-    operations_beyond_a_percentile: u64,
-    stall_factor: f64,
-}
-
-#[derive(Serialize)]
-struct Environment<'a> {
-    name: &'a str,
-    runner: &'a str,
-    version: Option<&'a str>,
-    settings: &'a BTreeMap<String, String>,
-    role: &'static str,
-    start_ms: Option<f64>,
-    start_ms_low: Option<f64>,
-    start_ms_high: Option<f64>,
-    starts_ms: &'a [f64],
-    memory_bytes: Option<u64>,
-    clock_ns: Option<f64>,
-    network: &'a str,
-    data_path: &'a str,
-    outcome: &'static str,
-    because: Option<&'a str>,
-    sentence: String,
-    facts: Pairs<'a>,
-    flags: Vec<Flag<'a>>,
-}
-
-#[derive(Serialize)]
-struct Workload<'a> {
-    name: &'a str,
-    about: &'a str,
-    settings: &'a BTreeMap<String, String>,
-    durable: bool,
-    direct: bool,
-    primary: &'static str,
-}
-
-#[derive(Serialize)]
-struct Cell<'a> {
-    workload: &'a str,
-    environment: &'a str,
-    metric: &'static str,
-    unit: &'static str,
-    net: Option<f64>,
-    gross: Option<f64>,
-    tare: Option<f64>,
-    overhead: Option<f64>,
-    low: Option<f64>,
-    high: Option<f64>,
-    confidence: Option<f64>,
-    difference: Option<f64>,
-    difference_unit: &'static str,
-    difference_low: Option<f64>,
-    difference_high: Option<f64>,
-    geometric_mean: Option<f64>,
-    geometric_low: Option<f64>,
-    geometric_high: Option<f64>,
-    ratio_of_means: Option<f64>,
-    ratios: Vec<BlockRatio>,
-    blocks: u32,
-    operations: u64,
-    verdict: &'static str,
-    ranked: bool,
-    withheld: Option<Withheld<'a>>,
-    flags: Vec<Flag<'a>>,
-}
-
-#[derive(Serialize)]
-struct BlockRatio {
-    block: u32,
-    ratio: f64,
-}
-
-#[derive(Serialize)]
-struct Withheld<'a> {
-    reason: &'static str,
-    message: String,
-    have: Option<u64>,
-    more: Option<u64>,
-    failure: Option<&'a str>,
-}
-
-#[derive(Serialize)]
-struct Flag<'a> {
-    name: &'static str,
-    severity: &'static str,
-    evidence: &'a str,
-}
-
-#[derive(Serialize)]
-struct Resolution<'a> {
-    workload: &'a str,
-    metric: &'static str,
-    control: Option<f64>,
-    low: Option<f64>,
-    high: Option<f64>,
-    noise_floor: Option<f64>,
-    smallest_visible: Option<f64>,
-    state: &'static str,
-    because: Option<&'a str>,
-}
-
-#[derive(Serialize)]
-struct Distribution<'a> {
-    workload: &'a str,
-    environment: &'a str,
-    operations: u64,
-    bytes: u64,
-    operations_per_second: f64,
-    bytes_per_second: f64,
-    batch: u32,
-    blocks: u32,
-    stalls_per_million: f64,
-    carried_quantile: f64,
-    overhead: Vec<OverheadAt>,
-    flags: Vec<Flag<'a>>,
-}
-
-#[derive(Serialize)]
-struct OverheadAt {
-    quantile: f64,
-    overhead: f64,
-    low: Option<f64>,
-    high: Option<f64>,
-}
-
-#[derive(Serialize)]
-struct Void<'a> {
-    workload: &'a str,
-    block: u32,
-    round: u32,
-    reason: &'a str,
-}
-
-#[derive(Serialize)]
-struct Failure<'a> {
-    environment: &'a str,
-    workload: Option<&'a str>,
-    block: u32,
-    round: Option<u32>,
-    step: &'static str,
-    message: &'a str,
 }
 
 fn report(c: &think::Comparison) -> Report<'_> {

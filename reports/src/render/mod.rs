@@ -103,6 +103,23 @@ pub fn by_extension(extension: &str) -> Option<&'static Format> {
 mod tests {
     use super::*;
 
+    /// The made-up run, through the real statistics.
+    fn example() -> Comparison {
+        crate::comparison::compare(&crate::example::stored(), crate::comparison::Method::default())
+    }
+
+    #[test]
+    fn every_format_names_every_environment_of_a_run() {
+        let c = example();
+        for format in formats() {
+            let text = String::from_utf8(format.renderer.render(&c).unwrap()).unwrap();
+            for environment in words::compared(&c).filter(|e| words::tried(&c).any(|tried| tried == *e)) {
+                let name = &environment.plan.name;
+                assert!(text.contains(name.as_str()), "{name} in {}", format.name);
+            }
+        }
+    }
+
     #[test]
     fn the_same_comparison_gives_the_same_bytes() {
         for format in formats() {
@@ -139,6 +156,7 @@ mod tests {
     fn samples_for_eyes() {
         let Some(folder) = std::env::var_os("TAREBENCH_SAMPLES") else { return };
         let samples = [
+            ("example", example()),
             ("comparison", sample::comparison()),
             ("large", sample::large()),
             ("short", sample::short()),

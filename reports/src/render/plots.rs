@@ -1,8 +1,9 @@
 //! Pictures: what plotters draws, dressed so that a page's style sheet decides the colours, in light and in dark.
 //!
-//! plotters knows one size in whole pixels and one set of colours. So everything is drawn at [`SCALE`] times its size, in
-//! colours that only stand for an [`Ink`], and [`finish`] turns the result into a responsive, accessible picture.
+//! plotters knows one size in whole pixels and one set of colours. So everything is drawn at `SCALE` times its size, in
+//! colours that only stand for an [`Ink`], and `finish` turns the result into a responsive, accessible picture.
 
+mod axis;
 pub mod curves;
 pub mod forest;
 
@@ -14,6 +15,7 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::escape;
+use axis::{LogAxis, log_ticks, spread};
 
 /// plotters places things on whole pixels; ten times the size makes that tenths.
 const SCALE: f64 = 10.0;
@@ -45,13 +47,13 @@ pub enum Ink {
 /// Colours of environments before they repeat with another dash.
 pub const SERIES: usize = 8;
 
-/// Class, colour on light and colour on dark, in the order of [`Ink::slot`]. The series are ordered so that neighbours differ
+/// Class, colour on light and colour on dark, in the order of `Ink::slot`. The series are ordered so that neighbours differ
 /// in lightness too, for eyes that can't tell red from green; the first four are drawn solid and the next four dashed.
 const PALETTE: [(&str, &str, &str); 7 + SERIES] = [
     ("text", "#1b1f24", "#e8eaed"),
     ("muted", "#5c6570", "#9ea7b3"),
     ("grid", "#e3e6ea", "#30363d"),
-    ("band", "#d9dee5", "#3a424d"),
+    ("band", "#c9d1db", "#4a5460"),
     ("base", "#3f4750", "#c3cad3"),
     ("ground", "#ffffff", "#14171b"),
     ("mark", "#0b5cad", "#6cb6ff"),
@@ -79,7 +81,7 @@ impl Ink {
         }
     }
 
-    /// A colour that stands for the ink until [`finish`].
+    /// A colour that stands for the ink until `finish`.
     fn token(self) -> RGBColor {
         RGBColor(1, 2, u8::try_from(self.slot()).expect("the palette has fewer than 256 inks"))
     }
@@ -168,7 +170,7 @@ fn finish(place: Place, title: &str, raw: &str) -> String {
         }
         if name == "svg" {
             let title = escape::html(title);
-            let _ = write!(out, " role=\"img\" aria-label=\"{title}\">\n<title>{title}</title>");
+            let _ = write!(out, " role=\"img\">\n<title>{title}</title>");
             if place == Place::Alone {
                 let _ = write!(out, "\n<style>{}</style>", palette_css());
             }
@@ -331,89 +333,6 @@ fn fitted(words: &str, size: f64, room: f64) -> String {
     out.trim_end().to_owned() + "…"
 }
 
-/// A logarithmic axis from data to pixels.
-#[derive(Debug, Clone, Copy)]
-struct LogAxis {
-    low: f64,
-    high: f64,
-    from: f64,
-    to: f64,
-}
-
-impl LogAxis {
-    fn at(&self, value: f64) -> f64 {
-        let span = (self.high / self.low).ln().max(f64::MIN_POSITIVE);
-        let share = ((value / self.low).ln() / span).clamp(0.0, 1.0);
-        self.from + (self.to - self.from) * share
-    }
-}
-
-/// Round values within a range of positive numbers, at most `most`, as evenly spaced on a logarithmic axis as round values are.
-fn log_ticks(low: f64, high: f64, most: usize) -> Vec<f64> {
-    let inside = |ticks: Vec<f64>| -> Vec<f64> {
-        ticks.into_iter().filter(|t| *t >= low * 0.9999 && *t <= high * 1.0001).collect()
-    };
-    let decades = || {
-        let first = low.log10().floor() as i32;
-        let last = high.log10().ceil() as i32;
-        first..=last
-    };
-    let of = |digits: &[f64]| inside(decades().flat_map(|e| digits.iter().map(move |d| d * 10f64.powi(e))).collect());
-    // Under a factor of two only evenly spaced steps are close enough together.
-    if high / low < 2.5 {
-        for step in [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0] {
-            let step = step * 10f64.powf(low.log10().floor()).max(f64::MIN_POSITIVE);
-            let first = (low / step).ceil() as i64;
-            let last = (high / step).floor() as i64;
-            let ticks: Vec<f64> = (first..=last.min(first + 64)).map(|n| n as f64 * step).collect();
-            if ticks.len() <= most && ticks.len() >= 2 {
-                return ticks;
-            }
-        }
-    }
-    for digits in [&[1.0, 1.5, 2.0, 3.0, 5.0, 7.0][..], &[1.0, 2.0, 5.0], &[1.0, 3.0], &[1.0]] {
-        let ticks = of(digits);
-        if ticks.len() <= most {
-            return ticks;
-        }
-    }
-    let ticks = of(&[1.0]);
-    let every = ticks.len().div_ceil(most.max(1));
-    ticks.into_iter().step_by(every.max(1)).collect()
-}
-
-/// Moves positions apart until neighbours are `gap` from each other, staying within `low..high` where that is possible.
-/// The order stays; returns the new positions in the order given.
-fn spread(positions: &[f64], gap: f64, low: f64, high: f64) -> Vec<f64> {
-    let mut order: Vec<usize> = (0..positions.len()).collect();
-    order.sort_by(|a, b| positions[*a].total_cmp(&positions[*b]).then(a.cmp(b)));
-    // Clusters: (members, centre). Two that overlap become one around their common centre.
-    let mut clusters: Vec<(Vec<usize>, f64)> = Vec::new();
-    for index in order {
-        clusters.push((vec![index], positions[index]));
-        while let [.., a, b] = clusters.as_slice() {
-            let need = gap * (a.0.len() + b.0.len()) as f64 / 2.0;
-            if b.1 - a.1 >= need {
-                break;
-            }
-            let (members, _) = clusters.pop().expect("the pattern saw two");
-            let last = clusters.last_mut().expect("the pattern saw two");
-            last.0.extend(members);
-            let mean = last.0.iter().map(|i| positions[*i]).sum::<f64>() / last.0.len() as f64;
-            let half = gap * last.0.len() as f64 / 2.0;
-            last.1 = mean.clamp((low + half).min(high - half), (high - half).max(low + half));
-        }
-    }
-    let mut placed = vec![0.0; positions.len()];
-    for (members, centre) in clusters {
-        let first = centre - gap * (members.len() as f64 - 1.0) / 2.0;
-        for (k, index) in members.into_iter().enumerate() {
-            placed[index] = first + gap * k as f64;
-        }
-    }
-    placed
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -438,30 +357,9 @@ mod tests {
     #[test]
     fn a_picture_alone_brings_its_colours() {
         let svg = picture(Place::Alone, "t", (10, 10), |area| bar(area, (0.0, 0.0), (1.0, 1.0), Ink::Band)).unwrap();
-        assert!(svg.contains("fill=\"#d9dee5\""), "{svg}");
+        assert!(svg.contains("fill=\"#c9d1db\""), "{svg}");
         assert!(svg.contains("<style>"), "{svg}");
         assert!(svg.contains("width=\"10\""), "{svg}");
-    }
-
-    #[test]
-    fn ticks_are_round_and_few() {
-        assert_eq!(log_ticks(0.8, 25.0, 6), vec![1.0, 2.0, 5.0, 10.0, 20.0]);
-        assert_eq!(log_ticks(0.9, 3.5, 6), vec![1.0, 1.5, 2.0, 3.0]);
-        assert_eq!(log_ticks(0.5, 600.0, 6), vec![1.0, 3.0, 10.0, 30.0, 100.0, 300.0]);
-        let narrow = log_ticks(0.93, 1.3, 5);
-        assert!(narrow.len() >= 3 && narrow.len() <= 5, "{narrow:?}");
-        assert!(narrow.iter().any(|t| (t - 1.0).abs() < 1e-9), "{narrow:?}");
-        assert!(log_ticks(1e-3, 1e9, 6).len() <= 6);
-    }
-
-    #[test]
-    fn labels_do_not_overlap() {
-        let placed = spread(&[10.0, 10.0, 11.0, 50.0, 99.0, 99.0], 12.0, 0.0, 100.0);
-        let mut sorted = placed.clone();
-        sorted.sort_by(f64::total_cmp);
-        assert!(sorted.windows(2).all(|w| w[1] - w[0] >= 11.99), "{placed:?}");
-        assert!(sorted[0] >= 0.0 && sorted[5] <= 100.0, "{placed:?}");
-        assert_eq!(spread(&[10.0, 40.0], 12.0, 0.0, 100.0), vec![10.0, 40.0]);
     }
 
     #[test]

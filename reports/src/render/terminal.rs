@@ -1,6 +1,6 @@
 //! The report for a terminal: a sentence per environment, how far to trust it, then a small table per workload.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use anyhow::Result;
@@ -9,7 +9,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use super::escape::one_line;
 use super::words::{self, Tone};
 use super::{Render, units};
-use crate::comparison::{Cell, Comparison, Metric, Role, Verdict, Withheld};
+use crate::comparison::{Cell, Comparison, Metric, Role, Severity, Verdict, Withheld};
 
 /// Columns of text; what wraps, wraps here.
 const WIDTH: usize = 100;
@@ -30,6 +30,13 @@ enum Style {
     Green,
     Yellow,
     Red,
+}
+
+/// Where a flag with the same evidence was raised.
+#[derive(Default)]
+struct Places<'a> {
+    environments: Vec<&'a str>,
+    workloads: Vec<&'a str>,
 }
 
 impl Terminal {
@@ -88,7 +95,8 @@ impl Terminal {
                 Tone::Bad => Style::Red,
             };
             let sign = self.paint(style, trust.tone.sign());
-            let detail = self.paint(Style::Dim, &one_line(&trust.detail));
+            let room = WIDTH.saturating_sub(label + value + 6);
+            let detail = self.paint(Style::Dim, &fit(&one_line(&trust.detail), room));
             let _ = writeln!(out, "{sign} {:label$}  {:value$}  {detail}", trust.label, trust.value);
         }
         for remark in &c.remarks {
@@ -162,19 +170,27 @@ impl Terminal {
     }
 
     fn flags(self, c: &Comparison, out: &mut String) {
-        // Name and evidence, with the environments it holds for.
-        let mut seen: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
+        // Name and evidence, with the environments and workloads it holds for.
+        let mut seen: BTreeMap<(&str, &str), Places<'_>> = BTreeMap::new();
+        let mut notes = BTreeSet::new();
         for cell in c.control.iter().chain(&c.cells) {
             for flag in &cell.flags {
-                let places = seen.entry((flag.name, &flag.evidence)).or_default();
-                if !places.contains(&cell.environment.as_str()) {
-                    places.push(&cell.environment);
+                if flag.severity == Severity::Note {
+                    notes.insert(flag.name);
+                    continue;
                 }
+                let places = seen.entry((flag.name, &flag.evidence)).or_default();
+                once(&mut places.environments, &cell.environment);
+                once(&mut places.workloads, &cell.workload);
             }
         }
-        for ((name, evidence), places) in &seen {
-            let text = format!("{name} ({}): {evidence}", places.join(", "));
-            self.item("⚑", &text, out);
+        for ((name, evidence), Places { environments, workloads }) in &seen {
+            let place = if workloads.len() == 1 { format!(" in {}", workloads[0]) } else { String::new() };
+            self.item("⚑", &format!("{name}, {}{place}: {evidence}", environments.join(", ")), out);
+        }
+        if !notes.is_empty() {
+            let names: Vec<&str> = notes.into_iter().collect();
+            self.item("·", &format!("worth knowing, in full in the HTML report: {}", names.join(", ")), out);
         }
         for failure in &c.failures {
             let place = failure.workload.as_deref().unwrap_or("start");
@@ -190,9 +206,7 @@ impl Terminal {
         for text in withheld(c) {
             self.item(units::NONE, &text, out);
         }
-        if !seen.is_empty() || !c.failures.is_empty() {
-            out.push('\n');
-        }
+        out.push('\n');
     }
 
     fn item(self, sign: &str, text: &str, out: &mut String) {
@@ -248,34 +262,33 @@ fn row(c: &Comparison, cell: &Cell) -> Vec<String> {
                 format!("{not_ranked}{flags}"),
             ]
         }
-        Err(why) => vec![name, none(), none(), fit(&words::withheld(why), 26), none(), flags],
+        Err(why) => vec![name, none(), none(), fit(&words::withheld(why), 19), none(), flags],
     }
 }
 
-/// The percentiles that a report leaves out, and what they need: a line for each metric of a workload.
+/// Adds what is not there yet.
+fn once<'a>(list: &mut Vec<&'a str>, item: &'a str) {
+    if !list.contains(&item) {
+        list.push(item);
+    }
+}
+
+/// The percentiles that a report leaves out, and what they need: a line for each metric.
 fn withheld(c: &Comparison) -> Vec<String> {
-    let mut lines = Vec::new();
-    for plan in &c.run.workloads {
-        for metric in Metric::ALL {
-            let cells = c.cells.iter().filter(|cell| cell.workload == plan.name && cell.metric == metric);
-            let missing: Vec<(&str, u64)> = cells
-                .filter_map(|cell| match cell.finding {
-                    Err(Withheld::TooFewOperations { more, .. }) => Some((cell.environment.as_str(), more)),
-                    _ => None,
-                })
-                .collect();
-            if let Some(most) = missing.iter().map(|(_, more)| *more).max() {
-                let names: Vec<&str> = missing.iter().map(|(name, _)| *name).collect();
-                let (metric, most) = (metric.name(), units::count(most));
-                lines.push(format!(
-                    "{metric} of {} withheld: up to {most} more samples per block needed ({})",
-                    plan.name,
-                    names.join(", ")
-                ));
+    let line = |metric: Metric| {
+        let (mut workloads, mut most) = (Vec::new(), 0);
+        for cell in c.cells.iter().filter(|cell| cell.metric == metric) {
+            if let Err(Withheld::TooFewOperations { more, .. }) = cell.finding {
+                once(&mut workloads, &cell.workload);
+                most = most.max(more);
             }
         }
-    }
-    lines
+        let (metric, places) = (metric.name(), workloads.join(", "));
+        let needs =
+            format!("{metric} withheld in {places}: up to {} more samples per block needed", units::count(most));
+        (!workloads.is_empty()).then_some(needs)
+    };
+    Metric::ALL.into_iter().filter_map(line).collect()
 }
 
 /// Cut with an ellipsis.
@@ -322,10 +335,25 @@ mod tests {
     fn nothing_is_wider_than_a_hundred_columns() {
         for c in [sample::comparison(), sample::large(), sample::short(), sample::hostile()] {
             for line in text(&c, false).lines().filter(|l| !l.starts_with("again: ")) {
-                let trust = line.starts_with(['✓', '!', '✗']);
-                assert!(trust || line.chars().count() <= WIDTH, "{} columns: {line}", line.chars().count());
+                assert!(line.chars().count() <= WIDTH, "{} columns: {line}", line.chars().count());
             }
         }
+    }
+
+    #[test]
+    fn a_workload_reads_like_this() {
+        let text = text(&sample::comparison(), false);
+        let expected = "\
+sqlite/commit  p50, net 142 µs  Commits one durable row to SQLite.
+environment      gross        tare  overhead               p99  flags
+control         142 µs     +277 ns  1.00× (0.97–1.04)    1.00×
+runc            145 µs    +2.75 µs  1.02× (0.99–1.05)    1.02×
+gvisor          296 µs     +154 µs  2.09× (2.02–2.16)    2.09×
+qemu            609 µs     +467 µs  4.3× (4.2–4.4)        4.3×  emulated-cpu
+qemu-unsafe    79.5 µs    −62.5 µs  0.56× (0.54–0.58)    0.56×  not ranked: fsync-not-durable emula…
+";
+        assert!(text.contains(expected), "{text}");
+        assert!(text.contains("gvisor       74.0 ms  31.0 MiB"), "start and memory\n{text}");
     }
 
     #[test]

@@ -125,8 +125,7 @@ fn explain(error: io::Error, direct: bool) -> anyhow::Error {
 /// A file full of initial blocks, on the device and out of the page cache.
 #[derive(Debug)]
 pub struct Filled {
-    /// The file, direct or not as the settings say.
-    pub file: File,
+    file: File,
     /// Blocks in it.
     pub blocks: u64,
     /// Bytes of a block.
@@ -155,6 +154,13 @@ impl Filled {
         let mut buffer = Aligned::new(block);
         filled.read(0, buffer.get_mut()).with_context(|| format!("can't read {}", path.display()))?;
         Ok(filled)
+    }
+
+    /// The state that every burst starts from: nothing of the burst before waits to be written, and without O_DIRECT nothing
+    /// of the file is in the page cache.
+    pub fn calm(&self) -> anyhow::Result<()> {
+        self.file.sync_all().context("can't flush the file")?;
+        if self.direct { Ok(()) } else { forget(&self.file) }
     }
 
     /// Reads one whole block.

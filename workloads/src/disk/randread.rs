@@ -89,6 +89,7 @@ impl Reading {
 
 impl Prepared for Reading {
     fn burst(&mut self, watch: &mut Stopwatch) -> anyhow::Result<()> {
+        self.file.calm()?;
         // Other places in each burst, so that no cache below learns them; the same in the same burst of any environment.
         let mut choice = content::generator(self.seed, STREAM, self.bursts);
         self.bursts += 1;

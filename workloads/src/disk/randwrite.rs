@@ -79,8 +79,7 @@ impl Writing {
 
 impl Prepared for Writing {
     fn burst(&mut self, watch: &mut Stopwatch) -> anyhow::Result<()> {
-        // What the burst before left in caches below is not for this one to pay.
-        self.file.file.sync_all().context("can't flush the file")?;
+        self.file.calm()?;
         let burst = self.bursts;
         self.bursts += 1;
         let mut choice = content::generator(self.seed, STREAM, burst);

@@ -61,7 +61,7 @@ impl Workload for Commit {
     }
 
     fn durable(&self, settings: &Settings) -> bool {
-        // A WAL commit with synchronous = normal isn't flushed at all; with journal = delete it is, but the directory isn't.
+        // With normal a WAL commit isn't flushed at all, and one with a rollback journal not against every loss of power.
         settings.get("synchronous") == "full"
     }
 

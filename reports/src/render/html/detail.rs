@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use anyhow::Result;
 
 use super::safe;
-use crate::comparison::{Cell, Comparison, Environment, Flag, Metric, Outcome, Role, Verdict};
+use crate::comparison::{Cell, Comparison, Environment, Flag, Metric, Outcome, Role, Verdict, Withheld};
 use crate::record::WorkloadPlan;
 use crate::render::json::severity;
 use crate::render::plots::{Place, curves};
@@ -130,6 +130,10 @@ fn overhead(cell: &Cell) -> String {
         Ok(finding) => {
             let ratio = units::ratio(finding.overhead.value, None);
             format!("{ratio} <small>{}</small>", words::no_interval(cell.blocks))
+        }
+        // In full in the table of all metrics.
+        Err(Withheld::TooFewOperations { more, .. }) => {
+            format!("{} <small>({} more samples)</small>", units::NONE, units::count(*more))
         }
         Err(why) => format!("<small>{}</small>", safe(&words::withheld(why))),
     }

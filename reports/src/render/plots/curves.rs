@@ -72,7 +72,7 @@ pub fn overheads(place: Place, c: &Comparison, workload: &str) -> Result<Option<
             points: d
                 .overhead
                 .iter()
-                .filter(|o| o.overhead.value > 0.0)
+                .filter(|o| o.overhead.value > 0.0 && o.overhead.value.is_finite())
                 .map(|o| (nines(o.quantile), o.overhead.value))
                 .collect(),
             bars: named(&d.overhead),

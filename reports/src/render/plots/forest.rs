@@ -5,7 +5,7 @@ use plotters::prelude::*;
 
 use super::{
     Anchor, Area, HEADING, Ink, LABEL, LogAxis, Place, QUIET, Type, bar, dot, fitted, line, log_ticks, picture, px,
-    write,
+    width_of, write,
 };
 use crate::comparison::{Comparison, Estimate, Interval, Metric, Role, Verdict, Withheld};
 use crate::render::{Render, units, words};
@@ -13,10 +13,10 @@ use crate::render::{Render, units, words};
 /// Width of a panel: what a phone shows, and a third of a laptop.
 const WIDTH: f64 = 400.0;
 const ROW: f64 = 21.0;
-/// Room for the names of environments.
-const NAMES: f64 = 96.0;
+/// The least and the most room for the names of environments.
+const NAMES: (f64, f64) = (56.0, 150.0);
 /// Room for the figures.
-const FIGURES: f64 = 116.0;
+const FIGURES: f64 = 122.0;
 const AXIS: f64 = 26.0;
 const TOP: f64 = 6.0;
 /// Height of a panel's heading in the picture that stands alone.
@@ -92,10 +92,22 @@ pub fn panels(c: &Comparison) -> Vec<Panel> {
         .collect()
 }
 
-/// The range that all panels share: every interval, and 1 never at the edge.
+/// What all panels share, so that they can be compared at a glance.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Scale {
+    /// Left end of the axis, below 1.
+    low: f64,
+    /// Right end of the axis, above 1.
+    high: f64,
+    /// Room for the names of environments.
+    names: f64,
+}
+
+/// Every interval and every name, and 1 never at the edge.
 #[must_use]
-pub fn range(panels: &[Panel]) -> (f64, f64) {
+pub fn scale(panels: &[Panel]) -> Scale {
     let (mut low, mut high) = (0.95f64, 1.1f64);
+    let mut names = NAMES.0;
     for panel in panels {
         let ends = panel.rows.iter().filter_map(|r| r.overhead.as_ref().ok()).flat_map(|e| match e.interval {
             Some(i) => [i.low, i.high],
@@ -107,10 +119,11 @@ pub fn range(panels: &[Panel]) -> (f64, f64) {
                 high = high.max(end);
             }
         }
+        names = panel.rows.iter().map(|r| width_of(&r.name, LABEL.size) + 14.0).fold(names, f64::max);
     }
-    // A little air, so that no cap touches the frame.
+    // A little air, so that nothing touches the frame.
     let air = (high / low).powf(0.04);
-    (low / air, high * air)
+    Scale { low: low / air, high: high * air, names: names.min(NAMES.1) }
 }
 
 fn height(panel: &Panel) -> f64 {
@@ -121,10 +134,10 @@ fn height(panel: &Panel) -> f64 {
 ///
 /// # Errors
 /// When plotters fails.
-pub fn panel(place: Place, panel: &Panel, range: (f64, f64)) -> Result<String> {
+pub fn panel(place: Place, panel: &Panel, scale: Scale) -> Result<String> {
     let title = describe(panel);
     let size = (WIDTH as u32, height(panel).ceil() as u32);
-    picture(place, &title, size, |area| draw(area, (0.0, 0.0), panel, range))
+    picture(place, &title, size, |area| draw(area, (0.0, 0.0), panel, scale))
 }
 
 /// The panel for those who listen.
@@ -136,8 +149,9 @@ fn describe(panel: &Panel) -> String {
     format!("Overhead in {}: {}", panel.workload, rows.collect::<Vec<_>>().join(", "))
 }
 
-fn draw(area: &Area<'_>, (left, top): (f64, f64), panel: &Panel, (low, high): (f64, f64)) -> Result<()> {
-    let axis = LogAxis { low, high, from: left + NAMES, to: left + WIDTH - FIGURES };
+fn draw(area: &Area<'_>, (left, top): (f64, f64), panel: &Panel, scale: Scale) -> Result<()> {
+    let Scale { low, high, names } = scale;
+    let axis = LogAxis { low, high, from: left + names, to: left + WIDTH - FIGURES };
     let bottom = top + TOP + ROW * panel.rows.len() as f64;
     if let Some(band) = panel.band {
         // At least a hair of it, however quiet the machine.
@@ -153,18 +167,18 @@ fn draw(area: &Area<'_>, (left, top): (f64, f64), panel: &Panel, (low, high): (f
         }
         write(area, (x, bottom + 13.0), Anchor::Middle, QUIET, &tick_label(tick))?;
     }
-    line(area, (axis.at(1.0), top), (axis.at(1.0), bottom + 4.0), Ink::Base, 1.2)?;
+    line(area, (axis.at(1.0), top), (axis.at(1.0), bottom + 4.0), Ink::Base, 0.8)?;
     for (i, row) in panel.rows.iter().enumerate() {
         let y = top + TOP + ROW * (i as f64 + 0.5) - 2.0;
-        draw_row(area, left, y, row, axis)?;
+        draw_row(area, (left, y), row, axis)?;
     }
     Ok(())
 }
 
-fn draw_row(area: &Area<'_>, left: f64, y: f64, row: &Row, axis: LogAxis) -> Result<()> {
+fn draw_row(area: &Area<'_>, (left, y): (f64, f64), row: &Row, axis: LogAxis) -> Result<()> {
     let quiet = row.control || row.verdict == Verdict::Invalid;
     let name = Type { ink: if quiet { Ink::Muted } else { Ink::Text }, ..LABEL };
-    write(area, (left, y), Anchor::Start, name, &fitted(&row.name, LABEL.size, NAMES - 8.0))?;
+    write(area, (left, y), Anchor::Start, name, &fitted(&row.name, LABEL.size, axis.from - left - 8.0))?;
     let figures = left + WIDTH - FIGURES + 10.0;
     let estimate = match &row.overhead {
         Ok(estimate) => estimate,
@@ -210,7 +224,7 @@ pub fn forest_svg(c: &Comparison) -> Result<String> {
     const HEAD: f64 = 58.0;
     const FOOT: f64 = 30.0;
     let panels = panels(c);
-    let range = range(&panels);
+    let scale = scale(&panels);
     let columns = panels.len().clamp(1, if panels.len() == 4 { 2 } else { 3 });
     let rows: Vec<&[Panel]> = panels.chunks(columns).collect();
     let tall = |row: &[Panel]| row.iter().map(height).fold(0.0, f64::max) + TITLE;
@@ -230,7 +244,7 @@ pub fn forest_svg(c: &Comparison) -> Result<String> {
                 let left = MARGIN + (WIDTH + GAP) * i as f64;
                 write(area, (left, top + 14.0), Anchor::Start, HEADING, &panel.workload)?;
                 write(area, (left + WIDTH, top + 14.0), Anchor::End, QUIET, &panel.caption)?;
-                draw(area, (left, top + 26.0), panel, range)?;
+                draw(area, (left, top + 26.0), panel, scale)?;
             }
             top += tall(row);
         }
@@ -268,9 +282,10 @@ mod tests {
 
     #[test]
     fn one_is_always_inside_the_range() {
-        assert!(range(&[]).0 < 1.0 && range(&[]).1 > 1.0);
+        let empty = scale(&[]);
+        assert!(empty.low < 1.0 && empty.high > 1.0);
         let panels = panels(&sample::comparison());
-        let (low, high) = range(&panels);
+        let Scale { low, high, .. } = scale(&panels);
         for row in panels.iter().flat_map(|p| &p.rows) {
             if let Ok(Estimate { interval: Some(i), .. }) = row.overhead {
                 assert!(low < i.low && i.high < high, "{row:?}");

@@ -1,0 +1,427 @@
+//! The comparison itself: ratios within blocks, and the statistics over blocks.
+
+use super::merge::{Blocks, Counted, Merged};
+use super::{
+    Cell, Comparison, ControlState, Distribution, Environment, FailureRow, Finding, Flag, Headline, Method, Metric,
+    Outcome, OverheadAt, Resolution, Role, Severity, Verdict, Withheld,
+};
+use crate::flags;
+use crate::record::{CONTROL, Ending, EnvironmentPlan, Stored, WorkloadPlan};
+use crate::statistics::{hodges_lehmann, median, noise_floor, robust_sigma, smallest_visible, student_mean};
+
+/// Where the curves of overhead along the percentiles have their points.
+const QUANTILES: [f64; 19] =
+    [0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995, 0.9999];
+
+/// Fewer blocks have no finite 95 % interval.
+const BLOCKS_FOR_AN_INTERVAL: u32 = 6;
+
+/// Works out what a run says: every environment against the baseline.
+///
+/// Rounds that are void are dropped for all environments; a block in which an environment lost a burst or failed a check
+/// is dropped for that environment. An interrupted run gives what its finished blocks carry.
+pub fn compare(stored: &Stored, method: Method) -> Comparison {
+    let counted = Counted::new(stored);
+    let run = &stored.run;
+    let mut c = Comparison {
+        run: run.clone(),
+        ending: stored.ending,
+        seconds: stored.seconds,
+        method,
+        blocks: stored.records.iter().map(|r| r.block).collect::<std::collections::BTreeSet<_>>().len() as u32,
+        environments: run.environments.iter().map(|e| environment(stored, &counted, e, method)).collect(),
+        cells: Vec::new(),
+        control: Vec::new(),
+        distributions: Vec::new(),
+        resolution: Vec::new(),
+        voids: stored.voids.clone(),
+        rounds_begun: counted.rounds_begun,
+        failures: counted.failures.clone(),
+        invalid: Vec::new(),
+        remarks: Vec::new(),
+    };
+    for workload in &run.workloads {
+        for plan in run.environments.iter().filter(|e| e.skipped.is_none()) {
+            compare_pair(&mut c, stored, &counted, workload, plan);
+        }
+        resolve(&mut c, workload);
+    }
+    for e in &mut c.environments {
+        let cells = if e.role == Role::Control { &c.control } else { &c.cells };
+        e.headlines = headlines(cells, &run.workloads, &e.plan.name);
+    }
+    remark(&mut c);
+    c
+}
+
+/// Distribution and cells of one workload in one environment.
+fn compare_pair(
+    c: &mut Comparison,
+    stored: &Stored,
+    counted: &Counted,
+    workload: &WorkloadPlan,
+    plan: &EnvironmentPlan,
+) {
+    let (w, e, base) = (workload.name.as_str(), plan.name.as_str(), stored.run.baseline.as_str());
+    let none = Blocks::default();
+    let own = counted.blocks.get(&(w, e)).unwrap_or(&none);
+    let net = counted.blocks.get(&(w, base)).unwrap_or(&none);
+    let pair = Pair::new(own, net, workload, c.method);
+    let mut found = flags::of(&flags::Case {
+        stored,
+        workload,
+        plan,
+        merged: &pooled(own.0.values()),
+        records: counted.records.get(&(w, e)).map_or(&[], Vec::as_slice),
+        baseline: &pooled(net.0.values()),
+        baseline_records: counted.records.get(&(w, base)).map_or(&[], Vec::as_slice),
+        overhead: pair.finding(Metric::P50).ok().map(|f| f.overhead),
+    });
+    if let Some(message) = counted.disproved.get(&(w, e)) {
+        let evidence = message.lines().next().unwrap_or_default().to_string();
+        found.push(Flag { name: "check-failed", severity: Severity::Fatal, evidence });
+    }
+    found.sort_by_key(|f| std::cmp::Reverse(f.severity));
+    if !own.0.is_empty() {
+        let curve = if e == base { Vec::new() } else { pair.curve() };
+        c.distributions.push(distribution(w, e, own, curve, &found, c.method));
+    }
+    if e == base {
+        return;
+    }
+    let failed = c.failures.iter().find(|f| f.environment == e && f.workload.as_deref().is_none_or(|name| name == w));
+    for metric in Metric::ALL {
+        let mut flags = found.clone();
+        let finding = pair.finding(metric).map_err(|why| match (why, counted.disproved.get(&(w, e)), failed) {
+            (Withheld::NoCommonBlock, Some(message), _) => Withheld::Failed(message.clone()),
+            (Withheld::NoCommonBlock, None, Some(f)) => Withheld::Failed(f.message.clone()),
+            (why, _, _) => why,
+        });
+        if let Ok(f) = &finding {
+            flags.extend(flags::heavy_tail(metric, f));
+        }
+        let verdict = verdict(&flags);
+        let cell = Cell {
+            workload: w.into(),
+            environment: e.into(),
+            metric,
+            unit: metric.unit(workload),
+            blocks: pair.common.len() as u32,
+            operations: pair.common.iter().map(|(_, own, _)| own.operations).sum(),
+            finding,
+            verdict,
+            flags,
+        };
+        if e == CONTROL { c.control.push(cell) } else { c.cells.push(cell) }
+    }
+}
+
+/// The gravest flag decides.
+fn verdict(flags: &[Flag]) -> Verdict {
+    match flags.iter().map(|f| f.severity).max() {
+        Some(Severity::Fatal) => Verdict::Invalid,
+        Some(Severity::Doubt) => Verdict::Suspect,
+        Some(Severity::Note) | None => Verdict::Trusted,
+    }
+}
+
+/// The blocks that an environment and the baseline have in common.
+struct Pair<'a> {
+    common: Vec<(u32, &'a Merged, &'a Merged)>,
+    /// All common blocks of the environment, and of the baseline, added up.
+    pools: (Merged, Merged),
+    workload: &'a WorkloadPlan,
+    method: Method,
+}
+
+impl<'a> Pair<'a> {
+    fn new(own: &'a Blocks, net: &'a Blocks, workload: &'a WorkloadPlan, method: Method) -> Self {
+        // A block that was cut off leaves rounds on one side only, taken under other weather: it can't be paired.
+        let paired = |(block, own): (&u32, &'a Merged)| {
+            let net = net.0.get(block).filter(|net| net.rounds == own.rounds)?;
+            Some((*block, own, net))
+        };
+        let common: Vec<_> = own.0.iter().filter_map(paired).collect();
+        let pools = (pooled(common.iter().map(|c| c.1)), pooled(common.iter().map(|c| c.2)));
+        Self { common, pools, workload, method }
+    }
+
+    /// Entries of the smallest histogram of any block on either side.
+    fn smallest(&self) -> u64 {
+        self.common.iter().map(|(_, own, net)| own.histogram.len().min(net.histogram.len())).min().unwrap_or(0)
+    }
+
+    fn finding(&self, metric: Metric) -> Result<Finding, Withheld> {
+        if self.common.is_empty() {
+            return Err(Withheld::NoCommonBlock);
+        }
+        if let Some(quantile) = metric.quantile() {
+            let (have, need) = (self.smallest(), needed(quantile, self.method.beyond));
+            if have < need {
+                return Err(Withheld::TooFewOperations { have, more: need - have });
+            }
+        }
+        let confidence = self.method.confidence;
+        let worse = |own: f64, net: f64| if metric == Metric::Throughput { net / own } else { own / net };
+        let values: Vec<(u32, f64, f64, f64)> = self
+            .common
+            .iter()
+            .filter_map(|(block, own, net)| {
+                let cost = own.per_operation(metric, self.workload)? - net.per_operation(metric, self.workload)?;
+                Some((*block, own.value(metric, self.workload)?, net.value(metric, self.workload)?, cost))
+            })
+            .collect();
+        let ratios: Vec<(u32, f64)> = values.iter().map(|(b, own, net, _)| (*b, worse(*own, *net))).collect();
+        let logs: Vec<f64> = ratios.iter().map(|(_, r)| r.ln()).collect();
+        let costs: Vec<f64> = values.iter().map(|v| v.3).collect();
+        let pool = |side: &Merged| side.value(metric, self.workload).ok_or(Withheld::NoCommonBlock);
+        Ok(Finding {
+            net: pool(&self.pools.1)?,
+            gross: pool(&self.pools.0)?,
+            overhead: hodges_lehmann(&logs, confidence).ok_or(Withheld::NoCommonBlock)?.map(f64::exp),
+            difference: hodges_lehmann(&costs, confidence).ok_or(Withheld::NoCommonBlock)?,
+            geometric: student_mean(&logs, confidence).ok_or(Withheld::NoCommonBlock)?.map(f64::exp),
+            ratio_of_means: worse(values.iter().map(|v| v.1).sum(), values.iter().map(|v| v.2).sum()),
+            ratios,
+        })
+    }
+
+    fn curve(&self) -> Vec<OverheadAt> {
+        let smallest = self.smallest();
+        let carried = QUANTILES.into_iter().filter(|q| smallest >= needed(*q, self.method.beyond));
+        let point = |quantile: f64| {
+            let logs = self.common.iter().map(|(_, own, net)| (own.quantile(quantile) / net.quantile(quantile)).ln());
+            let overhead = hodges_lehmann(&logs.collect::<Vec<_>>(), self.method.confidence)?.map(f64::exp);
+            Some(OverheadAt { quantile, overhead })
+        };
+        carried.filter_map(point).collect()
+    }
+}
+
+/// Entries that a block needs for a median.
+const FEWEST_FOR_MEDIAN: u64 = 5;
+
+/// Entries that a block needs for `beyond` of them to lie past the percentile, on the side that is thinner.
+///
+/// The median is no tail. That of a few operations is a rough value, but not a wrong one, and how rough it is shows between the
+/// blocks, which are what an interval is made from: a disk that takes 8 ms a flush can be judged in bursts of 60 ms.
+fn needed(quantile: f64, beyond: u64) -> u64 {
+    if (quantile - 0.5).abs() < 1e-9 {
+        return FEWEST_FOR_MEDIAN;
+    }
+    let thin = quantile.min(1.0 - quantile);
+    // 1 - 0.999 is not quite 0.001: without the slack it would ask for one more.
+    (beyond as f64 / thin - 1e-6).ceil() as u64
+}
+
+fn pooled<'a>(parts: impl Iterator<Item = &'a Merged>) -> Merged {
+    parts.fold(Merged::new(), |mut all, part| {
+        all.add(part);
+        all
+    })
+}
+
+fn distribution(
+    w: &str,
+    e: &str,
+    own: &Blocks,
+    curve: Vec<OverheadAt>,
+    flags: &[Flag],
+    method: Method,
+) -> Distribution {
+    let all = pooled(own.0.values());
+    let limit = (all.quantile(0.5) * method.stall).min(all.histogram.high() as f64) as u64;
+    let stalls = all.histogram.len() - all.histogram.count_between(0, limit);
+    let smallest = own.0.values().map(|m| m.histogram.len()).min().unwrap_or(0).max(1);
+    let seconds = all.elapsed_ns.max(1) as f64 / 1e9;
+    Distribution {
+        workload: w.into(),
+        environment: e.into(),
+        batch: all.batch,
+        operations: all.operations,
+        bytes: all.bytes,
+        operations_per_second: all.operations as f64 / seconds,
+        bytes_per_second: all.bytes as f64 / seconds,
+        blocks: own.0.len() as u32,
+        stalls_per_million: stalls as f64 / all.histogram.len().max(1) as f64 * 1e6,
+        carried: (1.0 - method.beyond as f64 / smallest as f64).max(0.0),
+        overhead: curve,
+        flags: flags.to_vec(),
+        histogram: all.histogram,
+    }
+}
+
+/// What the control says about each metric of a workload, and what that does to the cells.
+fn resolve(c: &mut Comparison, workload: &WorkloadPlan) {
+    for metric in Metric::ALL {
+        let finding = c
+            .control
+            .iter()
+            .find(|cell| cell.workload == workload.name && cell.metric == metric)
+            .and_then(|cell| cell.finding.as_ref().ok());
+        let resolution = resolution(workload, metric, finding, c.method);
+        let widest = finding.and_then(|f| wide_interval(f, 0.99));
+        if let ControlState::Failed(why) = &resolution.state {
+            for cell in c.cells.iter_mut().filter(|cell| cell.workload == workload.name && cell.metric == metric) {
+                doubt(cell, why, widest);
+            }
+        }
+        c.resolution.push(resolution);
+    }
+}
+
+/// A failed control makes a cell invalid, unless its overhead is so far out that the control's own error can't explain it.
+fn doubt(cell: &mut Cell, why: &str, control: Option<(f64, f64)>) {
+    let own = cell.overhead().and_then(|o| o.interval);
+    let beyond = match (own, control) {
+        (Some(own), Some((low, high))) => own.low > high.max(1.0 / low) || own.high < low.min(1.0 / high),
+        _ => false,
+    };
+    let severity = if beyond { Severity::Doubt } else { Severity::Fatal };
+    cell.flags.push(Flag { name: "control-failed", severity, evidence: why.to_string() });
+    cell.flags.sort_by_key(|f| std::cmp::Reverse(f.severity));
+    cell.verdict = verdict(&cell.flags);
+}
+
+fn logs(finding: &Finding) -> Vec<f64> {
+    finding.ratios.iter().map(|(_, r)| r.ln()).collect()
+}
+
+fn wide_interval(finding: &Finding, confidence: f64) -> Option<(f64, f64)> {
+    hodges_lehmann(&logs(finding), confidence)?.interval.map(|i| (i.low.exp(), i.high.exp()))
+}
+
+fn resolution(workload: &WorkloadPlan, metric: Metric, finding: Option<&Finding>, method: Method) -> Resolution {
+    let interval = finding.and_then(|f| f.overhead.interval);
+    let floor = interval.as_ref().map(noise_floor);
+    let visible = finding.filter(|_| interval.is_some()).and_then(|f| {
+        let sigma = robust_sigma(&logs(f))?;
+        Some(smallest_visible(sigma, f.ratios.len()))
+    });
+    let percent = |x: f64| format!("{:.1} %", 100.0 * x);
+    let state = match (finding, interval, floor) {
+        (None, ..) => ControlState::Unknown("the control has no value here".into()),
+        (Some(f), None, _) | (Some(f), _, None) => ControlState::Unknown(format!(
+            "{} blocks give no finite interval: {BLOCKS_FOR_AN_INTERVAL} are needed",
+            f.ratios.len()
+        )),
+        (Some(f), Some(interval), Some(floor)) => {
+            let off = (f.overhead.value.ln().abs()).exp_m1();
+            match wide_interval(f, 0.99) {
+                Some((low, high)) if low > 1.0 || high < 1.0 => ControlState::Failed(format!(
+                    "the control differs from the baseline: {:.3} ({low:.3} to {high:.3} at 99 %)",
+                    f.overhead.value
+                )),
+                _ if floor > method.margin => ControlState::Coarse(format!(
+                    "the control's interval is {:.3} to {:.3}: changes below {} are noise, the margin is {}",
+                    interval.low,
+                    interval.high,
+                    percent(floor),
+                    percent(method.margin)
+                )),
+                _ if off > method.margin / 2.0 => ControlState::Coarse(format!(
+                    "the control is {} off, more than half of the margin of {}",
+                    percent(off),
+                    percent(method.margin)
+                )),
+                _ => ControlState::Sound,
+            }
+        }
+    };
+    let control = finding.map(|f| f.overhead);
+    Resolution {
+        workload: workload.name.clone(),
+        metric,
+        control,
+        noise_floor: floor,
+        smallest_visible: visible,
+        state,
+    }
+}
+
+fn environment(stored: &Stored, counted: &Counted, plan: &EnvironmentPlan, method: Method) -> Environment {
+    let starts: Vec<_> = stored.starts.iter().filter(|s| s.environment == plan.name).collect();
+    let mut own = counted.failures.iter().filter(|f| f.environment == plan.name);
+    let any = counted.blocks.iter().any(|((_, e), blocks)| *e == plan.name && !blocks.0.is_empty());
+    let outcome = match (&plan.skipped, own.next(), any) {
+        (Some(why), _, _) => Outcome::Skipped(why.clone()),
+        (None, None, true) => Outcome::Measured,
+        (None, None, false) => Outcome::Failed("the run ended before it had a turn".into()),
+        (None, Some(first), true) => Outcome::Partial(format!("{} ({} failures)", describe(first), own.count() + 1)),
+        (None, Some(first), false) => Outcome::Failed(describe(first)),
+    };
+    let starts_ms: Vec<f64> =
+        starts.iter().filter_map(|s| s.outcome.as_ref().ok()).map(|ns| *ns as f64 / 1e6).collect();
+    let held: Vec<f64> = starts.iter().filter_map(|s| s.memory_bytes).map(|b| b as f64).collect();
+    let clocks: Vec<f64> = starts.iter().filter_map(|s| Some(s.identity.as_ref()?.clock_ns)).collect();
+    let middle = |values: &[f64]| median(values, method.confidence);
+    Environment {
+        role: match plan.name.as_str() {
+            name if name == stored.run.baseline => Role::Baseline,
+            CONTROL => Role::Control,
+            _ => Role::Compared,
+        },
+        outcome,
+        start_ms: middle(&starts_ms),
+        starts_ms,
+        memory_bytes: middle(&held).map(|m| m.value as u64),
+        clock_ns: middle(&clocks).map(|m| m.value),
+        facts: flags::facts(&starts),
+        headlines: Vec::new(),
+        flags: flags::of_environment(&stored.run, plan, &starts),
+        plan: plan.clone(),
+    }
+}
+
+fn describe(failure: &FailureRow) -> String {
+    let place = failure.workload.as_deref().unwrap_or("start");
+    format!("{place}, block {}: {}", failure.block, failure.message)
+}
+
+fn headlines(cells: &[Cell], workloads: &[WorkloadPlan], environment: &str) -> Vec<Headline> {
+    let primary = |c: &&Cell| {
+        c.environment == environment && workloads.iter().any(|w| w.name == c.workload && Metric::primary(w) == c.metric)
+    };
+    let headline = |c: &Cell| Headline {
+        workload: c.workload.clone(),
+        metric: c.metric,
+        overhead: c.overhead(),
+        verdict: c.verdict,
+    };
+    cells.iter().filter(primary).map(headline).collect()
+}
+
+/// What is to be said of the run as a whole, and whether it stands at all.
+fn remark(c: &mut Comparison) {
+    let share = c.voids.len() as f64 / c.rounds_begun.max(1) as f64;
+    if share > c.method.void_limit {
+        c.invalid.push(format!(
+            "{} of {} rounds are void ({:.0} %, at most {:.0} % may be): this machine was too restless",
+            c.voids.len(),
+            c.rounds_begun,
+            100.0 * share,
+            100.0 * c.method.void_limit
+        ));
+    }
+    if c.distributions.iter().all(|d| d.environment != c.run.baseline) {
+        c.invalid
+            .push(format!("the baseline `{}` has no finished block: there is nothing to compare with", c.run.baseline));
+    }
+    if c.blocks < BLOCKS_FOR_AN_INTERVAL {
+        let blocks = if c.blocks == 1 { "1 block gives".to_string() } else { format!("{} blocks give", c.blocks) };
+        c.remarks.push(format!("{blocks} no finite interval: {BLOCKS_FOR_AN_INTERVAL} are needed"));
+    }
+    match c.ending {
+        Ending::Complete => {}
+        Ending::Interrupted => {
+            c.remarks.push(format!("interrupted: {} of {} blocks have bursts", c.blocks, c.run.blocks));
+        }
+        Ending::Unfinished => c.remarks.push("still running, or killed: what was finished counts".into()),
+    }
+    if let Some(evidence) = &c.run.nested {
+        c.remarks.push(format!("the host is itself a guest: {evidence}"));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,208 @@
+//! What a comparison says of the made-up run, and of runs that were cut off, damaged or proved wrong.
+
+use workloads::Check;
+
+use super::*;
+use crate::example::{Example, stored};
+use crate::record::{Stored, Void};
+
+fn comparison(stored: &Stored) -> Comparison {
+    compare(stored, Method::default())
+}
+
+fn has(flags: &[Flag], name: &str) -> bool {
+    flags.iter().any(|f| f.name == name)
+}
+
+#[test]
+fn overheads_that_were_put_in_come_out() {
+    let c = comparison(&stored());
+    for (workload, environment, metric, truth) in [
+        ("sqlite/commit", "gvisor", Metric::P50, 2.4),
+        ("disk/fsync", "qemu", Metric::P50, 2.2),
+        ("net/rr", "gvisor", Metric::P99, 3.4),
+        ("net/stream", "qemu", Metric::Throughput, 11.0),
+        ("sqlite/lookup", "runc", Metric::Mean, 1.01),
+    ] {
+        let cell = c.cell(workload, environment, metric).expect("a cell");
+        let overhead = cell.overhead().expect("a value");
+        assert!((overhead.value / truth - 1.0).abs() < 0.03, "{workload} {environment}: {overhead:?}");
+        // Whether intervals hold the truth as often as they say is for the simulations to show: one run proves nothing.
+        assert!(overhead.interval.expect("eight blocks").contains(overhead.value));
+    }
+    let stream = c.cell("net/stream", "qemu", Metric::Throughput).expect("a cell");
+    let finding = stream.finding.as_ref().expect("numbers");
+    assert_eq!(stream.unit.name(), "B/s");
+    assert!(finding.gross < finding.net && finding.difference.value > 0.0, "worse is fewer bytes and more time");
+    assert_eq!(c.control.len(), 6 * Metric::ALL.len());
+    assert!(c.invalid.is_empty(), "{:?}", c.invalid);
+}
+
+#[test]
+fn the_control_says_what_can_be_seen() {
+    let c = comparison(&stored());
+    let r = c.resolution("sqlite/lookup", Metric::P50).expect("a resolution");
+    assert!(r.control.and_then(|e| e.interval).is_some_and(|i| i.contains(1.0)), "{r:?}");
+    assert!(r.noise_floor.is_some_and(|f| (0.002..0.05).contains(&f)), "{r:?}");
+    assert!(r.smallest_visible.is_some_and(|f| (0.002..0.08).contains(&f)), "{r:?}");
+    assert_eq!(r.state, ControlState::Sound);
+    let tail = c.resolution("disk/fsync", Metric::P999).expect("a resolution");
+    assert!(matches!(tail.state, ControlState::Unknown(_)));
+}
+
+#[test]
+fn a_void_round_counts_for_nobody() {
+    let c = comparison(&stored());
+    for environment in ["bare", "control", "runc", "qemu"] {
+        let d = c.distribution("sqlite/commit", environment).expect("a distribution");
+        assert_eq!((d.operations, d.blocks), (260 * 2 * 8, 8), "{environment}");
+        assert_eq!(d.histogram.len(), d.operations);
+    }
+    assert_eq!((c.voids.len(), c.rounds_begun), (1, 6 * 8 * 2 + 1));
+}
+
+#[test]
+fn a_block_with_a_lost_burst_is_not_paired() {
+    let c = comparison(&stored());
+    let cell = c.cell("net/stream", "gvisor", Metric::Throughput).expect("a cell");
+    assert_eq!(cell.blocks, 7);
+    assert!(cell.finding.as_ref().is_ok_and(|f| f.ratios.iter().all(|(block, _)| *block != 3)));
+    assert_eq!(c.failures.len(), 1);
+    assert_eq!(c.environment("gvisor").expect("it").outcome.name(), "partial");
+    assert_eq!(c.environment("runc").expect("it").outcome, Outcome::Measured);
+    assert_eq!(c.environment("crun").expect("it").outcome.name(), "skipped");
+}
+
+#[test]
+fn a_percentile_without_enough_operations_is_withheld() {
+    let c = comparison(&stored());
+    let find = |metric| c.cell("net/rr", "runc", metric).expect("a cell").finding.clone();
+    assert!(find(Metric::P99).is_ok());
+    assert_eq!(find(Metric::P999), Err(Withheld::TooFewOperations { have: 5200, more: 44_800 }));
+    assert!(c.cell("control/syscall", "runc", Metric::P999).expect("a cell").finding.is_ok());
+    let curve = &c.distribution("net/rr", "runc").expect("a distribution").overhead;
+    assert!(curve.last().is_some_and(|p| p.quantile == 0.99) && curve.first().is_some_and(|p| p.quantile == 0.01));
+}
+
+#[test]
+fn a_disk_that_does_not_flush_makes_its_durable_cells_invalid_and_no_others() {
+    let c = comparison(&stored());
+    let cell = |workload| c.cell(workload, "qemu-unsafe", Metric::P50).expect("a cell");
+    for workload in ["sqlite/commit", "disk/fsync"] {
+        assert!(has(&cell(workload).flags, "fsync-not-durable") && cell(workload).verdict == Verdict::Invalid);
+    }
+    assert_eq!(cell("net/rr").verdict, Verdict::Trusted, "{:?}", cell("net/rr").flags);
+    assert_eq!(c.cell("disk/fsync", "qemu", Metric::P50).expect("a cell").verdict, Verdict::Trusted);
+}
+
+#[test]
+fn an_interrupted_run_says_what_its_blocks_carry() {
+    let c = comparison(&Example { blocks: 3, ..Example::default() }.build());
+    let overhead = c.cell("net/rr", "gvisor", Metric::P50).and_then(Cell::overhead).expect("a value");
+    assert!(overhead.interval.is_none() && (overhead.value - 3.4).abs() < 0.2);
+    assert_eq!(
+        c.remarks[..2],
+        [
+            "3 blocks give no finite interval: 6 are needed".to_string(),
+            "interrupted: 3 of 8 blocks have bursts".to_string(),
+        ]
+    );
+    let mut killed = stored();
+    killed.records.truncate(killed.records.len() - 3);
+    let c = comparison(&killed);
+    let paired = c.run.environments.iter().filter_map(|e| c.cell("net/stream", &e.name, Metric::Throughput));
+    assert!(paired.clone().any(|cell| cell.blocks == 7) && paired.clone().all(|cell| cell.blocks >= 6));
+}
+
+#[test]
+fn a_run_without_rows_is_invalid_and_no_accident() {
+    let mut nothing = Example { blocks: 0, ..Example::default() }.build();
+    let c = comparison(&nothing);
+    assert_eq!(c.invalid.len(), 1, "{:?}", c.invalid);
+    assert!(c.cells.iter().all(|cell| cell.finding == Err(Withheld::NoCommonBlock)));
+    nothing.run.environments.clear();
+    nothing.run.workloads.clear();
+    assert!(comparison(&nothing).cells.is_empty());
+}
+
+#[test]
+fn work_that_was_not_the_same_is_invalid() {
+    let mut wrong = stored();
+    for checked in wrong.checks.iter_mut().filter(|c| c.environment == "runc" && c.workload == "net/rr") {
+        checked.outcome = Ok(Check { value: "other".into(), detail: "9 rows".into() });
+    }
+    let c = comparison(&wrong);
+    let cell = c.cell("net/rr", "runc", Metric::P50).expect("a cell");
+    assert_eq!(cell.verdict, Verdict::Invalid);
+    assert!(has(&cell.flags, "check-failed"));
+    assert!(matches!(&cell.finding, Err(Withheld::Failed(why)) if why.contains("did not do the same work")));
+    assert_eq!(c.failures.iter().filter(|f| f.environment == "runc").count(), 8);
+    assert_eq!(c.cell("sqlite/lookup", "runc", Metric::P50).expect("a cell").verdict, Verdict::Trusted);
+}
+
+#[test]
+fn a_damaged_histogram_is_a_failure_of_its_burst() {
+    let mut damaged = stored();
+    let burst = damaged.records.iter_mut().find(|r| r.environment == "qemu" && r.workload == "net/rr").expect("one");
+    if let Ok(sample) = &mut burst.outcome {
+        sample.histogram.truncate(20);
+    }
+    let c = comparison(&damaged);
+    assert!(c.failures.iter().any(|f| f.environment == "qemu" && f.message.contains("histogram")));
+    assert_eq!(c.cell("net/rr", "qemu", Metric::P50).expect("a cell").blocks, 7);
+}
+
+#[test]
+fn too_many_void_rounds_spoil_the_run() {
+    let mut restless = stored();
+    for block in 0..8 {
+        for workload in restless.run.workloads.clone() {
+            if !restless.voids.iter().any(|v| v.block == block && v.workload == workload.name && v.round == 0) {
+                let reason = "steal 9 %".into();
+                restless.voids.push(Void { block, round: 0, workload: workload.name, reason });
+            }
+        }
+    }
+    let c = comparison(&restless);
+    assert!(c.invalid.len() == 1 && c.invalid[0].contains("48 of 97 rounds are void"), "{:?}", c.invalid);
+}
+
+/// The example with a control that is slower than the baseline in one workload.
+fn with_a_bad_control() -> Comparison {
+    let mut bad = stored();
+    // `runc` costs 6 % in `net/rr`: exchange its name with the control's.
+    for record in bad.records.iter_mut().filter(|r| r.workload == "net/rr") {
+        match record.environment.as_str() {
+            "runc" => record.environment = CONTROL.into(),
+            CONTROL => record.environment = "runc".into(),
+            _ => {}
+        }
+    }
+    comparison(&bad)
+}
+
+#[test]
+fn a_control_that_differs_spoils_what_it_could_explain() {
+    let c = with_a_bad_control();
+    let resolution = c.resolution("net/rr", Metric::P50).expect("a resolution");
+    assert!(matches!(resolution.state, ControlState::Failed(_)), "{resolution:?}");
+    let near = c.cell("net/rr", "runc", Metric::P50).expect("a cell");
+    let far = c.cell("net/rr", "qemu", Metric::P50).expect("a cell");
+    assert_eq!((near.verdict, far.verdict), (Verdict::Invalid, Verdict::Suspect));
+}
+
+#[test]
+fn every_environment_that_ran_has_a_headline_per_workload() {
+    let c = comparison(&stored());
+    for environment in &c.environments {
+        let expected = match environment.role {
+            Role::Baseline => 0,
+            _ if environment.plan.skipped.is_some() => 0,
+            _ => 6,
+        };
+        assert_eq!(environment.headlines.len(), expected, "{}", environment.plan.name);
+    }
+    let runc = c.environment("runc").expect("it");
+    assert!(runc.start_ms.is_some_and(|s| (s.value - 74.0).abs() < 5.0));
+    assert_eq!(runc.memory_bytes, Some(9 << 20));
+}

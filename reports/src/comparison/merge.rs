@@ -1,0 +1,207 @@
+//! From rows to blocks: what counts of a run, with the histograms of a block's rounds added up.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use hdrhistogram::Histogram;
+use hdrhistogram::serialization::Deserializer;
+use workloads::protocol::Sample;
+use workloads::stopwatch::HIGHEST_NS;
+
+use super::{FailureRow, Metric};
+use crate::record::{Failure, Record, Step, Stored, WorkloadPlan};
+
+/// All that one environment did of one workload in one block, or in all of them.
+#[derive(Debug, Clone)]
+pub(crate) struct Merged {
+    pub histogram: Histogram<u64>,
+    pub operations: u64,
+    pub bytes: u64,
+    pub elapsed_ns: u64,
+    pub batch: u32,
+    /// Which rounds are in it.
+    pub rounds: BTreeSet<u32>,
+}
+
+impl Merged {
+    pub fn new() -> Self {
+        let histogram = Histogram::new_with_bounds(1, HIGHEST_NS, 3).expect("the bounds are constants that fit");
+        Self { histogram, operations: 0, bytes: 0, elapsed_ns: 0, batch: 1, rounds: BTreeSet::new() }
+    }
+
+    fn add_sample(&mut self, sample: &Sample, histogram: &Histogram<u64>) -> Result<(), String> {
+        self.histogram.add(histogram).map_err(|e| format!("its histogram doesn't fit the others: {e}"))?;
+        self.operations += sample.operations;
+        self.bytes = self.bytes.saturating_add(sample.bytes);
+        self.elapsed_ns += sample.elapsed_ns;
+        self.batch = self.batch.max(sample.batch);
+        Ok(())
+    }
+
+    pub fn add(&mut self, other: &Merged) {
+        self.histogram.add(&other.histogram).expect("all merged histograms have the same bounds");
+        self.operations += other.operations;
+        self.bytes = self.bytes.saturating_add(other.bytes);
+        self.elapsed_ns += other.elapsed_ns;
+        self.batch = self.batch.max(other.batch);
+    }
+
+    /// In the unit of the metric; `None` where nothing was done.
+    pub fn value(&self, metric: Metric, workload: &WorkloadPlan) -> Option<f64> {
+        if self.operations == 0 || self.elapsed_ns == 0 {
+            return None;
+        }
+        let seconds = self.elapsed_ns as f64 / 1e9;
+        let value = match metric {
+            Metric::Mean => self.histogram.mean(),
+            Metric::Max => self.histogram.max() as f64,
+            Metric::Throughput if workload.streams => self.bytes as f64 / seconds,
+            Metric::Throughput => self.operations as f64 / seconds,
+            Metric::P50 | Metric::P90 | Metric::P99 | Metric::P999 => {
+                self.quantile(metric.quantile().expect("these are percentiles"))
+            }
+        };
+        (value > 0.0).then_some(value)
+    }
+
+    /// A latency, nanoseconds. The middle of the bucket: its end, which the histogram returns, is up to 0.1 % too high.
+    pub fn quantile(&self, quantile: f64) -> f64 {
+        let end = self.histogram.value_at_quantile(quantile);
+        (self.histogram.lowest_equivalent(end) as f64 + self.histogram.highest_equivalent(end) as f64) / 2.0
+    }
+
+    /// What one operation took, nanoseconds: the metric itself for latencies, wall time per operation for throughput.
+    pub fn per_operation(&self, metric: Metric, workload: &WorkloadPlan) -> Option<f64> {
+        match metric {
+            Metric::Throughput if self.operations == 0 => None,
+            Metric::Throughput => Some(self.elapsed_ns as f64 / self.operations as f64),
+            _ => self.value(metric, workload),
+        }
+    }
+}
+
+/// Everything of one workload in one environment that counts, by block.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Blocks(pub BTreeMap<u32, Merged>);
+
+/// What counts of a run.
+#[derive(Debug)]
+pub(crate) struct Counted<'a> {
+    /// By workload and environment.
+    pub blocks: BTreeMap<(&'a str, &'a str), Blocks>,
+    /// The rows behind them.
+    pub records: BTreeMap<(&'a str, &'a str), Vec<&'a Record>>,
+    /// In the order of starts, bursts, checks.
+    pub failures: Vec<FailureRow>,
+    /// Checks of these workloads and environments failed or differed: the message.
+    pub disproved: BTreeMap<(&'a str, &'a str), String>,
+    /// Rounds that began.
+    pub rounds_begun: u64,
+}
+
+impl<'a> Counted<'a> {
+    pub fn new(stored: &'a Stored) -> Self {
+        let void: BTreeSet<_> = stored.voids.iter().map(|v| (v.workload.as_str(), v.block, v.round)).collect();
+        let rounds: BTreeSet<_> = stored.records.iter().map(|r| (r.workload.as_str(), r.block, r.round)).collect();
+        let mut counted = Self {
+            blocks: BTreeMap::new(),
+            records: BTreeMap::new(),
+            failures: Vec::new(),
+            disproved: BTreeMap::new(),
+            rounds_begun: rounds.union(&void).count() as u64,
+        };
+        for start in &stored.starts {
+            if let Err(failure) = &start.outcome {
+                counted.fail(&start.environment, None, start.block, None, failure);
+            }
+        }
+        let mut incomplete = BTreeSet::new();
+        for record in &stored.records {
+            counted.burst(
+                record,
+                void.contains(&(record.workload.as_str(), record.block, record.round)),
+                &mut incomplete,
+            );
+        }
+        counted.checks(stored, &mut incomplete);
+        // What was lost or wrong in a part of a block is in doubt in all of it.
+        for (workload, environment, block) in incomplete {
+            if let Some(blocks) = counted.blocks.get_mut(&(workload, environment)) {
+                blocks.0.remove(&block);
+            }
+        }
+        counted
+    }
+
+    fn burst(&mut self, record: &'a Record, void: bool, incomplete: &mut BTreeSet<(&'a str, &'a str, u32)>) {
+        let place = (record.workload.as_str(), record.environment.as_str());
+        let sample = match &record.outcome {
+            Ok(sample) => sample,
+            Err(failure) => {
+                self.fail(&record.environment, Some(&record.workload), record.block, Some(record.round), failure);
+                if !void {
+                    incomplete.insert((place.0, place.1, record.block));
+                }
+                return;
+            }
+        };
+        if void {
+            return;
+        }
+        let read = Deserializer::new()
+            .deserialize::<u64, _>(&mut sample.histogram.as_slice())
+            .map_err(|e| format!("its histogram can't be read: {e}"));
+        let merged = self.blocks.entry(place).or_default().0.entry(record.block).or_insert_with(Merged::new);
+        match read.and_then(|histogram| merged.add_sample(sample, &histogram)) {
+            Ok(()) => {
+                merged.rounds.insert(record.round);
+                self.records.entry(place).or_default().push(record);
+            }
+            Err(message) => {
+                let failure = Failure { step: Step::Burst, message };
+                self.fail(&record.environment, Some(&record.workload), record.block, Some(record.round), &failure);
+                incomplete.insert((place.0, place.1, record.block));
+            }
+        }
+    }
+
+    fn checks(&mut self, stored: &'a Stored, incomplete: &mut BTreeSet<(&'a str, &'a str, u32)>) {
+        for checked in &stored.checks {
+            let place = (checked.workload.as_str(), checked.environment.as_str());
+            let proof = stored.checks.iter().filter(|c| {
+                c.workload == checked.workload && c.environment == stored.run.baseline && c.outcome.is_ok()
+            });
+            // The same block where there is one; the seed is the run's, so any other will do.
+            let proof = proof.max_by_key(|c| c.block == checked.block).and_then(|c| c.outcome.as_ref().ok());
+            let failure = match (&checked.outcome, proof) {
+                (Err(failure), _) => failure.clone(),
+                (Ok(check), Some(proof)) if check.value != proof.value => Failure {
+                    step: Step::Verify,
+                    message: format!(
+                        "the check value is {} ({}) where the baseline has {} ({}): it did not do the same work",
+                        check.value, check.detail, proof.value, proof.detail
+                    ),
+                },
+                (Ok(_), _) => continue,
+            };
+            self.fail(&checked.environment, Some(&checked.workload), checked.block, None, &failure);
+            // A lost burst was dealt with where it was lost; if its round is void, the block stands.
+            if failure.step != Step::Burst {
+                incomplete.insert((place.0, place.1, checked.block));
+            }
+            if failure.step == Step::Verify {
+                self.disproved.entry(place).or_insert(failure.message);
+            }
+        }
+    }
+
+    fn fail(&mut self, environment: &str, workload: Option<&str>, block: u32, round: Option<u32>, failure: &Failure) {
+        self.failures.push(FailureRow {
+            environment: environment.into(),
+            workload: workload.map(Into::into),
+            block,
+            round,
+            step: failure.step,
+            message: failure.message.clone(),
+        });
+    }
+}

@@ -1,0 +1,216 @@
+//! Why a cell may be less than it looks: each flag is a pure function of rows, with its evidence in one line.
+//!
+//! A counter that couldn't be read is no evidence, neither for nor against. Notes leave a cell trusted, doubts make it
+//! suspect, and what is fatal makes it invalid: it measures something else than it says.
+
+mod clock;
+mod disk;
+#[cfg(test)]
+mod tests;
+
+use workloads::Resource;
+
+use crate::comparison::merge::Merged;
+use crate::comparison::{Estimate, Finding, Flag, Metric, Severity};
+use crate::record::{EnvironmentPlan, Record, Run, Start, Stored, WorkloadPlan};
+
+/// What the flags of one workload in one environment are judged by.
+pub(crate) struct Case<'a> {
+    pub stored: &'a Stored,
+    pub workload: &'a WorkloadPlan,
+    pub plan: &'a EnvironmentPlan,
+    /// All that counts of this environment.
+    pub merged: &'a Merged,
+    pub records: &'a [&'a Record],
+    /// All that counts of the baseline.
+    pub baseline: &'a Merged,
+    pub baseline_records: &'a [&'a Record],
+    /// Of the median.
+    pub overhead: Option<Estimate>,
+}
+
+impl Case<'_> {
+    fn starts(&self) -> impl Iterator<Item = &Start> {
+        self.stored.starts.iter().filter(|s| s.environment == self.plan.name)
+    }
+
+    /// What the prepared workload said of itself, over all blocks.
+    fn facts(&self, key: &str) -> impl Iterator<Item = &str> {
+        let own =
+            self.stored.checks.iter().filter(|c| c.environment == self.plan.name && c.workload == self.workload.name);
+        own.filter_map(move |c| c.facts.get(key)).map(String::as_str)
+    }
+
+    fn is_baseline(&self) -> bool {
+        self.plan.name == self.stored.run.baseline
+    }
+
+    fn baseline_plan(&self) -> Option<&EnvironmentPlan> {
+        self.stored.run.environments.iter().find(|e| e.name == self.stored.run.baseline)
+    }
+}
+
+fn flag(name: &'static str, severity: Severity, evidence: String) -> Flag {
+    Flag { name, severity, evidence }
+}
+
+/// Every flag of one workload in one environment, those of the environment as a whole included.
+pub(crate) fn of(case: &Case) -> Vec<Flag> {
+    let starts: Vec<&Start> = case.starts().collect();
+    let mut flags = of_environment(&case.stored.run, case.plan, &starts);
+    let each = [
+        disk::memory_disk,
+        disk::not_direct,
+        disk::fsync_not_durable,
+        disk::implausible,
+        disk::cache_unequal,
+        clock::coarse,
+        clock::jump,
+        clock::zero_latency,
+        clock::latency_sum,
+        topology,
+        throttled,
+        steal,
+        pressure,
+        fewer_operations,
+    ];
+    flags.extend(each.iter().filter_map(|judge| judge(case)));
+    flags
+}
+
+/// The flags of an environment that hold whatever the workload.
+pub(crate) fn of_environment(run: &Run, plan: &EnvironmentPlan, starts: &[&Start]) -> Vec<Flag> {
+    let mut flags = Vec::new();
+    flags.extend(plan.unequal.as_ref().map(|why| flag("unequal-resources", Severity::Doubt, why.clone())));
+    flags.extend(clock::drift(starts));
+    flags.extend(plan.emulated.as_ref().map(|why| flag("emulated-cpu", Severity::Note, why.clone())));
+    flags.extend(run.nested.as_ref().map(|why| flag("nested", Severity::Note, why.clone())));
+    flags
+}
+
+/// Facts found inside an environment, for its fingerprint: of the first start that has them.
+pub(crate) fn facts(starts: &[&Start]) -> Vec<(String, String)> {
+    let mut facts = Vec::new();
+    let mut fact = |name: &str, value: Option<String>| facts.extend(value.map(|v| (name.to_string(), v)));
+    if let Some(hello) = starts.iter().find_map(|s| s.hello.as_ref()) {
+        fact("kernel", Some(hello.kernel.clone()));
+        fact("cpus", Some(hello.cpus.to_string()));
+        fact("memory seen", Some(format!("{} MiB", hello.memory_bytes >> 20)));
+        fact("user id", Some(hello.uid.to_string()));
+    }
+    if let Some(identity) = starts.iter().find_map(|s| s.identity.as_ref()) {
+        fact("cpu model", Some(identity.cpu_model.clone()));
+        fact("hypervisor", identity.hypervisor.clone());
+        fact("clock source", identity.clock_source.clone());
+        fact("file system", Some(identity.file_system.clone()));
+        fact("device", identity.device.clone());
+        fact("write cache", identity.write_cache.clone());
+        fact("virtio flush", identity.virtio_flush.map(|f| if f { "offered" } else { "not offered" }.to_string()));
+        fact("sqlite", Some(identity.sqlite.clone()));
+    }
+    facts
+}
+
+/// The ranks see no difference and the mean does: few blocks are far out, which is a finding of its own.
+pub(crate) fn heavy_tail(metric: Metric, finding: &Finding) -> Option<Flag> {
+    let (ranks, mean) = (finding.overhead.interval?, finding.geometric.interval?);
+    (metric != Metric::Max && ranks.contains(1.0) && !mean.contains(1.0)).then(|| {
+        let evidence = format!(
+            "by ranks {:.3} to {:.3}, by the mean {:.3} to {:.3}: few blocks make the difference",
+            ranks.low, ranks.high, mean.low, mean.high
+        );
+        flag("heavy-tail", Severity::Note, evidence)
+    })
+}
+
+/// The path to the peer is another kind of path than the baseline's.
+fn topology(case: &Case) -> Option<Flag> {
+    if case.workload.resource != Resource::Network {
+        return None;
+    }
+    let (own, base) = (case.plan.network.as_str(), case.baseline_plan()?.network.as_str());
+    let (severity, evidence) = match (own, base) {
+        ("loopback", "loopback") => (Severity::Note, "the peer is reached over loopback: no device is involved".into()),
+        ("loopback", other) | (other, "loopback") => {
+            let evidence = format!("`{own}` against the baseline's `{base}`: loopback and {other} can't be compared");
+            (Severity::Fatal, evidence)
+        }
+        (own, base) if own.contains("user") => {
+            (Severity::Doubt, format!("the peer is reached over {own}, the baseline's over {base}"))
+        }
+        (own, base) if own != base => {
+            (Severity::Note, format!("the peer is reached over {own}, the baseline's over {base}"))
+        }
+        _ => return None,
+    };
+    Some(flag("topology", severity, evidence))
+}
+
+/// The quota of the environment's cgroup stopped it.
+fn throttled(case: &Case) -> Option<Flag> {
+    let known: Vec<u64> = case.records.iter().filter_map(|r| r.evidence.throttled).collect();
+    let hit = known.iter().filter(|t| **t > 0).count();
+    (hit > 0).then(|| {
+        // A quota period that ends badly now and then is the same for all; one burst in twenty is no longer now and then.
+        let severity = if hit * 20 > known.len() { Severity::Doubt } else { Severity::Note };
+        let total: u64 = known.iter().sum();
+        flag("throttled", severity, format!("{hit} of {} bursts, {total} times in all", known.len()))
+    })
+}
+
+/// A hypervisor below took CPU time away.
+fn steal(case: &Case) -> Option<Flag> {
+    let mean = mean(case.records, |r| r.evidence.steal)?;
+    (mean > 0.005).then(|| {
+        let severity = if mean > 0.02 { Severity::Doubt } else { Severity::Note };
+        flag("steal", severity, format!("{:.1} % of the host's CPU time on average", 100.0 * mean))
+    })
+}
+
+/// Tasks waited much more than beside the baseline. Often it is the environment's own doing, so this is a note.
+fn pressure(case: &Case) -> Option<Flag> {
+    let one = |what: &str, share: fn(&Record) -> Option<f64>| {
+        let (own, base) = (mean(case.records, share)?, mean(case.baseline_records, share)?);
+        let evidence =
+            || format!("{what}: {:.0} % of the time, {:.0} % beside the baseline", 100.0 * own, 100.0 * base);
+        (own > base + 0.2).then(evidence)
+    };
+    let seen: Vec<String> =
+        [one("waiting for a CPU", |r| r.evidence.pressure_cpu), one("waiting for I/O", |r| r.evidence.pressure_io)]
+            .into_iter()
+            .flatten()
+            .collect();
+    (!seen.is_empty()).then(|| flag("pressure", Severity::Note, seen.join("; ")))
+}
+
+/// Too slow for the common number of operations.
+fn fewer_operations(case: &Case) -> Option<Flag> {
+    let cut = case.records.iter().filter(|r| r.outcome.as_ref().is_ok_and(|s| s.cut_short)).count();
+    (cut > 0).then(|| {
+        let evidence = format!(
+            "{cut} of {} bursts ended by the time limit: {} operations, the baseline did {}",
+            case.records.len(),
+            case.merged.operations,
+            case.baseline.operations
+        );
+        flag("fewer-operations", Severity::Note, evidence)
+    })
+}
+
+fn mean(records: &[&Record], value: impl Fn(&Record) -> Option<f64>) -> Option<f64> {
+    let known: Vec<f64> = records.iter().filter_map(|r| value(r)).collect();
+    (!known.is_empty()).then(|| known.iter().sum::<f64>() / known.len() as f64)
+}
+
+/// Events counted on the device per operation, over the bursts whose counter could be read; `None` where none could.
+fn per_operation(records: &[&Record], count: impl Fn(&Record) -> Option<u64>) -> Option<f64> {
+    let (mut events, mut operations) = (0, 0);
+    for record in records {
+        if let (Some(n), Ok(sample)) = (count(record), &record.outcome) {
+            events += n;
+            // The counters saw the warm-up too.
+            operations += sample.operations + sample.warmup_operations;
+        }
+    }
+    (operations > 0).then(|| events as f64 / operations as f64)
+}

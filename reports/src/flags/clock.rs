@@ -1,0 +1,77 @@
+//! Whether the clock inside an environment can be believed.
+
+use super::{Case, flag};
+use crate::comparison::{Flag, Severity};
+use crate::record::Start;
+
+/// More than this many parts per million, beyond the fit's own uncertainty, is drift.
+const DRIFT_PPM: f64 = 200.0;
+
+/// Reading the clock, or its step, is a part of what was measured.
+pub(super) fn coarse(case: &Case) -> Option<Flag> {
+    if case.merged.histogram.is_empty() {
+        return None;
+    }
+    let identities = case.starts().filter_map(|s| s.identity.as_ref());
+    let (cost, step) =
+        identities.fold((0.0f64, 0u64), |(cost, step), i| (cost.max(i.clock_ns), step.max(i.clock_step_ns)));
+    let p50 = case.merged.quantile(0.5);
+    let batch = f64::from(case.merged.batch);
+    let (share, step_share) = (cost / batch / p50, step as f64 / batch / p50);
+    let words = |what: &str, ns: f64, share: f64| {
+        format!("{what} {ns:.0} ns for {batch:.0} operations of {p50:.0} ns: {:.1} % of the median", 100.0 * share)
+    };
+    if step_share > 0.1 {
+        return Some(flag("clock-coarse", Severity::Doubt, words("the clock steps by", step as f64, step_share)));
+    }
+    let severity = if share > 0.1 { Severity::Doubt } else { Severity::Note };
+    (share > 0.01).then(|| flag("clock-coarse", severity, words("a clock reading takes", cost, share)))
+}
+
+/// The clock inside runs faster or slower than the host's.
+pub(super) fn drift(starts: &[&Start]) -> Option<Flag> {
+    let fits = starts.iter().filter_map(|s| Some((s.block, s.clock?)));
+    let beyond = fits.filter_map(|(block, fit)| {
+        let (drift, uncertainty) = (fit.drift_ppm?, fit.uncertainty_ppm?);
+        (drift.abs() - uncertainty > DRIFT_PPM).then_some((block, drift, uncertainty))
+    });
+    let (block, drift, uncertainty) = beyond.max_by(|a, b| a.1.abs().total_cmp(&b.1.abs()))?;
+    let evidence = format!("{drift:+.0} ppm (within {uncertainty:.0}) against the host's clock in block {block}");
+    Some(flag("clock-drift", Severity::Doubt, evidence))
+}
+
+/// The clock inside jumped by more than the tail of what was measured.
+pub(super) fn jump(case: &Case) -> Option<Flag> {
+    let (block, jump) = case.starts().filter_map(|s| Some((s.block, s.clock?.jump_ns))).max_by_key(|(_, ns)| *ns)?;
+    let tail = if case.merged.histogram.is_empty() { 0.0 } else { case.merged.quantile(0.999) };
+    (jump as f64 > tail.max(1e6)).then(|| {
+        let evidence = format!("{:.1} ms in block {block} that no round trip explains", jump as f64 / 1e6);
+        flag("clock-jump", Severity::Doubt, evidence)
+    })
+}
+
+/// Operations that took no time: the clock stood still.
+pub(super) fn zero_latency(case: &Case) -> Option<Flag> {
+    let all = case.merged.histogram.len();
+    let zero = case.merged.histogram.count_at(1);
+    (all > 0 && zero * 1000 > all).then(|| {
+        let evidence =
+            format!("{zero} of {all} entries took less than 2 ns ({:.1} %)", 100.0 * zero as f64 / all as f64);
+        flag("zero-latency", Severity::Doubt, evidence)
+    })
+}
+
+/// Operations one after the other can't take longer than the time that passed.
+pub(super) fn latency_sum(case: &Case) -> Option<Flag> {
+    let merged = case.merged;
+    let sum = merged.histogram.mean() * merged.operations as f64;
+    // 1 % is room for the width of buckets and for batches that the end of a burst cuts.
+    (merged.operations > 0 && sum > 1.01 * merged.elapsed_ns as f64).then(|| {
+        let evidence = format!(
+            "the latencies add up to {:.3} s within {:.3} s of wall time",
+            sum / 1e9,
+            merged.elapsed_ns as f64 / 1e9
+        );
+        flag("latency-sum", Severity::Doubt, evidence)
+    })
+}

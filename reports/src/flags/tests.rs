@@ -1,0 +1,257 @@
+//! Each flag is raised by a case made for it, and not by the same case put right.
+
+use std::collections::BTreeMap;
+
+use workloads::evidence::{ClockFit, Evidence};
+
+use crate::comparison::{Cell, Flag, Method, Metric, Severity, Verdict, compare};
+use crate::example::{Example, histogram, stored};
+use crate::record::{Record, Start, Stored};
+
+/// The example, in which `qemu` is honest.
+fn honest() -> Stored {
+    Example { blocks: 6, ..Example::default() }.build()
+}
+
+fn cell(stored: &Stored, workload: &str, environment: &str) -> Cell {
+    // Only what the cell is made of: reading every histogram for every assertion would take half a minute.
+    let mut only = stored.clone();
+    only.run.workloads.retain(|w| w.name == workload);
+    only.run.environments.retain(|e| e.name == environment || e.name == only.run.baseline);
+    only.records
+        .retain(|r| r.workload == workload && (r.environment == environment || r.environment == only.run.baseline));
+    let c = compare(&only, Method::default());
+    c.cell(workload, environment, Metric::P50).expect("a cell of the example").clone()
+}
+
+fn found(stored: &Stored, workload: &str, environment: &str, name: &str) -> Option<Flag> {
+    cell(stored, workload, environment).flags.into_iter().find(|f| f.name == name)
+}
+
+fn starts(stored: &mut Stored, environment: &str, change: impl Fn(&mut Start)) {
+    stored.starts.iter_mut().filter(|s| s.environment == environment).for_each(change);
+}
+
+fn identity(stored: &mut Stored, environment: &str, change: impl Fn(&mut workloads::protocol::Identity)) {
+    starts(stored, environment, |s| change(s.identity.as_mut().expect("the example has identities")));
+}
+
+fn records(stored: &mut Stored, workload: &str, environment: &str, change: impl Fn(&mut Record)) {
+    stored.records.iter_mut().filter(|r| r.workload == workload && r.environment == environment).for_each(change);
+}
+
+fn evidence(stored: &mut Stored, workload: &str, environment: &str, change: impl Fn(&mut Evidence)) {
+    records(stored, workload, environment, |r| change(&mut r.evidence));
+}
+
+fn plan(stored: &mut Stored, environment: &str, change: impl Fn(&mut crate::record::EnvironmentPlan)) {
+    stored.run.environments.iter_mut().filter(|e| e.name == environment).for_each(change);
+}
+
+fn direct(stored: &mut Stored, workload: &str) {
+    stored.run.workloads.iter_mut().filter(|w| w.name == workload).for_each(|w| (w.direct, w.durable) = (true, false));
+}
+
+/// Makes all latencies of a workload in an environment these.
+fn latencies(stored: &mut Stored, workload: &str, environment: &str, ns: u64) {
+    records(stored, workload, environment, |r| {
+        if let Ok(sample) = &mut r.outcome {
+            sample.histogram = histogram(std::iter::repeat_n(ns, sample.operations as usize));
+            sample.elapsed_ns = ns * sample.operations + 1000;
+        }
+    });
+}
+
+#[test]
+fn an_honest_environment_has_only_notes() {
+    let mut stored = honest();
+    for (workload, environment) in [("sqlite/commit", "runc"), ("disk/fsync", "qemu"), ("net/rr", "gvisor")] {
+        let cell = cell(&stored, workload, environment);
+        assert!(cell.flags.iter().all(|f| f.severity == Severity::Note), "{:?}", cell.flags);
+        assert_eq!(cell.verdict, Verdict::Trusted);
+    }
+    assert!(found(&stored, "net/rr", "qemu", "emulated-cpu").is_some());
+    assert!(found(&stored, "net/rr", "runc", "emulated-cpu").is_none());
+    assert!(found(&stored, "net/rr", "runc", "nested").is_some());
+    stored.run.nested = None;
+    assert!(found(&stored, "net/rr", "runc", "nested").is_none());
+}
+
+#[test]
+fn memory_disk() {
+    let mut stored = honest();
+    assert!(found(&stored, "disk/fsync", "runc", "memory-disk").is_none());
+    identity(&mut stored, "runc", |i| i.file_system = "tmpfs".into());
+    assert_eq!(found(&stored, "disk/fsync", "runc", "memory-disk").map(|f| f.severity), Some(Severity::Fatal));
+    assert!(found(&stored, "net/rr", "runc", "memory-disk").is_none());
+    identity(&mut stored, "runc", |i| i.file_system = "overlay".into());
+    assert!(found(&stored, "disk/fsync", "runc", "memory-disk").is_none(), "an overlay of the host is on its disk");
+    identity(&mut stored, "gvisor", |i| i.file_system = "overlay".into());
+    assert!(found(&stored, "disk/fsync", "gvisor", "memory-disk").is_some());
+}
+
+#[test]
+fn not_direct() {
+    let mut stored = honest();
+    direct(&mut stored, "disk/fsync");
+    for (facts, raised) in [(("resident", "0.01"), false), (("resident", "0.93"), true), (("direct", "refused"), true)]
+    {
+        for checked in stored.checks.iter_mut().filter(|c| c.environment == "gvisor" && c.workload == "disk/fsync") {
+            checked.facts = BTreeMap::from([(facts.0.to_string(), facts.1.to_string())]);
+        }
+        assert_eq!(found(&stored, "disk/fsync", "gvisor", "not-direct").is_some(), raised, "{facts:?}");
+    }
+}
+
+#[test]
+fn fsync_by_the_counters_of_the_device() {
+    let mut stored = honest();
+    let flag =
+        found(&stored, "disk/fsync", "qemu-unsafe", "fsync-not-durable").expect("three flushes for 500 operations");
+    assert!(flag.evidence.contains("flushes of the host's device per operation"), "{}", flag.evidence);
+    assert!(found(&stored, "disk/fsync", "qemu", "fsync-not-durable").is_none());
+    // A device that counts no flushes is silent; its writes still speak.
+    for environment in ["bare", "qemu"] {
+        evidence(&mut stored, "disk/fsync", environment, |e| e.device_flushes = Some(0));
+    }
+    assert!(found(&stored, "disk/fsync", "qemu", "fsync-not-durable").is_none());
+    evidence(&mut stored, "disk/fsync", "qemu", |e| e.device_writes = Some(1));
+    assert!(found(&stored, "disk/fsync", "qemu", "fsync-not-durable").is_some());
+    // Counters that can't be read are no evidence.
+    for environment in ["bare", "qemu"] {
+        evidence(&mut stored, "disk/fsync", environment, |e| *e = Evidence::default());
+    }
+    assert!(found(&stored, "disk/fsync", "qemu", "fsync-not-durable").is_none());
+}
+
+#[test]
+fn fsync_by_the_guests_view_and_by_time() {
+    let mut stored = honest();
+    identity(&mut stored, "qemu", |i| i.write_cache = Some("write through".into()));
+    assert!(found(&stored, "disk/fsync", "qemu", "fsync-not-durable").is_none(), "the flushes prove the opposite");
+    for environment in ["bare", "qemu", "runc"] {
+        evidence(&mut stored, "disk/fsync", environment, |e| *e = Evidence::default());
+    }
+    assert!(found(&stored, "disk/fsync", "qemu", "fsync-not-durable").is_some());
+    plan(&mut stored, "qemu", |e| drop(e.settings.insert("disk.cache".into(), "writethrough".into())));
+    assert!(found(&stored, "disk/fsync", "qemu", "fsync-not-durable").is_none(), "the guest is told the truth");
+    plan(&mut stored, "qemu", |e| drop(e.settings.insert("disk.cache".into(), "none".into())));
+    identity(&mut stored, "qemu", |i| (i.write_cache, i.virtio_flush) = (Some("write back".into()), Some(false)));
+    assert!(found(&stored, "disk/fsync", "qemu", "fsync-not-durable").is_some());
+    assert!(found(&stored, "disk/fsync", "runc", "fsync-not-durable").is_none());
+    latencies(&mut stored, "disk/fsync", "runc", 11_000);
+    let flag = found(&stored, "disk/fsync", "runc", "fsync-not-durable").expect("11 us against 150 us");
+    assert!(flag.evidence.starts_with("a median of 11.0 us"), "{}", flag.evidence);
+}
+
+#[test]
+fn implausible_and_unequal_caches() {
+    let mut stored = honest();
+    assert!(found(&stored, "disk/fsync", "runc", "implausible").is_none());
+    assert!(found(&stored, "disk/fsync", "qemu-unsafe", "implausible").is_some());
+    direct(&mut stored, "disk/fsync");
+    for (environment, reads) in [("bare", 600), ("qemu", 600)] {
+        evidence(&mut stored, "disk/fsync", environment, |e| e.device_reads = Some(reads));
+    }
+    assert!(found(&stored, "disk/fsync", "qemu", "cache-unequal").is_none());
+    evidence(&mut stored, "disk/fsync", "qemu", |e| e.device_reads = Some(4));
+    assert!(found(&stored, "disk/fsync", "qemu", "cache-unequal").is_some());
+}
+
+#[test]
+fn clocks() {
+    let mut stored = honest();
+    assert!(found(&stored, "net/rr", "gvisor", "clock-coarse").is_none());
+    identity(&mut stored, "gvisor", |i| i.clock_ns = 49_000.0);
+    assert_eq!(found(&stored, "net/rr", "gvisor", "clock-coarse").map(|f| f.severity), Some(Severity::Doubt));
+    identity(&mut stored, "gvisor", |i| (i.clock_ns, i.clock_step_ns) = (25.0, 1_000_000));
+    assert!(found(&stored, "net/rr", "gvisor", "clock-coarse").is_some());
+
+    let fit = |drift_ppm, uncertainty_ppm, jump_ns| {
+        Some(ClockFit { drift_ppm: Some(drift_ppm), uncertainty_ppm: Some(uncertainty_ppm), jump_ns })
+    };
+    for (clock, drift, jump) in [
+        (fit(-950.0, 20.0, 0), true, false),
+        (fit(950.0, 800.0, 0), false, false),
+        (fit(0.0, 1.0, 900_000), false, false),
+        (fit(0.0, 1.0, 90_000_000), false, true),
+        (None, false, false),
+    ] {
+        starts(&mut stored, "qemu", |s| s.clock = clock);
+        assert_eq!(found(&stored, "net/rr", "qemu", "clock-drift").is_some(), drift, "{clock:?}");
+        assert_eq!(found(&stored, "net/rr", "qemu", "clock-jump").is_some(), jump, "{clock:?}");
+    }
+}
+
+#[test]
+fn operations_without_time_and_more_time_than_passed() {
+    let mut stored = honest();
+    for name in ["zero-latency", "latency-sum"] {
+        assert!(found(&stored, "net/rr", "runc", name).is_none(), "{name}");
+    }
+    latencies(&mut stored, "net/rr", "runc", 1);
+    assert!(found(&stored, "net/rr", "runc", "zero-latency").is_some());
+    latencies(&mut stored, "net/rr", "runc", 30_000);
+    assert!(found(&stored, "net/rr", "runc", "latency-sum").is_none());
+    records(&mut stored, "net/rr", "runc", |r| {
+        if let Ok(sample) = &mut r.outcome {
+            sample.elapsed_ns /= 2;
+        }
+    });
+    assert!(found(&stored, "net/rr", "runc", "latency-sum").is_some());
+}
+
+#[test]
+fn topology() {
+    let mut stored = honest();
+    assert!(found(&stored, "net/rr", "runc", "topology").is_none());
+    assert_eq!(found(&stored, "net/rr", "qemu", "topology").map(|f| f.severity), Some(Severity::Note));
+    assert!(found(&stored, "disk/fsync", "qemu", "topology").is_none());
+    for (network, severity) in [("user NAT", Severity::Doubt), ("loopback", Severity::Fatal)] {
+        plan(&mut stored, "runc", |e| e.network = network.into());
+        assert_eq!(found(&stored, "net/rr", "runc", "topology").map(|f| f.severity), Some(severity), "{network}");
+    }
+    plan(&mut stored, "bare", |e| e.network = "loopback".into());
+    assert_eq!(found(&stored, "net/rr", "runc", "topology").map(|f| f.severity), Some(Severity::Note));
+}
+
+#[test]
+fn a_disturbed_or_limited_environment() {
+    let mut stored = honest();
+    for name in ["throttled", "steal", "pressure", "fewer-operations", "unequal-resources"] {
+        assert!(found(&stored, "net/rr", "runc", name).is_none(), "{name}");
+    }
+    evidence(&mut stored, "net/rr", "runc", |e| {
+        (e.throttled, e.steal, e.pressure_cpu) = (Some(3), Some(0.03), Some(0.6));
+    });
+    records(&mut stored, "net/rr", "runc", |r| {
+        if let Ok(sample) = &mut r.outcome {
+            sample.cut_short = true;
+        }
+    });
+    plan(&mut stored, "runc", |e| e.unequal = Some("no right to make a cgroup".into()));
+    for (name, severity) in [
+        ("throttled", Severity::Doubt),
+        ("steal", Severity::Doubt),
+        ("pressure", Severity::Note),
+        ("fewer-operations", Severity::Note),
+        ("unequal-resources", Severity::Doubt),
+    ] {
+        assert_eq!(found(&stored, "net/rr", "runc", name).map(|f| f.severity), Some(severity), "{name}");
+    }
+    evidence(&mut stored, "net/rr", "runc", |e| *e = Evidence::default());
+    assert!(found(&stored, "net/rr", "runc", "steal").is_none(), "what can't be read is no evidence");
+}
+
+#[test]
+fn heavy_tail() {
+    use crate::comparison::{Estimate, Interval};
+    let c = compare(&stored(), Method::default());
+    let mut finding = c.cell("net/rr", "runc", Metric::P50).expect("a cell").finding.clone().expect("numbers");
+    let between = |low, high| Estimate { value: 1.1, interval: Some(Interval { low, high, confidence: 0.95 }) };
+    (finding.overhead, finding.geometric) = (between(0.98, 1.03), between(1.01, 1.4));
+    assert!(super::heavy_tail(Metric::Mean, &finding).is_some());
+    assert!(super::heavy_tail(Metric::Max, &finding).is_none());
+    finding.geometric = between(0.9, 1.4);
+    assert!(super::heavy_tail(Metric::Mean, &finding).is_none());
+}

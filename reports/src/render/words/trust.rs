@@ -1,0 +1,158 @@
+//! The trust strip: how far to believe a run, in six figures.
+
+use std::collections::BTreeSet;
+
+use super::{BLOCKS_FOR_INTERVAL, no_interval, overhead};
+use crate::comparison::{Comparison, ControlState, Metric, Resolution};
+use crate::record::Ending;
+use crate::render::units;
+
+/// How an item of the trust strip is to be taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tone {
+    /// As it should be.
+    Good,
+    /// Read with care.
+    Care,
+    /// Speaks against the run.
+    Bad,
+}
+
+impl Tone {
+    /// A sign that needs no colour.
+    #[must_use]
+    pub fn sign(self) -> &'static str {
+        match self {
+            Tone::Good => "✓",
+            Tone::Care => "!",
+            Tone::Bad => "✗",
+        }
+    }
+}
+
+/// One fact about how far to trust a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trust {
+    /// Two words at most.
+    pub label: &'static str,
+    /// The figure.
+    pub value: String,
+    /// The words around it; may be empty.
+    pub detail: String,
+    /// How to take it.
+    pub tone: Tone,
+}
+
+/// The trust strip: control, smallest visible change, blocks, voids, failures, ending.
+#[must_use]
+pub fn trust(c: &Comparison) -> Vec<Trust> {
+    let mut strip = vec![control(c), visible(c), blocks(c), voids(c)];
+    if !c.failures.is_empty() {
+        let n = c.failures.len();
+        let places: BTreeSet<&str> = c.failures.iter().map(|f| f.environment.as_str()).collect();
+        let detail = format!("in {}", places.into_iter().collect::<Vec<_>>().join(", "));
+        strip.push(Trust { label: "failures", value: n.to_string(), detail, tone: Tone::Care });
+    }
+    strip.push(ending(c));
+    strip
+}
+
+fn primary_resolutions(c: &Comparison) -> impl Iterator<Item = &Resolution> {
+    c.run.workloads.iter().filter_map(|w| c.resolution(&w.name, Metric::primary(w)))
+}
+
+fn control(c: &Comparison) -> Trust {
+    let all: Vec<_> = primary_resolutions(c).collect();
+    let failed: Vec<_> = all.iter().filter(|r| matches!(r.state, ControlState::Failed(_))).collect();
+    let coarse = all.iter().filter(|r| matches!(r.state, ControlState::Coarse(_))).count();
+    // The pair that says least is the honest one to show.
+    let width = |r: &&&Resolution| r.noise_floor.unwrap_or(0.0);
+    let worst = failed.first().copied().or_else(|| all.iter().max_by(|a, b| width(a).total_cmp(&width(b))));
+    let shown = worst.and_then(|r| r.control.map(|e| (r, e)));
+    let Some((resolution, estimate)) = shown else {
+        let why = all.iter().find_map(|r| match &r.state {
+            ControlState::Unknown(why) => Some(why.clone()),
+            _ => None,
+        });
+        let detail = why.unwrap_or_else(|| "no second baseline in this run".to_owned());
+        return Trust { label: "control", value: "unknown".to_owned(), detail, tone: Tone::Care };
+    };
+    let (tone, words) = match (failed.len(), coarse) {
+        (0, 0) if all.iter().all(|r| r.state == ControlState::Sound) => {
+            (Tone::Good, "baselines agree everywhere".to_owned())
+        }
+        (0, 0) => (Tone::Care, "too few blocks to tell".to_owned()),
+        (0, n) => (Tone::Care, format!("coarse in {n} of {} workloads", all.len())),
+        (n, _) => (Tone::Bad, format!("baselines differ in {n} of {} workloads", all.len())),
+    };
+    let which = if all.len() > 1 && failed.is_empty() { ", the widest" } else { "" };
+    let detail = format!("{}{which}; {words}", resolution.workload);
+    Trust { label: "control", value: overhead(&estimate), detail, tone }
+}
+
+fn visible(c: &Comparison) -> Trust {
+    let seen: Vec<f64> = primary_resolutions(c).filter_map(|r| r.smallest_visible).collect();
+    let low = seen.iter().copied().fold(f64::INFINITY, f64::min);
+    let high = seen.iter().copied().fold(0.0, f64::max);
+    let label = "smallest visible change";
+    if seen.is_empty() {
+        let detail = "needs a control and more blocks".to_owned();
+        return Trust { label, value: units::NONE.to_owned(), detail, tone: Tone::Care };
+    }
+    let value = if units::percent(low) == units::percent(high) {
+        units::percent(high)
+    } else {
+        format!("{} to {}", units::percent(low), units::percent(high))
+    };
+    let tone = if high > 2.0 * c.method.margin { Tone::Care } else { Tone::Good };
+    Trust { label, value, detail: "depending on the workload".to_owned(), tone }
+}
+
+fn blocks(c: &Comparison) -> Trust {
+    let value = format!("{} of {}", c.blocks, c.run.blocks);
+    let enough = c.blocks >= BLOCKS_FOR_INTERVAL;
+    let detail = if enough { format!("{} rounds per workload in each", c.run.rounds) } else { no_interval(c.blocks) };
+    let tone = if enough && c.blocks >= c.run.blocks { Tone::Good } else { Tone::Care };
+    Trust { label: "blocks", value, detail, tone }
+}
+
+fn voids(c: &Comparison) -> Trust {
+    let share = if c.rounds_begun == 0 { 0.0 } else { c.voids.len() as f64 / c.rounds_begun as f64 };
+    let tone = if share > c.method.void_limit {
+        Tone::Bad
+    } else if share > c.method.void_limit / 2.0 {
+        Tone::Care
+    } else {
+        Tone::Good
+    };
+    let value = format!("{} of {}", c.voids.len(), units::count(c.rounds_begun));
+    Trust { label: "void rounds", value, detail: format!("{}, dropped for all", units::percent(share)), tone }
+}
+
+fn ending(c: &Comparison) -> Trust {
+    let value = c.seconds.map_or_else(|| units::NONE.to_owned(), |s| units::duration(s * 1e9));
+    let (words, tone) = match c.ending {
+        Ending::Complete => ("complete, as planned", Tone::Good),
+        Ending::Interrupted => ("interrupted; what was finished counts", Tone::Care),
+        Ending::Unfinished => ("unfinished, or still running", Tone::Care),
+    };
+    Trust { label: "run", value, detail: words.to_owned(), tone }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::sample;
+
+    #[test]
+    fn the_strip_takes_care_where_care_is_due() {
+        let tone = |c: &Comparison, label: &str| trust(c).into_iter().find(|t| t.label == label).unwrap().tone;
+        let mut c = sample::comparison();
+        assert_eq!(tone(&c, "control"), Tone::Good);
+        assert_eq!(tone(&c, "run"), Tone::Good);
+        c.resolution[0].state = ControlState::Failed("1.2 (1.1 to 1.3)".into());
+        assert_eq!(tone(&c, "control"), Tone::Bad);
+        let c = sample::short();
+        assert_eq!((tone(&c, "control"), tone(&c, "blocks"), tone(&c, "run")), (Tone::Care, Tone::Care, Tone::Care));
+    }
+}

@@ -1,0 +1,77 @@
+//! Why a session could not do what was asked, with the environment's last words.
+
+use std::time::Duration;
+
+/// Why a session could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// The engine's command could not be started.
+    #[error("can't start `{program}`: {source}")]
+    Spawn {
+        /// Program name.
+        program: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The environment ended by itself.
+    #[error("the environment ended while we waited for {what} ({status}){tail}")]
+    Died {
+        /// What was awaited.
+        what: &'static str,
+        /// How it ended.
+        status: String,
+        /// Last words.
+        tail: Tail,
+    },
+    /// The deadline passed.
+    #[error("no {what} within {}{tail}", humantime::format_duration(*.after))]
+    Deadline {
+        /// What was awaited.
+        what: &'static str,
+        /// How long.
+        after: Duration,
+        /// Last words.
+        tail: Tail,
+    },
+    /// What came is not what the protocol says.
+    #[error("the environment answered with garbage instead of {what}: {problem}{tail}")]
+    Garbage {
+        /// What was awaited.
+        what: &'static str,
+        /// What is wrong with it.
+        problem: String,
+        /// Last words.
+        tail: Tail,
+    },
+    /// Another program than ours answers.
+    #[error("the agent inside is not our binary: its SHA-256 is {inside}, ours is {ours}; nothing was measured")]
+    WrongBinary {
+        /// What the agent found.
+        inside: String,
+        /// What the harness copied there.
+        ours: String,
+    },
+    /// The agent could not do it, and says why; the session goes on.
+    #[error("{0}")]
+    Refused(String),
+    /// The run is being ended by a signal.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl SessionError {
+    /// Whether the session is of no more use.
+    pub fn is_fatal(&self) -> bool {
+        !matches!(self, SessionError::Refused(_))
+    }
+}
+
+/// The last lines of stderr and console, as an error shows them.
+#[derive(Debug, Clone, Default)]
+pub struct Tail(pub String);
+
+impl std::fmt::Display for Tail {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.0.is_empty() { Ok(()) } else { write!(f, "; its last words:\n{}", self.0) }
+    }
+}
