@@ -43,7 +43,8 @@ const SETTINGS: &[Setting] = &[
     },
     Setting {
         name: "machine",
-        kind: Kind::Choice(&["q35", "pc", "microvm"]),
+        // No microvm: with PCI devices its guest never said hello under TCG, 2 of 2 starts.
+        kind: Kind::Choice(&["q35", "pc"]),
         default: "q35",
         about: "QEMU's machine type",
     },
