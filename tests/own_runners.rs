@@ -34,15 +34,10 @@ fn the_agent_answers_from_inside_and_nothing_is_left() {
             session.ping(Duration::from_secs(5)).unwrap();
             std::thread::sleep(Duration::from_millis(30));
         }
-        let held = session.memory().unwrap();
-        eprintln!(
-            "{name}: start {:?}, memory {held}, probe {:.3} s, {:?}, {:?}, {}",
-            session.start,
-            answer.seconds,
-            session.hello,
-            session.clock(),
-            stage.data_file_system()
-        );
+        let identity = session.identify(Duration::from_secs(20)).unwrap();
+        assert_eq!(identity.binary_sha256, host.binary_sha256);
+        assert_eq!(identity.file_system, runners::disk::Disk::under(data.path()).unwrap().file_system, "{name}");
+        assert!(session.memory().unwrap() > 0);
         let before = std::time::Instant::now();
         drop(session);
         assert!(before.elapsed() < Duration::from_millis(500), "{name}: ends when told, in {:?}", before.elapsed());
