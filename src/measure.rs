@@ -48,6 +48,7 @@ pub fn measure(plan: &Plan, order: Order, store: &Store, interrupt: &Interrupt) 
     let data = order.data_dir.canonicalize().context("can't find the data directory").or_exit(Exit::Host)?;
     clean_leftovers();
     let host = open_host(plan, interrupt)?;
+    host.pin_harness();
     let probes = probes(plan, &host, &data);
     if !probes[0].usable() {
         let because = format!("the baseline {} can't run here: {}", plan.suite.baseline, why_not(&probes[0]));
