@@ -81,14 +81,20 @@ fn show(comparison: &Comparison, outputs: &[(PathBuf, &'static Format)]) -> anyh
     Ok(())
 }
 
-/// Reports are opened before anything is measured: a typing error must not cost the result of an hour.
+/// Whether reports can be written is found out before anything is measured: a typing error must not cost the result of an hour.
 fn outputs(paths: &[PathBuf]) -> anyhow::Result<Vec<(PathBuf, &'static Format)>> {
     paths
         .iter()
         .map(|path| {
             let format = report::by_ending(path).or_exit(Exit::Usage)?;
-            let open = std::fs::OpenOptions::new().create(true).append(true).open(path);
-            open.with_context(|| format!("can't write the report {}", path.display())).or_exit(Exit::Host)?;
+            let context = || format!("can't write the report {}", path.display());
+            if path.exists() {
+                std::fs::OpenOptions::new().append(true).open(path).with_context(context).or_exit(Exit::Host)?;
+            } else {
+                // A file without a name: nothing stands there until there is a report.
+                let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+                tempfile::tempfile_in(folder).with_context(context).or_exit(Exit::Host)?;
+            }
             Ok((path.clone(), format))
         })
         .collect()
