@@ -48,7 +48,6 @@ pub fn measure(plan: &Plan, order: Order, store: &Store, interrupt: &Interrupt) 
     let data = order.data_dir.canonicalize().context("can't find the data directory").or_exit(Exit::Host)?;
     clean_leftovers();
     let host = open_host(plan, interrupt)?;
-    host.pin_harness().or_exit(Exit::Host)?;
     let probes = probes(plan, &host, &data);
     if !probes[0].usable() {
         let because = format!("the baseline {} can't run here: {}", plan.suite.baseline, why_not(&probes[0]));
@@ -56,6 +55,7 @@ pub fn measure(plan: &Plan, order: Order, store: &Store, interrupt: &Interrupt) 
     }
     let peer = start_peer(plan, &host)?;
     let mut run = describe(order, plan, &host, &data);
+    host.pin_harness().or_exit(Exit::Host)?;
     let stages = stages(plan, &host, &data, &probes, &mut run)?;
     // In the baseline's directory, which is removed with everything else of the run, even after a kill.
     let own = stages[0].as_ref().context("the baseline could not be set up").or_exit(Exit::NothingMeasured)?.data();

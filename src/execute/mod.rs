@@ -44,16 +44,16 @@ const ORDER_OF_ROUNDS: u64 = 2;
 /// What a plan needs from the host, and what is released when it ends.
 #[derive(Debug)]
 pub struct Bench {
-    /// Who we are and what interrupts us.
-    pub host: Arc<Host>,
-    /// Of the plan's environments, in their order; `None` for those that aren't available.
-    pub stages: Vec<Option<Stage>>,
+    /// The host's own small operations; their file lies in the first stage, so they go before it.
+    pub canaries: Canaries,
     /// The far end, where a workload has one.
     pub peer: Option<PeerProcess>,
+    /// Of the plan's environments, in their order; `None` for those that aren't available.
+    pub stages: Vec<Option<Stage>>,
     /// The disk under all data.
     pub disk: Disk,
-    /// The host's own small operations.
-    pub canaries: Canaries,
+    /// Who we are and what interrupts us.
+    pub host: Arc<Host>,
 }
 
 /// A plan being carried out.
