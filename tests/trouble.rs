@@ -159,9 +159,18 @@ impl Drop for SmallDisk {
 }
 
 #[test]
-fn a_full_disk_is_a_failure_with_its_reason() {
+fn a_disk_with_too_little_room_is_refused_before_anything_starts() {
     let b = Bench::new();
     let Some(disk) = SmallDisk::new(&b, 60) else { return };
+    let words = ["run", "--env", "bare", "--workload", "control/syscall", "--data-dir", "disk"];
+    b.run(&words).ends_with(6).says("left, at least 256").says("--data-dir");
+    drop(disk);
+}
+
+#[test]
+fn a_full_disk_is_a_failure_with_its_reason() {
+    let b = Bench::new();
+    let Some(disk) = SmallDisk::new(&b, 400) else { return };
     let child = b.start(&[
         "run",
         "--env",
@@ -180,7 +189,7 @@ fn a_full_disk_is_a_failure_with_its_reason() {
     });
     // dd stops with an error when the disk is full: that is the point.
     Command::new("dd")
-        .args(["if=/dev/zero", "bs=64k"])
+        .args(["if=/dev/zero", "bs=1M"])
         .arg(format!("of={}", disk.mounted.join("ballast").display()))
         .stderr(Stdio::null())
         .status()
