@@ -100,6 +100,13 @@ fn remove(path: &Path) -> anyhow::Result<()> {
 /// The fact that says what a clock reading costs now, nanoseconds. Some sandboxes calibrate their clock for seconds after
 /// the start, so it is measured beside every workload and not only once.
 pub const CLOCK: &str = "clock_ns";
+/// The fact that says how far apart two different readings are at least, nanoseconds.
+pub const CLOCK_STEP: &str = "clock_step_ns";
+
+fn tell_clock(clock: &identity::Clock, facts: &mut BTreeMap<String, String>) {
+    facts.insert(CLOCK.into(), format!("{:.1}", clock.cost_ns));
+    facts.insert(CLOCK_STEP.into(), clock.step_ns.to_string());
+}
 
 impl Agent<'_> {
     /// Does what is asked; an error and a panic alike become `Failed`.
@@ -124,16 +131,16 @@ impl Agent<'_> {
             Request::Ping => Response::Pong,
             Request::Prepare { workload, settings, seed, peer } => {
                 let mut facts = self.prepare(&workload, &settings, seed, peer)?;
-                facts.insert(CLOCK.into(), format!("{:.1}", identity::clock().cost_ns));
+                tell_clock(&identity::clock(), &mut facts);
                 Response::Prepared(facts)
             }
             Request::Burst(plan) => Response::Sample(self.burst(plan)?),
             Request::Verify => {
                 let bench = self.bench()?;
-                let clock_ns = identity::clock().cost_ns;
+                let clock = identity::clock();
                 let check = bench.prepared.verify()?;
                 let mut facts = bench.prepared.facts();
-                facts.insert(CLOCK.into(), format!("{clock_ns:.1}"));
+                tell_clock(&clock, &mut facts);
                 Response::Verified { check, facts }
             }
             Request::Release => {

@@ -106,10 +106,8 @@ pub(super) fn implausible(case: &Case) -> Option<Flag> {
     let interval = case.overhead?.interval?;
     (interval.high < 0.8).then(|| {
         let what = if case.workload.durable { "durable writes" } else { "direct I/O" };
-        let evidence = format!(
-            "{what} take {:.2} to {:.2} times the time that the host itself needs",
-            interval.low, interval.high
-        );
+        let evidence =
+            format!("{what} in {:.2} to {:.2} of the time that the host itself needs", interval.low, interval.high);
         flag("implausible", Severity::Doubt, evidence)
     })
 }

@@ -39,6 +39,9 @@ struct Places<'a> {
     workloads: Vec<&'a str>,
 }
 
+/// Facts of the host that the heading shows.
+const HOST: &[&str] = &["os", "kernel", "cpu", "cpus", "memory", "data file system", "data device"];
+
 impl Terminal {
     fn paint(self, style: Style, text: &str) -> String {
         let code = match style {
@@ -60,8 +63,10 @@ impl Terminal {
             self.paint(Style::Bold, &title),
             self.paint(Style::Dim, &fit(&one_line(&run.id), NAME))
         );
-        let host: Vec<String> = run.host.iter().map(|(_, value)| one_line(value)).collect();
-        for line in wrapped(&host.join(", "), WIDTH) {
+        // What names the machine; the page and the JSON have the rest.
+        let named = |(name, _): &&(String, String)| HOST.contains(&name.as_str());
+        let host = run.host.iter().filter(named).map(|(name, value)| format!("{name} {}", one_line(value)));
+        for line in wrapped(&host.collect::<Vec<_>>().join(", "), WIDTH) {
             let _ = writeln!(out, "{}", self.paint(Style::Dim, &line));
         }
         for reason in &c.invalid {

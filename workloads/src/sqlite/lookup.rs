@@ -55,7 +55,9 @@ impl Workload for Lookup {
     fn prepare(&self, place: &Place) -> anyhow::Result<Box<dyn Prepared>> {
         let path = place.directory.join("lookup.db");
         let rows = place.settings.number("rows");
-        let db = create(&path, "delete")?;
+        // With a rollback journal every read looks for a hot journal by its path, and what is measured then is how deep the data
+        // directory lies: 2.5 % on a host whose bare path had two folders more than the containers' /data.
+        let db = create(&path, "wal")?;
         lay_out(&db, place.seed, rows).with_context(|| format!("can't fill the database {}", path.display()))?;
         flush(&path)?;
         Ok(Box::new(Finding { path, seed: place.seed, rows, bursts: 0, db }))
