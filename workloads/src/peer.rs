@@ -163,9 +163,9 @@ mod tests {
         let mut stream = TcpStream::connect(listening.address()).expect("connects");
         stream.set_read_timeout(Some(Duration::from_secs(5))).expect("set");
         stream.write_all(sent).expect("sent");
-        stream.shutdown(std::net::Shutdown::Write).expect("ended");
+        // The peer may have closed already, with unread bytes, which resets the connection: as good as closed.
+        let _ = stream.shutdown(std::net::Shutdown::Write);
         let mut answer = Vec::new();
-        // The peer may close with unread bytes, which resets the connection: as good as closed.
         let _ = stream.read_to_end(&mut answer);
         answer
     }
