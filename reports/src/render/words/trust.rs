@@ -111,7 +111,7 @@ fn visible(c: &Comparison) -> Trust {
 fn blocks(c: &Comparison) -> Trust {
     let value = format!("{} of {}", c.blocks, c.run.blocks);
     let enough = c.blocks >= BLOCKS_FOR_INTERVAL;
-    let detail = if enough { format!("{} rounds per workload in each", c.run.rounds) } else { no_interval(c.blocks) };
+    let detail = if enough { format!("{} per workload in each", rounds(c.run.rounds)) } else { no_interval(c.blocks) };
     let tone = if enough && c.blocks >= c.run.blocks { Tone::Good } else { Tone::Care };
     Trust { label: "blocks", value, detail, tone }
 }
@@ -137,6 +137,10 @@ fn ending(c: &Comparison) -> Trust {
         Ending::Unfinished => ("unfinished, or still running", Tone::Care),
     };
     Trust { label: "run", value, detail: words.to_owned(), tone }
+}
+
+fn rounds(n: u32) -> String {
+    if n == 1 { "1 round".to_owned() } else { format!("{n} rounds") }
 }
 
 #[cfg(test)]
