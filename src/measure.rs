@@ -49,6 +49,9 @@ pub fn measure(plan: &Plan, order: Order, store: &Store, interrupt: &Interrupt) 
     clean_leftovers();
     let host = open_host(plan, interrupt)?;
     let probes = probes(plan, &host, &data);
+    if let Some(exit) = interrupt.exit() {
+        return Err(Coded { exit, error: anyhow::anyhow!("ended before anything was measured") }.into());
+    }
     if !probes[0].usable() {
         let because = format!("the baseline {} can't run here: {}", plan.suite.baseline, why_not(&probes[0]));
         return Err(Coded { exit: Exit::NothingMeasured, error: anyhow::anyhow!(because) }.into());

@@ -14,10 +14,19 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
+use workloads::settings::{Kind, Setting};
 
 use crate::Unavailable;
 use crate::network::safe_name;
 use crate::stage::Stage;
+
+/// The network of a runner that can be given a namespace to start in, or none.
+pub(crate) const NETWORK: Setting = Setting {
+    name: "network",
+    kind: Kind::Choice(&["veth", "none"]),
+    default: "veth",
+    about: "Path to the peer: a veth pair (without privileges the host's loopback), or none",
+};
 
 /// Searched after PATH: engines are often installed where an ordinary user's PATH does not look.
 const MORE_PLACES: &[&str] = &["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];

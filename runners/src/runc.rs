@@ -16,12 +16,7 @@ use crate::{Launch, Runner, Unavailable, engine};
 pub struct Runc;
 
 const SETTINGS: &[Setting] = &[
-    Setting {
-        name: "network",
-        kind: Kind::Choice(&["veth", "none"]),
-        default: "veth",
-        about: "Path to the peer: a veth pair (without privileges the host's loopback), or none",
-    },
+    engine::NETWORK,
     Setting {
         name: "data",
         kind: Kind::Choice(&["bind", "root"]),
