@@ -29,8 +29,8 @@ fn the_cost_of_a_sandbox_and_of_emulation_is_seen_and_that_of_nothing_is_not() {
     let json: serde_json::Value =
         serde_json::from_str(&b.run(&["report", "--format", "json"]).ends_with(0).stdout).expect("JSON");
     let p50 = |cells: &str, environment: &str| {
-        let cells = json[cells].as_array().expect("cells").iter();
-        cells.cloned().find(|c| c["environment"] == environment && c["metric"] == "p50")
+        let cells = json[cells].as_array().expect("cells");
+        cells.iter().find(|c| c["environment"] == environment && c["metric"] == "p50").cloned()
     };
     for environment in ["gvisor", "qemu"] {
         match p50("cells", environment) {

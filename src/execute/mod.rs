@@ -178,6 +178,9 @@ impl<'a> Lab<'a> {
                 self.name(environment)
             ));
             let (start, session) = self.start(block, environment);
+            if start.outcome.is_err() && self.interrupted() {
+                break;
+            }
             self.store.start(self.run, &start)?;
             live.extend(session);
         }
@@ -207,7 +210,9 @@ impl<'a> Lab<'a> {
             Err(e) => {
                 self.failed_starts[environment] += 1;
                 let message = format!("{e:#}");
-                self.progress.warn(format!("{} did not start: {message}", self.name(environment)));
+                if !self.interrupted() {
+                    self.progress.warn(format!("{} did not start: {message}", self.name(environment)));
+                }
                 start.outcome = Err(Failure { step: Step::Start, message });
                 (start, None)
             }
@@ -249,6 +254,8 @@ impl<'a> Lab<'a> {
                     }
                     ready.push(i);
                 }
+                // Nothing of this workload was measured: there is nothing to say of it.
+                Err(SessionError::Interrupted) => return Ok(()),
                 Err(e) => {
                     facts.insert(one.environment, self.failed(block, work, one.environment, Step::Prepare, &e));
                 }
@@ -315,14 +322,10 @@ impl<'a> Lab<'a> {
             let burst = one.session.burst(plan, STEP);
             match one.noting(burst) {
                 Ok(pilot) => {
-                    let dearest = live.iter().map(|l| l.clock_ns).fold(0.0, f64::max);
-                    // The first block decides for all: entries of one histogram must mean the same number of operations.
-                    let batch = *self
-                        .batches
-                        .entry(work.name.clone())
-                        .or_insert_with(|| rounds::batch(&pilot, dearest, suite.burst, work.workload.batchable()));
+                    let batch = self.batch(work, live, ready);
                     return Some(rounds::plan_burst(&pilot, suite.burst, suite.burst_max, suite.operations, batch));
                 }
+                Err(SessionError::Interrupted) => return None,
                 Err(e) => {
                     let environment = one.environment;
                     facts.insert(environment, self.failed(block, work, environment, Step::Burst, &e));
@@ -331,6 +334,28 @@ impl<'a> Lab<'a> {
             }
         }
         None
+    }
+
+    /// Operations per clock reading. The first block decides for all: entries of one histogram must mean the same.
+    fn batch(&mut self, work: &Work, live: &mut [Live], ready: &[usize]) -> u32 {
+        if let Some(batch) = self.batches.get(&work.name) {
+            return *batch;
+        }
+        let suite = &self.plan.suite;
+        let plan =
+            BurstPlan { operations: 1 << 20, warmup: 4, batch: 1, limit_ns: (suite.burst / 3).as_nanos() as u64 };
+        let mut passes = Vec::new();
+        for i in ready.iter().filter(|_| work.workload.batchable()) {
+            let pass = live[*i].session.burst(plan, STEP);
+            // Who fails here fails again in the first round, where it is recorded.
+            if let Ok(pass) = live[*i].noting(pass) {
+                passes.push((pass, live[*i].clock_ns));
+            }
+        }
+        let batch = rounds::batch(&passes, suite.burst_max);
+        log::info!("{}: {batch} operations per clock reading", work.name);
+        self.batches.insert(work.name.clone(), batch);
+        batch
     }
 
     fn rounds(

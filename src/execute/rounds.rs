@@ -23,8 +23,8 @@ const WARMUP: f64 = 0.25;
 /// No burst is planned with fewer operations, however slow they are.
 const FEWEST: u64 = 8;
 
-/// A burst has at least so many clock readings, however dear they are.
-const FEWEST_READINGS: f64 = 100.0;
+/// The burst of the slowest environment has at least so many clock readings, however dear they are.
+const FEWEST_READINGS: f64 = 20.0;
 
 /// The generator for one purpose of one block, so that what one block draws does not depend on what came before.
 pub fn generator(seed: u64, purpose: u64, block: u32, round: u32) -> Pcg64 {
@@ -54,16 +54,14 @@ pub fn plan_burst(
     BurstPlan { operations, warmup, batch, limit_ns: burst_max.as_nanos() as u64 }
 }
 
-/// How many operations share a clock reading: so many that the reading costs at most 1 % even where it is dearest, as long as
-/// the burst keeps enough readings for a median.
-pub fn batch(pilot: &Sample, dearest_clock_ns: f64, burst: Duration, batchable: bool) -> u32 {
-    if !batchable {
-        return 1;
-    }
-    let each = pilot.elapsed_ns.max(1) as f64 / pilot.operations.max(1) as f64;
-    let cheap = 100.0 * dearest_clock_ns / each;
-    let enough = burst.as_nanos() as f64 / each / FEWEST_READINGS;
-    cheap.min(enough).ceil().max(1.0) as u32
+/// How many operations share a clock reading: so many that the reading costs at most 1 % in every environment, as long as the
+/// slowest keeps enough readings for a median. `passes` are short passes with a reading each, and what a reading cost there.
+pub fn batch(passes: &[(Sample, f64)], burst_max: Duration) -> u32 {
+    let work =
+        |(pass, clock): &(Sample, f64)| (pass.elapsed_ns as f64 / pass.operations.max(1) as f64 - clock).max(1.0);
+    let cheap = passes.iter().map(|p| 100.0 * p.1 / work(p)).fold(1.0, f64::max);
+    let enough = passes.iter().map(|p| burst_max.as_nanos() as f64 / work(p) / FEWEST_READINGS).fold(cheap, f64::min);
+    enough.ceil().max(1.0) as u32
 }
 
 /// What is looked at to tell whether a round counts.
@@ -155,9 +153,16 @@ mod tests {
     #[test]
     fn batches_make_a_dear_clock_cheap() {
         let burst = Duration::from_millis(10);
-        assert_eq!(batch(&sample(1000, 1_000_000), 25.0, burst, true), 3);
-        assert_eq!(batch(&sample(1000, 1_000_000), 25.0, burst, false), 1);
-        assert_eq!(batch(&sample(1000, 1_000_000), 1e6, burst, true), 100, "100 readings are left");
+        let fast = (sample(1000, 1_025_000), 25.0);
+        assert_eq!(batch(std::slice::from_ref(&fast), burst), 3);
+        let dear = (sample(1000, 30_000_000), 20_000.0);
+        assert_eq!(
+            batch(&[fast.clone(), dear], burst),
+            50,
+            "10 us of work beside 20 us of clock, but 20 readings are left"
+        );
+        let slow = (sample(10, 10_000_000), 25.0);
+        assert_eq!(batch(&[fast, slow], burst), 1);
         assert_eq!(
             plan_burst(&sample(1000, 1_000_000), Duration::from_millis(1), Duration::from_millis(4), None, 3)
                 .operations
