@@ -315,11 +315,9 @@ impl<'a> Lab<'a> {
     ) -> Option<BurstPlan> {
         let plan = self.plan;
         let suite = &plan.suite;
-        let limit_ns = (suite.burst / 3).as_nanos() as u64;
         while let Some(position) = ready.iter().enumerate().min_by_key(|(_, i)| live[**i].environment).map(|(p, _)| p) {
             let one = &mut live[ready[position]];
-            let plan = BurstPlan { operations: 1 << 20, warmup: 4, batch: 1, limit_ns };
-            let burst = one.session.burst(plan, STEP);
+            let burst = one.session.burst(rounds::short_pass(suite.burst), STEP);
             match one.noting(burst) {
                 Ok(pilot) => {
                     let batch = self.batch(work, live, ready);
@@ -342,11 +340,9 @@ impl<'a> Lab<'a> {
             return *batch;
         }
         let suite = &self.plan.suite;
-        let plan =
-            BurstPlan { operations: 1 << 20, warmup: 4, batch: 1, limit_ns: (suite.burst / 3).as_nanos() as u64 };
         let mut passes = Vec::new();
         for i in ready.iter().filter(|_| work.workload.batchable()) {
-            let pass = live[*i].session.burst(plan, STEP);
+            let pass = live[*i].session.burst(rounds::short_pass(suite.burst), STEP);
             // Who fails here fails again in the first round, where it is recorded.
             if let Ok(pass) = live[*i].noting(pass) {
                 passes.push((pass, live[*i].clock_ns));

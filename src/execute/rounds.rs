@@ -38,6 +38,11 @@ pub fn order(of: &[usize], rng: &mut Pcg64) -> Vec<usize> {
     order
 }
 
+/// A pass of a third of a burst, each operation with its own clock reading: what bursts are sized from.
+pub fn short_pass(burst: Duration) -> BurstPlan {
+    BurstPlan { operations: 1 << 20, warmup: 4, batch: 1, limit_ns: (burst / 3).as_nanos() as u64 }
+}
+
 /// What a short pass on the baseline says about how many operations fill a burst.
 pub fn plan_burst(
     pilot: &Sample,
