@@ -44,7 +44,7 @@ pub struct Order<'a> {
 /// When the host does not allow it, the baseline can't run, or the store can't be written; with the exit code.
 pub fn measure(plan: &Plan, order: Order, store: &Store, interrupt: &Interrupt) -> anyhow::Result<Stored> {
     let began = Instant::now();
-    let disk = check_data_dir(order.data_dir, order.allow_memory).or_exit(Exit::Host)?;
+    check_data_dir(order.data_dir, order.allow_memory).or_exit(Exit::Host)?;
     let data = order.data_dir.canonicalize().context("can't find the data directory").or_exit(Exit::Host)?;
     clean_leftovers();
     let host = open_host(plan, interrupt)?;
@@ -64,7 +64,7 @@ pub fn measure(plan: &Plan, order: Order, store: &Store, interrupt: &Interrupt) 
     let own = stages[0].as_ref().context("the baseline could not be set up").or_exit(Exit::NothingMeasured)?.data();
     let canaries = Canaries::new(own).or_exit(Exit::Host)?;
     store.begin(&run).or_exit(Exit::Store)?;
-    let bench = Bench { host, stages, peer, disk, canaries };
+    let bench = Bench { host, stages, peer, canaries };
     let ending = Lab::new(plan, &run.id, store, bench).run();
     // Even after an error the rows that exist are a run: say how it ended, then report the error.
     let ended = store.finish(&run.id, *ending.as_ref().unwrap_or(&Ending::Interrupted), began.elapsed().as_secs_f64());

@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 
 use reports::record::{Checked, Ending, Failure, Record, Start, Step, Void};
 use reports::store::Store;
-use runners::disk::Disk;
 use runners::evidence::Witness;
 use runners::host::Host;
 use runners::peer::PeerProcess;
@@ -50,8 +49,6 @@ pub struct Bench {
     pub peer: Option<PeerProcess>,
     /// Of the plan's environments, in their order; `None` for those that aren't available.
     pub stages: Vec<Option<Stage>>,
-    /// The disk under all data.
-    pub disk: Disk,
     /// Who we are and what interrupts us.
     pub host: Arc<Host>,
 }
@@ -92,9 +89,7 @@ impl Live {
 impl<'a> Lab<'a> {
     /// Ready to begin.
     pub fn new(plan: &'a Plan, run: &'a str, store: &'a Store, mut bench: Bench) -> Self {
-        let Bench { stages, disk, .. } = &mut bench;
-        let witnesses: Vec<_> =
-            stages.iter_mut().map(|stage| stage.as_mut().map(|s| Witness::new(Some(s.cgroup()), Some(disk)))).collect();
+        let witnesses: Vec<_> = bench.stages.iter_mut().map(|stage| stage.as_mut().map(Stage::witness)).collect();
         let available = witnesses.iter().flatten().count() as u64;
         let bursts = u64::from(plan.suite.blocks) * u64::from(plan.suite.rounds) * plan.works.len() as u64 * available;
         Self {
