@@ -1,6 +1,6 @@
 //! `bubblewrap`: bwrap's new namespaces around a read-only root, no daemon and no image; works without privileges.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use workloads::settings::{Kind, Setting, Settings};
@@ -38,6 +38,10 @@ impl Runner for Bubblewrap {
 
     fn version(&self, _host: &Host) -> Result<String, Unavailable> {
         engine::version("bwrap", "bubblewrap")
+    }
+
+    fn engine(&self, _settings: &Settings) -> Option<PathBuf> {
+        engine::find("bwrap")
     }
 
     fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {

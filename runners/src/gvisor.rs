@@ -82,6 +82,10 @@ impl Runner for Gvisor {
         Ok(format!("{version} (platform {} by default)", flags.best_platform()))
     }
 
+    fn engine(&self, _settings: &Settings) -> Option<PathBuf> {
+        engine::find("runsc")
+    }
+
     fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
         let runsc = engine::require("runsc", "runsc")?;
         let id = engine::container_id(stage);

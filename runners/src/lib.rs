@@ -80,16 +80,6 @@ pub trait Runner: Sync + Debug {
     }
 }
 
-/// The first program of this name in `PATH`.
-pub fn find_program(name: &str) -> Option<PathBuf> {
-    // Engines live where a user's PATH may not look.
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = std::env::split_paths(&path).chain(["/usr/sbin", "/sbin", "/usr/local/sbin"].map(PathBuf::from));
-    folders
-        .map(|f| f.join(name))
-        .find(|p| nix::unistd::access(p, nix::unistd::AccessFlags::X_OK).is_ok() && p.is_file())
-}
-
 /// Why a runner can't run here.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{because}")]

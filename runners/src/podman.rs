@@ -58,6 +58,10 @@ impl Runner for Podman {
         Ok(version)
     }
 
+    fn engine(&self, _settings: &Settings) -> Option<PathBuf> {
+        engine::find("podman")
+    }
+
     fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
         let runtime = engine::require(settings.get("runtime"), settings.get("runtime"))?;
         let id = engine::container_id(stage);

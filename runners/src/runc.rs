@@ -1,6 +1,6 @@
 //! `runc`: a container by the OCI reference runtime, straight from a bundle, without Docker or an image.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Context;
@@ -40,6 +40,10 @@ impl Runner for Runc {
 
     fn version(&self, _host: &Host) -> Result<String, Unavailable> {
         engine::version("runc", "runc")
+    }
+
+    fn engine(&self, _settings: &Settings) -> Option<PathBuf> {
+        engine::find("runc")
     }
 
     fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {

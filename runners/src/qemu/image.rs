@@ -1,5 +1,6 @@
 //! The data disk of a guest: a raw image with an ext4 in it, made without mounting anything.
 
+use crate::engine;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -81,12 +82,7 @@ impl Aligned {
 /// # Errors
 /// When it is nowhere.
 pub fn mkfs() -> anyhow::Result<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
-        .chain(["/usr/sbin".into(), "/sbin".into()])
-        .map(|folder| folder.join("mkfs.ext4"))
-        .find(|program| program.is_file())
-        .context("there is no mkfs.ext4 to make the guest's data disk with; install e2fsprogs")
+    engine::find("mkfs.ext4").context("there is no mkfs.ext4 to make the guest's data disk with; install e2fsprogs")
 }
 
 #[cfg(test)]

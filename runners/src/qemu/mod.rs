@@ -10,12 +10,14 @@ mod kernel;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use sha2::{Digest, Sha256};
 use workloads::init::Orders;
 use workloads::settings::{Kind, Setting, Settings};
 
+use crate::engine;
 use crate::host::Host;
 use crate::stage::Stage;
 use crate::{Launch, Network, Runner, Unavailable};
@@ -116,6 +118,15 @@ impl Runner for Qemu {
                 format!("QEMU {version}, TCG, guest Linux {} (KVM: {because})", kernel.release)
             }
         })
+    }
+
+    fn engine(&self, _settings: &Settings) -> Option<PathBuf> {
+        engine::find(PROGRAM)
+    }
+
+    fn start_deadline(&self) -> Duration {
+        // As long as a run waits: what it would accept a probe must not refuse.
+        Duration::from_secs(30)
     }
 
     fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
