@@ -5,9 +5,11 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use runners::Runner;
 use workloads::Workload;
+use workloads::load;
 use workloads::settings::{Settings, nearest};
 
 use crate::cli::Selection;
+use crate::execute::rounds::Length;
 use crate::suite::{Entry, Suite};
 use reports::record::CONTROL;
 
@@ -31,6 +33,10 @@ pub struct Work {
     pub workload: &'static dyn Workload,
     /// Complete and checked.
     pub settings: Settings,
+    /// How long its bursts are: what it is set to, else what the suite says.
+    pub length: Length,
+    /// How long an environment may take to make it ready or to check it.
+    pub patience: Duration,
 }
 
 /// What will happen.
@@ -101,7 +107,7 @@ impl Plan {
                 environments.push(environment);
             }
         }
-        let works = suite.workloads.iter().map(work).collect::<anyhow::Result<Vec<_>>>()?;
+        let works = suite.workloads.iter().map(|entry| work(entry, &suite)).collect::<anyhow::Result<Vec<_>>>()?;
         for (i, work) in works.iter().enumerate() {
             if works[..i].iter().any(|w| w.name == work.name) {
                 bail!("the workload `{}` is asked for twice", work.name);
@@ -112,9 +118,8 @@ impl Plan {
 
     /// About how long it takes: bursts with warm-up and canaries, starts, preparation and checks.
     pub fn estimate(&self, environments: usize) -> Duration {
-        let bursts = self.suite.rounds * environments as u32 * self.works.len() as u32;
-        let burst = self.suite.burst.mul_f64(1.35) + Duration::from_millis(15);
-        let per_block = burst * bursts
+        let burst = |w: &Work| (w.length.burst.mul_f64(1.35) + Duration::from_millis(15)) * environments as u32;
+        let per_block = self.works.iter().map(burst).sum::<Duration>() * self.suite.rounds
             + Duration::from_millis(60) * (environments * self.works.len()) as u32
             + Duration::from_millis(400) * environments as u32;
         per_block * self.suite.blocks
@@ -151,7 +156,7 @@ fn environment(entry: &Entry) -> anyhow::Result<Environment> {
     Ok(Environment { name: entry.name.clone(), runner, settings })
 }
 
-fn work(entry: &Entry) -> anyhow::Result<Work> {
+fn work(entry: &Entry, suite: &Suite) -> anyhow::Result<Work> {
     let workload = workloads::registry::find(entry.kind()).with_context(|| {
         let names = || workloads::registry::WORKLOADS.iter().map(|w| w.name());
         let hint = nearest(entry.kind(), names()).map(|n| format!("did you mean `{n}`?"));
@@ -161,9 +166,32 @@ fn work(entry: &Entry) -> anyhow::Result<Work> {
             hint.unwrap_or_else(|| format!("there are {}", names().collect::<Vec<_>>().join(", ")))
         )
     })?;
-    let settings = Settings::resolve(workload.settings(), &entry.settings)
+    let settings = Settings::resolve(&load::settings(workload), &entry.settings)
         .with_context(|| format!("workload `{}`", entry.name))?;
-    Ok(Work { name: entry.name.clone(), workload, settings })
+    let length = length(&settings, suite);
+    let needs = workload.needs(&settings, suite.resources.memory_bytes);
+    let data = needs.disk.saturating_mul(settings.number("jobs"));
+    let patience = STEP + Duration::from_secs(data / SLOWEST);
+    Ok(Work { name: entry.name.clone(), workload, settings, length, patience })
+}
+
+/// For preparing or verifying a workload whose data is small.
+const STEP: Duration = Duration::from_secs(60);
+/// Bytes a second that preparing and verifying can be expected to get through anywhere: a guest under emulation.
+const SLOWEST: u64 = 2 << 20;
+
+/// However many operations a workload is set to do, a burst of them ends after this.
+const LONGEST: Duration = Duration::from_secs(120);
+
+fn length(settings: &Settings, suite: &Suite) -> Length {
+    let positive = |name: &str| Some(settings.number(name)).filter(|n| *n > 0);
+    let own = Some(settings.duration("burst")).filter(|burst| !burst.is_zero());
+    let burst = own.unwrap_or(suite.burst);
+    let operations = positive("operations");
+    // As many times the burst as in the suite. A number of operations of its own means: all of them, in every environment.
+    let factor = suite.burst_max.as_secs_f64() / suite.burst.as_secs_f64();
+    let burst_max = if operations.is_some() { LONGEST } else { burst.mul_f64(factor) };
+    Length { burst, burst_max, operations: operations.or(suite.operations), rate: positive("rate") }
 }
 
 /// A seed nobody chose: from the clock, short enough to type.

@@ -14,7 +14,7 @@ use runners::host::{Host, Resources};
 use runners::probe::{self, Probe};
 use runners::session::{Session, SessionError};
 use runners::stage::Stage;
-use workloads::protocol::BurstPlan;
+use workloads::protocol::{BurstPlan, Task};
 use workloads::settings::Settings;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -76,9 +76,7 @@ fn works(name: &str) {
         assert_eq!(identity.binary_sha256, scene.host.binary_sha256);
         assert_eq!(session.hello.version, env!("CARGO_PKG_VERSION"));
         for workload in ["sqlite/commit", "disk/fsync"] {
-            let settings =
-                Settings::resolve(workloads::registry::find(workload).expect("known").settings(), &Default::default());
-            session.prepare(workload, &settings.expect("defaults"), 7, None, PATIENCE).expect("prepares");
+            session.prepare(Task::of(workload), PATIENCE).expect("prepares");
             let plan = BurstPlan { operations: 20, warmup: 5, batch: 1, limit_ns: 20_000_000_000 };
             let sample = session.burst(plan, PATIENCE).expect("bursts");
             assert_eq!((sample.operations, sample.warmup_operations, sample.cut_short), (20, 5, false));
@@ -97,9 +95,7 @@ fn interrupted_mid_burst(name: &str) {
     let Some(scene) = Scene::of(name, "i") else { return };
     let mut stage = scene.stage();
     let mut session = scene.session(&mut stage);
-    let settings =
-        Settings::resolve(workloads::registry::find("disk/fsync").expect("known").settings(), &Default::default());
-    session.prepare("disk/fsync", &settings.expect("defaults"), 7, None, PATIENCE).expect("prepares");
+    session.prepare(Task::of("disk/fsync"), PATIENCE).expect("prepares");
     let flag = Arc::clone(&scene.host.interrupt);
     let signal = std::thread::spawn(move || {
         std::thread::sleep(Duration::from_millis(400));
@@ -118,9 +114,7 @@ fn engine_killed_mid_burst(name: &str) {
     let Some(scene) = Scene::of(name, "k") else { return };
     let mut stage = scene.stage();
     let mut session = scene.session(&mut stage);
-    let settings =
-        Settings::resolve(workloads::registry::find("disk/fsync").expect("known").settings(), &Default::default());
-    session.prepare("disk/fsync", &settings.expect("defaults"), 7, None, PATIENCE).expect("prepares");
+    session.prepare(Task::of("disk/fsync"), PATIENCE).expect("prepares");
     let engine = session.pid() as i32;
     let killer = std::thread::spawn(move || {
         std::thread::sleep(Duration::from_millis(400));

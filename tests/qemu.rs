@@ -11,7 +11,7 @@ use runners::host::{Host, Resources};
 use runners::qemu::Qemu;
 use runners::session::{Session, SessionError};
 use runners::stage::Stage;
-use workloads::protocol::BurstPlan;
+use workloads::protocol::{BurstPlan, Task};
 use workloads::settings::Settings;
 
 /// Generous: CI machines are slow and shared. What a start takes is printed, and measured elsewhere.
@@ -189,9 +189,7 @@ fn a_flush_in_the_guest_reaches_the_disk_of_the_host() {
     assert_eq!(identity.write_cache.as_deref(), Some("write back"));
     assert_eq!(identity.virtio_flush, Some(true));
 
-    let workload = workloads::registry::find("disk/fsync").expect("it is registered");
-    let settings = Settings::resolve(workload.settings(), &BTreeMap::new()).expect("defaults");
-    session.prepare("disk/fsync", &settings, 7, None, PATIENCE).unwrap_or_else(|e| panic!("{e}"));
+    session.prepare(Task::of("disk/fsync"), PATIENCE).unwrap_or_else(|e| panic!("{e}"));
     let plan = BurstPlan { operations: 40, warmup: 0, batch: 1, limit_ns: u64::MAX };
     let before = flushes_of_the_host();
     let sample = session.burst(plan, PATIENCE).unwrap_or_else(|e| panic!("{e}"));

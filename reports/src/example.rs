@@ -11,6 +11,7 @@ use hdrhistogram::serialization::{Serializer, V2DeflateSerializer};
 use workloads::evidence::{Canary, ClockFit, Evidence};
 use workloads::protocol::{Hello, Identity, Sample};
 use workloads::stopwatch::HIGHEST_NS;
+use workloads::timeline::{self, Timeline};
 use workloads::{Check, Resource};
 
 use crate::record::{
@@ -246,6 +247,7 @@ fn start(block: u32, place: &Place, dice: &mut Dice) -> Start {
             hypervisor: vm.then(|| "TCG".into()),
             cpu_model: "AMD EPYC".into(),
             sqlite: "3.51.0".into(),
+            sqlite_options: vec!["THREADSAFE=1".into()],
         }),
         // Three decimals: more would not come back from JSON to the last bit.
         clock: Some(ClockFit {
@@ -266,6 +268,12 @@ fn record(block: u32, round: u32, position: u32, work: &Work, place: &Place, med
             (median * (0.12 * dice.normal()).exp() * stall) as u64
         });
         let each: Vec<u64> = each.collect();
+        let mut counted = Timeline::new();
+        let mut at = 0;
+        for ns in &each {
+            at += ns;
+            counted.count(at, *ns);
+        }
         Ok(Sample {
             operations: work.4,
             bytes: work.4 * work.5,
@@ -275,6 +283,11 @@ fn record(block: u32, round: u32, position: u32, work: &Work, place: &Place, med
             batch: 1,
             cut_short: false,
             histogram: histogram(each),
+            response: None,
+            lateness: None,
+            timeline: timeline::encode(counted.finish()),
+            concurrency: 1,
+            counters: BTreeMap::new(),
         })
     };
     let durable = matches!(work.0, "sqlite/commit" | "disk/fsync");

@@ -22,7 +22,7 @@ use crate::record::{Checked, Ending, Failure, Record, Run, Start, Step, Void};
 const APPLICATION_ID: i32 = 0x7461_7265;
 
 /// One script per version, applied in order. Append only: a store remembers by number how many it has seen.
-const MIGRATIONS: &[&str] = &[include_str!("store/schema1.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("store/schema1.sql"), include_str!("store/schema2.sql")];
 
 /// The version that all scripts together make.
 const VERSION: u32 = MIGRATIONS.len() as u32;
@@ -145,8 +145,9 @@ impl Store {
             "store a burst",
             "INSERT INTO burst (run, block, round, position, workload, environment, operations, bytes, elapsed_ns,
              warmup_operations, warmup_ns, batch, cut_short, histogram, step, message, canary_before_ns,
-             canary_after_ns, evidence)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
+             canary_after_ns, evidence, response, lateness, timeline, concurrency, counters)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22,
+             ?23, ?24)",
             params![
                 run,
                 record.block,
@@ -167,6 +168,11 @@ impl Store {
                 record.canary.before_ns as i64,
                 record.canary.after_ns as i64,
                 json(&record.evidence),
+                sample.and_then(|s| s.response.as_ref()),
+                sample.and_then(|s| s.lateness.as_ref()),
+                sample.map(|s| &s.timeline),
+                sample.map_or(1, |s| s.concurrency),
+                sample.map(|s| json(&s.counters)),
             ],
         )
     }

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{BufReader, Read, Seek, SeekFrom};
-use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ExitStatus, Stdio};
@@ -18,9 +17,8 @@ use nix::unistd::Pid;
 use workloads::Check;
 use workloads::evidence::ClockFit;
 use workloads::protocol::{
-    self, BurstPlan, Envelope, FrameError, Hello, Identity, PROTOCOL, Request, Response, Sample,
+    self, BurstPlan, Envelope, FrameError, Hello, Identity, PROTOCOL, Request, Response, Sample, Task,
 };
-use workloads::settings::Settings;
 
 use crate::Launch;
 use crate::cgroup::Cgroup;
@@ -194,16 +192,8 @@ impl Session {
     ///
     /// # Errors
     /// See [`SessionError`].
-    pub fn prepare(
-        &mut self,
-        workload: &str,
-        settings: &Settings,
-        seed: u64,
-        peer: Option<SocketAddr>,
-        deadline: Duration,
-    ) -> Result<BTreeMap<String, String>, SessionError> {
-        let request = Request::Prepare { workload: workload.into(), settings: settings.clone(), seed, peer };
-        match self.ask(request, "a prepared workload", deadline)? {
+    pub fn prepare(&mut self, task: Task, deadline: Duration) -> Result<BTreeMap<String, String>, SessionError> {
+        match self.ask(Request::Prepare(task), "a prepared workload", deadline)? {
             Response::Prepared(facts) => Ok(facts),
             other => Err(self.garbage("a prepared workload", format!("{other:?}"))),
         }

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use reports::store::Store;
 use serde_json::{Value, json};
+use workloads::load;
 use workloads::settings::Setting;
 
 use crate::cli::{self, What};
@@ -43,23 +44,23 @@ fn settings_text(out: &mut String, settings: &[Setting]) {
     }
 }
 
-fn entries<'a>(all: impl Iterator<Item = (&'a str, &'a str, &'a [Setting])>) -> (String, Value) {
+fn entries<'a>(all: impl Iterator<Item = (&'a str, &'a str, Vec<Setting>)>) -> (String, Value) {
     let mut text = String::new();
     let mut list = Vec::new();
     for (name, about, settings) in all {
         text.push_str(&format!("{name:<16} {about}\n"));
-        settings_text(&mut text, settings);
-        list.push(json!({"name": name, "about": about, "settings": settings_json(settings)}));
+        settings_text(&mut text, &settings);
+        list.push(json!({"name": name, "about": about, "settings": settings_json(&settings)}));
     }
     (text, Value::Array(list))
 }
 
 fn environments() -> (String, Value) {
-    entries(runners::registry::RUNNERS.iter().map(|r| (r.name(), r.about(), r.settings())))
+    entries(runners::registry::RUNNERS.iter().map(|r| (r.name(), r.about(), r.settings().to_vec())))
 }
 
 fn workloads() -> (String, Value) {
-    entries(workloads::registry::WORKLOADS.iter().map(|w| (w.name(), w.about(), w.settings())))
+    entries(workloads::registry::WORKLOADS.iter().map(|w| (w.name(), w.about(), load::settings(*w))))
 }
 
 fn suites() -> anyhow::Result<(String, Value)> {

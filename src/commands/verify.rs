@@ -21,7 +21,7 @@ pub fn run(args: cli::Verify) -> anyhow::Result<Exit> {
     let mut plan = Plan::resolve(&args.selection).or_exit(Exit::Usage)?;
     plan.suite.blocks = 1;
     plan.suite.rounds = 1;
-    plan.suite.operations = Some(OPERATIONS);
+    plan.works.iter_mut().for_each(|work| work.length.operations = Some(OPERATIONS));
     let interrupt = Interrupt::listen()?;
     let folder = tempfile::tempdir().context("can't make a directory for the store").or_exit(Exit::Host)?;
     let store = Store::open(&folder.path().join("verify.db")).or_exit(Exit::Store)?;

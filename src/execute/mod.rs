@@ -16,10 +16,11 @@ use runners::host::Host;
 use runners::peer::PeerProcess;
 use runners::session::{Session, SessionError};
 use runners::stage::Stage;
+use workloads::Far;
 use workloads::agent::CLOCK;
 use workloads::canary::Canaries;
 use workloads::evidence::Canary;
-use workloads::protocol::{BurstPlan, Sample};
+use workloads::protocol::{BurstPlan, Sample, Task};
 
 use crate::plan::{Plan, Work};
 use progress::Progress;
@@ -72,7 +73,7 @@ pub struct Lab<'a> {
 struct Live {
     environment: usize,
     session: Session,
-    peer: Option<SocketAddr>,
+    peer: Option<Far>,
     clock_ns: f64,
     /// Of no more use: it ended, or said something that makes no sense.
     over: bool,
@@ -219,7 +220,7 @@ impl<'a> Lab<'a> {
         let stage = self.bench.stages[environment].as_mut().expect("only environments with a stage are started");
         let launch = stage.launch(spec.runner, &spec.settings)?;
         let peer = match (&self.bench.peer, launch.peer) {
-            (Some(process), Some(address)) => Some(SocketAddr::new(address, process.port)),
+            (Some(process), Some(address)) => Some(SocketAddr::new(address, process.port).into()),
             _ => None,
         };
         let mut session = Session::start(launch, START)?;
@@ -240,7 +241,14 @@ impl<'a> Lab<'a> {
         let mut facts: BTreeMap<usize, Checked> = BTreeMap::new();
         let mut ready: Vec<usize> = Vec::new();
         for (i, one) in live.iter_mut().enumerate() {
-            let prepared = one.session.prepare(work.workload.name(), &work.settings, self.plan.seed, one.peer, STEP);
+            let task = Task {
+                workload: work.workload.name().into(),
+                settings: work.settings.clone(),
+                seed: self.plan.seed,
+                memory: self.bench.host.resources.memory_bytes,
+                peer: one.peer,
+            };
+            let prepared = one.session.prepare(task, work.patience);
             match one.noting(prepared) {
                 Ok(facts) => {
                     // Without the fact the identity's figure stays.
@@ -308,15 +316,13 @@ impl<'a> Lab<'a> {
         facts: &mut BTreeMap<usize, Checked>,
         block: u32,
     ) -> Option<BurstPlan> {
-        let plan = self.plan;
-        let suite = &plan.suite;
         while let Some(position) = ready.iter().enumerate().min_by_key(|(_, i)| live[**i].environment).map(|(p, _)| p) {
             let one = &mut live[ready[position]];
-            let burst = one.session.burst(rounds::short_pass(suite.burst), STEP);
+            let burst = one.session.burst(rounds::short_pass(work.length.burst), work.patience);
             match one.noting(burst) {
                 Ok(pilot) => {
                     let batch = self.batch(work, live, ready);
-                    return Some(rounds::plan_burst(&pilot, suite.burst, suite.burst_max, suite.operations, batch));
+                    return Some(rounds::plan_burst(&pilot, work.length, batch));
                 }
                 Err(SessionError::Interrupted) => return None,
                 Err(e) => {
@@ -334,16 +340,17 @@ impl<'a> Lab<'a> {
         if let Some(batch) = self.batches.get(&work.name) {
             return *batch;
         }
-        let suite = &self.plan.suite;
         let mut passes = Vec::new();
-        for i in ready.iter().filter(|_| work.workload.batchable()) {
-            let pass = live[*i].session.burst(rounds::short_pass(suite.burst), STEP);
+        // In open loop, and with several at a time, every operation has a moment of its own.
+        let batchable = work.workload.batchable() && work.length.rate.is_none();
+        for i in ready.iter().filter(|_| batchable) {
+            let pass = live[*i].session.burst(rounds::short_pass(work.length.burst), STEP);
             // Who fails here fails again in the first round, where it is recorded.
             if let Ok(pass) = live[*i].noting(pass) {
                 passes.push((pass, live[*i].clock_ns));
             }
         }
-        let batch = rounds::batch(&passes, suite.burst_max);
+        let batch = rounds::batch(&passes, work.length.burst_max);
         log::info!("{}: {batch} operations per clock reading", work.name);
         self.batches.insert(work.name.clone(), batch);
         batch
@@ -454,7 +461,7 @@ impl<'a> Lab<'a> {
         for i in by_environment {
             let one = &mut live[i];
             let name = self.plan.environments[one.environment].name.clone();
-            let verified = one.session.verify(STEP);
+            let verified = one.session.verify(work.patience);
             match one.noting(verified) {
                 Ok((check, seen)) => {
                     let outcome = match &expected {
@@ -479,7 +486,7 @@ impl<'a> Lab<'a> {
             }
         }
         for one in live.iter_mut().filter(|l| !l.over) {
-            let released = one.session.release(STEP);
+            let released = one.session.release(work.patience);
             if let Err(e) = one.noting(released) {
                 log::warn!("{} could not be released: {e}", work.name);
             }

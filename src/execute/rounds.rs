@@ -43,20 +43,29 @@ pub fn short_pass(burst: Duration) -> BurstPlan {
     BurstPlan { operations: 1 << 20, warmup: 4, batch: 1, limit_ns: (burst / 3).as_nanos() as u64 }
 }
 
-/// What a short pass on the baseline says about how many operations fill a burst.
-pub fn plan_burst(
-    pilot: &Sample,
-    burst: Duration,
-    burst_max: Duration,
-    operations: Option<u64>,
-    batch: u32,
-) -> BurstPlan {
-    let each = pilot.elapsed_ns.max(1) as f64 / pilot.operations.max(1) as f64;
-    let operations = operations.unwrap_or_else(|| ((burst.as_nanos() as f64 / each) as u64).max(FEWEST));
+/// How long the bursts of a workload are to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Length {
+    /// On the baseline.
+    pub burst: Duration,
+    /// A slower environment's ends after this.
+    pub burst_max: Duration,
+    /// A fixed number of operations, whatever time they take.
+    pub operations: Option<u64>,
+    /// Operations that arrive per second; `None` in closed loop.
+    pub rate: Option<u64>,
+}
+
+/// What a short pass on the baseline says about how many operations fill a burst. In open loop the schedule says it.
+pub fn plan_burst(pilot: &Sample, length: Length, batch: u32) -> BurstPlan {
+    let seconds = pilot.elapsed_ns.max(1) as f64 / 1e9;
+    let per_second = length.rate.map_or(pilot.operations.max(1) as f64 / seconds, |rate| rate as f64);
+    let fill = || ((length.burst.as_secs_f64() * per_second) as u64).max(FEWEST);
+    let operations = length.operations.unwrap_or_else(fill);
     // A burst of whole batches: the last reading would otherwise be the mean of fewer operations.
     let operations = operations.next_multiple_of(u64::from(batch));
     let warmup = ((operations as f64 * WARMUP).ceil() as u64).next_multiple_of(u64::from(batch));
-    BurstPlan { operations, warmup, batch, limit_ns: burst_max.as_nanos() as u64 }
+    BurstPlan { operations, warmup, batch, limit_ns: length.burst_max.as_nanos() as u64 }
 }
 
 /// How many operations share a clock reading: so many that the reading costs at most 1 % in every environment, as long as the
@@ -122,16 +131,7 @@ mod tests {
     use super::*;
 
     fn sample(operations: u64, elapsed_ns: u64) -> Sample {
-        Sample {
-            operations,
-            bytes: 0,
-            elapsed_ns,
-            warmup_operations: 0,
-            warmup_ns: 0,
-            batch: 1,
-            cut_short: false,
-            histogram: Vec::new(),
-        }
+        Sample { operations, elapsed_ns, batch: 1, ..Sample::default() }
     }
 
     fn watched(before: u64, after: u64, steal: Option<f64>) -> Watched {
@@ -142,16 +142,28 @@ mod tests {
         }
     }
 
+    const LENGTH: Length = Length {
+        burst: Duration::from_millis(100),
+        burst_max: Duration::from_millis(400),
+        operations: None,
+        rate: None,
+    };
+
+    #[test]
+    fn in_open_loop_the_schedule_says_how_many_operations_fill_a_burst() {
+        let plan = plan_burst(&sample(5, 1_000_000), Length { rate: Some(500), ..LENGTH }, 1);
+        assert_eq!(plan.operations, 50);
+    }
+
     #[test]
     fn a_burst_is_filled_and_a_quarter_more_is_thrown_away() {
-        let plan =
-            plan_burst(&sample(100, 10_000_000), Duration::from_millis(100), Duration::from_millis(400), None, 1);
+        let plan = plan_burst(&sample(100, 10_000_000), LENGTH, 1);
         assert_eq!((plan.operations, plan.warmup, plan.limit_ns), (1000, 250, 400_000_000));
     }
 
     #[test]
     fn a_slow_disk_still_gets_a_few_operations() {
-        let plan = plan_burst(&sample(2, 16_000_000), Duration::from_millis(20), Duration::from_millis(80), None, 1);
+        let plan = plan_burst(&sample(2, 16_000_000), Length { burst: Duration::from_millis(20), ..LENGTH }, 1);
         assert_eq!(plan.operations, FEWEST);
     }
 
@@ -168,12 +180,7 @@ mod tests {
         );
         let slow = (sample(10, 10_000_000), 25.0);
         assert_eq!(batch(&[fast, slow], burst), 1);
-        assert_eq!(
-            plan_burst(&sample(1000, 1_000_000), Duration::from_millis(1), Duration::from_millis(4), None, 3)
-                .operations
-                % 3,
-            0
-        );
+        assert_eq!(plan_burst(&sample(1000, 1_000_000), LENGTH, 3).operations % 3, 0);
     }
 
     #[test]

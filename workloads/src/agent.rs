@@ -6,16 +6,17 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::io::{BufRead, Write};
-use std::net::SocketAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-use crate::protocol::{self, BurstPlan, FrameError, Request, Response};
+use crate::content::mix;
+use crate::load::{self, Pace};
+use crate::protocol::{self, BurstPlan, FrameError, Request, Response, Task};
 use crate::settings::Settings;
-use crate::stopwatch::{self, Stopwatch};
-use crate::{Place, Prepared, identity, registry};
+use crate::stopwatch::{self, Gate, Stopwatch};
+use crate::{Check, Needs, Place, Prepared, Workload, content, identity, registry};
 
 /// The directory of the prepared workload, within the data directory.
 const WORK: &str = "work";
@@ -31,7 +32,7 @@ const MAX_BATCH: u32 = 1 << 20;
 /// # Errors
 /// When the channel can't be read or written.
 pub fn serve(input: &mut impl BufRead, out: &mut impl Write, data: &Path) -> anyhow::Result<()> {
-    let mut agent = Agent { data, bench: None, watch: Stopwatch::new() };
+    let mut agent = Agent::new(data);
     protocol::send(out, 0, 0, &Response::Hello(identity::hello()), stopwatch::now)?;
     loop {
         let (request, received) = match protocol::receive::<Request>(input, stopwatch::now) {
@@ -56,14 +57,122 @@ pub fn serve(input: &mut impl BufRead, out: &mut impl Write, data: &Path) -> any
 struct Agent<'a> {
     data: &'a Path,
     bench: Option<Bench>,
-    watch: Stopwatch,
+    /// One for each job; made when first needed and kept.
+    watches: Vec<Stopwatch>,
 }
 
 /// A prepared workload with its directory.
 struct Bench {
-    /// Dropped before the directory is: fields go in order.
-    prepared: Box<dyn Prepared>,
+    /// The jobs. Dropped before the directory is: fields go in order.
+    jobs: Vec<Job>,
+    /// Operations that are in flight at a time, over all jobs.
+    concurrency: u32,
+    /// Bursts done.
+    bursts: u64,
     _directory: Directory,
+}
+
+/// One worker of a workload.
+struct Job {
+    prepared: Box<dyn Prepared>,
+    pace: Option<Pace>,
+}
+
+impl Job {
+    fn burst(&mut self, watch: &mut Stopwatch) -> anyhow::Result<()> {
+        self.prepared.burst(watch)?;
+        anyhow::ensure!(
+            !watch.running(),
+            "the workload ended its burst after {} of {} operations",
+            watch.operations(),
+            watch.planned()
+        );
+        Ok(())
+    }
+}
+
+impl Bench {
+    /// One timed pass of all jobs; the operations of the plan are shared out among them.
+    fn burst(&mut self, plan: BurstPlan, watches: &mut Vec<Stopwatch>) -> anyhow::Result<protocol::Sample> {
+        let jobs = self.jobs.len();
+        watches.resize_with(watches.len().max(jobs), Stopwatch::new);
+        let watches = &mut watches[..jobs];
+        let share = |operations: u64| operations.div_ceil(jobs as u64);
+        let plan = BurstPlan { operations: share(plan.operations), warmup: share(plan.warmup), ..plan };
+        for (job, watch) in self.jobs.iter().zip(watches.iter_mut()) {
+            watch.arm_paced(plan, job.pace.map(|pace| (pace, self.bursts)));
+        }
+        self.bursts += 1;
+        match (self.jobs.as_mut_slice(), &mut *watches) {
+            // No thread: what the work leaves with the thread it runs on stays the same from burst to burst.
+            ([job], [watch]) => job.burst(watch)?,
+            (jobs, watches) => burst_together(jobs, watches)?,
+        }
+        let mut sample = Stopwatch::sample_of(watches)?;
+        sample.concurrency = self.concurrency;
+        for job in &mut self.jobs {
+            for (name, count) in job.prepared.counters() {
+                *sample.counters.entry(name).or_default() += count;
+            }
+        }
+        Ok(sample)
+    }
+
+    /// The check of the only job, or one over all.
+    fn verify(&mut self) -> anyhow::Result<Check> {
+        if let [job] = self.jobs.as_mut_slice() {
+            return job.prepared.verify();
+        }
+        let mut digest = content::Digest::default();
+        let mut detail = String::new();
+        for (number, job) in self.jobs.iter_mut().enumerate() {
+            let check = job.prepared.verify().with_context(|| format!("job {number}"))?;
+            digest.add(check.value.as_bytes());
+            detail = check.detail;
+        }
+        Ok(Check { value: digest.value(), detail: format!("{} jobs, the last: {detail}", self.jobs.len()) })
+    }
+
+    /// The facts of the first job: those of the others differ in nothing but names.
+    fn facts(&mut self) -> BTreeMap<String, String> {
+        let mut facts = self.jobs[0].prepared.facts();
+        if self.jobs.len() > 1 {
+            facts.insert("jobs".into(), self.jobs.len().to_string());
+        }
+        facts
+    }
+}
+
+/// Each job in a thread of its own; their clocks start together. The first failure is what the burst says.
+fn burst_together(jobs: &mut [Job], watches: &mut [Stopwatch]) -> anyhow::Result<()> {
+    let gate = Gate::new(jobs.len());
+    std::thread::scope(|scope| {
+        let mut threads = Vec::new();
+        let mut outcome = Ok(());
+        for (number, (job, watch)) in jobs.iter_mut().zip(watches).enumerate() {
+            watch.share(gate.clone());
+            let work = move || {
+                let done = catch_unwind(AssertUnwindSafe(|| job.burst(watch)));
+                // Whoever ended before its clock started must not keep the others waiting.
+                watch.release();
+                done.unwrap_or_else(|panic| resume_unwind(panic))
+            };
+            match std::thread::Builder::new().name(format!("job {number}")).spawn_scoped(scope, work) {
+                Ok(thread) => threads.push(thread),
+                Err(e) => {
+                    // Those that run already must not wait for one that never comes.
+                    gate.open();
+                    outcome = Err(e).with_context(|| format!("can't start a thread for job {number}"));
+                    break;
+                }
+            }
+        }
+        for (number, thread) in threads.into_iter().enumerate() {
+            let done = thread.join().unwrap_or_else(|panic| resume_unwind(panic));
+            outcome = outcome.and(done.with_context(|| format!("job {number}")));
+        }
+        outcome
+    })
 }
 
 /// A directory that is removed with all that is in it.
@@ -108,7 +217,43 @@ fn tell_clock(clock: &identity::Clock, facts: &mut BTreeMap<String, String>) {
     facts.insert(CLOCK_STEP.into(), clock.step_ns.to_string());
 }
 
-impl Agent<'_> {
+/// The seed of a job: the run's for the first, others for the others.
+fn seed_of(seed: u64, job: u32) -> u64 {
+    if job == 0 { seed } else { mix(seed ^ mix(u64::from(job))) }
+}
+
+/// Below this a workload needs not say what it takes up.
+const UNSAID: u64 = 64 << 20;
+
+/// Refuses a workload that is too large for the disk or the memory, before anything of it exists.
+fn check_room(workload: &dyn Workload, needs: Needs, data: &Path, memory: u64) -> anyhow::Result<()> {
+    let size = bytesize::ByteSize;
+    let name = workload.name();
+    if needs.disk > UNSAID {
+        let room = nix::sys::statvfs::statvfs(data)
+            .with_context(|| format!("can't ask how much room there is in {}", data.display()))?;
+        let free = room.blocks_available() as u64 * room.fragment_size() as u64;
+        anyhow::ensure!(
+            needs.disk <= free,
+            "{name} would write {} to the data directory, which has {} free; set a smaller size",
+            size(needs.disk),
+            size(free)
+        );
+    }
+    anyhow::ensure!(
+        needs.memory <= UNSAID || needs.memory <= memory,
+        "{name} would hold {} of memory, and the environment has {}; set a smaller size or give the suite more memory",
+        size(needs.memory),
+        size(memory)
+    );
+    Ok(())
+}
+
+impl<'a> Agent<'a> {
+    fn new(data: &'a Path) -> Self {
+        Self { data, bench: None, watches: Vec::new() }
+    }
+
     /// Does what is asked; an error and a panic alike become `Failed`.
     fn answer(&mut self, request: Request) -> Response {
         let done = catch_unwind(AssertUnwindSafe(|| self.perform(request)));
@@ -129,8 +274,8 @@ impl Agent<'_> {
         Ok(match request {
             Request::Identify => Response::Identity(Box::new(identity::identify(self.data)?)),
             Request::Ping => Response::Pong,
-            Request::Prepare { workload, settings, seed, peer } => {
-                let mut facts = self.prepare(&workload, &settings, seed, peer)?;
+            Request::Prepare(task) => {
+                let mut facts = self.prepare(task)?;
                 tell_clock(&identity::clock(), &mut facts);
                 Response::Prepared(facts)
             }
@@ -138,8 +283,8 @@ impl Agent<'_> {
             Request::Verify => {
                 let bench = self.bench()?;
                 let clock = identity::clock();
-                let check = bench.prepared.verify()?;
-                let mut facts = bench.prepared.facts();
+                let check = bench.verify()?;
+                let mut facts = bench.facts();
                 tell_clock(&clock, &mut facts);
                 Response::Verified { check, facts }
             }
@@ -158,24 +303,48 @@ impl Agent<'_> {
         self.bench.as_mut().context("no workload is prepared; a Prepare that succeeds has to come first")
     }
 
-    fn prepare(
-        &mut self,
-        workload: &str,
-        settings: &Settings,
-        seed: u64,
-        peer: Option<SocketAddr>,
-    ) -> anyhow::Result<BTreeMap<String, String>> {
+    fn prepare(&mut self, task: Task) -> anyhow::Result<BTreeMap<String, String>> {
         self.bench = None;
-        let workload =
-            registry::find(workload).with_context(|| format!("no workload is called `{}`", workload.escape_debug()))?;
+        let Task { workload, settings, seed, memory, peer } = task;
+        let workload = registry::find(&workload)
+            .with_context(|| format!("no workload is called `{}`", workload.escape_debug()))?;
         // They came over a wire: checked again, so that no workload meets a setting it didn't declare.
         let given = settings.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
-        let settings = Settings::resolve(workload.settings(), &given)?;
+        let settings = Settings::resolve(&load::settings(workload), &given)?;
         let directory = Directory::create(self.data.join(WORK))?;
-        let place = Place { directory: directory.0.clone(), seed, settings, peer };
-        let mut prepared = workload.prepare(&place).with_context(|| format!("can't prepare {}", workload.name()))?;
-        let facts = prepared.facts();
-        self.bench = Some(Bench { prepared, _directory: directory });
+        let shared = directory.0.clone();
+        let jobs = settings.number("jobs") as u32;
+        let concurrency = jobs * workload.in_flight(&settings);
+        let open_loop = settings.number("rate") > 0;
+        anyhow::ensure!(
+            !open_loop || concurrency == jobs,
+            "in open loop (rate = {}) an operation begins when it arrives, so no job can have several in flight: set depth = 1 \
+             and more jobs, or rate = 0",
+            settings.number("rate")
+        );
+        let place = |job: u32| Place {
+            directory: if job == 0 { shared.clone() } else { shared.join(format!("job{job}")) },
+            shared: shared.clone(),
+            job,
+            jobs,
+            seed: seed_of(seed, job),
+            settings: settings.clone(),
+            memory,
+            peer,
+        };
+        let each = workload.needs(&settings, memory);
+        let all = |bytes: u64| bytes.saturating_mul(u64::from(jobs));
+        check_room(workload, Needs { disk: all(each.disk), memory: all(each.memory) }, self.data, memory)?;
+        let mut bench = Bench { jobs: Vec::new(), concurrency, bursts: 0, _directory: directory };
+        for job in 0..jobs {
+            let place = place(job);
+            std::fs::create_dir_all(&place.directory)
+                .with_context(|| format!("can't make the directory {}", place.directory.display()))?;
+            let prepared = workload.prepare(&place).with_context(|| format!("can't prepare {}", workload.name()))?;
+            bench.jobs.push(Job { prepared, pace: Pace::of(&place.settings, seed, job) });
+        }
+        let facts = bench.facts();
+        self.bench = Some(bench);
         Ok(facts)
     }
 
@@ -188,15 +357,7 @@ impl Agent<'_> {
         anyhow::ensure!((1..=MAX_BATCH).contains(&plan.batch), "a batch has from 1 to {MAX_BATCH} operations");
         let bench =
             self.bench.as_mut().context("no workload is prepared; a Prepare that succeeds has to come first")?;
-        self.watch.arm(plan);
-        bench.prepared.burst(&mut self.watch)?;
-        anyhow::ensure!(
-            !self.watch.running(),
-            "the workload ended its burst after {} of {} operations",
-            self.watch.operations(),
-            self.watch.planned()
-        );
-        self.watch.sample()
+        bench.burst(plan, &mut self.watches)
     }
 }
 
@@ -243,7 +404,9 @@ mod tests {
 
     fn with(bad: Bad, data: &Path) -> Agent<'_> {
         let directory = Directory::create(data.join(WORK)).expect("made");
-        Agent { data, bench: Some(Bench { prepared: Box::new(bad), _directory: directory }), watch: Stopwatch::new() }
+        let jobs = vec![Job { prepared: Box::new(bad), pace: None }];
+        let bench = Bench { jobs, concurrency: 1, bursts: 0, _directory: directory };
+        Agent { bench: Some(bench), ..Agent::new(data) }
     }
 
     fn failure(agent: &mut Agent<'_>, request: Request) -> String {
@@ -281,9 +444,8 @@ mod tests {
 
     #[test]
     fn a_data_directory_that_is_not_there_is_named() {
-        let mut agent = Agent { data: Path::new("/nonexistent"), bench: None, watch: Stopwatch::new() };
-        let request =
-            Request::Prepare { workload: "control/clock".into(), settings: Settings::default(), seed: 1, peer: None };
+        let mut agent = Agent::new(Path::new("/nonexistent"));
+        let request = Request::Prepare(Task::of("control/clock"));
         let message = failure(&mut agent, request);
         assert!(message.contains("/nonexistent/work") && message.contains("is the data directory there"), "{message}");
     }

@@ -50,6 +50,7 @@ pub fn identify(data: &Path) -> anyhow::Result<Identity> {
         hypervisor: hypervisor(),
         cpu_model: cpu_model(),
         sqlite: sqlite::version(),
+        sqlite_options: sqlite::compile_options(),
     })
 }
 

@@ -11,6 +11,7 @@ pub mod evidence;
 pub mod identity;
 #[cfg(target_os = "linux")]
 pub mod init;
+pub mod load;
 pub mod network;
 pub mod peer;
 pub mod protocol;
@@ -18,6 +19,7 @@ pub mod registry;
 pub mod settings;
 pub mod sqlite;
 pub mod stopwatch;
+pub mod timeline;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -41,17 +43,52 @@ pub enum Resource {
     Network,
 }
 
-/// Where and with what a workload is prepared.
+/// Where and with what a workload is prepared: once for each of its jobs.
 #[derive(Debug, Clone)]
 pub struct Place {
-    /// An empty directory of the workload's own, as seen inside the environment.
+    /// An empty directory of the job's own, as seen inside the environment.
     pub directory: PathBuf,
-    /// The same seed gives the same operations everywhere.
+    /// A directory that all jobs of the workload share; that of the first job. Jobs are prepared one after the other.
+    pub shared: PathBuf,
+    /// Which of the jobs, from 0.
+    pub job: u32,
+    /// How many jobs there are.
+    pub jobs: u32,
+    /// The same seed gives the same operations everywhere. Each job has its own, the first the run's.
     pub seed: u64,
-    /// Complete and checked against [`Workload::settings`].
+    /// Complete and checked against [`load::settings`] of the workload.
     pub settings: Settings,
+    /// Memory that the environment has by the suite, bytes: what a [`settings::Kind::Amount`] is a multiple of.
+    pub memory: u64,
     /// The far end, for workloads that have a [`Peer`].
-    pub peer: Option<SocketAddr>,
+    pub peer: Option<Far>,
+}
+
+/// Where the peer is to be reached from inside an environment: TCP and UDP, the same port for both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Far {
+    /// Over IPv4.
+    pub v4: Option<SocketAddr>,
+    /// Over IPv6.
+    pub v6: Option<SocketAddr>,
+}
+
+impl From<SocketAddr> for Far {
+    fn from(address: SocketAddr) -> Self {
+        match address {
+            SocketAddr::V4(_) => Self { v4: Some(address), v6: None },
+            SocketAddr::V6(_) => Self { v4: None, v6: Some(address) },
+        }
+    }
+}
+
+/// What one job of a workload will take up, by its settings: checked before anything is made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// Bytes written to the data directory at most.
+    pub disk: u64,
+    /// Bytes of memory held, page cache not included.
+    pub memory: u64,
 }
 
 /// A kind of work. Implementations are stateless; the state is in what [`Workload::prepare`] returns.
@@ -60,7 +97,7 @@ pub trait Workload: Sync + Debug {
     fn name(&self) -> &'static str;
     /// One sentence, shown by `list` and in reports.
     fn about(&self) -> &'static str;
-    /// What can be set, with defaults.
+    /// What can be set beside [`load::COMMON`], with defaults.
     fn settings(&self) -> &'static [Setting] {
         &[]
     }
@@ -82,7 +119,16 @@ pub trait Workload: Sync + Debug {
     fn streams(&self) -> bool {
         false
     }
-    /// Makes files, connections and content. Untimed.
+    /// What a job takes up with these settings in an environment with `memory` bytes. An estimate on the safe side: a refusal before the start is kinder than a full
+    /// disk in the middle. What is below 64 MiB needn't be said.
+    fn needs(&self, _settings: &Settings, _memory: u64) -> Needs {
+        Needs::default()
+    }
+    /// Operations that a job has in flight at a time with these settings.
+    fn in_flight(&self, _settings: &Settings) -> u32 {
+        1
+    }
+    /// Makes files, connections and content of one job. Untimed.
     ///
     /// # Errors
     /// Where the environment can't do what the settings ask for; there is no silent fallback.
@@ -93,14 +139,18 @@ pub trait Workload: Sync + Debug {
     }
 }
 
-/// A workload that is ready to run.
-pub trait Prepared {
+/// A job of a workload that is ready to run.
+pub trait Prepared: Send {
     /// One timed pass. Restores the state that every burst starts from, calls [`Stopwatch::start`], and then does
     /// nothing but the work while [`Stopwatch::running`], with one [`Stopwatch::lap`] after each operation.
     ///
     /// # Errors
     /// When an operation fails; the burst is then a failure, not a shorter sample.
     fn burst(&mut self, watch: &mut Stopwatch) -> anyhow::Result<()>;
+    /// What was counted in the last burst beside its operations, warm-up included, by name. Untimed.
+    fn counters(&mut self) -> BTreeMap<String, u64> {
+        BTreeMap::new()
+    }
     /// Checks everything that the bursts should have left behind. Untimed.
     ///
     /// # Errors

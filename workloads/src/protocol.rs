@@ -6,16 +6,15 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, Write};
-use std::net::SocketAddr;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::Check;
 use crate::settings::Settings;
+use crate::{Check, Far};
 
 /// Bumped when the meaning of a message changes; both ends are the same binary, so a mismatch is a mix-up.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// No frame is longer: a histogram of the full range stays far below, and garbage can't fill memory.
 pub const MAX_FRAME: usize = 1 << 20;
@@ -63,16 +62,7 @@ pub enum Request {
     /// Nothing but the stamps; for the clock fit.
     Ping,
     /// Make a workload ready; ends the one before it.
-    Prepare {
-        /// Name in the registry.
-        workload: String,
-        /// Complete and checked.
-        settings: Settings,
-        /// Seed of the run.
-        seed: u64,
-        /// The peer as seen from inside, where the workload has one.
-        peer: Option<SocketAddr>,
-    },
+    Prepare(Task),
     /// One timed pass of the prepared workload.
     Burst(BurstPlan),
     /// Check what the bursts left behind.
@@ -81,6 +71,33 @@ pub enum Request {
     Release,
     /// End the agent; as PID 1 power off.
     Bye,
+}
+
+/// What is to be made ready.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Task {
+    /// Name in the registry.
+    pub workload: String,
+    /// Complete and checked.
+    pub settings: Settings,
+    /// Seed of the run.
+    pub seed: u64,
+    /// Memory that the environment has by the suite, bytes: what sizes relative to memory are relative to.
+    pub memory: u64,
+    /// The peer as seen from inside, where there is one.
+    pub peer: Option<Far>,
+}
+
+impl Task {
+    /// A workload with its defaults, in an environment with 512 MiB and without a peer: for tests and probes.
+    ///
+    /// # Panics
+    /// When the registry has no workload of this name.
+    pub fn of(workload: &str) -> Self {
+        let known = crate::registry::find(workload).unwrap_or_else(|| panic!("no workload is called `{workload}`"));
+        let settings = Settings::resolve(&crate::load::settings(known), &BTreeMap::new()).expect("defaults are valid");
+        Self { workload: workload.into(), settings, seed: 7, memory: 512 << 20, peer: None }
+    }
 }
 
 /// How long a burst is.
@@ -171,10 +188,12 @@ pub struct Identity {
     pub cpu_model: String,
     /// SQLite's version and source id.
     pub sqlite: String,
+    /// SQLite's compile options, as `PRAGMA compile_options` lists them.
+    pub sqlite_options: Vec<String>,
 }
 
 /// What one burst measured.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sample {
     /// Operations measured (not the warm-up's).
     pub operations: u64,
@@ -193,6 +212,19 @@ pub struct Sample {
     /// Service times in nanoseconds, HdrHistogram V2 with deflate.
     #[serde(with = "base64_bytes")]
     pub histogram: Vec<u8>,
+    /// In open loop: response times, from the intended start, likewise.
+    #[serde(with = "base64_maybe")]
+    pub response: Option<Vec<u8>>,
+    /// In open loop: how late the generator began the operations that no operation before them held up, likewise.
+    #[serde(with = "base64_maybe")]
+    pub lateness: Option<Vec<u8>>,
+    /// When which latencies came, as [`crate::timeline::encode`] has it; response times in open loop, else service times.
+    #[serde(with = "base64_bytes")]
+    pub timeline: Vec<u8>,
+    /// Operations that were in flight at a time: jobs times depth.
+    pub concurrency: u32,
+    /// What the workload counted beside operations, warm-up included: `busy` (timeouts), ...
+    pub counters: BTreeMap<String, u64>,
 }
 
 mod base64_bytes {
@@ -206,6 +238,22 @@ mod base64_bytes {
 
     pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<u8>, D::Error> {
         STANDARD.decode(String::deserialize(d)?).map_err(serde::de::Error::custom)
+    }
+}
+
+mod base64_maybe {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(transparent)]
+    struct Bytes(#[serde(with = "super::base64_bytes")] Vec<u8>);
+
+    pub fn serialize<S: Serializer>(bytes: &Option<Vec<u8>>, s: S) -> Result<S::Ok, S::Error> {
+        bytes.clone().map(Bytes).serialize(s)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Vec<u8>>, D::Error> {
+        Ok(Option::<Bytes>::deserialize(d)?.map(|bytes| bytes.0))
     }
 }
 
@@ -361,6 +409,11 @@ mod tests {
             batch: 8,
             cut_short: true,
             histogram: vec![0, 255, 1],
+            response: Some(vec![7]),
+            lateness: None,
+            timeline: vec![1, 2],
+            concurrency: 4,
+            counters: BTreeMap::from([("busy".into(), 3)]),
         });
         let mut sent = Vec::new();
         send(&mut sent, 1, 2, &body, || 9).expect("a vector takes everything");

@@ -49,7 +49,7 @@ mod tests {
     fn names_are_distinct_and_defaults_are_valid() {
         for (i, workload) in WORKLOADS.iter().enumerate() {
             assert!(WORKLOADS[..i].iter().all(|w| w.name() != workload.name()), "{}", workload.name());
-            Settings::resolve(workload.settings(), &Default::default()).expect("defaults resolve");
+            Settings::resolve(&crate::load::settings(*workload), &Default::default()).expect("defaults resolve");
             assert!(!workload.about().ends_with('.'), "{}", workload.about());
         }
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +23,20 @@ pub enum Kind {
         /// Smallest allowed, bytes.
         min: u64,
         /// Largest allowed, bytes.
+        max: u64,
+    },
+    /// A size: bytes as for [`Kind::Bytes`], or a multiple of the environment's memory, written `0.25x` or `2x`.
+    Amount {
+        /// Smallest allowed where it is written in bytes.
+        min: u64,
+        /// Largest allowed where it is written in bytes.
+        max: u64,
+    },
+    /// A time, written `500us`, `100ms` or `2s`, within these bounds of nanoseconds.
+    Duration {
+        /// Shortest allowed, nanoseconds.
+        min: u64,
+        /// Longest allowed, nanoseconds.
         max: u64,
     },
     /// `true` or `false`.
@@ -128,6 +143,20 @@ impl Settings {
         self.get(name).parse().expect("numbers were checked by resolve")
     }
 
+    /// The value of a [`Kind::Amount`] setting in bytes, where the environment has `memory` bytes.
+    pub fn amount(&self, name: &str, memory: u64) -> u64 {
+        let text = self.get(name);
+        match text.strip_suffix('x') {
+            Some(times) => (times.parse::<f64>().expect("multiples were checked by resolve") * memory as f64) as u64,
+            None => text.parse().expect("sizes were checked by resolve"),
+        }
+    }
+
+    /// The value of a [`Kind::Duration`] setting.
+    pub fn duration(&self, name: &str) -> Duration {
+        humantime::parse_duration(self.get(name)).expect("durations were checked by resolve")
+    }
+
     /// The value of a [`Kind::Switch`] setting.
     pub fn switch(&self, name: &str) -> bool {
         self.get(name) == "true"
@@ -149,6 +178,24 @@ impl fmt::Display for Settings {
     }
 }
 
+/// Smallest and largest multiple of the environment's memory.
+const MULTIPLES: (f64, f64) = (0.001, 1000.0);
+
+fn bytes(text: &str, min: u64, max: u64) -> Option<String> {
+    let size = text.parse::<bytesize::ByteSize>().ok()?.as_u64();
+    (min..=max).contains(&size).then(|| size.to_string())
+}
+
+fn amount(text: &str, min: u64, max: u64) -> Option<String> {
+    let Some(times) = text.strip_suffix('x') else { return bytes(text, min, max) };
+    let times: f64 = times.parse().ok()?;
+    (MULTIPLES.0..=MULTIPLES.1).contains(&times).then(|| format!("{times}x"))
+}
+
+fn span(min: u64, max: u64) -> String {
+    format!("a size from {} to {}", bytesize::ByteSize(min), bytesize::ByteSize(max))
+}
+
 impl Setting {
     fn canonical(&self, text: &str) -> Result<String, SettingError> {
         let wrong = |expected: String| SettingError::Value { name: self.name, value: text.to_string(), expected };
@@ -159,12 +206,25 @@ impl Setting {
                 Ok(n) if (min..=max).contains(&n) => Ok(n.to_string()),
                 _ => Err(wrong(format!("a whole number from {min} to {max}"))),
             },
-            Kind::Bytes { min, max } => match text.parse::<bytesize::ByteSize>() {
-                Ok(b) if (min..=max).contains(&b.as_u64()) => Ok(b.as_u64().to_string()),
+            Kind::Bytes { min, max } => {
+                bytes(text, min, max).ok_or_else(|| wrong(format!("{}, as in 4096, 4KiB or 16MiB", span(min, max))))
+            }
+            Kind::Amount { min, max } => amount(text, min, max).ok_or_else(|| {
+                wrong(format!(
+                    "{}, as in 16MiB, or from {}x to {}x of the environment's memory, as in 0.25x or 2x",
+                    span(min, max),
+                    MULTIPLES.0,
+                    MULTIPLES.1
+                ))
+            }),
+            Kind::Duration { min, max } => match humantime::parse_duration(text) {
+                Ok(time) if (min..=max).contains(&(time.as_nanos() as u64)) => {
+                    Ok(humantime::format_duration(time).to_string().replace(' ', ""))
+                }
                 _ => Err(wrong(format!(
-                    "a size from {} to {}, as in 4096, 4KiB or 16MiB",
-                    bytesize::ByteSize(min),
-                    bytesize::ByteSize(max)
+                    "a time from {} to {}, as in 500us, 100ms or 2s",
+                    humantime::format_duration(Duration::from_nanos(min)),
+                    humantime::format_duration(Duration::from_nanos(max))
                 ))),
             },
             Kind::Switch if matches!(text, "true" | "false") => Ok(text.to_string()),
@@ -173,12 +233,14 @@ impl Setting {
         }
     }
 
-    /// `choice`, `number`, `bytes`, `switch` or `path`, for `list --json`.
+    /// `choice`, `number`, `bytes`, `amount`, `duration`, `switch` or `path`, for `list --json`.
     pub fn type_name(&self) -> &'static str {
         match self.kind {
             Kind::Choice(_) => "choice",
             Kind::Number { .. } => "number",
             Kind::Bytes { .. } => "bytes",
+            Kind::Amount { .. } => "amount",
+            Kind::Duration { .. } => "duration",
             Kind::Switch => "switch",
             Kind::Path => "path",
         }
@@ -188,7 +250,13 @@ impl Setting {
     pub fn values(&self) -> Vec<String> {
         match self.kind {
             Kind::Choice(words) => words.iter().map(|w| w.to_string()).collect(),
-            Kind::Number { min, max } | Kind::Bytes { min, max } => vec![min.to_string(), max.to_string()],
+            Kind::Number { min, max } | Kind::Bytes { min, max } | Kind::Amount { min, max } => {
+                vec![min.to_string(), max.to_string()]
+            }
+            Kind::Duration { min, max } => {
+                let text = |ns| humantime::format_duration(Duration::from_nanos(ns)).to_string();
+                vec![text(min), text(max)]
+            }
             Kind::Switch => vec!["true".into(), "false".into()],
             Kind::Path => Vec::new(),
         }

@@ -1,12 +1,17 @@
 //! From clock to histogram: the only code of ours that runs between two operations of a burst.
 //!
 //! One clock reading ends an operation and begins the next, so nothing is timed twice and nothing falls between. A lap
-//! allocates nothing, calls nothing but the clock, and touches one bucket of a histogram that was there before.
+//! allocates nothing, calls nothing but the clock, and touches one bucket of a histogram that was there before. In open
+//! loop, [`Stopwatch::running`] waits for the next arrival, outside of every operation.
+
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::{Serializer, V2DeflateSerializer};
 
+use crate::load::{Arrivals, Pace};
 use crate::protocol::{BurstPlan, Sample};
+use crate::timeline::{self, Timeline};
 
 /// Largest latency that is told apart, nanoseconds: one minute.
 pub const HIGHEST_NS: u64 = 60_000_000_000;
@@ -23,10 +28,62 @@ pub fn now() -> u64 {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
+/// Before an arrival the generator stops sleeping so early and spins, nanoseconds: timers wake late, and what is late by a
+/// timer's slack (50 us on Linux) would count as response time of the environment.
+const SPIN_NS: u64 = 60_000;
+
+/// Where jobs wait for each other, so that their clocks start together.
+#[derive(Debug)]
+pub struct Gate {
+    /// Jobs that are still to come.
+    missing: Mutex<usize>,
+    opened: Condvar,
+}
+
+impl Gate {
+    /// A gate that opens for this many.
+    pub fn new(jobs: usize) -> Arc<Self> {
+        Arc::new(Self { missing: Mutex::new(jobs), opened: Condvar::new() })
+    }
+
+    /// One has come, or will never come.
+    fn arrive(&self) {
+        let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
+        *missing = missing.saturating_sub(1);
+        if *missing == 0 {
+            self.opened.notify_all();
+        }
+    }
+
+    /// Lets everybody through, whoever is still to come.
+    pub fn open(&self) {
+        *self.missing.lock().unwrap_or_else(PoisonError::into_inner) = 0;
+        self.opened.notify_all();
+    }
+
+    fn wait(&self) {
+        self.arrive();
+        let missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.opened.wait_while(missing, |missing| *missing > 0).unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
 /// Times the operations of a burst. Everything it needs is allocated before the burst starts.
 #[derive(Debug)]
 pub struct Stopwatch {
+    /// Service times: from the actual start of an operation.
     histogram: Histogram<u64>,
+    /// Response times: from the intended start. Only in open loop.
+    response: Histogram<u64>,
+    /// How late the generator began operations that nothing held up. Only in open loop.
+    lateness: Histogram<u64>,
+    timeline: Timeline,
+    arrivals: Option<Arrivals>,
+    /// When the operation that runs should have begun.
+    intended: u64,
+    /// When the schedule of arrivals began.
+    scheduled: u64,
+    gate: Option<Arc<Gate>>,
     plan: BurstPlan,
     /// Start of the part that runs: warm-up or measured.
     begun: u64,
@@ -54,10 +111,17 @@ impl Default for Stopwatch {
 impl Stopwatch {
     /// A stopwatch whose histogram reaches from 1 ns to [`HIGHEST_NS`] with three significant digits.
     pub fn new() -> Self {
-        let histogram = Histogram::new_with_bounds(1, HIGHEST_NS, 3).expect("the bounds are constants that fit");
+        let histogram = || Histogram::new_with_bounds(1, HIGHEST_NS, 3).expect("the bounds are constants that fit");
         let plan = BurstPlan { operations: 0, warmup: 0, batch: 1, limit_ns: u64::MAX };
         Self {
-            histogram,
+            histogram: histogram(),
+            response: histogram(),
+            lateness: histogram(),
+            timeline: Timeline::new(),
+            arrivals: None,
+            intended: 0,
+            scheduled: 0,
+            gate: None,
             plan,
             begun: 0,
             previous: 0,
@@ -73,10 +137,22 @@ impl Stopwatch {
         }
     }
 
-    /// Makes ready for a burst; the clock doesn't run yet.
+    /// Makes ready for a burst in closed loop; the clock doesn't run yet.
     pub fn arm(&mut self, plan: BurstPlan) {
+        self.arm_paced(plan, None);
+    }
+
+    /// Makes ready for a burst whose operations arrive by a schedule, where there is one: of this pace and burst number.
+    pub fn arm_paced(&mut self, plan: BurstPlan, pace: Option<(Pace, u64)>) {
         // Writes every bucket, so that no page of the histogram is touched for the first time within a burst.
         self.histogram.reset();
+        self.timeline.clear();
+        self.arrivals = pace.map(|(pace, burst)| Arrivals::new(pace, burst));
+        if self.arrivals.is_some() {
+            self.response.reset();
+            self.lateness.reset();
+        }
+        self.gate = None;
         self.plan = plan;
         self.plan.batch = plan.batch.max(1);
         self.measuring = plan.warmup == 0;
@@ -84,6 +160,18 @@ impl Stopwatch {
         self.running = plan.operations > 0;
         (self.done, self.in_batch, self.bytes, self.cut_short) = (0, 0, 0, false);
         (self.warmup_done, self.warmup_ns) = (0, 0);
+    }
+
+    /// Has the clock start together with those of other jobs. To be said after arming, for one burst.
+    pub fn share(&mut self, gate: Arc<Gate>) {
+        self.gate = Some(gate);
+    }
+
+    /// Tells the other jobs not to wait for one that ended before its clock started.
+    pub fn release(&mut self) {
+        if let Some(gate) = self.gate.take() {
+            gate.arrive();
+        }
     }
 
     /// Operations that the burst will do at most, the warm-up included: for what must be laid out in advance.
@@ -94,14 +182,90 @@ impl Stopwatch {
     /// Starts the clock: the first operation begins now.
     #[inline]
     pub fn start(&mut self) {
+        if let Some(gate) = self.gate.take() {
+            gate.wait();
+        }
         self.begun = now();
         self.previous = self.begun;
+        self.scheduled = self.begun;
     }
 
-    /// Whether another operation is to be done.
+    /// Whether another operation is to be done. In open loop it returns when that operation is to begin.
     #[inline]
-    pub fn running(&self) -> bool {
+    pub fn running(&mut self) -> bool {
+        if self.arrivals.is_some() && self.running {
+            self.await_arrival();
+        }
         self.running
+    }
+
+    /// Sleeps and then spins until the next operation should begin; at once where it should have begun already.
+    fn await_arrival(&mut self) {
+        let Some(arrivals) = &mut self.arrivals else { return };
+        self.intended = self.scheduled.saturating_add(arrivals.next_ns());
+        if self.previous >= self.intended {
+            // The operation before ended too late for this one. Nothing lies between the two: no clock is read.
+            return;
+        }
+        let mut time = now();
+        if self.intended > time.saturating_add(SPIN_NS) {
+            sleep_until(self.intended - SPIN_NS);
+            time = now();
+        }
+        while time < self.intended {
+            std::hint::spin_loop();
+            time = now();
+        }
+        self.previous = time;
+        if self.measuring {
+            self.lateness.saturating_record((time - self.intended).max(1));
+        }
+    }
+
+    /// The moment from which an operation counts that is begun now and runs beside others: for [`Stopwatch::lap_since`].
+    #[inline]
+    pub fn mark(&self) -> u64 {
+        now()
+    }
+
+    /// One of several operations in flight has ended, which began at `mark` and moved `bytes` bytes. Gives the present
+    /// moment, which may serve as the mark of the operation that takes its place. In closed loop only.
+    #[inline]
+    pub fn lap_since(&mut self, mark: u64, bytes: u64) -> u64 {
+        let now = now();
+        self.done += 1;
+        self.bytes += bytes;
+        if self.measuring {
+            self.record(now, now.saturating_sub(mark));
+        }
+        self.end(now);
+        now
+    }
+
+    #[inline]
+    fn record(&mut self, now: u64, spent: u64) {
+        // A clock that runs backwards gives 0, which is recorded as the smallest latency and seen in the sum.
+        self.histogram.saturating_record(spent.max(1));
+        self.timeline.count(now.saturating_sub(self.begun), spent);
+    }
+
+    #[inline]
+    fn record_response(&mut self, now: u64, spent: u64) {
+        let response = now.saturating_sub(self.intended);
+        self.histogram.saturating_record(spent.max(1));
+        self.response.saturating_record(response.max(1));
+        self.timeline.count(now.saturating_sub(self.begun), response);
+    }
+
+    /// An operation or a batch has ended at `now`.
+    #[inline]
+    fn end(&mut self, now: u64) {
+        self.in_batch = 0;
+        self.previous = now;
+        let spent = now.saturating_sub(self.begun);
+        if self.done >= self.target || spent >= self.plan.limit_ns {
+            self.turn(now, spent);
+        }
     }
 
     /// Whether the operation now to be done is the last planned of the warm-up or of the measured part: where work is
@@ -123,19 +287,16 @@ impl Stopwatch {
         }
         let now = now();
         if self.measuring {
-            // A clock that runs backwards gives 0, which is recorded as the smallest latency and seen in the sum.
             let spent = now.saturating_sub(self.previous);
             let count = u64::from(self.in_batch);
             // The division is dear, and a batch of one doesn't need it.
             let each = if count == 1 { spent } else { (spent + count / 2) / count };
-            self.histogram.saturating_record(each.max(1));
+            match self.arrivals {
+                None => self.record(now, each),
+                Some(_) => self.record_response(now, each),
+            }
         }
-        self.in_batch = 0;
-        self.previous = now;
-        let spent = now.saturating_sub(self.begun);
-        if self.done >= self.target || spent >= self.plan.limit_ns {
-            self.turn(now, spent);
-        }
+        self.end(now);
     }
 
     /// From warm-up to measuring, or from measuring to the end.
@@ -171,22 +332,81 @@ impl Stopwatch {
     ///
     /// # Errors
     /// When the histogram can't be serialized.
-    pub fn sample(&self) -> anyhow::Result<Sample> {
-        let mut histogram = Vec::new();
-        V2DeflateSerializer::new()
-            .serialize(&self.histogram, &mut histogram)
-            .map_err(|e| anyhow::anyhow!("can't serialize a histogram: {e:?}"))?;
+    pub fn sample(&mut self) -> anyhow::Result<Sample> {
+        Self::sample_of(std::slice::from_mut(self))
+    }
+
+    /// What all jobs of a burst measured together, once it has ended: their operations added up, and the time from the first
+    /// start to the last end.
+    ///
+    /// # Errors
+    /// When a histogram can't be serialized.
+    pub fn sample_of(watches: &mut [Stopwatch]) -> anyhow::Result<Sample> {
+        let add = |part: fn(&Stopwatch) -> u64| watches.iter().map(part).sum::<u64>();
+        let (operations, bytes) = (add(|w| w.done), add(|w| w.bytes));
+        let (warmup_operations, warmup_ns) = (add(|w| w.warmup_done), watches.iter().map(|w| w.warmup_ns).max());
+        let begun = watches.iter().map(|w| w.begun).min().unwrap_or(0);
+        let ended = watches.iter().map(|w| w.previous).max().unwrap_or(0);
+        let paced = watches.iter().any(|w| w.arrivals.is_some());
+        let histogram = merged(watches, |w| &w.histogram)?;
+        let open = |part: fn(&Stopwatch) -> &Histogram<u64>| paced.then(|| merged(watches, part)).transpose();
+        let (response, lateness) = (open(|w| &w.response)?, open(|w| &w.lateness)?);
+        let batch = watches.first().map_or(1, |w| w.plan.batch);
+        let cut_short = watches.iter().any(|w| w.cut_short);
+        let mut entries: Vec<_> = watches.iter_mut().flat_map(|w| w.timeline.finish().iter().copied()).collect();
+        if watches.len() > 1 {
+            entries.sort_unstable();
+        }
         Ok(Sample {
-            operations: self.done,
-            bytes: self.bytes,
-            elapsed_ns: self.previous.saturating_sub(self.begun),
-            warmup_operations: self.warmup_done,
-            warmup_ns: self.warmup_ns,
-            batch: self.plan.batch,
-            cut_short: self.cut_short,
+            operations,
+            bytes,
+            elapsed_ns: ended.saturating_sub(begun),
+            warmup_operations,
+            warmup_ns: warmup_ns.unwrap_or(0),
+            batch,
+            cut_short,
             histogram,
+            response,
+            lateness,
+            timeline: timeline::encode(&entries),
+            concurrency: watches.len() as u32,
+            counters: Default::default(),
         })
     }
+}
+
+fn merged(watches: &[Stopwatch], part: fn(&Stopwatch) -> &Histogram<u64>) -> anyhow::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let mut write = |histogram: &Histogram<u64>| {
+        V2DeflateSerializer::new()
+            .serialize(histogram, &mut bytes)
+            .map_err(|e| anyhow::anyhow!("can't serialize a histogram: {e:?}"))
+    };
+    match watches {
+        [one] => write(part(one))?,
+        all => {
+            let mut sum = Histogram::new_with_bounds(1, HIGHEST_NS, 3).expect("the bounds are constants that fit");
+            for watch in all {
+                sum.add(part(watch)).expect("all histograms of stopwatches have the same bounds");
+            }
+            write(&sum)?
+        }
+    };
+    Ok(bytes)
+}
+
+/// Sleeps until a moment of [`now`]'s clock. Wakes early for a signal; whoever calls looks at the clock again anyway.
+#[cfg(target_os = "linux")]
+fn sleep_until(at: u64) {
+    let time = libc::timespec { tv_sec: (at / 1_000_000_000) as _, tv_nsec: (at % 1_000_000_000) as _ };
+    // SAFETY: `time` is a valid time, and with an absolute one there is no remainder to be written.
+    unsafe { libc::clock_nanosleep(libc::CLOCK_MONOTONIC, libc::TIMER_ABSTIME, &raw const time, std::ptr::null_mut()) };
+}
+
+/// Sleeps until a moment of [`now`]'s clock.
+#[cfg(not(target_os = "linux"))]
+fn sleep_until(at: u64) {
+    std::thread::sleep(std::time::Duration::from_nanos(at.saturating_sub(now())));
 }
 
 #[cfg(test)]
@@ -265,6 +485,76 @@ mod tests {
             watch.lap(0);
         }
         assert_eq!(said, [false, true, false, false, true]);
+    }
+
+    #[test]
+    fn operations_in_flight_count_from_their_own_start() {
+        let mut watch = Stopwatch::new();
+        watch.arm(BurstPlan { operations: 2, warmup: 0, ..PLAN });
+        watch.start();
+        let marks = [watch.mark(), watch.mark()];
+        std::thread::sleep(std::time::Duration::from_millis(2));
+        let second = watch.lap_since(marks[0], 1);
+        assert!(watch.running() && second > marks[1]);
+        watch.lap_since(marks[1], 1);
+        let sample = watch.sample().expect("serializes");
+        let histogram: Histogram<u64> =
+            Deserializer::new().deserialize(&mut sample.histogram.as_slice()).expect("reads");
+        assert!(histogram.min() >= 1_990_000, "both waited, though one after the other ended: {}", histogram.min());
+        assert!(!watch.running() && sample.operations == 2);
+    }
+
+    #[test]
+    fn a_stall_in_open_loop_is_charged_to_all_that_waited() {
+        let mut watch = Stopwatch::new();
+        let pace = Pace { rate: 1000, poisson: false, seed: 1, jobs: 1, job: 0 };
+        watch.arm_paced(BurstPlan { operations: 40, warmup: 0, ..PLAN }, Some((pace, 0)));
+        let mut done = 0;
+        watch.start();
+        while watch.running() {
+            if done == 10 {
+                std::thread::sleep(std::time::Duration::from_millis(20));
+            }
+            done += 1;
+            watch.lap(1);
+        }
+        let sample = watch.sample().expect("serializes");
+        let read = |bytes: &[u8]| -> Histogram<u64> { Deserializer::new().deserialize(&mut &*bytes).expect("reads") };
+        let (service, response) = (read(&sample.histogram), read(sample.response.as_deref().expect("open loop")));
+        let slow = |histogram: &Histogram<u64>| histogram.count_between(2_000_000, HIGHEST_NS);
+        assert_eq!(slow(&service), 1, "one operation stalled");
+        assert!(slow(&response) >= 15, "and those that should have begun meanwhile waited: {}", slow(&response));
+        let lateness = read(sample.lateness.as_deref().expect("open loop"));
+        assert!((10..30).contains(&lateness.len()), "those that waited were not late by the generator's doing");
+        assert!(sample.elapsed_ns >= 39_000_000, "the schedule holds: {}", sample.elapsed_ns);
+    }
+
+    #[test]
+    fn jobs_start_together_and_one_that_fails_holds_nobody_up() {
+        let gate = Gate::new(3);
+        let mut watches: Vec<Stopwatch> = (0..3).map(|_| Stopwatch::new()).collect();
+        std::thread::scope(|scope| {
+            for (job, watch) in watches.iter_mut().enumerate() {
+                watch.arm(PLAN);
+                watch.share(Arc::clone(&gate));
+                scope.spawn(move || {
+                    if job == 2 {
+                        return watch.release();
+                    }
+                    std::thread::sleep(std::time::Duration::from_millis(5 * job as u64));
+                    watch.start();
+                    while watch.running() {
+                        watch.lap(1);
+                    }
+                });
+            }
+        });
+        let apart = watches[0].begun.abs_diff(watches[1].begun);
+        assert!(apart < 4_000_000, "{apart} ns apart");
+        let sample = Stopwatch::sample_of(&mut watches[..2]).expect("serializes");
+        assert_eq!((sample.operations, sample.warmup_operations, sample.concurrency), (200, 40, 2));
+        let counted: u32 = timeline::decode(&sample.timeline).expect("decodes").iter().map(|e| e.count).sum();
+        assert_eq!(counted, 200);
     }
 
     #[test]

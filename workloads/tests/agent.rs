@@ -9,10 +9,10 @@ use std::thread::JoinHandle;
 
 use proptest::strategy::Strategy as _;
 use workloads::peer::Listening;
-use workloads::protocol::{self, BurstPlan, Envelope, Hello, Request, Response, Sample};
+use workloads::protocol::{self, BurstPlan, Envelope, Hello, Request, Response, Sample, Task};
 use workloads::registry::{self, WORKLOADS};
 use workloads::settings::Settings;
-use workloads::{Check, agent};
+use workloads::{Check, agent, load};
 
 /// An agent in a thread of its own, and the harness's end of its channel.
 struct Driven {
@@ -86,8 +86,9 @@ impl Driven {
 fn prepare(name: &str, given: &[(&str, &str)], seed: u64, peer: Option<SocketAddr>) -> Request {
     let given = given.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
     let workload = registry::find(name).expect("registered");
-    let settings = Settings::resolve(workload.settings(), &given).expect("valid");
-    Request::Prepare { workload: name.into(), settings, seed, peer }
+    let settings = Settings::resolve(&load::settings(workload), &given).expect("valid");
+    let peer = peer.map(Into::into);
+    Request::Prepare(Task { settings, seed, peer, ..Task::of(name) })
 }
 
 /// A directory on a disk, not on a tmpfs that `/tmp` may be.
@@ -166,7 +167,8 @@ fn no_request_ends_the_agent() {
     assert!(agent.fails(Request::Verify).contains("no workload is prepared"));
     assert!(matches!(agent.ask(Request::Release), Response::Released));
 
-    let clock = |name: &str, settings| Request::Prepare { workload: name.into(), settings, seed: 1, peer: None };
+    let clock =
+        |name: &str, settings| Request::Prepare(Task { workload: name.into(), settings, ..Task::of("control/clock") });
     assert!(agent.fails(clock("sqlite/comit", Settings::default())).contains("`sqlite/comit`"));
     let foreign = Settings::resolve(registry::find("net/rr").expect("there").settings(), &BTreeMap::new());
     assert!(agent.fails(clock("control/clock", foreign.expect("valid"))).contains("unknown setting `size`"));

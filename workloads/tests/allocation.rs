@@ -3,10 +3,11 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
+use workloads::load::Pace;
 use workloads::protocol::BurstPlan;
 use workloads::settings::Settings;
 use workloads::stopwatch::Stopwatch;
-use workloads::{Place, Resource, registry};
+use workloads::{Place, Resource, load, registry};
 
 /// The system's allocator, with a count of the calls of each thread.
 struct Counting;
@@ -51,6 +52,14 @@ fn laps_do_not_allocate() {
         watch.settle();
         assert_eq!(CALLS.get(), before, "with a batch of {batch}");
     }
+    let pace = Pace { rate: 20_000, poisson: true, seed: 1, jobs: 1, job: 0 };
+    watch.arm_paced(BurstPlan { operations: 1000, warmup: 100, batch: 1, limit_ns: u64::MAX }, Some((pace, 0)));
+    let before = CALLS.get();
+    watch.start();
+    while watch.running() {
+        watch.lap(1);
+    }
+    assert_eq!(CALLS.get(), before, "in open loop");
 }
 
 /// SQLite allocates in C, out of sight here; what is counted is what we add to it.
@@ -63,8 +72,9 @@ fn operations_do_not_allocate_either() {
         let name = workload.name();
         let directory = data.path().join(name.replace('/', "-"));
         std::fs::create_dir(&directory).expect("made");
-        let settings = Settings::resolve(workload.settings(), &Default::default()).expect("defaults");
-        let place = Place { directory, seed: 1, settings, peer: Some(peer.address()) };
+        let settings = Settings::resolve(&load::settings(*workload), &Default::default()).expect("defaults");
+        let (shared, peer) = (directory.clone(), Some(peer.address().into()));
+        let place = Place { directory, shared, job: 0, jobs: 1, seed: 1, settings, memory: 1 << 29, peer };
         let mut prepared = workload.prepare(&place).expect("prepared");
         let mut calls = [0; 2];
         for (calls, operations) in calls.iter_mut().zip([10, 50]) {

@@ -184,6 +184,11 @@ fn record(r: &Row) -> rusqlite::Result<Record> {
             batch: r.get(12)?,
             cut_short: r.get(13)?,
             histogram: r.get(14)?,
+            response: r.get(20)?,
+            lateness: r.get(21)?,
+            timeline: r.get::<_, Option<_>>(22)?.unwrap_or_default(),
+            concurrency: r.get(23)?,
+            counters: maybe_json(r, 24)?.unwrap_or_default(),
         }),
     };
     Ok(Record {

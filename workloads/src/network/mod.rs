@@ -16,7 +16,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Connects to the peer and tells it the workload, and the size that both ends have to agree on.
 fn connect(place: &Place, name: &str, size: u32) -> anyhow::Result<TcpStream> {
-    let address = place.peer.with_context(|| format!("{name} needs a peer, and no address of one was given"))?;
+    let address = place
+        .peer
+        .and_then(|peer| peer.v4.or(peer.v6))
+        .with_context(|| format!("{name} needs a peer, and no address of one was given"))?;
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE)
         .with_context(|| format!("can't reach the peer at {address}; is there a route from inside the environment?"))?;
     stream.set_nodelay(true)?;

@@ -17,6 +17,15 @@ pub fn version() -> String {
     format!("{} {}", rusqlite::version(), id.get(..36).unwrap_or(&id))
 }
 
+/// What SQLite was compiled with, as it says itself; empty where it doesn't say.
+pub fn compile_options() -> Vec<String> {
+    let list = |db: Connection| {
+        let mut pragma = db.prepare("PRAGMA compile_options")?;
+        pragma.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<Vec<String>>>()
+    };
+    Connection::open_in_memory().and_then(list).unwrap_or_default()
+}
+
 /// A new database with the given journal mode; a mode that the environment can't do is an error.
 fn create(path: &Path, journal: &str) -> anyhow::Result<Connection> {
     let db = Connection::open(path).with_context(|| format!("can't create the database {}", path.display()))?;
