@@ -107,6 +107,11 @@ impl Plan {
                 environments.push(environment);
             }
         }
+        if let Some(twice) =
+            environments.iter().enumerate().find(|(i, e)| environments[..*i].iter().any(|f| f.name == e.name))
+        {
+            bail!("two environments are called `{}`; give one of them another name", twice.1.name);
+        }
         let works = suite.workloads.iter().map(|entry| work(entry, &suite)).collect::<anyhow::Result<Vec<_>>>()?;
         for (i, work) in works.iter().enumerate() {
             if works[..i].iter().any(|w| w.name == work.name) {

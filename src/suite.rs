@@ -12,8 +12,12 @@ use toml::de::{DeTable, DeValue};
 use workloads::settings::nearest;
 
 /// The suites that are compiled in: name and text.
-pub const BUILT_IN: &[(&str, &str)] =
-    &[("quick", include_str!("../suites/quick.toml")), ("standard", include_str!("../suites/standard.toml"))];
+pub const BUILT_IN: &[(&str, &str)] = &[
+    ("quick", include_str!("../suites/quick.toml")),
+    ("standard", include_str!("../suites/standard.toml")),
+    ("story", include_str!("../suites/story.toml")),
+    ("full", include_str!("../suites/full.toml")),
+];
 
 /// Environments x workloads x how to measure, as written.
 #[derive(Debug, Clone, PartialEq)]
@@ -80,8 +84,7 @@ impl Entry {
         let name = if settings.is_empty() {
             kind.to_string()
         } else {
-            let values: Vec<_> =
-                settings.values().map(|v| v.replace(|c: char| !c.is_ascii_alphanumeric(), "")).collect();
+            let values: Vec<_> = settings.values().map(|v| plain(v)).collect();
             format!("{kind}-{}", values.join("-"))
         };
         Ok(Self { name, of, settings })
@@ -315,17 +318,40 @@ impl Source<'_> {
         for (name, value) in table {
             let inner = value.get_ref().as_table().ok_or_else(|| self.expected(name, value, "a table of settings"))?;
             let mut entry = Entry { name: name.get_ref().to_string(), of: None, settings: BTreeMap::new() };
+            let mut axes = Vec::new();
             for (key, value) in inner {
                 if key.get_ref() == of_key {
                     entry.of = Some(self.text_of(key, value)?);
+                } else if key.get_ref() == MATRIX {
+                    axes = self.matrix(key, value)?;
                 } else {
                     self.flatten(key.get_ref(), value, &mut entry.settings)?;
                 }
             }
-            entries.push((name.span().start, entry));
+            entries.push((name.span().start, spread(entry, &axes)));
         }
         entries.sort_by_key(|(at, _)| *at);
-        Ok(entries.into_iter().map(|(_, entry)| entry).collect())
+        Ok(entries.into_iter().flat_map(|(_, entries)| entries).collect())
+    }
+
+    /// `matrix = { "disk.cache" = ["none", "unsafe"] }`: the settings that take several values, with the values.
+    fn matrix(&self, key: &Key, value: &Spanned<DeValue>) -> anyhow::Result<Vec<(String, Vec<String>)>> {
+        let what = "a table of lists, as in { \"disk.cache\" = [\"none\", \"unsafe\"] }";
+        let table = value.get_ref().as_table().ok_or_else(|| self.expected(key, value, what))?;
+        let mut axes = Vec::new();
+        for (key, value) in table {
+            let list = value.get_ref().as_array().filter(|list| !list.is_empty());
+            let list = list.ok_or_else(|| self.expected(key, value, "a list of at least one value"))?;
+            let mut values = Vec::new();
+            for value in list {
+                let mut one = BTreeMap::new();
+                self.flatten(key.get_ref(), value, &mut one)?;
+                values.extend(one.into_values());
+            }
+            axes.push((key.span().start, (key.get_ref().to_string(), values)));
+        }
+        axes.sort_by_key(|(at, _)| *at);
+        Ok(axes.into_iter().map(|(_, axis)| axis).collect())
     }
 
     fn flatten(&self, name: &str, value: &Spanned<DeValue>, into: &mut BTreeMap<String, String>) -> anyhow::Result<()> {
@@ -350,6 +376,28 @@ impl Source<'_> {
     }
 }
 
+/// The key of a table of settings that makes an entry of every combination of the values it lists.
+const MATRIX: &str = "matrix";
+
+/// An entry for every combination of values, named by them; the entry itself where there are none.
+fn spread(entry: Entry, axes: &[(String, Vec<String>)]) -> Vec<Entry> {
+    let kind = entry.kind().to_string();
+    axes.iter().fold(vec![entry], |entries, (setting, values)| {
+        let with = |entry: &Entry, value: &String| {
+            let mut entry = Entry { of: Some(kind.clone()), ..entry.clone() };
+            entry.name = format!("{}-{}", entry.name, plain(value));
+            entry.settings.insert(setting.clone(), value.clone());
+            entry
+        };
+        entries.iter().flat_map(|entry| values.iter().map(move |value| with(entry, value))).collect()
+    })
+}
+
+/// What of a value may stand in a name.
+fn plain(value: &str) -> String {
+    value.chars().filter(char::is_ascii_alphanumeric).collect()
+}
+
 fn article(word: &str) -> &'static str {
     if word.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" }
 }
@@ -368,6 +416,14 @@ mod tests {
             let suite = Suite::parse(name, text).expect("built-in suites read");
             assert_eq!(Suite::parse(name, &suite.to_toml()).expect("our own TOML reads"), suite);
         }
+    }
+
+    #[test]
+    fn full_has_every_workload() {
+        let suite = Suite::load("full").expect("built in");
+        let named: Vec<_> = suite.workloads.iter().map(|w| w.name.as_str()).collect();
+        let known: Vec<_> = workloads::registry::WORKLOADS.iter().map(|w| w.name()).collect();
+        assert_eq!(named, known);
     }
 
     #[test]
@@ -400,6 +456,28 @@ mod tests {
         assert_eq!(s.environments[0].kind(), "qemu");
         assert_eq!(s.environments[0].settings["disk.bus"], "ide");
         assert_eq!(s.environments[1].name, "a");
+    }
+
+    #[test]
+    fn a_matrix_makes_an_environment_of_every_combination() {
+        let text = "[environments.vm]\nrunner = \"qemu\"\naccel = \"tcg\"\n\
+                    matrix = { \"disk.cache\" = [\"none\", \"unsafe\"], \"disk.bus\" = [\"virtio\", \"nvme\"] }\n\
+                    [environments.qemu]\nmatrix = { kernel = [1] }\n";
+        let suite = Suite::parse("s", text).expect("reads");
+        let names: Vec<_> = suite.environments.iter().map(|e| e.name.as_str()).collect();
+        assert_eq!(names, ["vm-none-virtio", "vm-none-nvme", "vm-unsafe-virtio", "vm-unsafe-nvme", "qemu-1"]);
+        let last = &suite.environments[3];
+        assert_eq!((last.kind(), last.settings["disk.cache"].as_str()), ("qemu", "unsafe"));
+        assert_eq!((last.settings["disk.bus"].as_str(), last.settings["accel"].as_str()), ("nvme", "tcg"));
+        assert_eq!(suite.environments[4].kind(), "qemu");
+        assert_eq!(Suite::parse("s", &suite.to_toml()).expect("our own TOML reads"), suite);
+    }
+
+    #[test]
+    fn a_matrix_that_is_none_says_how_one_looks() {
+        let e = error("[environments.vm]\nmatrix = { cache = \"none\" }\n");
+        assert_eq!(e, "s.toml, line 2: `cache` must be a list of at least one value, not a string");
+        assert!(error("[environments.vm]\nmatrix = 3\n").contains("a table of lists, as in {"));
     }
 
     #[test]
