@@ -6,6 +6,13 @@ use crate::{Workload, control, disk, network, sqlite};
 pub static WORKLOADS: &[&dyn Workload] = &[
     &control::clock::Clock,
     &control::syscall::Syscall,
+    &control::switch::Switch,
+    &control::spawn::Spawn,
+    &control::fault::Fault,
+    &control::memory::Memory,
+    &control::bandwidth::Bandwidth,
+    &control::cpu::Cpu,
+    &control::timer::Timer,
     &sqlite::commit::Commit,
     &sqlite::lookup::Lookup,
     &disk::fsync::Fsync,
