@@ -18,6 +18,11 @@ pub static WORKLOADS: &[&dyn Workload] = &[
     &disk::fsync::Fsync,
     &disk::randread::RandRead,
     &disk::randwrite::RandWrite,
+    &disk::randrw::RandRw,
+    &disk::seqread::SeqRead,
+    &disk::seqwrite::SeqWrite,
+    &disk::maildir::Maildir,
+    &disk::metadata::Metadata,
     &network::rr::RequestResponse,
     &network::stream::Stream,
 ];
