@@ -397,7 +397,7 @@ fn merged(watches: &[Stopwatch], part: fn(&Stopwatch) -> &Histogram<u64>) -> any
 
 /// Sleeps until a moment of [`now`]'s clock. Wakes early for a signal; whoever calls looks at the clock again anyway.
 #[cfg(target_os = "linux")]
-fn sleep_until(at: u64) {
+pub(crate) fn sleep_until(at: u64) {
     let time = libc::timespec { tv_sec: (at / 1_000_000_000) as _, tv_nsec: (at % 1_000_000_000) as _ };
     // SAFETY: `time` is a valid time, and with an absolute one there is no remainder to be written.
     unsafe { libc::clock_nanosleep(libc::CLOCK_MONOTONIC, libc::TIMER_ABSTIME, &raw const time, std::ptr::null_mut()) };
@@ -405,7 +405,7 @@ fn sleep_until(at: u64) {
 
 /// Sleeps until a moment of [`now`]'s clock.
 #[cfg(not(target_os = "linux"))]
-fn sleep_until(at: u64) {
+pub(crate) fn sleep_until(at: u64) {
     std::thread::sleep(std::time::Duration::from_nanos(at.saturating_sub(now())));
 }
 

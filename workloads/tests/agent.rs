@@ -1,5 +1,7 @@
 //! The agent as the harness drives it: every workload over a pair of sockets, against a real peer on loopback.
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::io::BufReader;
 use std::net::SocketAddr;
@@ -105,6 +107,13 @@ fn peer() -> Listening {
 const PINNED: &[(&str, &str)] = &[
     ("control/clock", "a737ad2e46cdd653427eb991228f6ada"),
     ("control/syscall", "49695a06262549b06ea86930db0b6b27"),
+    ("control/switch", "937b51bd145bd45424fb1b3ec9618f18"),
+    ("control/spawn", "5c8356b93d5318017035abc2b402c8d1"),
+    ("control/fault", "51cd258db73d7b1a61fde3a80ad503a9"),
+    ("control/memory", "d47d66f46a60378e954021455e9ef78e"),
+    ("control/bandwidth", "2a5bf5c5339efef1a0b88521214f1b1e"),
+    ("control/cpu", "13129566ff49aa36b7992b4addde505b"),
+    ("control/timer", "0091c997d3dee5c7cbd36bf03eca6c46"),
     ("sqlite/commit", "197951529dcbe8eaaeada4e72b54334e"),
     ("sqlite/lookup", "46830dddd3463eb3d73e360eaf9ac2f6"),
     ("disk/fsync", "0d3d43762cfd4d3fb9c6d81e8894cdc5"),
@@ -113,6 +122,10 @@ const PINNED: &[(&str, &str)] = &[
     ("net/rr", "92319ef0bd76b713bdc7bdc75f8254c3"),
     ("net/stream", "01132464efe67b50f67ca28a71111429"),
 ];
+
+fn pinned(name: &str) -> &'static str {
+    PINNED.iter().find(|(pinned, _)| *pinned == name).expect("pinned").1
+}
 
 #[test]
 fn every_workload_runs_and_its_check_depends_on_the_seed_alone() {
@@ -247,7 +260,7 @@ fn settings_are_honoured_and_read_back() {
         agent.burst(5);
         let (check, facts) = agent.verify();
         assert_eq!((facts["journal_mode"].as_str(), facts["synchronous"].as_str()), (journal, number));
-        assert_eq!(check.value, PINNED[2].1, "the rows are the same, however they get there");
+        assert_eq!(check.value, pinned("sqlite/commit"), "the rows are the same, however they get there");
     }
     let facts = agent.prepare("disk/randread", &[("direct", "false"), ("size", "1MiB")], 1, peer.address());
     assert_eq!((facts["blocks"].as_str(), facts["direct"].as_str()), ("256", "false"));
@@ -262,6 +275,44 @@ fn settings_are_honoured_and_read_back() {
         agent.burst(5);
         agent.verify();
     }
+    agent.bye();
+}
+
+#[test]
+fn controls_do_what_they_are_set_to() {
+    let data = disk();
+    let peer = peer();
+    let mut agent = Driven::start(data.path());
+    for (name, settings, same) in [
+        ("control/switch", vec![("between", "threads")], true),
+        ("control/spawn", vec![("call", "posix_spawn")], true),
+        ("control/fault", vec![("size", "64KiB")], true),
+        ("control/memory", vec![("size", "0.01x")], false),
+        ("control/bandwidth", vec![("work", "read"), ("block", "64KiB"), ("size", "1MiB")], false),
+        ("control/bandwidth", vec![("work", "write"), ("block", "4096"), ("size", "128KiB")], false),
+        ("control/bandwidth", vec![("work", "copy"), ("block", "12288"), ("size", "1MiB")], false),
+        ("control/cpu", vec![("work", "sha256")], false),
+        ("control/timer", vec![("interval", "200us"), ("slack", "1us")], true),
+        ("control/switch", vec![("jobs", "3")], false),
+        ("control/spawn", vec![("jobs", "2")], false),
+        ("control/memory", vec![("jobs", "2"), ("rate", "20000")], false),
+    ] {
+        agent.prepare(name, &settings, 1, peer.address());
+        // Fewer operations than there are blocks, and then several times round.
+        for operations in [3, 150] {
+            agent.burst(operations);
+            let (check, _) = agent.verify();
+            assert_eq!(check.value == pinned(name), same, "{name} {settings:?}");
+        }
+    }
+    let timer = [("rate", "100")];
+    assert!(agent.fails(prepare("control/timer", &timer, 1, None)).contains("set interval instead"));
+    let fault = [("size", "5000")];
+    assert!(agent.fails(prepare("control/fault", &fault, 1, None)).contains("not a multiple of 4096"));
+    let bandwidth = [("size", "1MiB")];
+    assert!(agent.fails(prepare("control/bandwidth", &bandwidth, 1, None)).contains("no room for a block"));
+    let memory = [("size", "2x")];
+    assert!(agent.fails(prepare("control/memory", &memory, 1, None)).contains("would hold"));
     agent.bye();
 }
 

@@ -1,5 +1,7 @@
 //! A burst's laps don't allocate: a counting allocator watches the thread that does them.
 
+mod common;
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 

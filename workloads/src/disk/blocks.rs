@@ -1,15 +1,15 @@
 //! Blocks that say what they are: a head with number and version, a body that can't be compressed, both from the seed.
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
 use crate::content::{self, mix};
-use crate::settings::Settings;
 
 /// Alignment of buffers: what O_DIRECT wants on every device in use.
 const ALIGN: usize = 4096;
@@ -81,10 +81,20 @@ pub struct Pool {
     block: usize,
 }
 
+/// Bodies of a pool where `pools` of them share the memory: as many as fit into 1 MiB, at most 64 and at least 2, so that
+/// writes that follow each other differ everywhere.
+pub fn bodies(block: usize, pools: u32) -> usize {
+    ((1 << 20) / block / pools.max(1) as usize).clamp(2, 64)
+}
+
 impl Pool {
-    /// As many bodies as fit into 1 MiB, at most 64 and at least 2: writes that follow each other differ everywhere.
+    /// For one who writes a block at a time.
     pub fn new(seed: u64, block: usize) -> Self {
-        let bodies = ((1 << 20) / block).clamp(2, 64);
+        Self::with(seed, block, bodies(block, 1))
+    }
+
+    /// A pool of so many bodies. The body of a number is the same in each pool that has it.
+    pub fn with(seed: u64, block: usize, bodies: usize) -> Self {
         let mut buffer = Aligned::new(bodies * block);
         content::fill(&mut content::generator(seed, STREAM + 1, 0), buffer.get_mut());
         Self { seed, buffer, block }
@@ -101,31 +111,38 @@ impl Pool {
     }
 }
 
-/// Opens a file for reading and writing, past the page cache if `direct`.
-pub fn open(path: &Path, direct: bool) -> anyhow::Result<File> {
+/// Opens a file for reading and writing, with more flags of open(2): `O_DIRECT` past the page cache, `O_DSYNC` through to the device.
+pub fn open(path: &Path, flags: libc::c_int) -> anyhow::Result<File> {
     let mut options = OpenOptions::new();
-    options.read(true).write(true);
-    if direct {
-        options.custom_flags(libc::O_DIRECT);
-    }
-    options.open(path).map_err(|e| explain(e, direct)).with_context(|| format!("can't open {}", path.display()))
+    options.read(true).write(true).custom_flags(flags);
+    options
+        .open(path)
+        .map_err(|e| explain(e, flags & libc::O_DIRECT != 0))
+        .with_context(|| format!("can't open {}", path.display()))
 }
 
-/// What to do about a refused O_DIRECT, on top of the system's own words.
-fn explain(error: io::Error, direct: bool) -> anyhow::Error {
-    let refused = direct && error.raw_os_error() == Some(libc::EINVAL);
-    let error = anyhow::Error::from(error);
-    if refused {
-        error.context("the file system refuses O_DIRECT; set direct = false for all environments")
-    } else {
-        error
-    }
+/// The system's own words, and on top of them what to do about those that have a known cause.
+#[cold]
+pub fn explain(error: io::Error, direct: bool) -> anyhow::Error {
+    let advice = match error.raw_os_error() {
+        Some(libc::EINVAL) if direct => "the file system refuses O_DIRECT; set direct = false for all environments",
+        Some(libc::ENOSPC) => "the file system is full; free room there (bytes or inodes), or set the workload smaller",
+        Some(libc::EDQUOT) => "the quota of the file system is used up; raise it, or set the workload smaller",
+        Some(libc::EFBIG) => {
+            "a file may not become so large here; raise the limit (ulimit -f), or set the workload smaller"
+        }
+        Some(libc::EMFILE | libc::ENFILE) => "too many files are open; raise the limit (ulimit -n)",
+        _ => return error.into(),
+    };
+    anyhow::Error::from(error).context(advice)
 }
 
 /// A file full of initial blocks, on the device and out of the page cache.
 #[derive(Debug)]
 pub struct Filled {
-    file: File,
+    /// Open for reading and writing.
+    pub file: File,
+    path: PathBuf,
     /// Blocks in it.
     pub blocks: u64,
     /// Bytes of a block.
@@ -136,10 +153,9 @@ pub struct Filled {
 }
 
 impl Filled {
-    /// Writes the file by its settings `size`, `block` and `direct`.
-    pub fn create(path: &Path, seed: u64, settings: &Settings) -> anyhow::Result<Self> {
-        let (size, block) = (settings.number("size"), settings.number("block"));
-        let direct = settings.switch("direct");
+    /// Writes a file of `size` bytes, less what is left over after its last whole block, and opens it with more `flags`.
+    pub fn create(path: &Path, seed: u64, size: u64, block: u64, flags: libc::c_int) -> anyhow::Result<Self> {
+        let direct = flags & libc::O_DIRECT != 0;
         anyhow::ensure!(
             !direct || block.is_multiple_of(512),
             "direct = true needs a block that is a multiple of 512 bytes, and block is {block}"
@@ -148,11 +164,10 @@ impl Filled {
         anyhow::ensure!(blocks > 0, "a file of {size} bytes has no room for a block of {block}; set a larger size");
         let block = block as usize;
         write_initial(path, seed, blocks, block).with_context(|| format!("can't fill {}", path.display()))?;
-        let file = open(path, direct)?;
-        let filled = Self { file, blocks, block, direct, seed };
+        let file = open(path, flags)?;
+        let filled = Self { file, path: path.to_path_buf(), blocks, block, direct, seed };
         // Some file systems take the flag and refuse the first transfer.
-        let mut buffer = Aligned::new(block);
-        filled.read(0, buffer.get_mut()).with_context(|| format!("can't read {}", path.display()))?;
+        filled.read(0, Aligned::new(block).get_mut())?;
         Ok(filled)
     }
 
@@ -163,16 +178,27 @@ impl Filled {
         if self.direct { Ok(()) } else { forget(&self.file) }
     }
 
-    /// Reads one whole block.
+    /// Reads one whole block, or as many as fit into the buffer.
     #[inline]
     pub fn read(&self, number: u64, buffer: &mut [u8]) -> anyhow::Result<()> {
-        self.file.read_exact_at(buffer, number * self.block as u64).map_err(|e| explain(e, self.direct))
+        self.file
+            .read_exact_at(buffer, number * self.block as u64)
+            .map_err(|e| self.failed(explain(e, self.direct), true, number))
     }
 
     /// Writes one whole block.
     #[inline]
     pub fn write(&self, number: u64, buffer: &[u8]) -> anyhow::Result<()> {
-        self.file.write_all_at(buffer, number * self.block as u64).map_err(|e| explain(e, self.direct))
+        self.file
+            .write_all_at(buffer, number * self.block as u64)
+            .map_err(|e| self.failed(explain(e, self.direct), false, number))
+    }
+
+    /// What was attempted, on what, before why it failed.
+    #[cold]
+    pub fn failed(&self, why: anyhow::Error, read: bool, number: u64) -> anyhow::Error {
+        let verb = if read { "read" } else { "write" };
+        why.context(format!("can't {verb} block {number} of {}", self.path.display()))
     }
 
     /// Reads everything back and compares each block with what `expected` says it holds; gives the bodies' checksum.
@@ -185,7 +211,7 @@ impl Filled {
         while number < self.blocks {
             let count = (per_read as u64).min(self.blocks - number) as usize;
             let part = &mut found.get_mut()[..count * self.block];
-            self.read(number, part).with_context(|| format!("can't read block {number} back"))?;
+            self.read(number, part)?;
             for block in part.chunks_exact(self.block) {
                 expected(number, &mut right);
                 anyhow::ensure!(block == right, "block {number} doesn't hold what was written to it");
@@ -196,19 +222,26 @@ impl Filled {
         Ok(sum.finalize())
     }
 
-    /// Compares the whole file with its initial content.
-    pub fn compare_initial(&self) -> anyhow::Result<u32> {
-        self.compare(|number, block| initial(block, self.seed, number))
-    }
-
-    /// Share of the file's pages that are in the page cache of the kernel that serves it, 0..1.
-    pub fn resident(&self) -> anyhow::Result<f64> {
-        resident(&self.file, (self.blocks * self.block as u64) as usize)
+    /// What came to be of the file, and how much of it is in the page cache of the kernel that serves it.
+    pub fn facts(&self) -> BTreeMap<String, String> {
+        let mut facts = BTreeMap::from([
+            ("blocks".into(), self.blocks.to_string()),
+            ("block_bytes".into(), self.block.to_string()),
+            ("direct".into(), self.direct.to_string()),
+        ]);
+        match resident(&self.file, self.blocks * self.block as u64) {
+            Ok((share, by)) => {
+                facts.insert("resident".into(), format!("{share:.4}"));
+                facts.insert("resident_by".into(), by.into());
+            }
+            Err(e) => drop(facts.insert("resident_unknown".into(), format!("{e:#}"))),
+        }
+        facts
     }
 }
 
 fn write_initial(path: &Path, seed: u64, blocks: u64, block: usize) -> anyhow::Result<()> {
-    let file = File::create(path)?;
+    let file = File::create(path).map_err(|e| explain(e, false))?;
     let per_write = ((1 << 20) / block).max(1);
     let mut buffer = vec![0; per_write * block];
     let mut number = 0;
@@ -220,9 +253,9 @@ fn write_initial(path: &Path, seed: u64, blocks: u64, block: usize) -> anyhow::R
             initial(block, seed, number);
             number += 1;
         }
-        file.write_all_at(part, first * block as u64)?;
+        file.write_all_at(part, first * block as u64).map_err(|e| explain(e, false))?;
     }
-    file.sync_all()?;
+    file.sync_all().map_err(|e| explain(e, false))?;
     forget(&file)
 }
 
@@ -237,19 +270,49 @@ fn forget(file: &File) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn resident(file: &File, length: usize) -> anyhow::Result<f64> {
+/// Share of the file's pages that are in the page cache, 0..1, and the system call that said so.
+fn resident(file: &File, length: u64) -> anyhow::Result<(f64, &'static str)> {
     // SAFETY: sysconf takes a number and touches no memory of ours.
     let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(ALIGN).max(1);
-    let mut pages = vec![0; length.div_ceil(page)];
+    let pages = length.div_ceil(page as u64) as usize;
+    if let Some(cached) = cachestat(file, length) {
+        return Ok((cached as f64 / pages as f64, "cachestat"));
+    }
+    Ok((mincore(file, length as usize, pages)? as f64 / pages as f64, "mincore"))
+}
+
+/// Pages of the first `length` bytes that are in the page cache; `None` before Linux 6.5, and where a sandbox hides the call.
+#[cfg(target_os = "linux")]
+fn cachestat(file: &File, length: u64) -> Option<u64> {
+    /// The same number on all architectures, as for every call since Linux 5.1.
+    const SYS_CACHESTAT: libc::c_long = 451;
+    let range = [0_u64, length];
+    let mut counts = [0_u64; 5];
+    // SAFETY: `range` is a struct cachestat_range (offset, length) and `counts` a struct cachestat (five counts, pages in the
+    // cache first), as linux/mman.h has them; both outlive the call.
+    let answer = unsafe {
+        libc::syscall(SYS_CACHESTAT, file.as_raw_fd(), range.as_ptr(), counts.as_mut_ptr(), 0 as libc::c_uint)
+    };
+    (answer == 0).then_some(counts[0])
+}
+
+#[cfg(not(target_os = "linux"))]
+fn cachestat(_file: &File, _length: u64) -> Option<u64> {
+    None
+}
+
+/// The same, from the page tables of a mapping.
+fn mincore(file: &File, length: usize, pages: usize) -> anyhow::Result<usize> {
+    let mut seen = vec![0; pages];
     // SAFETY: a new shared read-only mapping of an open file; nobody reads through it, and it's removed below.
     let map =
         unsafe { libc::mmap(std::ptr::null_mut(), length, libc::PROT_READ, libc::MAP_SHARED, file.as_raw_fd(), 0) };
     if map == libc::MAP_FAILED {
         return Err(io::Error::last_os_error()).context("can't map the file to see what is in the page cache");
     }
-    // SAFETY: the mapping is `length` bytes long, and `pages` has a byte for each of its pages.
-    let result = match unsafe { libc::mincore(map, length, pages.as_mut_ptr()) } {
-        0 => Ok(pages.iter().filter(|p| **p & 1 != 0).count() as f64 / pages.len() as f64),
+    // SAFETY: the mapping is `length` bytes long, and `seen` has a byte for each of its pages.
+    let result = match unsafe { libc::mincore(map, length, seen.as_mut_ptr()) } {
+        0 => Ok(seen.iter().filter(|p| **p & 1 != 0).count()),
         _ => Err(io::Error::last_os_error()).context("can't see what is in the page cache"),
     };
     // SAFETY: exactly the mapping made above, of which no reference exists.
@@ -287,16 +350,48 @@ mod tests {
     }
 
     #[test]
+    fn the_body_of_a_number_is_the_same_in_pools_of_any_size() {
+        let (mut small, mut large) = (Pool::with(1, 4096, 2), Pool::new(1, 4096));
+        assert_eq!(small.block(9, 1), large.block(9, 1));
+        assert_eq!((bodies(4096, 1), bodies(4096, 16), bodies(1 << 20, 32)), (64, 16, 2));
+    }
+
+    fn initially(filled: &Filled) -> anyhow::Result<u32> {
+        filled.compare(|number, block| initial(block, filled.seed, number))
+    }
+
+    #[test]
     fn a_changed_byte_is_found() {
         let directory = tempfile::tempdir().expect("a directory");
-        let path = directory.path().join("data");
-        write_initial(&path, 1, 8, 4096).expect("written");
-        let file = open(&path, false).expect("opened");
-        let filled = Filled { file, blocks: 8, block: 4096, direct: false, seed: 1 };
-        filled.compare_initial().expect("as written");
+        let filled = Filled::create(&directory.path().join("data"), 1, 8 * 4096, 4096, 0).expect("made");
+        initially(&filled).expect("as written");
         filled.file.write_all_at(b"x", 5 * 4096 + 100).expect("changed");
-        let error = filled.compare_initial().expect_err("changed");
+        let error = initially(&filled).expect_err("changed");
         assert_eq!(error.to_string(), "block 5 doesn't hold what was written to it");
-        assert!(filled.resident().expect("mincore works") > 0.0);
+    }
+
+    #[test]
+    fn both_ways_to_look_at_the_page_cache_agree() {
+        let directory = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).expect("a directory on a disk");
+        let filled = Filled::create(&directory.path().join("data"), 1, 64 * 4096, 4096, 0).expect("made");
+        filled.calm().expect("dropped");
+        let length = 64 * 4096;
+        assert!(mincore(&filled.file, length, 64).expect("mincore works") < 64);
+        initially(&filled).expect("read");
+        assert_eq!(mincore(&filled.file, length, 64).expect("mincore works"), 64);
+        match cachestat(&filled.file, length as u64) {
+            Some(pages) => assert_eq!(pages, 64),
+            None => eprintln!("SKIPPED: this kernel has no cachestat"),
+        }
+        assert_eq!(filled.facts()["resident"], "1.0000");
+    }
+
+    #[test]
+    fn errors_say_what_to_do() {
+        let of = |code, direct| format!("{:#}", explain(io::Error::from_raw_os_error(code), direct));
+        assert!(of(libc::ENOSPC, true).starts_with("the file system is full; free room"));
+        assert!(of(libc::EDQUOT, false).contains("quota"));
+        assert!(of(libc::EINVAL, true).contains("set direct = false"));
+        assert!(of(libc::EINVAL, false).starts_with("Invalid argument"));
     }
 }

@@ -1,19 +1,22 @@
-//! `disk/fsync`: an operation appends a block to a file and waits until it is on the device.
+//! `disk/fsync`: an operation writes a block to a file and waits until it is on the device.
 //!
-//! Each burst starts from an empty file, so each operation also makes the file longer: that is what a log does.
+//! Appending, each burst starts from an empty file, so each operation also makes the file longer: that is what a log does.
+//! Overwriting, it goes round in a file of a fixed size, written in full before: that is what a log does that has its space already.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::FileExt as _;
+use std::path::PathBuf;
 
 use anyhow::Context as _;
 
-use super::blocks::{self, Pool};
+use super::access;
+use super::blocks::{self, Aligned, Filled, Pool};
 use crate::content::Digest;
 use crate::settings::{Kind, Setting, Settings};
 use crate::stopwatch::Stopwatch;
-use crate::{Check, Place, Prepared, Resource, Workload};
+use crate::{Check, Needs, Place, Prepared, Resource, Workload};
 
 /// Operations that the check value covers.
 const CHECKED: u64 = 8;
@@ -35,15 +38,25 @@ impl Workload for Fsync {
         &[
             Setting {
                 name: "block",
-                kind: Kind::Bytes { min: 512, max: 1 << 20 },
+                kind: Kind::Bytes { min: 512, max: 16 << 20 },
                 default: "4KiB",
-                about: "Bytes that an operation appends",
+                about: "Bytes that an operation writes",
             },
             Setting {
                 name: "sync",
-                kind: Kind::Choice(&["fdatasync", "fsync"]),
+                kind: Kind::Choice(&["fdatasync", "fsync", "dsync"]),
                 default: "fdatasync",
-                about: "The system call that waits for the device",
+                about: "What waits for the device: a system call after the write, or the write itself (O_DSYNC)",
+            },
+            Setting {
+                name: "pattern",
+                kind: Kind::Choice(&["append", "overwrite"]),
+                default: "append",
+                about: "Whether the file becomes longer, or is gone round in",
+            },
+            Setting {
+                about: "Bytes of the file that pattern = overwrite goes round in, written in full before",
+                ..access::SIZE
             },
         ]
     }
@@ -56,23 +69,89 @@ impl Workload for Fsync {
         true
     }
 
+    fn needs(&self, settings: &Settings, memory: u64) -> Needs {
+        match settings.get("pattern") {
+            "overwrite" => {
+                let (size, block) = (settings.amount("size", memory), settings.number("block"));
+                Needs { disk: size, memory: size / block * 8 + 2 * block + (2 << 20) }
+            }
+            _ => Needs::default(),
+        }
+    }
+
     fn prepare(&self, place: &Place) -> anyhow::Result<Box<dyn Prepared>> {
         let path = place.directory.join("fsync.dat");
+        let (seed, block) = (place.seed, place.settings.number("block"));
+        let sync = match place.settings.get("sync") {
+            "fsync" => Sync::Everything,
+            "dsync" => Sync::Write,
+            _ => Sync::Data,
+        };
+        let flags = if sync == Sync::Write { libc::O_DSYNC } else { 0 };
+        let pool = Pool::new(seed, block as usize);
+        if place.settings.get("pattern") == "overwrite" {
+            let size = place.settings.amount("size", place.memory);
+            let file = Filled::create(&path, seed, size, block, flags)?;
+            let last = vec![0; file.blocks as usize];
+            return Ok(Box::new(Overwriting { file, seed, sync, pool, last, written: 0, next: 0 }));
+        }
         File::create(&path).with_context(|| format!("can't create {}", path.display()))?;
-        let file = blocks::open(&path, false)?;
-        let block = place.settings.number("block") as usize;
-        let pool = Pool::new(place.seed, block);
-        let metadata = place.settings.get("sync") == "fsync";
-        Ok(Box::new(Appending { file, seed: place.seed, block, metadata, pool, done: 0 }))
+        let file = blocks::open(&path, flags)?;
+        Ok(Box::new(Appending { file, path, seed, block: block as usize, sync, pool, done: 0 }))
+    }
+}
+
+/// What waits for the device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sync {
+    /// fdatasync(2).
+    Data,
+    /// fsync(2).
+    Everything,
+    /// The write itself, to a file opened with O_DSYNC.
+    Write,
+}
+
+impl Sync {
+    /// One system call, or none; std's `sync_data` and `sync_all` are the same on Linux, but on other systems they add calls of
+    /// their own.
+    #[inline]
+    fn wait(self, file: &File) -> std::io::Result<()> {
+        loop {
+            // SAFETY: both take an open descriptor and nothing else.
+            let failed = unsafe {
+                match self {
+                    Self::Data => libc::fdatasync(file.as_raw_fd()),
+                    Self::Everything => libc::fsync(file.as_raw_fd()),
+                    Self::Write => return Ok(()),
+                }
+            };
+            if failed == 0 {
+                return Ok(());
+            }
+            let error = std::io::Error::last_os_error();
+            if error.kind() != std::io::ErrorKind::Interrupted {
+                return Err(error);
+            }
+        }
+    }
+
+    fn facts(self, pattern: &str) -> BTreeMap<String, String> {
+        let call = match self {
+            Self::Data => "fdatasync",
+            Self::Everything => "fsync",
+            Self::Write => "dsync",
+        };
+        BTreeMap::from([("sync".into(), call.into()), ("pattern".into(), pattern.into())])
     }
 }
 
 struct Appending {
     file: File,
+    path: PathBuf,
     seed: u64,
     block: usize,
-    /// fsync rather than fdatasync.
-    metadata: bool,
+    sync: Sync,
     pool: Pool,
     done: u64,
 }
@@ -87,10 +166,13 @@ impl Appending {
     }
 
     #[inline]
-    fn append(&mut self) -> std::io::Result<()> {
+    fn append(&mut self) -> anyhow::Result<()> {
         let number = self.done;
-        self.file.write_all_at(self.pool.block(number, number), number * self.block as u64)?;
-        sync(&self.file, self.metadata)?;
+        self.file
+            .write_all_at(self.pool.block(number, number), number * self.block as u64)
+            .and_then(|()| self.sync.wait(&self.file))
+            .map_err(|e| blocks::explain(e, false))
+            .with_context(|| format!("can't append block {number} to {}", self.path.display()))?;
         self.done += 1;
         Ok(())
     }
@@ -117,29 +199,12 @@ impl Appending {
     }
 }
 
-/// One system call; std's `sync_data` and `sync_all` are the same on Linux, but on other systems they add calls of their own.
-#[inline]
-fn sync(file: &File, metadata: bool) -> std::io::Result<()> {
-    loop {
-        // SAFETY: both take an open descriptor and nothing else.
-        let failed =
-            unsafe { if metadata { libc::fsync(file.as_raw_fd()) } else { libc::fdatasync(file.as_raw_fd()) } };
-        if failed == 0 {
-            return Ok(());
-        }
-        let error = std::io::Error::last_os_error();
-        if error.kind() != std::io::ErrorKind::Interrupted {
-            return Err(error);
-        }
-    }
-}
-
 impl Prepared for Appending {
     fn burst(&mut self, watch: &mut Stopwatch) -> anyhow::Result<()> {
         self.reset()?;
         watch.start();
         while watch.running() {
-            self.append().with_context(|| format!("can't append block {}", self.done))?;
+            self.append()?;
             watch.lap(self.block as u64);
         }
         Ok(())
@@ -156,7 +221,82 @@ impl Prepared for Appending {
     }
 
     fn facts(&mut self) -> BTreeMap<String, String> {
-        let call = if self.metadata { "fsync" } else { "fdatasync" };
-        BTreeMap::from([("sync".into(), call.into()), ("block_bytes".into(), self.block.to_string())])
+        let mut facts = self.sync.facts("append");
+        facts.insert("block_bytes".into(), self.block.to_string());
+        facts
+    }
+}
+
+struct Overwriting {
+    file: Filled,
+    seed: u64,
+    sync: Sync,
+    pool: Pool,
+    /// The version that each block should have.
+    last: Vec<u64>,
+    /// Writes since the file was filled: the version of the block written last.
+    written: u64,
+    /// The block whose turn it is.
+    next: u64,
+}
+
+impl Overwriting {
+    #[inline]
+    fn overwrite(&mut self) -> anyhow::Result<()> {
+        let (number, version) = (self.next, self.written + 1);
+        self.file.write(number, self.pool.block(number, version))?;
+        self.sync.wait(&self.file.file).map_err(|e| self.file.failed(blocks::explain(e, false), false, number))?;
+        (self.written, self.last[number as usize]) = (version, version);
+        self.next = if number + 1 == self.file.blocks { 0 } else { number + 1 };
+        Ok(())
+    }
+}
+
+impl Prepared for Overwriting {
+    fn burst(&mut self, watch: &mut Stopwatch) -> anyhow::Result<()> {
+        self.file.file.sync_all().context("can't flush the file")?;
+        self.next = 0;
+        let bytes = self.file.block as u64;
+        watch.start();
+        while watch.running() {
+            self.overwrite()?;
+            watch.lap(bytes);
+        }
+        Ok(())
+    }
+
+    fn verify(&mut self) -> anyhow::Result<Check> {
+        let mut pool = Pool::new(self.seed, self.file.block);
+        let mut expected = |number: u64, version: u64, block: &mut [u8]| match version {
+            0 => blocks::initial(block, self.seed, number),
+            version => block.copy_from_slice(pool.block(number, version)),
+        };
+        let overwritten = self.last.iter().filter(|version| **version > 0).count();
+        self.file.compare(|number, block| expected(number, self.last[number as usize], block))?;
+        // The same first writes as where the file is appended to, read back, and what was there put back.
+        let mut digest = Digest::new("disk/fsync", self.seed);
+        let mut standard = Pool::new(self.seed, self.file.block);
+        let mut buffer = Aligned::new(self.file.block);
+        for number in 0..CHECKED.min(self.file.blocks) {
+            self.file.write(number, standard.block(number, number))?;
+            self.sync.wait(&self.file.file).context("can't flush the file")?;
+            self.file.read(number, buffer.get_mut())?;
+            anyhow::ensure!(
+                buffer.get() == standard.block(number, number),
+                "block {number} doesn't hold what was just written to it"
+            );
+            digest.add(buffer.get());
+            expected(number, self.last[number as usize], buffer.get_mut());
+            self.file.write(number, buffer.get())?;
+        }
+        let detail = format!("{} blocks compared, {overwritten} of them overwritten", self.file.blocks);
+        Ok(Check { value: digest.value(), detail })
+    }
+
+    fn facts(&mut self) -> BTreeMap<String, String> {
+        let mut facts = self.sync.facts("overwrite");
+        facts.insert("blocks".into(), self.file.blocks.to_string());
+        facts.insert("block_bytes".into(), self.file.block.to_string());
+        facts
     }
 }

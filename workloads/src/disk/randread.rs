@@ -1,40 +1,10 @@
 //! `disk/randread`: an operation reads one block at a random place of a file, past the page cache.
 
-use std::collections::BTreeMap;
+use super::access::{self, Work};
+use crate::settings::{Setting, Settings};
+use crate::{Needs, Place, Prepared, Resource, Workload};
 
-use anyhow::Context as _;
-
-use super::blocks::{self, Aligned, Filled};
-use crate::content::{self, Digest};
-use crate::settings::{Kind, Setting, Settings};
-use crate::stopwatch::Stopwatch;
-use crate::{Check, Place, Prepared, Resource, Workload};
-
-/// Reads that the check value covers, beside the whole file.
-const CHECKED: u64 = 16;
-const STREAM: u64 = 0x5244;
-
-/// What can be set for files of random access.
-pub(super) const SETTINGS: &[Setting] = &[
-    Setting {
-        name: "size",
-        kind: Kind::Bytes { min: 4096, max: 64 << 30 },
-        default: "16MiB",
-        about: "Bytes of the file",
-    },
-    Setting {
-        name: "block",
-        kind: Kind::Bytes { min: 512, max: 1 << 20 },
-        default: "4KiB",
-        about: "Bytes that an operation moves",
-    },
-    Setting {
-        name: "direct",
-        kind: Kind::Switch,
-        default: "true",
-        about: "Past the page cache, with O_DIRECT; where that is refused it is an error",
-    },
-];
+const WORK: Work = Work { name: "disk/randread", file: "randread.dat", stream: 0x5244, sequential: false, reads: 100 };
 
 /// The workload.
 #[derive(Debug)]
@@ -42,7 +12,7 @@ pub struct RandRead;
 
 impl Workload for RandRead {
     fn name(&self) -> &'static str {
-        "disk/randread"
+        WORK.name
     }
 
     fn about(&self) -> &'static str {
@@ -50,7 +20,7 @@ impl Workload for RandRead {
     }
 
     fn settings(&self) -> &'static [Setting] {
-        SETTINGS
+        access::RANDOM
     }
 
     fn resource(&self) -> Resource {
@@ -61,74 +31,15 @@ impl Workload for RandRead {
         settings.switch("direct")
     }
 
+    fn needs(&self, settings: &Settings, memory: u64) -> Needs {
+        WORK.needs(settings, memory)
+    }
+
+    fn in_flight(&self, settings: &Settings) -> u32 {
+        access::in_flight(settings)
+    }
+
     fn prepare(&self, place: &Place) -> anyhow::Result<Box<dyn Prepared>> {
-        let file = Filled::create(&place.directory.join("randread.dat"), place.seed, &place.settings)?;
-        let buffer = Aligned::new(file.block);
-        Ok(Box::new(Reading { file, seed: place.seed, buffer, bursts: 0 }))
+        WORK.prepare(place)
     }
-}
-
-struct Reading {
-    file: Filled,
-    seed: u64,
-    buffer: Aligned,
-    bursts: u64,
-}
-
-impl Reading {
-    #[inline]
-    fn read(&mut self, number: u64) -> anyhow::Result<()> {
-        self.file.read(number, self.buffer.get_mut()).with_context(|| format!("can't read block {number}"))?;
-        anyhow::ensure!(
-            blocks::stamped(self.buffer.get(), self.seed, number, 0),
-            "block {number} came back as something else"
-        );
-        Ok(())
-    }
-}
-
-impl Prepared for Reading {
-    fn burst(&mut self, watch: &mut Stopwatch) -> anyhow::Result<()> {
-        self.file.calm()?;
-        // Other places in each burst, so that no cache below learns them; the same in the same burst of any environment.
-        let mut choice = content::generator(self.seed, STREAM, self.bursts);
-        self.bursts += 1;
-        let bytes = self.file.block as u64;
-        watch.start();
-        while watch.running() {
-            self.read(content::below(&mut choice, self.file.blocks))?;
-            watch.lap(bytes);
-        }
-        Ok(())
-    }
-
-    fn verify(&mut self) -> anyhow::Result<Check> {
-        let mut digest = Digest::new("disk/randread", self.seed);
-        digest.add(&self.file.compare_initial()?.to_le_bytes());
-        let mut choice = content::generator(self.seed, STREAM, 0);
-        for _ in 0..CHECKED {
-            self.read(content::below(&mut choice, self.file.blocks))?;
-            digest.add(self.buffer.get());
-        }
-        let detail = format!("{} blocks of {} bytes as written", self.file.blocks, self.file.block);
-        Ok(Check { value: digest.value(), detail })
-    }
-
-    fn facts(&mut self) -> BTreeMap<String, String> {
-        facts(&self.file)
-    }
-}
-
-/// What came to be of a file of random access.
-pub(super) fn facts(file: &Filled) -> BTreeMap<String, String> {
-    let mut facts = BTreeMap::from([
-        ("blocks".into(), file.blocks.to_string()),
-        ("block_bytes".into(), file.block.to_string()),
-        ("direct".into(), file.direct.to_string()),
-    ]);
-    match file.resident() {
-        Ok(share) => facts.insert("resident".into(), format!("{share:.4}")),
-        Err(e) => facts.insert("resident_unknown".into(), format!("{e:#}")),
-    };
-    facts
 }
