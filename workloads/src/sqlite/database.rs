@@ -289,6 +289,10 @@ fn advice(code: i32, errno: i32, path: &Path) -> Option<String> {
         _ if code & 0xff == ffi::SQLITE_READONLY || errno == libc::EROFS => {
             Some(format!("{path} can't be written to; put the data directory on a file system that is writable"))
         }
+        _ if matches!(code & 0xff, ffi::SQLITE_CORRUPT | ffi::SQLITE_NOTADB) => Some(format!(
+            "the database {path} is broken; with journal = off a transaction that fails in the middle does that, for which \
+             another journal is to be set"
+        )),
         0 => None,
         _ if input_output => {
             let system = io::Error::from_raw_os_error(errno);
