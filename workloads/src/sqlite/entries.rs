@@ -55,7 +55,7 @@ pub(super) fn needs(settings: &Settings, memory: u64) -> Needs {
     Needs { disk: size + size / 10 + (16 << 20), memory: settings.number("cache_size") }
 }
 
-/// Makes a setting's words into the state that a burst begins with.
+/// What a burst finds in memory when it begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Cache {
     Warm,

@@ -282,7 +282,7 @@ impl Step {
         let kind = below(choice, 100);
         let message = below(choice, state.messages.len() as u64) as usize;
         let word = choice.next_u64();
-        let folder = ((word >> 32) * state.folders.len() as u64 >> 32) as u32;
+        let folder = (((word >> 32) * state.folders.len() as u64) >> 32) as u32;
         match kind {
             20..30 => Self::InsertInVain(message),
             30..40 => Self::List(folder),
@@ -421,7 +421,7 @@ fn lay_out(database: &Database, mails: &Mails, state: &State, settings: &Setting
              CREATE TABLE folder (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, uid_next INTEGER NOT NULL);
              CREATE TABLE message (
                  id INTEGER PRIMARY KEY,
-                 folder INTEGER NOT NULL REFERENCES folder (id),
+                 folder INTEGER NOT NULL,
                  uid INTEGER NOT NULL,
                  message_id TEXT NOT NULL,
                  flags INTEGER NOT NULL,

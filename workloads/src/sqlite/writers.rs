@@ -174,11 +174,11 @@ struct Waited {
 #[derive(Debug, Clone, Copy)]
 struct Waiting {
     manner: Manner,
-    /// For one lock.
+    /// For the locks of one operation.
     deadline_ns: u64,
-    /// Since when this lock is waited for.
+    /// Since when this operation has been waiting.
     since: u64,
-    /// Times that it was asked for.
+    /// Times that it has waited.
     tries: u32,
     waited: Waited,
 }
@@ -288,13 +288,15 @@ impl Writer {
         };
         clear().map_err(|e| self.explain(e)).context("can't remove the rows of the burst before")?;
         self.done = 0;
-        // Waits as the handler does, and says so if it was in vain.
         let begun = now();
-        while let Err(e) = self.database.checkpoint() {
-            let spent = Duration::from_nanos(now().saturating_sub(begun));
-            if spent > self.deadline {
-                return Err(e);
-            }
+        // While another checkpoints, SQLite says so at once.
+        while !self.database.try_checkpoint()? {
+            anyhow::ensure!(
+                now().saturating_sub(begun) < self.deadline.as_nanos() as u64,
+                "other connections used the write-ahead log of {} for {:.1?}; set fewer jobs",
+                self.database.path().display(),
+                self.deadline
+            );
             std::thread::sleep(Duration::from_millis(1));
         }
         self.database.flush()
