@@ -43,6 +43,7 @@ impl Driven {
     fn fails(&mut self, body: Request) -> String {
         match self.ask(body) {
             Response::Failed { message } => message,
+            Response::Sample(sample) => panic!("this should have failed after {} operations", sample.operations),
             other => panic!("this should have failed: {other:?}"),
         }
     }
@@ -348,7 +349,6 @@ fn a_disk_that_fills_up_is_a_failure_with_advice_and_not_the_end() {
         ("sqlite/commit", &[("rows", "10"), ("row", "1000"), ("journal", "off")], 5000),
         ("sqlite/commit", &[("row", "2000")], 50_000),
         ("sqlite/insertions", &[("journal", "truncate")], 100_000),
-        ("sqlite/mailbox", &[("synchronous", "off")], 5000),
         ("sqlite/writers", &[("row", "8KiB"), ("journal", "persist")], 5000),
     ] {
         agent.prepare(name, given);
