@@ -43,6 +43,7 @@ impl Driven {
     fn fails(&mut self, body: Request) -> String {
         match self.ask(body) {
             Response::Failed { message } => message,
+            Response::Sample(sample) => panic!("this should have failed after {} operations", sample.operations),
             other => panic!("this should have failed: {other:?}"),
         }
     }
@@ -110,7 +111,7 @@ fn settings_are_honoured_read_back_and_change_no_content() {
             ("off", "full"),
         ] {
             agent.prepare(name, &[("journal", journal), ("synchronous", synchronous)]);
-            agent.burst(20);
+            agent.burst(10);
             let (found, facts) = agent.verify();
             assert_eq!(
                 (facts["journal_mode"].as_str(), facts["synchronous"].as_str()),
@@ -128,7 +129,7 @@ fn settings_are_honoured_read_back_and_change_no_content() {
         for journal in ["delete", "truncate", "persist"] {
             let cache = [("journal", journal), ("cache_size", "1MiB")];
             agent.prepare(name, if writes { &cache[..1] } else { &cache });
-            agent.burst(20);
+            agent.burst(10);
             let (found, facts) = agent.verify();
             assert_eq!((facts["journal_mode"].as_str(), found.value), (journal, check.clone()), "{name}");
             assert!(writes || facts["cache_size"] == "-1024", "{name}: {facts:?}");
@@ -174,7 +175,10 @@ fn cold_reads_come_from_the_disk_and_find_the_same() {
     for name in ["sqlite/lookup", "sqlite/scan", "sqlite/mixed"] {
         let size = ("size", "16MiB");
         let facts = agent.prepare(name, &[size]);
-        assert_eq!((facts["resident"].as_str(), facts["memory_ratio"].as_str()), ("1.0000", "0.0314"), "{name}");
+        let ratio: f64 = facts["memory_ratio"].parse().expect("a number");
+        assert!((0.03..0.0325).contains(&ratio), "16 MiB of 512: {ratio}");
+        let resident: f64 = facts["resident"].parse().expect("a number");
+        assert!(resident > 0.9, "{name}: what was written and read is in memory: {resident}");
         agent.burst(30);
         let warm = agent.verify().0.value;
         let facts = agent.prepare(name, &[size, ("cache", "cold")]);
@@ -269,7 +273,7 @@ fn the_insertions_begin_with_an_empty_table() {
         assert_eq!(agent.burst(operations).operations, operations);
         let (check, facts) = agent.verify();
         assert!(check.detail.contains(&format!("{} rows", operations / 5 * 6)), "{}", check.detail);
-        assert_eq!(facts["rows"], "16", "those of the check");
+        assert_eq!(facts["rows"], "8", "those of the check");
     }
     agent.bye();
 }
@@ -310,9 +314,30 @@ impl Drop for Mounted {
     }
 }
 
+/// Takes up all room of a file system but 1 MiB, until it's dropped.
+struct Ballast(PathBuf);
+
+impl Ballast {
+    fn load(place: &Path) -> Self {
+        let room = nix::sys::statvfs::statvfs(place).expect("asked");
+        let free = room.blocks_available() as u64 * room.fragment_size() as u64;
+        let path = place.join("ballast");
+        std::fs::write(&path, vec![1; free.saturating_sub(1 << 20) as usize]).expect("there is room");
+        Self(path)
+    }
+}
+
+impl Drop for Ballast {
+    fn drop(&mut self) {
+        if let Err(e) = std::fs::remove_file(&self.0) {
+            eprintln!("can't remove {}: {e}", self.0.display());
+        }
+    }
+}
+
 #[test]
 fn a_disk_that_fills_up_is_a_failure_with_advice_and_not_the_end() {
-    let Some(place) = Mounted::tmpfs("12m") else { return };
+    let Some(place) = Mounted::tmpfs("48m") else { return };
     let mut agent = Driven::start(&place.0);
     let full = |message: &str| {
         assert!(message.contains("is full; make room"), "{message}");
@@ -321,22 +346,30 @@ fn a_disk_that_fills_up_is_a_failure_with_advice_and_not_the_end() {
     };
     for (name, given, operations) in [
         ("sqlite/commit", &[("row", "4KiB"), ("journal", "delete")][..], 5000),
-        ("sqlite/commit", &[("rows", "200"), ("row", "4KiB"), ("journal", "off")], 5000),
+        ("sqlite/commit", &[("rows", "10"), ("row", "1000"), ("journal", "off")], 5000),
         ("sqlite/commit", &[("row", "2000")], 50_000),
-        ("sqlite/insertions", &[("journal", "truncate")], 400_000),
-        ("sqlite/writers", &[("row", "8KiB"), ("journal", "persist")], 4000),
+        ("sqlite/insertions", &[("journal", "truncate")], 100_000),
+        ("sqlite/writers", &[("row", "8KiB"), ("journal", "persist")], 5000),
     ] {
         agent.prepare(name, given);
         agent.burst(5);
+        let ballast = Ballast::load(&place.0);
         full(&agent.fails(burst(operations)));
-        // What was written is taken out again, and the next burst is as good as the first.
-        assert_eq!(agent.burst(5).operations, 5, "{name} {given:?}");
+        drop(ballast);
+        if given.contains(&("journal", "off")) {
+            // There was nothing to take out again with what had been written.
+            agent.prepare(name, given);
+        }
+        // Once there is room again, the next burst begins as the first did.
+        agent.burst(10);
         agent.verify();
     }
     // Where there is no room for the database itself.
-    for (name, given) in [("sqlite/lookup", ("size", "20MiB")), ("sqlite/mailbox", ("messages", "2000"))] {
+    let ballast = Ballast::load(&place.0);
+    for (name, given) in [("sqlite/lookup", ("size", "2MiB")), ("sqlite/mailbox", ("messages", "200"))] {
         full(&agent.fails(prepare(name, &[given])));
     }
     assert!(matches!(agent.ask(Request::Ping), Response::Pong));
+    drop(ballast);
     agent.bye();
 }

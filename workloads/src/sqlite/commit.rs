@@ -84,7 +84,7 @@ impl Workload for Commit {
         let transaction = settings.number("rows") * (row + row / 4 + 32);
         let burst = match settings.number("operations") {
             // As many as fill its time: so much is written by the fastest of disks.
-            0 => (1000 * transaction).min(1 << 30),
+            0 => (1000 * transaction).min(256 << 20),
             n => n.saturating_add(n / 4).saturating_mul(transaction),
         };
         let laid_out = base(row) * (row + 32) + 2 * BALLAST * page;

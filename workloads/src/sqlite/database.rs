@@ -162,16 +162,25 @@ impl Database {
 
     /// Writes the log's pages to the database and begins it anew, at the length it has. Nothing to do with other journals.
     pub fn checkpoint(&self) -> anyhow::Result<()> {
+        anyhow::ensure!(
+            self.try_checkpoint()?,
+            "the write-ahead log of {} is in use by someone else",
+            self.path.display()
+        );
+        Ok(())
+    }
+
+    /// As [`Database::checkpoint`]; `false` where somebody else uses the log.
+    pub fn try_checkpoint(&self) -> anyhow::Result<bool> {
         if self.pragma("journal_mode")? != "wal" {
-            return Ok(());
+            return Ok(true);
         }
         let busy: i64 = self
             .db
             .query_row("PRAGMA wal_checkpoint(RESTART)", [], |row| row.get(0))
             .map_err(|e| self.explain(e))
-            .context("can't checkpoint the write-ahead log")?;
-        anyhow::ensure!(busy == 0, "the write-ahead log of {} is in use by someone else", self.path.display());
-        Ok(())
+            .with_context(|| format!("can't checkpoint the write-ahead log of {}", self.path.display()))?;
+        Ok(busy == 0)
     }
 
     /// Forces the database's files to the device, so that nothing written before is paid for by what is timed later.
@@ -289,6 +298,10 @@ fn advice(code: i32, errno: i32, path: &Path) -> Option<String> {
         _ if code & 0xff == ffi::SQLITE_READONLY || errno == libc::EROFS => {
             Some(format!("{path} can't be written to; put the data directory on a file system that is writable"))
         }
+        _ if matches!(code & 0xff, ffi::SQLITE_CORRUPT | ffi::SQLITE_NOTADB) => Some(format!(
+            "the database {path} is broken; with journal = off a transaction that fails in the middle does that, for which \
+             another journal is to be set"
+        )),
         0 => None,
         _ if input_output => {
             let system = io::Error::from_raw_os_error(errno);

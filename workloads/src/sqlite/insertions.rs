@@ -18,7 +18,7 @@ use crate::stopwatch::Stopwatch;
 use crate::{Check, Needs, Place, Prepared, Resource, Workload};
 
 /// Operations that the check value covers.
-const CHECKED: u64 = 16;
+const CHECKED: u64 = 8;
 /// Bytes of a row: a number of two, and texts of 19, 4 and 16.
 const ROW: u64 = 41;
 const STREAM: u64 = 0x5150_4c37;

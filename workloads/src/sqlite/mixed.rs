@@ -110,12 +110,16 @@ impl Mixing {
 
     /// Gives the rows that were written back what was laid out, with an empty log that keeps its size.
     fn restore(&mut self) -> anyhow::Result<()> {
-        let Entries { database, seed, .. } = &self.entries;
-        let write = || -> rusqlite::Result<()> {
+        let Entries { database, seed, rows, .. } = &self.entries;
+        let mut choice = content::generator(*seed, STREAM, self.burst);
+        let mut write = || -> rusqlite::Result<()> {
             let transaction = database.db.unchecked_transaction()?;
             let mut update = transaction.prepare(UPDATE)?;
-            for row in self.written().keys() {
-                update.execute(params![key(*seed, *row), value(*seed, *row, 0)])?;
+            for _ in 0..self.done {
+                let (row, read) = next(&mut choice, *rows, self.reads);
+                if !read {
+                    update.execute(params![key(*seed, row), value(*seed, row, 0)])?;
+                }
             }
             drop(update);
             transaction.commit()
@@ -177,7 +181,7 @@ impl Prepared for Mixing {
         let mut digest = self.entries.digest("sqlite/mixed")?;
         self.work(&mut untimed(CHECKED), 0)?;
         let written = self.written();
-        self.entries.compare(&written)?;
+        self.entries.compare_some(&written)?;
         for (row, version) in written {
             digest.add(&value(self.entries.seed, row, version));
         }

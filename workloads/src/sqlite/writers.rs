@@ -174,11 +174,11 @@ struct Waited {
 #[derive(Debug, Clone, Copy)]
 struct Waiting {
     manner: Manner,
-    /// For one lock.
+    /// For the locks of one operation.
     deadline_ns: u64,
-    /// Since when this lock is waited for.
+    /// Since when this operation has been waiting.
     since: u64,
-    /// Times that it was asked for.
+    /// Times that it has waited.
     tries: u32,
     waited: Waited,
 }
@@ -288,13 +288,15 @@ impl Writer {
         };
         clear().map_err(|e| self.explain(e)).context("can't remove the rows of the burst before")?;
         self.done = 0;
-        // Waits as the handler does, and says so if it was in vain.
         let begun = now();
-        while let Err(e) = self.database.checkpoint() {
-            let spent = Duration::from_nanos(now().saturating_sub(begun));
-            if spent > self.deadline {
-                return Err(e);
-            }
+        // While another checkpoints, SQLite says so at once.
+        while !self.database.try_checkpoint()? {
+            anyhow::ensure!(
+                now().saturating_sub(begun) < self.deadline.as_nanos() as u64,
+                "other connections used the write-ahead log of {} for {:.1?}; set fewer jobs",
+                self.database.path().display(),
+                self.deadline
+            );
             std::thread::sleep(Duration::from_millis(1));
         }
         self.database.flush()
@@ -378,6 +380,8 @@ impl Prepared for Writer {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
     use super::*;
     use crate::{load, registry};
 
@@ -423,29 +427,38 @@ mod tests {
         }
     }
 
+    /// Times that the writer of the test below was told that the database is busy.
+    static TOLD: AtomicU64 = AtomicU64::new(0);
+
+    fn told(count: i32) -> bool {
+        TOLD.fetch_add(1, Ordering::SeqCst);
+        wait(count)
+    }
+
     #[test]
     fn one_that_waits_is_counted_with_its_time() {
         let directory = tempfile::tempdir().expect("a directory");
-        let place = writer(directory.path(), 0, &[]);
-        let mut prepared = Writers.prepare(&place).expect("prepared");
-        let holder = rusqlite::Connection::open(directory.path().join("writers.db")).expect("opened");
-        let mut watch = super::super::untimed(2);
-        let gate = crate::stopwatch::Gate::new(2);
-        watch.share(gate.clone());
-        std::thread::scope(|scope| {
-            scope.spawn(move || {
-                // The burst has removed the rows of the one before and waits at the gate when this one holds the lock.
-                std::thread::sleep(Duration::from_millis(100));
-                holder.execute_batch("BEGIN IMMEDIATE").expect("locked");
-                gate.open();
-                std::thread::sleep(Duration::from_millis(30));
-                holder.execute_batch("ROLLBACK").expect("given back");
-            });
-            prepared.burst(&mut watch).expect("done");
+        drop(Writers.prepare(&writer(directory.path(), 0, &[])).expect("prepared"));
+        let path = directory.path().join("writers.db");
+        let mut db = rusqlite::Connection::open(&path).expect("opened");
+        db.busy_handler(Some(told)).expect("set");
+        let holder = rusqlite::Connection::open(&path).expect("opened");
+        holder.execute_batch("BEGIN IMMEDIATE").expect("locked");
+        let until_told = std::thread::spawn(move || {
+            while TOLD.load(Ordering::SeqCst) < 3 {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            holder.execute_batch("ROLLBACK").expect("given back");
         });
-        let counters = prepared.counters();
-        assert_eq!(counters["busy_operations"], 1, "{counters:?}");
-        assert!(counters["busy"] >= 2 && counters["busy_ns"] >= 20_000_000, "{counters:?}");
-        prepared.verify().expect("all rows are there");
+        let deadline_ns = DEADLINE.as_nanos() as u64;
+        WAITING.set(Waiting { manner: Manner::Poll, deadline_ns, since: 0, tries: 0, waited: Waited::default() });
+        run(&mut db.prepare("BEGIN IMMEDIATE").expect("prepared")).expect("given back in time");
+        until_told.join().expect("no panic");
+        let Waited { times, operations, ns } = WAITING.get().waited;
+        assert_eq!((times, operations), (TOLD.load(Ordering::SeqCst), 1));
+        assert!(ns >= 2_000_000, "two waits of a millisecond were sat through: {ns}");
+        forget_tries();
+        run(&mut db.prepare("COMMIT").expect("prepared")).expect("nobody else is there");
+        assert_eq!(WAITING.get().waited.times, times, "who needn't wait isn't counted");
     }
 }
