@@ -119,6 +119,11 @@ const PINNED: &[(&str, &str)] = &[
     ("disk/fsync", "0d3d43762cfd4d3fb9c6d81e8894cdc5"),
     ("disk/randread", "1e21c8a04bf9bd7c82e2c02c14598da7"),
     ("disk/randwrite", "5c8321742b8aab4733d4483248806829"),
+    ("disk/randrw", "1af307ddc1a78a2b733bbba780ba581a"),
+    ("disk/seqread", "fbd3373886bcdf1e6f700bcb6e030bce"),
+    ("disk/seqwrite", "05fd950d41709e79e181dba072518263"),
+    ("disk/maildir", "a2ae9dd39b8dbf664e44fe4257cd59da"),
+    ("disk/metadata", "ac118e5d42fafb537a45e71eeb8478e4"),
     ("net/rr", "92319ef0bd76b713bdc7bdc75f8254c3"),
     ("net/stream", "01132464efe67b50f67ca28a71111429"),
 ];
