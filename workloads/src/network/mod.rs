@@ -33,7 +33,9 @@ const FAMILY: Setting = Setting {
 
 /// The peer's address of the family that the settings name.
 fn far(place: &Place, name: &str) -> anyhow::Result<SocketAddr> {
-    let peer = place.peer.with_context(|| format!("{name} needs a peer, and no address of one was given"))?;
+    let peer = place.peer.with_context(|| {
+        format!("{name} needs a peer, and the environment has no path to one; give it a network other than none")
+    })?;
     match place.settings.get("family") {
         "ipv6" => {
             let address = peer.v6.context("the environment has no IPv6 path to the peer; set family = ipv4")?;
