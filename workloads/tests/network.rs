@@ -15,7 +15,10 @@ use workloads::settings::Settings;
 use workloads::stopwatch::Stopwatch;
 use workloads::{Far, Place, Prepared, load, registry};
 
-fn prepare(name: &str, given: &[(&str, &str)], peer: Far) -> anyhow::Result<Box<dyn Prepared>> {
+/// Settings of a workload that differ from their defaults.
+type Given<'a> = &'a [(&'a str, &'a str)];
+
+fn prepare(name: &str, given: Given, peer: Far) -> anyhow::Result<Box<dyn Prepared>> {
     let given: BTreeMap<_, _> = given.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
     let workload = registry::find(name).expect("registered");
     let settings = Settings::resolve(&load::settings(workload), &given).expect("valid");
@@ -32,11 +35,11 @@ fn prepare(name: &str, given: &[(&str, &str)], peer: Far) -> anyhow::Result<Box<
     })
 }
 
-fn prepared(name: &str, given: &[(&str, &str)], peer: Far) -> Box<dyn Prepared> {
+fn prepared(name: &str, given: Given, peer: Far) -> Box<dyn Prepared> {
     prepare(name, given, peer).unwrap_or_else(|e| panic!("{name} {given:?}: {e:#}"))
 }
 
-fn fails(name: &str, given: &[(&str, &str)], peer: Far) -> String {
+fn fails(name: &str, given: Given, peer: Far) -> String {
     match prepare(name, given, peer) {
         Ok(_) => panic!("{name} {given:?} should have failed"),
         Err(e) => format!("{e:#}"),
@@ -66,7 +69,7 @@ fn peer() -> (Listening, Far) {
 #[test]
 fn every_way_to_say_the_same_has_the_same_check() {
     let (_listening, far) = peer();
-    let same: &[(&str, &[&[(&str, &str)]])] = &[
+    let same: &[(&str, &[Given])] = &[
         ("net/rr", &[&[], &[("family", "ipv6")], &[("answer", "64")]]),
         ("net/rr", &[&[("protocol", "udp")], &[("protocol", "udp"), ("family", "ipv6")]]),
         ("net/crr", &[&[], &[("family", "ipv6")]]),

@@ -18,6 +18,7 @@ use anyhow::Context as _;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::Place;
+use crate::peer::MAX_CONNECTIONS;
 use crate::settings::{Kind, Setting};
 
 /// After so long without an answer the connection counts as broken.
@@ -134,7 +135,10 @@ fn silent(error: io::Error) -> anyhow::Error {
 /// Fills `buffer` with an answer of the peer.
 #[inline]
 fn read_answer(stream: &mut TcpStream, buffer: &mut [u8]) -> anyhow::Result<()> {
-    anyhow::ensure!(read_whole(stream, buffer)?, "the peer closed the connection");
+    anyhow::ensure!(
+        read_whole(stream, buffer)?,
+        "the peer closed the connection: it was ended, or serves {MAX_CONNECTIONS} others already"
+    );
     Ok(())
 }
 
