@@ -72,9 +72,9 @@ pub enum Command {
     /// The far end of network workloads: started by `run`, not by people
     #[command(hide = true)]
     Peer {
-        /// Address and port to listen on; port 0 for any
-        #[arg(long)]
-        listen: std::net::SocketAddr,
+        /// Address and port to listen on, TCP and UDP; port 0 for any, or for that of the address before
+        #[arg(long, required = true)]
+        listen: Vec<std::net::SocketAddr>,
     },
 }
 

@@ -63,7 +63,7 @@ fn dispatch(command: Command) -> anyhow::Result<Exit> {
             Ok(Exit::Done)
         }
         Command::Peer { listen } => {
-            workloads::peer::serve(listen)?;
+            workloads::peer::serve(&listen)?;
             Ok(Exit::Done)
         }
     }

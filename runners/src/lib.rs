@@ -32,13 +32,14 @@ pub mod stage;
 mod trouble;
 
 use std::fmt::{self, Debug};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use workloads::Far;
 use workloads::settings::{Setting, Settings};
 
 use cgroup::Cgroup;
@@ -130,6 +131,8 @@ pub struct Launch {
     pub network: Network,
     /// The peer's address as seen from inside; `None` without a network.
     pub peer: Option<IpAddr>,
+    /// The peer's IPv6 address as seen from inside; `None` where environment or host have no IPv6.
+    pub peer6: Option<Ipv6Addr>,
     /// Why its CPU counts as emulated, where it does: `QEMU TCG: ...`.
     pub emulated: Option<String>,
     /// How data is reached, in words.
@@ -162,6 +165,7 @@ impl Launch {
             netns: None,
             network: Network::None,
             peer: None,
+            peer6: None,
             emulated: None,
             data_path: String::new(),
             memory_beside: 0,
@@ -177,7 +181,15 @@ impl Launch {
         self.netns = path.netns;
         self.network = path.network;
         self.peer = path.peer;
+        self.peer6 = path.peer6;
         self
+    }
+
+    /// The peer as a workload inside is told of it, which listens on `port`; `None` where it can't be reached.
+    pub fn far(&self, port: u16) -> Option<Far> {
+        let v4 = self.peer.map(|address| SocketAddr::new(address, port));
+        let v6 = self.peer6.map(|address| SocketAddr::new(address.into(), port));
+        (v4.is_some() || v6.is_some()).then_some(Far { v4, v6 })
     }
 
     /// Says how data is reached: `bind mount of ext4 on vda`.

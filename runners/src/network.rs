@@ -1,9 +1,10 @@
 //! Named network namespaces: one for the peer, one for every environment, joined by veth pairs; taps for VMs.
 //!
 //! All by iproute2's `ip`, so that every step can be repeated by hand. Both ends of every link lie in namespaces of ours,
-//! so that the addresses (198.18.0.0/15, reserved for benchmarks by RFC 2544) can't meet any of the host's.
+//! so that the addresses (198.18.0.0/15, reserved for benchmarks by RFC 2544, and 2001:2::/48, by RFC 5180) can't meet any
+//! of the host's.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -16,11 +17,27 @@ use crate::journal::{Journal, Made};
 /// Length of the prefix of every link: two hosts.
 pub(crate) const PREFIX: u8 = 30;
 
+/// Length of the prefix of every link in IPv6.
+pub(crate) const PREFIX6: u8 = 64;
+
 /// First address of 198.18.0.0/15.
 const FIRST: u32 = u32::from_be_bytes([198, 18, 0, 0]);
 
-/// Number of /30 networks in a /15.
+/// Number of /30 networks in a /15. There are twice as many /64 in a /48.
 const LINKS: u32 = 1 << 15;
+
+/// An address of 2001:2::/48 that no link has.
+const TRIAL6: Ipv6Addr = Ipv6Addr::new(0x2001, 2, 0, 0xffff, 0, 0, 0, 1);
+
+/// Whether the kernel speaks IPv6.
+fn kernel_has_ipv6() -> bool {
+    Path::new("/proc/net/if_inet6").exists()
+}
+
+/// Whether the loopback of this network namespace has an IPv6 address.
+pub(crate) fn loopback_has_ipv6() -> bool {
+    UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_ok()
+}
 
 /// A named network namespace, removed on drop with every link in it.
 #[derive(Debug)]
@@ -73,18 +90,29 @@ pub struct PeerNetwork {
     netns: Netns,
     id: String,
     next: AtomicU32,
+    /// Whether namespaces of ours can have IPv6 addresses.
+    ipv6: bool,
 }
 
 impl PeerNetwork {
     /// Makes the peer's namespace.
     pub(crate) fn make(id: &str, journal: &Journal) -> anyhow::Result<Self> {
         let netns = Netns::make(format!("tarebench-{id}-peer"), journal)?;
-        Ok(Self { netns, id: id.to_string(), next: AtomicU32::new(0) })
+        // A kernel may have IPv6 and be told not to use it: only an address that sticks is an answer.
+        let try_ipv6 =
+            || add_address6(netns.name(), TRIAL6, "lo").inspect_err(|e| log::info!("no IPv6 on links: {e:#}"));
+        let ipv6 = kernel_has_ipv6() && try_ipv6().is_ok();
+        Ok(Self { netns, id: id.to_string(), next: AtomicU32::new(0), ipv6 })
     }
 
     /// Where the peer runs.
     pub fn netns(&self) -> &Netns {
         &self.netns
+    }
+
+    /// Whether links have IPv6 addresses.
+    pub(crate) fn ipv6(&self) -> bool {
+        self.ipv6
     }
 
     fn number(&self) -> anyhow::Result<u32> {
@@ -98,14 +126,19 @@ impl PeerNetwork {
         let netns = Netns::make(namespace_name(&self.id, environment), journal)?;
         let (near, far) = (device_name(&self.id, number, 'e'), device_name(&self.id, number, 'p'));
         let (peer, own) = addresses(number);
+        let six = self.ipv6.then(|| addresses6(number));
         let (p, e) = (self.netns.name(), netns.name());
         ip(&["-n", p, "link", "add", &far, "type", "veth", "peer", "name", &near, "netns", e])?;
         // No IPv6 chatter (router solicitations, duplicate address detection) on a link that is measured.
         ip(&["-n", p, "link", "set", &far, "addrgenmode", "none"])?;
         ip(&["-n", e, "link", "set", &near, "addrgenmode", "none"])?;
         ip(&["-n", p, "addr", "add", &format!("{peer}/{PREFIX}"), "dev", &far])?;
+        if let Some((peer6, _)) = six {
+            add_address6(p, peer6, &far)?;
+        }
         ip(&["-n", p, "link", "set", &far, "up"])?;
-        let veth = Veth { netns, device: near, own, peer };
+        let (peer6, own6) = six.unzip();
+        let veth = Veth { netns, device: near, own, own6, peer, peer6 };
         veth.restore()?;
         Ok(veth)
     }
@@ -115,11 +148,15 @@ impl PeerNetwork {
         let number = self.number()?;
         let device = device_name(&self.id, number, 't');
         let (peer, guest) = addresses(number);
+        let (peer6, guest6) = self.ipv6.then(|| addresses6(number)).unzip();
         let p = self.netns.name();
         ip(&["-n", p, "tuntap", "add", "dev", &device, "mode", "tap"])?;
-        let tap = TapLink { device, netns: p.to_string(), guest, peer };
+        let tap = TapLink { device, netns: p.to_string(), guest, guest6, peer, peer6 };
         ip(&["-n", p, "link", "set", &tap.device, "addrgenmode", "none"])?;
         ip(&["-n", p, "addr", "add", &format!("{peer}/{PREFIX}"), "dev", &tap.device])?;
+        if let Some(peer6) = peer6 {
+            add_address6(p, peer6, &tap.device)?;
+        }
         ip(&["-n", p, "link", "set", &tap.device, "up"])?;
         Ok(tap)
     }
@@ -134,8 +171,12 @@ pub struct Veth {
     pub device: String,
     /// The environment's address.
     pub own: Ipv4Addr,
+    /// The environment's IPv6 address; `None` where the host has no IPv6.
+    pub own6: Option<Ipv6Addr>,
     /// The peer's address.
     pub peer: Ipv4Addr,
+    /// The peer's IPv6 address.
+    pub peer6: Option<Ipv6Addr>,
 }
 
 impl Veth {
@@ -145,6 +186,10 @@ impl Veth {
         ip(&["-n", e, "addr", "replace", "127.0.0.1/8", "dev", "lo"])?;
         ip(&["-n", e, "link", "set", "lo", "up"])?;
         ip(&["-n", e, "addr", "replace", &format!("{}/{PREFIX}", self.own), "dev", &self.device])?;
+        if let Some(own6) = self.own6 {
+            ip(&["-n", e, "addr", "replace", "::1/128", "dev", "lo"])?;
+            add_address6(e, own6, &self.device)?;
+        }
         ip(&["-n", e, "link", "set", &self.device, "up"])
     }
 }
@@ -157,8 +202,12 @@ pub struct TapLink {
     netns: String,
     /// The guest's address.
     pub guest: Ipv4Addr,
+    /// The guest's IPv6 address; `None` where the host has no IPv6.
+    pub guest6: Option<Ipv6Addr>,
     /// The peer's address.
     pub peer: Ipv4Addr,
+    /// The peer's IPv6 address.
+    pub peer6: Option<Ipv6Addr>,
 }
 
 impl TapLink {
@@ -180,6 +229,17 @@ impl Drop for TapLink {
 fn addresses(number: u32) -> (Ipv4Addr, Ipv4Addr) {
     let base = FIRST + 4 * number;
     (Ipv4Addr::from(base + 1), Ipv4Addr::from(base + 2))
+}
+
+/// The same in IPv6: a /64 each of 2001:2::/48.
+fn addresses6(number: u32) -> (Ipv6Addr, Ipv6Addr) {
+    let at = |host| Ipv6Addr::new(0x2001, 2, 0, number as u16, 0, 0, 0, host);
+    (at(1), at(2))
+}
+
+/// Gives a device an IPv6 address that works at once: nobody else is on the link, so none is asked whether it is taken.
+fn add_address6(netns: &str, address: Ipv6Addr, device: &str) -> anyhow::Result<()> {
+    ip(&["-n", netns, "addr", "replace", &format!("{address}/{PREFIX6}"), "dev", device, "nodad"])
 }
 
 /// `tare`, the run's id, two digits of base 36, and the end: at most 15 characters, unique within a run.
@@ -237,5 +297,7 @@ mod tests {
     fn addresses_stay_in_the_benchmark_range() {
         assert_eq!(addresses(0), (Ipv4Addr::new(198, 18, 0, 1), Ipv4Addr::new(198, 18, 0, 2)));
         assert_eq!(addresses(LINKS - 1).1, Ipv4Addr::new(198, 19, 255, 254));
+        assert_eq!(addresses6(0).0.to_string(), "2001:2::1");
+        assert_eq!(addresses6(LINKS - 1).1.to_string(), "2001:2:0:7fff::2");
     }
 }

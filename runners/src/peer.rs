@@ -11,6 +11,7 @@ use anyhow::{Context, bail};
 
 use crate::confine::confine;
 use crate::host::Host;
+use crate::network;
 
 /// Longest first line that is waited for: an address and no flood.
 const LINE: u64 = 256;
@@ -25,17 +26,20 @@ pub struct PeerProcess {
 
 impl PeerProcess {
     /// Starts `tarebench peer --listen ADDRESS:0` in the peer's namespace, on the harness's CPUs; without privileges on
-    /// the host's loopback. It must print the address it is bound to and go when its stdin closes.
+    /// the host's loopback. IPv4 and IPv6, as far as the host has both. It must print the address it is bound to and go when
+    /// its stdin closes.
     ///
     /// # Errors
     /// When it can't be started, or does not say its address before the deadline.
     pub fn start(host: &Host, deadline: Duration) -> anyhow::Result<Self> {
-        let (netns, listen) = match host.peer_network() {
-            Ok(network) => (Some(network.netns().path()), "0.0.0.0:0"),
-            Err(_) => (None, "127.0.0.1:0"),
+        let (netns, listen): (_, &[&str]) = match host.peer_network() {
+            Ok(network) if network.ipv6() => (Some(network.netns().path()), &["[::]:0"]),
+            Ok(network) => (Some(network.netns().path()), &["0.0.0.0:0"]),
+            Err(_) if network::loopback_has_ipv6() => (None, &["127.0.0.1:0", "[::1]:0"]),
+            Err(_) => (None, &["127.0.0.1:0"]),
         };
         let mut command = Command::new(&host.binary);
-        command.arg("peer").args(["--listen", listen]);
+        command.arg("peer").args(listen.iter().flat_map(|address| ["--listen", address]));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
         // Out of the terminal's foreground group: Ctrl-C is for the harness, which still needs its peer while it ends.
         command.process_group(0);

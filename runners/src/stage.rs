@@ -2,7 +2,7 @@
 //! for, kept for the next block, removed on drop.
 
 use std::fs;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::disk::Disk;
 use crate::evidence::Witness;
 use crate::host::Host;
 use crate::journal::Made;
-use crate::network::{self, PREFIX, TapLink, Veth};
+use crate::network::{self, PREFIX, PREFIX6, TapLink, Veth};
 use crate::{Confinement, Launch, Network, Runner};
 
 /// How the peer is reached from an environment that shares a kernel with the host.
@@ -26,8 +26,12 @@ pub struct PathToPeer {
     pub network: Network,
     /// The peer's address as seen from inside.
     pub peer: Option<IpAddr>,
+    /// The peer's IPv6 address as seen from inside; `None` where the host has no IPv6.
+    pub peer6: Option<Ipv6Addr>,
     /// The environment's own address and the length of its prefix, where it has a link.
     pub own: Option<(IpAddr, u8)>,
+    /// The same in IPv6.
+    pub own6: Option<(Ipv6Addr, u8)>,
     /// The device in the environment's namespace, where it has one.
     pub device: Option<String>,
     /// Why it is not a link of its own, where it isn't.
@@ -43,8 +47,12 @@ pub struct Tap {
     pub netns: PathBuf,
     /// The guest's address.
     pub guest: IpAddr,
+    /// The guest's IPv6 address and the length of its prefix; `None` where the host has no IPv6.
+    pub guest6: Option<(Ipv6Addr, u8)>,
     /// The peer's address.
     pub peer: IpAddr,
+    /// The peer's IPv6 address.
+    pub peer6: Option<Ipv6Addr>,
     /// Length of the network prefix.
     pub prefix: u8,
 }
@@ -170,7 +178,9 @@ impl Stage {
                     netns: None,
                     network: Network::Loopback,
                     peer: Some(IpAddr::from([127, 0, 0, 1])),
+                    peer6: network::loopback_has_ipv6().then_some(Ipv6Addr::LOCALHOST),
                     own: None,
+                    own6: None,
                     device: None,
                     because: Some(because.to_string()),
                 });
@@ -187,7 +197,9 @@ impl Stage {
             netns: Some(veth.netns.path()),
             network: Network::Veth,
             peer: Some(IpAddr::V4(veth.peer)),
+            peer6: veth.peer6,
             own: Some((IpAddr::V4(veth.own), PREFIX)),
+            own6: veth.own6.map(|own6| (own6, PREFIX6)),
             device: Some(veth.device.clone()),
             because: None,
         })
@@ -208,7 +220,9 @@ impl Stage {
             device: tap.device.clone(),
             netns: tap.netns(),
             guest: IpAddr::V4(tap.guest),
+            guest6: tap.guest6.map(|guest6| (guest6, PREFIX6)),
             peer: IpAddr::V4(tap.peer),
+            peer6: tap.peer6,
             prefix: PREFIX,
         }))
     }

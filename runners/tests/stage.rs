@@ -32,23 +32,25 @@ fn an_environment_has_a_link_to_the_peer_and_a_cgroup_and_both_go() {
     assert_eq!(path.network, Network::Veth, "{:?}", path.because);
     let netns = path.netns.unwrap();
     let device = path.device.unwrap();
-    let (own, _) = path.own.unwrap();
+    let (own, own6) = (path.own.unwrap().0, path.own6.unwrap().0);
     assert!(device.len() <= 15 && device.starts_with("tare"));
     let peer_ns = host.peer_network().unwrap().netns().path();
     // What gVisor does to the device.
     assert!(in_netns(&netns, &["ip", "addr", "flush", "dev", &device]));
     stage.path_to_peer().unwrap();
     let listener = std::thread::spawn(move || {
-        let script =
-            "import socket,sys;s=socket.create_server(('0.0.0.0',7000));c,a=s.accept();c.sendall(a[0].encode())";
+        let script = "import socket;s=socket.create_server(('::',7000),family=socket.AF_INET6,dualstack_ipv6=True)\n\
+             for _ in range(2):c,a=s.accept();c.sendall(a[0].removeprefix('::ffff:').encode());c.close()";
         assert!(in_netns(&peer_ns, &["timeout", "10", "python3", "-c", script]));
     });
     std::thread::sleep(Duration::from_millis(500));
-    let script = format!(
-        "import socket;s=socket.create_connection(('{}',7000),5);assert s.recv(99).decode()=='{own}'",
-        path.peer.unwrap()
-    );
-    assert!(in_netns(&netns, &["python3", "-c", &script]));
+    for (peer, own) in
+        [(path.peer.unwrap().to_string(), own.to_string()), (path.peer6.unwrap().to_string(), own6.to_string())]
+    {
+        let script =
+            format!("import socket;s=socket.create_connection(('{peer}',7000),5);assert s.recv(99).decode()=='{own}'");
+        assert!(in_netns(&netns, &["python3", "-c", &script]));
+    }
     listener.join().unwrap();
 
     let tap = stage.tap().unwrap().unwrap();

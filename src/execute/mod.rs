@@ -4,7 +4,6 @@ pub mod progress;
 pub mod rounds;
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -219,10 +218,7 @@ impl<'a> Lab<'a> {
         let spec = &self.plan.environments[environment];
         let stage = self.bench.stages[environment].as_mut().expect("only environments with a stage are started");
         let launch = stage.launch(spec.runner, &spec.settings)?;
-        let peer = match (&self.bench.peer, launch.peer) {
-            (Some(process), Some(address)) => Some(SocketAddr::new(address, process.port).into()),
-            _ => None,
-        };
+        let peer = self.bench.peer.as_ref().and_then(|process| launch.far(process.port));
         let mut session = Session::start(launch, START)?;
         start.outcome = Ok(session.start.as_nanos() as u64);
         start.hello = Some(session.hello.clone());

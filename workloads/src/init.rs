@@ -6,10 +6,11 @@
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read, Write};
-use std::net::Ipv4Addr;
+use std::net::{AddrParseError, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -39,6 +40,8 @@ pub struct Orders {
     pub disk: Option<PathBuf>,
     /// Address of the first network device, with the length of its prefix.
     pub address: Option<(Ipv4Addr, u8)>,
+    /// The same in IPv6.
+    pub address6: Option<(Ipv6Addr, u8)>,
 }
 
 impl fmt::Display for Orders {
@@ -46,7 +49,8 @@ impl fmt::Display for Orders {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let disk = self.disk.as_ref().map(|d| format!("tarebench.disk={}", d.display()));
         let address = self.address.map(|(ip, prefix)| format!("tarebench.address={ip}/{prefix}"));
-        f.write_str(&disk.into_iter().chain(address).collect::<Vec<_>>().join(" "))
+        let address6 = self.address6.map(|(ip, prefix)| format!("tarebench.address6={ip}/{prefix}"));
+        f.write_str(&disk.into_iter().chain(address).chain(address6).collect::<Vec<_>>().join(" "))
     }
 }
 
@@ -61,20 +65,23 @@ impl Orders {
             let Some((name, value)) = word.strip_prefix("tarebench.").and_then(|w| w.split_once('=')) else { continue };
             match name {
                 "disk" => orders.disk = Some(PathBuf::from(value)),
-                "address" => {
-                    let (ip, prefix) =
-                        value.split_once('/').with_context(|| format!("no prefix length in `{word}`"))?;
-                    let prefix: u8 = prefix.parse().with_context(|| format!("bad prefix length in `{word}`"))?;
-                    if prefix > 32 {
-                        bail!("bad prefix length in `{word}`");
-                    }
-                    orders.address = Some((ip.parse().with_context(|| format!("bad address in `{word}`"))?, prefix));
-                }
+                "address" => orders.address = Some(parse_address(word, value, 32)?),
+                "address6" => orders.address6 = Some(parse_address(word, value, 128)?),
                 _ => bail!("unknown order `{word}` on the kernel command line"),
             }
         }
         Ok(orders)
     }
+}
+
+/// Address and length of its prefix, at most `longest`; `word` is what they stand in.
+fn parse_address<A: FromStr<Err = AddrParseError>>(word: &str, value: &str, longest: u8) -> anyhow::Result<(A, u8)> {
+    let (ip, prefix) = value.split_once('/').with_context(|| format!("no prefix length in `{word}`"))?;
+    let prefix: u8 = prefix.parse().with_context(|| format!("bad prefix length in `{word}`"))?;
+    if prefix > longest {
+        bail!("bad prefix length in `{word}`");
+    }
+    Ok((ip.parse().with_context(|| format!("bad address in `{word}`"))?, prefix))
 }
 
 /// Runs the guest from its first instruction in user space to power off. A failure goes to the console in words, which
@@ -111,7 +118,12 @@ fn run() -> anyhow::Result<()> {
     set_up_link("lo", Some((Ipv4Addr::LOCALHOST, 8)))?;
     if orders.address.is_some() {
         wait_for(Path::new("/sys/class/net/eth0"), "a network device")?;
+        // Before the device is up: it would ask for routers and for others with its address while something is timed.
+        let ipv6 = orders.address6.filter(|_| keep_ipv6_quiet("eth0"));
         set_up_link("eth0", orders.address)?;
+        if let Some((ip, prefix)) = ipv6 {
+            add_address6("eth0", ip, prefix)?;
+        }
     }
     fs::create_dir_all(DATA).with_context(|| format!("can't make {DATA}"))?;
     if let Some(disk) = &orders.disk {
@@ -247,8 +259,7 @@ fn find_port() -> anyhow::Result<PathBuf> {
 
 /// Gives a device its address and turns it on.
 fn set_up_link(device: &str, address: Option<(Ipv4Addr, u8)>) -> anyhow::Result<()> {
-    let socket =
-        std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).context("can't open a socket to set up links")?;
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).context("can't open a socket to set up links")?;
     let ask = |request: libc::Ioctl, what: &str, fill: &dyn Fn(&mut libc::ifreq)| {
         // SAFETY: all-zero bytes are a valid ifreq: integers, and unions of integers and pointers never followed here.
         let mut ifreq: libc::ifreq = unsafe { std::mem::zeroed() };
@@ -270,6 +281,35 @@ fn set_up_link(device: &str, address: Option<(Ipv4Addr, u8)>) -> anyhow::Result<
     Ok(())
 }
 
+/// Keeps a device from making addresses of its own, asking for routers and looking for duplicates. `false` where the
+/// kernel has no IPv6: what needs it fails then, and says so.
+fn keep_ipv6_quiet(device: &str) -> bool {
+    let settings = Path::new("/proc/sys/net/ipv6/conf").join(device);
+    for (name, value) in [("disable_ipv6", "0"), ("accept_ra", "0"), ("accept_dad", "0"), ("addr_gen_mode", "1")] {
+        let file = settings.join(name);
+        if let Err(e) = fs::write(&file, value) {
+            eprintln!("tarebench init: no IPv6: can't write {}: {e}", file.display());
+            return false;
+        }
+    }
+    true
+}
+
+/// Gives a device an IPv6 address.
+fn add_address6(device: &str, ip: Ipv6Addr, prefix: u8) -> anyhow::Result<()> {
+    let socket = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).context("can't open a socket to set up IPv6")?;
+    let index = nix::net::if_::if_nametoindex(device).with_context(|| format!("there is no device {device}"))?;
+    let request = libc::in6_ifreq {
+        ifr6_addr: libc::in6_addr { s6_addr: ip.octets() },
+        ifr6_prefixlen: prefix.into(),
+        ifr6_ifindex: index as libc::c_int,
+    };
+    // SAFETY: on a socket of this family the request reads one in6_ifreq, which outlives the call.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFADDR, &raw const request) };
+    Errno::result(result).with_context(|| format!("can't give {device} the address {ip}"))?;
+    Ok(())
+}
+
 fn sockaddr(ip: Ipv4Addr) -> libc::sockaddr {
     let mut data = [0; 14];
     for (slot, byte) in data[2..6].iter_mut().zip(ip.octets()) {
@@ -284,7 +324,11 @@ mod tests {
 
     #[test]
     fn orders_survive_the_kernel_command_line() {
-        let orders = Orders { disk: Some("/dev/vda".into()), address: Some(([198, 18, 0, 2].into(), 30)) };
+        let orders = Orders {
+            disk: Some("/dev/vda".into()),
+            address: Some(([198, 18, 0, 2].into(), 30)),
+            address6: Some((Ipv6Addr::new(0x2001, 2, 0, 1, 0, 0, 0, 2), 64)),
+        };
         let line = format!("console=ttyS0 quiet {orders} panic=-1\n");
         assert_eq!(Orders::parse(&line).expect("our own words"), orders);
         assert_eq!(Orders::parse("quiet panic=-1").expect("no orders"), Orders::default());
@@ -293,7 +337,13 @@ mod tests {
 
     #[test]
     fn an_order_that_makes_no_sense_is_named() {
-        for bad in ["tarebench.address=198.18.0.2", "tarebench.address=198.18.0.2/33", "tarebench.frob=1"] {
+        for bad in [
+            "tarebench.address=198.18.0.2",
+            "tarebench.address=198.18.0.2/33",
+            "tarebench.address6=198.18.0.2/30",
+            "tarebench.address6=2001:2::2/129",
+            "tarebench.frob=1",
+        ] {
             let e = Orders::parse(bad).expect_err("not an order");
             assert!(format!("{e:#}").contains(bad), "{e:#}");
         }

@@ -1,21 +1,38 @@
 //! The peer: the far end of the network workloads, outside every environment and the same for all.
 //!
-//! A connection's first line names its workload; the rest is between that workload and its [`crate::Peer`].
+//! A connection's first line names its workload; the rest is between that workload and its [`crate::Peer`]. Datagrams to the
+//! same port are those of `net/rr`.
+//!
+//! Connections are served by a thread each. A thread that has served one waits for the next: so a workload that does nothing
+//! but connect finds one waiting, and its operation has no thread's start in it.
 
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use socket2::{SockRef, TcpKeepalive};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
 
+use crate::network::rr;
 use crate::registry;
 
 /// Connections served at a time; more are closed at once, so that a flood can't take the host's memory.
-pub const MAX_CONNECTIONS: usize = 128;
+pub const MAX_CONNECTIONS: usize = 1024;
+
+/// Threads kept for connections to come.
+const MAX_IDLE: usize = 64;
+
+/// Of a thread that serves a connection, bytes: its buffers are on the heap.
+const STACK: usize = 256 << 10;
+
+/// Connections that the kernel keeps until a thread takes them.
+const BACKLOG: i32 = 1024;
+
+/// Ports tried until one is free for TCP and for UDP.
+const PORTS: u32 = 16;
 
 /// The longest first line: no workload's name is nearly as long.
 const MAX_NAME: usize = 64;
@@ -29,66 +46,191 @@ const SILENCE: Duration = Duration::from_secs(60);
 /// A peer that listens, until it is dropped.
 #[derive(Debug)]
 pub struct Listening {
+    pool: Arc<Pool>,
+    ends: Vec<End>,
+}
+
+/// One address with its sockets.
+#[derive(Debug)]
+struct End {
     address: SocketAddr,
-    ending: Arc<AtomicBool>,
-    accepting: Option<JoinHandle<()>>,
+    connections: Arc<TcpListener>,
+    datagrams: Arc<UdpSocket>,
+}
+
+/// What the threads share.
+#[derive(Debug, Default)]
+struct Pool {
+    ending: AtomicBool,
+    /// Connections that are being served.
+    serving: AtomicUsize,
 }
 
 impl Listening {
-    /// Starts to serve at `listen`; port 0 takes any free one.
+    /// Starts to serve at `listen`, TCP and UDP; port 0 takes any that is free for both. `[::]` means IPv4 as well.
     ///
     /// # Errors
     /// When the address can't be bound.
     pub fn start(listen: SocketAddr) -> anyhow::Result<Self> {
-        let listener = TcpListener::bind(listen).with_context(|| format!("the peer can't listen on {listen}"))?;
-        let address = listener.local_addr().context("the peer can't tell its own address")?;
-        let ending = Arc::new(AtomicBool::new(false));
-        let seen = Arc::clone(&ending);
-        let accepting = std::thread::Builder::new()
-            .name("peer".into())
-            .spawn(move || accept(&listener, &seen))
-            .context("the peer can't start a thread")?;
-        Ok(Self { address, ending, accepting: Some(accepting) })
+        Self::start_all(&[listen])
     }
 
-    /// Where it listens.
+    /// Starts to serve at several addresses; a port of 0 becomes that of the address before.
+    ///
+    /// # Errors
+    /// When an address can't be bound.
+    pub fn start_all(listen: &[SocketAddr]) -> anyhow::Result<Self> {
+        let mut listening = Self { pool: Arc::default(), ends: Vec::new() };
+        for address in listen {
+            let mut address = *address;
+            if let (0, Some(before)) = (address.port(), listening.ends.first()) {
+                address.set_port(before.address.port());
+            }
+            let end = End::bind(address)?;
+            let idle = Arc::new(AtomicUsize::new(0));
+            spawn_acceptor(&listening.pool, &end.connections, &idle).context("the peer can't start a thread")?;
+            let (pool, datagrams) = (Arc::clone(&listening.pool), Arc::clone(&end.datagrams));
+            std::thread::Builder::new()
+                .name("peer datagrams".into())
+                .stack_size(STACK)
+                .spawn(move || echo(&datagrams, &pool))
+                .context("the peer can't start a thread")?;
+            listening.ends.push(end);
+        }
+        anyhow::ensure!(!listening.ends.is_empty(), "the peer needs an address to listen on");
+        Ok(listening)
+    }
+
+    /// Where it listens; of several addresses the first.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.ends[0].address
     }
 }
 
 impl Drop for Listening {
     fn drop(&mut self) {
-        self.ending.store(true, Ordering::Relaxed);
-        // A connection wakes the thread that waits for one. Connections that are being served end with their other side.
-        if TcpStream::connect_timeout(&self.address, Duration::from_secs(1)).is_ok()
-            && let Some(accepting) = self.accepting.take()
-        {
-            let _ = accepting.join();
+        self.pool.ending.store(true, Ordering::Release);
+        for end in &self.ends {
+            // Wakes every thread that waits there, and refuses connections from now on. Connections that are being served end
+            // with their other side.
+            if let Err(e) = SockRef::from(&*end.connections).shutdown(Shutdown::Both) {
+                log::debug!("the peer can't stop listening: {e}");
+            }
+            // The error says that nothing was connected; the thread that waits is woken all the same.
+            let _ = SockRef::from(&*end.datagrams).shutdown(Shutdown::Both);
         }
     }
 }
 
-/// Serves as a process of its own: prints the bound address as one line on stdout, and ends when stdin is closed.
+impl End {
+    fn bind(listen: SocketAddr) -> anyhow::Result<Self> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let bound = Self::bind_once(listen);
+            match bound {
+                // Another program has the UDP port of the same number.
+                Err(e) if e.kind() == std::io::ErrorKind::AddrInUse && listen.port() == 0 && tries < PORTS => {}
+                bound => return bound.with_context(|| format!("the peer can't listen on {listen}")),
+            }
+        }
+    }
+
+    fn bind_once(listen: SocketAddr) -> std::io::Result<Self> {
+        let socket = |address: SocketAddr, kind| {
+            let socket = Socket::new(Domain::for_address(address), kind, None)?;
+            if address.is_ipv6() {
+                socket.set_only_v6(!address.ip().is_unspecified())?;
+            }
+            Ok::<_, std::io::Error>(socket)
+        };
+        let connections = socket(listen, Type::STREAM)?;
+        // Connections of a peer before may still be in their last minute.
+        connections.set_reuse_address(true)?;
+        // Those that come inherit these. Between bursts a connection is silent for as long as the other environments have
+        // their turn. But an environment that was killed, or whose link is gone, never closes its own: the kernel has to ask.
+        connections.set_tcp_nodelay(true)?;
+        connections.set_tcp_keepalive(&TcpKeepalive::new().with_time(SILENCE).with_interval(SILENCE / 6))?;
+        connections.bind(&listen.into())?;
+        connections.listen(BACKLOG)?;
+        let connections = TcpListener::from(connections);
+        let address = connections.local_addr()?;
+        let datagrams = socket(address, Type::DGRAM)?;
+        datagrams.bind(&address.into())?;
+        Ok(Self { address, connections: Arc::new(connections), datagrams: Arc::new(datagrams.into()) })
+    }
+}
+
+/// Serves as a process of its own: prints the first address that it is bound to as one line on stdout, and ends when stdin
+/// is closed.
 ///
 /// # Errors
-/// When the address can't be bound or stdout can't be written.
-pub fn serve(listen: SocketAddr) -> anyhow::Result<()> {
-    let listening = Listening::start(listen)?;
+/// When an address can't be bound or stdout can't be written.
+pub fn serve(listen: &[SocketAddr]) -> anyhow::Result<()> {
+    allow_open_files();
+    let listening = Listening::start_all(listen)?;
     let mut out = std::io::stdout().lock();
     writeln!(out, "{}", listening.address()).and_then(|()| out.flush()).context("the peer can't say its address")?;
     std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink()).context("the peer can't wait for its end")?;
     Ok(())
 }
 
-fn accept(listener: &TcpListener, ending: &AtomicBool) {
-    let open = Arc::new(AtomicUsize::new(0));
-    for stream in listener.incoming() {
-        if ending.load(Ordering::Relaxed) {
+/// Raises the limit of open files as far as it may be: the usual 1024 are not enough for [`MAX_CONNECTIONS`].
+fn allow_open_files() {
+    let raise = || {
+        let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
+    };
+    if let Err(e) = raise() {
+        log::debug!("the peer can't have more open files: {e}");
+    }
+}
+
+/// Answers datagrams until the peer ends. What isn't ours gets no answer.
+fn echo(socket: &UdpSocket, pool: &Pool) {
+    let mut request = vec![0; rr::MAX_DATAGRAM];
+    let mut buffer = vec![0; rr::MAX_DATAGRAM];
+    loop {
+        let received = socket.recv_from(&mut request);
+        if pool.ending.load(Ordering::Acquire) {
             return;
         }
-        let stream = match stream {
-            Ok(stream) => stream,
+        match received {
+            Ok((n, from)) => {
+                // One that can't be sent is a lost one, and whoever asked sees that.
+                if let Some(answer) = rr::answer_datagram(&request[..n], &mut buffer)
+                    && let Err(e) = socket.send_to(answer, from)
+                {
+                    log::debug!("the peer can't answer {from}: {e}");
+                }
+            }
+            Err(e) => {
+                log::warn!("the peer can't receive datagrams: {e}");
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
+    }
+}
+
+fn spawn_acceptor(pool: &Arc<Pool>, listener: &Arc<TcpListener>, idle: &Arc<AtomicUsize>) -> std::io::Result<()> {
+    let (pool, listener, waiting) = (Arc::clone(pool), Arc::clone(listener), Arc::clone(idle));
+    idle.fetch_add(1, Ordering::AcqRel);
+    let started = std::thread::Builder::new()
+        .name("peer connection".into())
+        .stack_size(STACK)
+        .spawn(move || accept(&pool, &listener, &waiting));
+    if started.is_err() {
+        idle.fetch_sub(1, Ordering::AcqRel);
+    }
+    started.map(drop)
+}
+
+/// Serves one connection after the other. `idle` counts the threads that wait for one: there is always another.
+fn accept(pool: &Arc<Pool>, listener: &Arc<TcpListener>, idle: &Arc<AtomicUsize>) {
+    while !pool.ending.load(Ordering::Acquire) {
+        let stream = match listener.accept() {
+            Ok((stream, _)) => stream,
+            Err(_) if pool.ending.load(Ordering::Acquire) => return,
             Err(e) => {
                 // Out of descriptors, or a connection that was gone again: neither must spin or end the peer.
                 log::warn!("the peer can't accept a connection: {e}");
@@ -96,75 +238,105 @@ fn accept(listener: &TcpListener, ending: &AtomicBool) {
                 continue;
             }
         };
-        if open.fetch_add(1, Ordering::Relaxed) >= MAX_CONNECTIONS {
-            open.fetch_sub(1, Ordering::Relaxed);
+        let serving = Serving::begin(pool);
+        if serving.number >= MAX_CONNECTIONS {
             log::warn!("the peer has {MAX_CONNECTIONS} connections already and closes another");
             continue;
         }
-        let counted = Arc::clone(&open);
-        let started = std::thread::Builder::new().name("peer connection".into()).spawn(move || {
-            let _count = Count(counted);
-            if let Err(e) = attend(stream) {
-                log::warn!("a connection of the peer failed: {e:#}");
-            }
-        });
-        if let Err(e) = started {
-            // The closure, and with it the connection, is gone; its count isn't.
-            open.fetch_sub(1, Ordering::Relaxed);
+        if idle.fetch_sub(1, Ordering::AcqRel) == 1
+            && let Err(e) = spawn_acceptor(pool, listener, idle)
+        {
+            // The connection is closed: nobody would wait for the next while it is served.
             log::warn!("the peer can't start a thread: {e}");
+            idle.fetch_add(1, Ordering::AcqRel);
+            continue;
+        }
+        if let Err(e) = attend(stream) {
+            log::warn!("a connection of the peer failed: {e:#}");
+        }
+        drop(serving);
+        if idle.fetch_add(1, Ordering::AcqRel) >= MAX_IDLE {
+            idle.fetch_sub(1, Ordering::AcqRel);
+            return;
         }
     }
 }
 
-/// Takes a connection off the count when it ends, by a panic too.
-struct Count(Arc<AtomicUsize>);
+/// Counts a connection from its begin to its end, by a panic too.
+struct Serving<'a> {
+    pool: &'a Pool,
+    /// How many there were before it.
+    number: usize,
+}
 
-impl Drop for Count {
+impl<'a> Serving<'a> {
+    fn begin(pool: &'a Pool) -> Self {
+        Self { pool, number: pool.serving.fetch_add(1, Ordering::AcqRel) }
+    }
+}
+
+impl Drop for Serving<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.pool.serving.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
 fn attend(mut stream: TcpStream) -> anyhow::Result<()> {
-    stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(GREETING))?;
     let name = read_name(&mut stream)?;
     let peer = registry::find(&name)
         .and_then(crate::Workload::peer)
         .with_context(|| format!("no workload with a peer is called `{}`", name.escape_debug()))?;
-    // Between bursts a connection is silent for as long as the other environments have their turn. But an environment that
-    // was killed, or whose link is gone, never closes its own: the kernel has to ask.
     stream.set_read_timeout(None)?;
-    let asking = TcpKeepalive::new().with_time(SILENCE).with_interval(SILENCE / 6);
-    SockRef::from(&stream).set_tcp_keepalive(&asking).context("can't have the connection watched")?;
     peer.serve(stream)
 }
 
-/// Byte by byte, because what follows the line belongs to the workload.
+/// The first line and no more: what follows belongs to the workload. Looked at first, so that it is one read where it came
+/// in one piece.
 fn read_name(stream: &mut TcpStream) -> anyhow::Result<String> {
-    let mut name = Vec::with_capacity(MAX_NAME);
-    let mut byte = [0];
+    let mut line = [0; MAX_NAME + 1];
+    let mut filled = 0;
     loop {
-        stream.read_exact(&mut byte).context("a connection ended before it named a workload")?;
-        match byte[0] {
-            b'\n' => return String::from_utf8(name).context("the name of a workload is not UTF-8"),
-            _ if name.len() == MAX_NAME => anyhow::bail!("a connection's first line has more than {MAX_NAME} bytes"),
-            b => name.push(b),
+        let seen = stream.peek(&mut line[filled..]).context("a connection ended before it named a workload")?;
+        anyhow::ensure!(seen > 0, "a connection ended before it named a workload");
+        let end = line[filled..][..seen].iter().position(|byte| *byte == b'\n');
+        let take = end.map_or(seen, |at| at + 1);
+        stream.read_exact(&mut line[filled..][..take]).context("a connection ended within its first line")?;
+        filled += take;
+        match end {
+            Some(_) => {
+                let name = line[..filled - 1].to_vec();
+                return String::from_utf8(name).context("the name of a workload is not UTF-8");
+            }
+            None if filled > MAX_NAME => anyhow::bail!("a connection's first line has more than {MAX_NAME} bytes"),
+            None => {}
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+    use std::time::Instant;
+
     use super::*;
 
-    fn answer(sent: &[u8]) -> Vec<u8> {
-        let listening = Listening::start(([127, 0, 0, 1], 0).into()).expect("listens");
+    fn listen() -> Listening {
+        Listening::start((Ipv4Addr::LOCALHOST, 0).into()).expect("listens")
+    }
+
+    fn answer(sent: &[&[u8]]) -> Vec<u8> {
+        let listening = listen();
         let mut stream = TcpStream::connect(listening.address()).expect("connects");
         stream.set_read_timeout(Some(Duration::from_secs(5))).expect("set");
-        stream.write_all(sent).expect("sent");
-        // The peer may have closed already, with unread bytes, which resets the connection: as good as closed.
-        let _ = stream.shutdown(std::net::Shutdown::Write);
+        for piece in sent {
+            // The peer may have closed already, with unread bytes, which resets the connection: as good as closed.
+            let _ = stream.write_all(piece);
+            if sent.len() > 1 {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+        let _ = stream.shutdown(Shutdown::Write);
         let mut answer = Vec::new();
         let _ = stream.read_to_end(&mut answer);
         answer
@@ -172,15 +344,85 @@ mod tests {
 
     #[test]
     fn a_named_workload_is_served() {
-        assert_eq!(answer(b"net/rr\n\x08\0\0\0abcdefgh"), b"abcdefgh");
+        let greeting = b"net/rr\n\x08\0\0\0\x08\0\0\0";
+        assert_eq!(answer(&[&greeting[..], b"abcdefgh"]), b"abcdefgh");
+        assert_eq!(answer(&[b"net/", b"rr\n\x08\0", &greeting[9..], b"abcdefgh"]), b"abcdefgh", "in pieces");
     }
 
     #[test]
     fn nonsense_is_closed_without_an_answer() {
-        assert_eq!(answer(b"sqlite/commit\n"), b"");
-        assert_eq!(answer(b"net/rr\n\xff\xff\xff\xff"), b"");
-        assert_eq!(answer(b"net/stream\n\0\0\0\0"), b"");
-        assert_eq!(answer(&[b'x'; 1000]), b"");
-        assert_eq!(answer(b"\xff\xfe\n"), b"");
+        for nonsense in [
+            &b"sqlite/commit\n"[..],
+            b"net/rr\n\xff\xff\xff\xff\x08\0\0\0",
+            b"net/rr\n\x08\0\0\0",
+            b"net/stream\n\0\0\0\0",
+            b"net/crr\n\x08\0\0\0abc",
+            b"net/chatty\n\0\0\0\0",
+            b"net/imap\n12345678a1 DANCE\r\n",
+            &[b'x'; 1000],
+            b"\xff\xfe\n",
+        ] {
+            assert_eq!(answer(&[nonsense]), b"", "to {}", nonsense.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn both_families_and_both_protocols_have_the_same_port() {
+        let listening = Listening::start((Ipv6Addr::UNSPECIFIED, 0).into()).expect("this host has IPv6");
+        let pair = Listening::start_all(&[(Ipv4Addr::LOCALHOST, 0).into(), (Ipv6Addr::LOCALHOST, 0).into()]);
+        for port in [listening.address().port(), pair.as_ref().expect("listens").address().port()] {
+            for address in [SocketAddr::from((Ipv4Addr::LOCALHOST, port)), (Ipv6Addr::LOCALHOST, port).into()] {
+                let stream = TcpStream::connect(address).expect("connects");
+                let own = SocketAddr::new(address.ip(), 0);
+                let socket = UdpSocket::bind(own).expect("bound");
+                socket.set_read_timeout(Some(Duration::from_secs(5))).expect("set");
+                socket.connect(address).expect("connected");
+                // Somebody else's datagram first: it must not stop the echo.
+                socket.send(b"who are you").expect("sent");
+                let request = b"tare\x12\0\0\0numberedxy";
+                socket.send(request).expect("sent");
+                let mut answer = [0; 100];
+                let n = socket.recv(&mut answer).expect("answered");
+                assert_eq!(&answer[..n], request);
+                drop(stream);
+            }
+        }
+    }
+
+    #[test]
+    fn a_dropped_peer_neither_listens_nor_leaves_threads() {
+        let listening = listen();
+        let (address, pool) = (listening.address(), Arc::downgrade(&listening.pool));
+        drop(listening);
+        TcpStream::connect_timeout(&address, Duration::from_secs(1)).expect_err("nobody listens");
+        let until = Instant::now() + Duration::from_secs(5);
+        while pool.strong_count() > 0 {
+            assert!(Instant::now() < until, "threads are left");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    #[test]
+    fn a_thread_that_has_served_serves_again() {
+        let listening = listen();
+        for _ in 0..200 {
+            let mut stream = TcpStream::connect(listening.address()).expect("connects");
+            stream.write_all(b"net/crr\n\x08\0\0\0abcdefgh").expect("sent");
+            let mut answer = Vec::new();
+            stream.read_to_end(&mut answer).expect("answered");
+            assert_eq!(answer, b"abcdefgh");
+        }
+        let end = &listening.ends[0];
+        // One waits in accept for each that was ever needed at a time; the pool's other holders are not threads.
+        assert!(Arc::strong_count(&end.connections) <= 1 + 4, "a thread for each connection");
+    }
+
+    #[test]
+    fn connections_inherit_their_options() {
+        let end = End::bind((Ipv4Addr::LOCALHOST, 0).into()).expect("bound");
+        let _client = TcpStream::connect(end.address).expect("connects");
+        let (stream, _) = end.connections.accept().expect("accepted");
+        let socket = SockRef::from(&stream);
+        assert!(socket.tcp_nodelay().expect("asked") && socket.keepalive().expect("asked"));
     }
 }

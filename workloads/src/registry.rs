@@ -24,7 +24,11 @@ pub static WORKLOADS: &[&dyn Workload] = &[
     &disk::maildir::Maildir,
     &disk::metadata::Metadata,
     &network::rr::RequestResponse,
+    &network::crr::ConnectRequestResponse,
     &network::stream::Stream,
+    &network::loaded_rr::LoadedRequestResponse,
+    &network::imap::Imap,
+    &network::chatty::Chatty,
 ];
 
 /// The workload of this name.
@@ -49,6 +53,7 @@ mod tests {
                 let text = std::fs::read_to_string(&path).expect("source");
                 if text.contains("impl Workload for") {
                     let stem = path.file_stem().and_then(|s| s.to_str()).expect("a name");
+                    let stem = stem.replace('_', "-");
                     assert!(find(&format!("{family}/{stem}")).is_some(), "{} is not in the registry", path.display());
                     found += 1;
                 }

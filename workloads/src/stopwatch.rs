@@ -273,7 +273,14 @@ impl Stopwatch {
     /// see [`Stopwatch::settle`].
     #[inline]
     pub fn closing(&self) -> bool {
-        self.done + 1 >= self.target
+        self.closing_within(1)
+    }
+
+    /// Whether the operation now to be done is one of the last `operations` of the warm-up or of the measured part: for work
+    /// that is buffered in several places, each of which has to say that all has arrived.
+    #[inline]
+    pub fn closing_within(&self, operations: u64) -> bool {
+        self.done + operations >= self.target
     }
 
     /// An operation that moved `bytes` bytes has ended, and the next one begins: one clock reading serves both.

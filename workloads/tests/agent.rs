@@ -125,7 +125,11 @@ const PINNED: &[(&str, &str)] = &[
     ("disk/maildir", "a2ae9dd39b8dbf664e44fe4257cd59da"),
     ("disk/metadata", "ac118e5d42fafb537a45e71eeb8478e4"),
     ("net/rr", "92319ef0bd76b713bdc7bdc75f8254c3"),
+    ("net/crr", "7df275c8e036054987a6dc3e24fca7dd"),
     ("net/stream", "01132464efe67b50f67ca28a71111429"),
+    ("net/loaded-rr", "9b0e84f971220003d314d717b1f954cf"),
+    ("net/imap", "66cb42e17a9d74c00de90d3865c5a37c"),
+    ("net/chatty", "6eb49ba06ac4fcc4a03d6aa9e6862389"),
 ];
 
 fn pinned(name: &str) -> &'static str {
@@ -189,7 +193,7 @@ fn no_request_ends_the_agent() {
         |name: &str, settings| Request::Prepare(Task { workload: name.into(), settings, ..Task::of("control/clock") });
     assert!(agent.fails(clock("sqlite/comit", Settings::default())).contains("`sqlite/comit`"));
     let foreign = Settings::resolve(registry::find("net/rr").expect("there").settings(), &BTreeMap::new());
-    assert!(agent.fails(clock("control/clock", foreign.expect("valid"))).contains("unknown setting `size`"));
+    assert!(agent.fails(clock("control/clock", foreign.expect("valid"))).contains("unknown setting `answer`"));
     // Settings come over the wire without having been checked.
     let wild: Settings = serde_json::from_str(r#"{"size": "18446744073709551616"}"#).expect("a map");
     assert!(agent.fails(clock("disk/randread", wild)).contains("can't be"));

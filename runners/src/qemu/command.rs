@@ -1,6 +1,6 @@
 //! QEMU's command line: the machine, its devices and what the kernel is told.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::process::Command;
 
@@ -23,7 +23,8 @@ const QBOOT: &str = "/usr/share/qemu/qboot.rom";
 pub const DRIVERS: &[&str] = &["virtio_pci", "virtio_console", "ext4"];
 
 /// What ext4 asks for at mount time by name, which no `modules.dep` knows. Built in or gone in some kernels.
-pub const DRIVERS_WHERE_THERE: &[&str] = &["crc32c_generic"];
+/// IPv6 is a module in some too.
+pub const DRIVERS_WHERE_THERE: &[&str] = &["crc32c_generic", "ipv6"];
 
 /// The data disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +66,10 @@ pub enum Net {
 pub const USER_GUEST: (Ipv4Addr, u8) = (Ipv4Addr::new(10, 0, 2, 15), 24);
 /// See [`USER_GUEST`].
 pub const USER_PEER: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
+/// The same in IPv6.
+pub const USER_GUEST6: (Ipv6Addr, u8) = (Ipv6Addr::new(0xfec0, 0, 0, 0, 0, 0, 0, 0x15), 64);
+/// See [`USER_GUEST6`].
+pub const USER_PEER6: Ipv6Addr = Ipv6Addr::new(0xfec0, 0, 0, 0, 0, 0, 0, 2);
 
 /// A whole machine.
 #[derive(Debug)]
@@ -121,6 +126,7 @@ impl Machine<'_> {
         }
         match &self.net {
             Net::None => {}
+            Net::User if self.orders.address6.is_some() => _ = q.args(["-netdev", "user,id=net"]),
             Net::User => _ = q.args(["-netdev", "user,id=net,ipv6=off"]),
             Net::Tap(device) => {
                 _ = q.arg("-netdev").arg(format!("tap,id=net,ifname={device},script=no,downscript=no"));
@@ -172,7 +178,7 @@ mod tests {
             cpus: 2,
             memory_bytes: 512 << 20,
             boot: &boot,
-            orders: Orders { disk: Some("/dev/vda".into()), address: Some(USER_GUEST) },
+            orders: Orders { disk: Some("/dev/vda".into()), address: Some(USER_GUEST), address6: Some(USER_GUEST6) },
             disk: Some(Disk { image: Path::new("/a,b"), bus: "virtio", cache: "none", aio: "native" }),
             net: Net::Tap("tare0".into()),
         };
@@ -182,7 +188,7 @@ mod tests {
         for part in [
             "-machine q35 ",
             "-accel kvm -cpu host -smp 2 -m 524288k -kernel /k -initrd /i",
-            "panic=-1 cryptomgr.notests=1 tarebench.disk=/dev/vda tarebench.address=10.0.2.15/24",
+            "panic=-1 cryptomgr.notests=1 tarebench.disk=/dev/vda tarebench.address=10.0.2.15/24 tarebench.address6=fec0::15/64",
             "-drive file=/a,,b,if=none,id=data,format=raw,cache=none,aio=native -device virtio-blk-pci,drive=data",
             "-netdev tap,id=net,ifname=tare0,script=no,downscript=no -device virtio-net-pci,netdev=net,romfile=",
         ] {

@@ -7,7 +7,7 @@ mod image;
 mod initramfs;
 mod kernel;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -19,10 +19,14 @@ use workloads::settings::{Kind, Setting, Settings};
 
 use crate::engine;
 use crate::host::Host;
+use crate::network;
 use crate::stage::Stage;
 use crate::{Launch, Network, Runner, Unavailable};
 use accel::Accelerator;
-use command::{DRIVERS, DRIVERS_WHERE_THERE, Disk, Machine, Net, PROGRAM, TRANSLATION_MIB, USER_GUEST, USER_PEER};
+use command::{
+    DRIVERS, DRIVERS_WHERE_THERE, Disk, Machine, Net, PROGRAM, TRANSLATION_MIB, USER_GUEST, USER_GUEST6, USER_PEER,
+    USER_PEER6,
+};
 use initramfs::Boot;
 use kernel::Kernel;
 
@@ -148,7 +152,7 @@ impl Runner for Qemu {
             cpus: stage.host.resources.cpus,
             memory_bytes: stage.host.resources.memory_bytes,
             boot: &boot,
-            orders: Orders { disk: Some(Disk::in_guest(bus).0.into()), address: link.address },
+            orders: Orders { disk: Some(Disk::in_guest(bus).0.into()), address: link.address, address6: link.address6 },
             disk: Some(Disk { image: &image, bus, cache, aio: aio(settings.get("disk.aio"), cache) }),
             net: link.net,
         };
@@ -159,6 +163,7 @@ impl Runner for Qemu {
         launch.netns = link.netns;
         launch.network = link.network;
         launch.peer = link.peer;
+        launch.peer6 = link.peer6;
         launch.memory_beside = MONITOR_BYTES;
         if let Accelerator::Tcg { because } = accelerator {
             launch.memory_beside += TRANSLATION_MIB << 20;
@@ -290,14 +295,24 @@ struct Link {
     net: Net,
     network: Network,
     address: Option<(std::net::Ipv4Addr, u8)>,
+    address6: Option<(Ipv6Addr, u8)>,
     peer: Option<IpAddr>,
+    peer6: Option<Ipv6Addr>,
     netns: Option<PathBuf>,
 }
 
 impl Link {
     fn make(wanted: &str, stage: &mut Stage) -> anyhow::Result<Self> {
         if wanted == "none" {
-            return Ok(Self { net: Net::None, network: Network::None, address: None, peer: None, netns: None });
+            return Ok(Self {
+                net: Net::None,
+                network: Network::None,
+                address: None,
+                address6: None,
+                peer: None,
+                peer6: None,
+                netns: None,
+            });
         }
         let tap = if wanted == "user" { None } else { stage.tap()? };
         match tap {
@@ -307,7 +322,9 @@ impl Link {
                     net: Net::Tap(tap.device),
                     network: Network::Tap,
                     address: Some((guest, tap.prefix)),
+                    address6: tap.guest6,
                     peer: Some(tap.peer),
+                    peer6: tap.peer6,
                     netns: Some(tap.netns),
                 })
             }
@@ -316,13 +333,21 @@ impl Link {
                 bail!("net=tap needs a tap device: {because}; try net=user")
             }
             // QEMU forwards to the loopback of the namespace it runs in, and that has to be where the peer listens.
-            None => Ok(Self {
-                net: Net::User,
-                network: Network::UserNat,
-                address: Some(USER_GUEST),
-                peer: Some(USER_PEER.into()),
-                netns: stage.host.peer_network().ok().map(|network| network.netns().path()),
-            }),
+            None => {
+                let (netns, ipv6) = match stage.host.peer_network() {
+                    Ok(network) => (Some(network.netns().path()), network.ipv6()),
+                    Err(_) => (None, network::loopback_has_ipv6()),
+                };
+                Ok(Self {
+                    net: Net::User,
+                    network: Network::UserNat,
+                    address: Some(USER_GUEST),
+                    address6: ipv6.then_some(USER_GUEST6),
+                    peer: Some(USER_PEER.into()),
+                    peer6: ipv6.then_some(USER_PEER6),
+                    netns,
+                })
+            }
         }
     }
 }

@@ -1,57 +1,193 @@
-//! Network: one TCP connection to the peer, which stands outside every environment.
+//! Network: connections and datagrams to the peer, which stands outside every environment.
+//!
+//! A connection begins with a greeting: the workload's name, a line feed, and the numbers that both ends have to agree on.
 
+pub mod chatty;
+pub mod crr;
+pub mod imap;
+pub mod loaded_rr;
 pub mod rr;
 pub mod stream;
 
-use std::io::Write as _;
-use std::net::TcpStream;
+use std::collections::BTreeMap;
+use std::io::{self, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::Place;
+use crate::peer::MAX_CONNECTIONS;
+use crate::settings::{Kind, Setting};
 
 /// After so long without an answer the connection counts as broken.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Connects to the peer and tells it the workload, and the size that both ends have to agree on.
-fn connect(place: &Place, name: &str, size: u32) -> anyhow::Result<TcpStream> {
-    let address = place
-        .peer
-        .and_then(|peer| peer.v4.or(peer.v6))
-        .with_context(|| format!("{name} needs a peer, and no address of one was given"))?;
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)
-        .with_context(|| format!("can't reach the peer at {address}; is there a route from inside the environment?"))?;
-    stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+/// Which of the peer's addresses is used.
+const FAMILY: Setting = Setting {
+    name: "family",
+    kind: Kind::Choice(&["ipv4", "ipv6"]),
+    default: "ipv4",
+    about: "The protocol that carries everything to the peer",
+};
+
+/// The peer's address of the family that the settings name.
+fn far(place: &Place, name: &str) -> anyhow::Result<SocketAddr> {
+    let peer = place.peer.with_context(|| {
+        format!("{name} needs a peer, and the environment has no path to one; give it a network other than none")
+    })?;
+    match place.settings.get("family") {
+        "ipv6" => {
+            let address = peer.v6.context("the environment has no IPv6 path to the peer; set family = ipv4")?;
+            // Nothing is sent: the kernel only looks for a route and for an address to send from.
+            Socket::new(Domain::IPV6, Type::DGRAM, None)
+                .and_then(|socket| socket.connect(&address.into()))
+                .with_context(|| format!("the environment has no IPv6 that leads to {address}; set family = ipv4"))?;
+            Ok(address)
+        }
+        _ => peer.v4.context("the environment has no IPv4 path to the peer; set family = ipv6"),
+    }
+}
+
+/// A socket that waits for nothing longer than [`PATIENCE`].
+fn bounded(address: SocketAddr, kind: Type, patience: Duration) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), kind, None)?;
+    socket.set_read_timeout(Some(patience))?;
+    socket.set_write_timeout(Some(patience))?;
+    Ok(socket)
+}
+
+/// A connection to the peer, without a greeting yet. Allocates nothing unless it fails.
+#[inline]
+fn open(address: SocketAddr) -> anyhow::Result<TcpStream> {
+    let connect = || {
+        let socket = bounded(address, Type::STREAM, PATIENCE)?;
+        socket.set_tcp_nodelay(true)?;
+        socket.connect(&SockAddr::from(address))?;
+        Ok(socket.into())
+    };
+    connect().map_err(|e: io::Error| unreachable(address, e))
+}
+
+/// Why a connection could not be made.
+#[cold]
+fn unreachable(address: SocketAddr, error: io::Error) -> anyhow::Error {
+    let words = match error.raw_os_error() {
+        // gVisor says the latter.
+        Some(libc::EADDRNOTAVAIL | libc::EAGAIN) => format!(
+            "can't reach the peer at {address}: the environment's ephemeral ports are used up; set fewer jobs or streams, or \
+             widen net.ipv4.ip_local_port_range in it"
+        ),
+        Some(libc::EMFILE) => format!(
+            "can't reach the peer at {address}: the environment allows no more open files; set fewer jobs or streams"
+        ),
+        Some(libc::EINPROGRESS) => {
+            format!("can't reach the peer at {address}: no answer within {} s", PATIENCE.as_secs())
+        }
+        _ => format!("can't reach the peer at {address}; is there a route from inside the environment?"),
+    };
+    anyhow::Error::new(error).context(words)
+}
+
+/// What a connection begins with.
+fn greeting(name: &str, numbers: &[u32]) -> Vec<u8> {
     let mut greeting = format!("{name}\n").into_bytes();
-    greeting.extend_from_slice(&size.to_le_bytes());
-    stream.write_all(&greeting).with_context(|| format!("can't greet the peer at {address}"))?;
+    numbers.iter().for_each(|number| greeting.extend_from_slice(&number.to_le_bytes()));
+    greeting
+}
+
+/// Connects to the peer and tells it the workload, and the numbers that both ends have to agree on.
+fn connect(address: SocketAddr, name: &str, numbers: &[u32]) -> anyhow::Result<TcpStream> {
+    let mut stream = open(address)?;
+    stream.write_all(&greeting(name, numbers)).with_context(|| format!("can't greet the peer at {address}"))?;
     Ok(stream)
 }
 
 /// Fills `buffer` from the connection; `false` where the other side has closed it between two messages.
+#[inline]
 fn read_whole(stream: &mut TcpStream, buffer: &mut [u8]) -> anyhow::Result<bool> {
-    use std::io::{ErrorKind, Read as _};
     let mut filled = 0;
     while filled < buffer.len() {
         match stream.read(&mut buffer[filled..]) {
             Ok(0) if filled == 0 => return Ok(false),
             Ok(0) => anyhow::bail!("the connection was closed within a message"),
             Ok(n) => filled += n,
-            Err(e) if e.kind() == ErrorKind::Interrupted => {}
-            Err(e) => return Err(e).context("can't read from the connection"),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(silent(e)),
         }
     }
     Ok(true)
 }
 
-/// The size that follows the workload's name on a new connection, as the peer reads it.
-fn read_size(stream: &mut TcpStream, min: u64, max: u64) -> anyhow::Result<usize> {
-    let mut size = [0; 4];
-    anyhow::ensure!(read_whole(stream, &mut size)?, "the connection was closed before it said its size");
-    let size = u32::from_le_bytes(size);
-    anyhow::ensure!((min..=max).contains(&size.into()), "a size of {size} bytes is not between {min} and {max}");
-    Ok(size as usize)
+/// Why nothing could be read.
+#[cold]
+fn silent(error: io::Error) -> anyhow::Error {
+    let words = match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+            format!("can't read from the connection: nothing came for {} s", PATIENCE.as_secs())
+        }
+        _ => "can't read from the connection".into(),
+    };
+    anyhow::Error::new(error).context(words)
+}
+
+/// Fills `buffer` with an answer of the peer.
+#[inline]
+fn read_answer(stream: &mut TcpStream, buffer: &mut [u8]) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        read_whole(stream, buffer)?,
+        "the peer closed the connection: it was ended, or serves {MAX_CONNECTIONS} others already"
+    );
+    Ok(())
+}
+
+/// The numbers that follow the workload's name on a new connection, as the peer reads them.
+fn read_numbers<const N: usize>(stream: &mut TcpStream) -> anyhow::Result<[u32; N]> {
+    let mut bytes = [[0; 4]; N];
+    anyhow::ensure!(read_whole(stream, bytes.as_flattened_mut())?, "the connection was closed within its greeting");
+    Ok(bytes.map(u32::from_le_bytes))
+}
+
+/// A number of a greeting as a size, where it is within bounds: whoever sent it may be anybody.
+fn sized(number: u32, min: u64, max: u64) -> anyhow::Result<usize> {
+    anyhow::ensure!((min..=max).contains(&number.into()), "a size of {number} bytes is not between {min} and {max}");
+    Ok(number as usize)
+}
+
+/// A seed as two numbers of a greeting.
+fn halves(seed: u64) -> [u32; 2] {
+    [seed as u32, (seed >> 32) as u32]
+}
+
+/// The seed of [`halves`].
+fn whole(halves: [u32; 2]) -> u64 {
+    u64::from(halves[0]) | u64::from(halves[1]) << 32
+}
+
+/// Both ends of a connection, for the record.
+fn ends(local: io::Result<SocketAddr>, peer: io::Result<SocketAddr>) -> BTreeMap<String, String> {
+    let name = |address: io::Result<SocketAddr>| address.map_or_else(|e| e.to_string(), |a| a.to_string());
+    BTreeMap::from([("local".into(), name(local)), ("peer".into(), name(peer))])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_survives_the_greeting() {
+        for seed in [0, 1, u64::MAX, 0x0123_4567_89ab_cdef] {
+            assert_eq!(whole(halves(seed)), seed);
+        }
+    }
+
+    #[test]
+    fn used_up_ports_are_told_from_a_missing_route() {
+        let address = ([198, 18, 0, 1], 7).into();
+        let text = |code| format!("{:#}", unreachable(address, io::Error::from_raw_os_error(code)));
+        assert!(text(libc::EADDRNOTAVAIL).contains("ephemeral ports are used up"));
+        assert!(text(libc::EHOSTUNREACH).contains("is there a route"));
+        assert!(text(libc::EINPROGRESS).contains("no answer within 10 s"));
+    }
 }

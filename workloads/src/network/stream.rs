@@ -1,29 +1,38 @@
-//! `net/stream`: an operation sends one large block to the peer; the figure to look at is bytes per second.
+//! `net/stream`: an operation moves one large block to the peer, from it, or one each way; the figure to look at is bytes per
+//! second.
 //!
-//! What sits in a buffer has not arrived. So the last block of the warm-up and of the measured part asks the peer what
-//! it has received, and the time until it has answered belongs to that operation.
+//! What sits in a buffer has not arrived. So the last blocks sent in the warm-up and in the measured part ask the peer what it
+//! has received, and the time until it has answered belongs to the last operation.
+//!
+//! The peer sends only what it has been asked for, [`WINDOW`] bytes ahead of what has arrived: when a burst ends, it stops.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 
 use anyhow::Context as _;
 
-use super::{connect, read_size, read_whole};
+use super::{FAMILY, connect, ends, far, halves, read_answer, read_numbers, read_whole, sized, whole};
 use crate::content::{self, Digest};
-use crate::settings::{Kind, Setting};
+use crate::settings::{Kind, Setting, Settings};
 use crate::stopwatch::Stopwatch;
-use crate::{Check, Peer, Place, Prepared, Resource, Workload};
+use crate::{Check, Needs, Peer, Place, Prepared, Resource, Workload};
 
 /// Blocks that the check value covers.
 const CHECKED: u64 = 16;
 const STREAM: u64 = 0x5354;
-const MIN: u64 = 64;
-const MAX: u64 = 4 << 20;
+pub(super) const MIN: u64 = 64;
+pub(super) const MAX: u64 = 4 << 20;
 /// Head of a block: number, and whether the peer is to answer.
 const HEAD: usize = 16;
+/// End of a block, which is looked at in every one.
+const TAIL: usize = 8;
 /// An answer: blocks received, and the sum over them.
 const ANSWER: usize = 16;
+/// One block of so many is looked at in full where a sample is checked.
+const SAMPLE: u64 = 16;
+/// What the peer may have been asked for and not delivered, bytes: more than links of ours hold, 0.2 ms of 10 GB/s.
+const WINDOW: usize = 2 << 20;
 
 /// The workload, and its peer.
 #[derive(Debug)]
@@ -35,16 +44,37 @@ impl Workload for Stream {
     }
 
     fn about(&self) -> &'static str {
-        "Sends blocks of 64 KiB to the peer over TCP, and counts what the peer says has arrived"
+        "Moves blocks of 64 KiB to or from the peer over TCP, and counts what has arrived"
     }
 
     fn settings(&self) -> &'static [Setting] {
-        &[Setting {
-            name: "block",
-            kind: Kind::Bytes { min: MIN, max: MAX },
-            default: "64KiB",
-            about: "Bytes that an operation hands to the connection",
-        }]
+        &[
+            Setting {
+                name: "direction",
+                kind: Kind::Choice(&["send", "receive", "both"]),
+                default: "send",
+                about: "Whether the environment sends, receives, or does both at the same time over two connections",
+            },
+            Setting {
+                name: "streams",
+                kind: Kind::Number { min: 1, max: 16 },
+                default: "1",
+                about: "Parallel connections of one job, or pairs of them; blocks take turns",
+            },
+            Setting {
+                name: "block",
+                kind: Kind::Bytes { min: MIN, max: MAX },
+                default: "64KiB",
+                about: "Bytes that an operation hands to a connection, and takes from one",
+            },
+            Setting {
+                name: "check",
+                kind: Kind::Choice(&["sample", "all"]),
+                default: "sample",
+                about: "Which blocks the receiver sums up in full: 1 of 16, or all; of the others it looks at head and end",
+            },
+            FAMILY,
+        ]
     }
 
     fn resource(&self) -> Resource {
@@ -55,14 +85,31 @@ impl Workload for Stream {
         true
     }
 
+    fn needs(&self, settings: &Settings, _memory: u64) -> Needs {
+        let block = settings.number("block");
+        Needs { memory: (2 * block).max(1 << 20) + settings.number("streams") * block, ..Needs::default() }
+    }
+
     fn prepare(&self, place: &Place) -> anyhow::Result<Box<dyn Prepared>> {
-        let size = place.settings.number("block") as usize;
-        let stream = connect(place, self.name(), size as u32)?;
-        let bodies = ((1 << 20) / size).clamp(2, 16);
-        let mut blocks = vec![0; bodies * size];
-        content::fill(&mut content::generator(place.seed, STREAM, 0), &mut blocks);
-        let sums = blocks.chunks_exact(size).map(|block| crc32fast::hash(&block[HEAD..])).collect();
-        Ok(Box::new(Sending { stream, seed: place.seed, size, blocks, sums, sent: 0, expected: 0 }))
+        let address = far(place, self.name())?;
+        let blocks = Blocks {
+            size: place.settings.number("block") as usize,
+            seed: place.seed,
+            all: place.settings.get("check") == "all",
+        };
+        let direction = place.settings.get("direction");
+        let streams = place.settings.number("streams");
+        let mut streaming =
+            Streaming { bodies: Bodies::make(blocks), senders: Vec::new(), receivers: Vec::new(), streams, done: 0 };
+        for _ in 0..streams {
+            if direction != "receive" {
+                streaming.senders.push(Sender::open(address, blocks)?);
+            }
+            if direction != "send" {
+                streaming.receivers.push(Receiver::open(address, blocks)?);
+            }
+        }
+        Ok(Box::new(streaming))
     }
 
     fn peer(&self) -> Option<&'static dyn Peer> {
@@ -70,42 +117,132 @@ impl Workload for Stream {
     }
 }
 
-struct Sending {
-    stream: TcpStream,
-    seed: u64,
-    size: usize,
-    blocks: Vec<u8>,
-    /// Checksum of each body.
-    sums: Vec<u32>,
-    /// Blocks sent over this connection.
-    sent: u64,
-    /// What the peer should have added up.
-    expected: u64,
+/// What the blocks of a connection are like; both ends are told.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Blocks {
+    /// Bytes of a block.
+    pub(super) size: usize,
+    /// What their content is made from.
+    pub(super) seed: u64,
+    /// Whether all are looked at in full.
+    pub(super) all: bool,
+}
+
+/// Which way blocks go on a connection, in its greeting.
+const TO_PEER: u32 = 0;
+const FROM_PEER: u32 = 1;
+
+impl Blocks {
+    fn connect(self, address: SocketAddr, way: u32) -> anyhow::Result<TcpStream> {
+        let [low, high] = halves(self.seed);
+        connect(address, "net/stream", &[self.size as u32, u32::from(self.all), way, low, high])
+    }
+
+    /// Several different blocks, one after the other.
+    fn make(self) -> Vec<u8> {
+        let bodies = ((1 << 20) / self.size).clamp(2, 16);
+        let mut blocks = vec![0; bodies * self.size];
+        content::fill(&mut content::generator(self.seed, STREAM, 0), &mut blocks);
+        blocks
+    }
+
+    /// What a block adds to the sum: a checksum of its body, or the end of the body alone.
+    #[inline]
+    fn sum(self, number: u64, block: &[u8]) -> u64 {
+        if self.all || content::mix(number).is_multiple_of(SAMPLE) {
+            u64::from(crc32fast::hash(&block[HEAD..]))
+        } else {
+            tail(block)
+        }
+    }
+}
+
+#[inline]
+fn tail(block: &[u8]) -> u64 {
+    block.last_chunk::<TAIL>().map_or(0, |tail| u64::from_le_bytes(*tail))
 }
 
 /// Adds a block to the sum that both ends keep; a block that is lost, doubled or out of order changes it.
 #[inline]
-fn add(sum: u64, number: u64, body: u32) -> u64 {
-    sum.wrapping_add(content::mix(number).wrapping_mul(u64::from(body) | 1))
+fn add(sum: u64, number: u64, body: u64) -> u64 {
+    sum.wrapping_add(content::mix(number).wrapping_mul(body | 1))
 }
 
-impl Sending {
-    #[inline]
-    fn send(&mut self, answer: bool) -> anyhow::Result<()> {
-        let body = (self.sent % self.sums.len() as u64) as usize;
-        let block = &mut self.blocks[body * self.size..][..self.size];
-        block[..8].copy_from_slice(&self.sent.to_le_bytes());
-        block[8..HEAD].copy_from_slice(&u64::from(answer).to_le_bytes());
-        self.stream.write_all(block).context("can't send to the peer")?;
-        self.expected = add(self.expected, self.sent, self.sums[body]);
-        self.sent += 1;
-        if answer { self.confirm() } else { Ok(()) }
+/// Content of blocks, with what they add to the sum. The connections of a job share it.
+pub(super) struct Bodies {
+    pub(super) blocks: Blocks,
+    bytes: Vec<u8>,
+    /// Checksum and end of each body.
+    sums: Vec<(u64, u64)>,
+}
+
+impl Bodies {
+    pub(super) fn make(blocks: Blocks) -> Self {
+        let bytes = blocks.make();
+        let sums = bytes
+            .chunks_exact(blocks.size)
+            .map(|block| (u64::from(crc32fast::hash(&block[HEAD..])), tail(block)))
+            .collect();
+        Self { blocks, bytes, sums }
     }
 
-    /// Waits for the peer's word on everything sent so far.
-    fn confirm(&mut self) -> anyhow::Result<()> {
+    /// The block of this number, ready to go.
+    #[inline]
+    fn block(&mut self, number: u64, flag: u64) -> &[u8] {
+        let size = self.blocks.size;
+        let block = &mut self.bytes[(number % self.sums.len() as u64) as usize * size..][..size];
+        block[..8].copy_from_slice(&number.to_le_bytes());
+        block[8..HEAD].copy_from_slice(&flag.to_le_bytes());
+        block
+    }
+
+    /// What [`Blocks::sum`] says at the other end.
+    #[inline]
+    fn sum(&self, number: u64) -> u64 {
+        let (body, tail) = self.sums[(number % self.sums.len() as u64) as usize];
+        if self.blocks.all || content::mix(number).is_multiple_of(SAMPLE) { body } else { tail }
+    }
+}
+
+fn parse_pair(bytes: &[u8; 16]) -> (u64, u64) {
+    let both = u128::from_le_bytes(*bytes);
+    (both as u64, (both >> 64) as u64)
+}
+
+/// A connection that blocks are sent over.
+pub(super) struct Sender {
+    stream: TcpStream,
+    /// Blocks sent over this connection.
+    sent: u64,
+    /// What the peer should have added up.
+    expected: u64,
+    /// The peer has been asked and has not been heard.
+    asked: bool,
+}
+
+impl Sender {
+    pub(super) fn open(address: SocketAddr, blocks: Blocks) -> anyhow::Result<Self> {
+        let stream = blocks.connect(address, TO_PEER)?;
+        Ok(Self { stream, sent: 0, expected: 0, asked: false })
+    }
+
+    /// Sends a block; with `ask` the peer says afterwards what it has received, which [`Sender::confirm`] waits for.
+    #[inline]
+    pub(super) fn send(&mut self, bodies: &mut Bodies, ask: bool) -> anyhow::Result<()> {
+        self.stream.write_all(bodies.block(self.sent, u64::from(ask))).context("can't send to the peer")?;
+        self.expected = add(self.expected, self.sent, bodies.sum(self.sent));
+        self.sent += 1;
+        self.asked |= ask;
+        Ok(())
+    }
+
+    /// Waits for the peer's word, where it has been asked with the last block.
+    pub(super) fn confirm(&mut self) -> anyhow::Result<()> {
+        if !std::mem::take(&mut self.asked) {
+            return Ok(());
+        }
         let mut answer = [0; ANSWER];
-        anyhow::ensure!(read_whole(&mut self.stream, &mut answer)?, "the peer closed the connection");
+        read_answer(&mut self.stream, &mut answer)?;
         let (count, sum) = parse_pair(&answer);
         anyhow::ensure!(count == self.sent, "{} blocks were sent and {count} have arrived", self.sent);
         anyhow::ensure!(
@@ -116,66 +253,205 @@ impl Sending {
     }
 }
 
-fn parse_pair(bytes: &[u8; 16]) -> (u64, u64) {
-    let both = u128::from_le_bytes(*bytes);
-    (both as u64, (both >> 64) as u64)
+/// A connection that blocks come over.
+pub(super) struct Receiver {
+    stream: TcpStream,
+    block: Vec<u8>,
+    /// Blocks that have come.
+    received: u64,
+    /// Blocks that the peer has been asked for.
+    granted: u64,
+    /// Blocks asked for at a time: half of the window.
+    grant: u64,
 }
 
-impl Prepared for Sending {
-    fn burst(&mut self, watch: &mut Stopwatch) -> anyhow::Result<()> {
-        let bytes = self.size as u64;
-        watch.start();
-        while watch.running() {
-            let closing = watch.closing();
-            self.send(closing)?;
-            watch.lap(bytes);
+impl Receiver {
+    pub(super) fn open(address: SocketAddr, blocks: Blocks) -> anyhow::Result<Self> {
+        let stream = blocks.connect(address, FROM_PEER)?;
+        let grant = (WINDOW / 2 / blocks.size).max(1) as u64;
+        let block = vec![0; blocks.size];
+        Ok(Self { stream, block, received: 0, granted: 0, grant })
+    }
+
+    /// Receives a block. `wanted` is how many are still to come, this one included: no more are asked for.
+    #[inline]
+    pub(super) fn receive(&mut self, bodies: &Bodies, wanted: u64) -> anyhow::Result<()> {
+        let ahead = self.granted - self.received;
+        if ahead <= self.grant && wanted > ahead {
+            self.ask(wanted - ahead)?;
         }
-        if watch.cut_short() {
-            // The limit came between two blocks, so none of them asked: a block that isn't counted asks instead.
-            self.send(true)?;
-            watch.settle();
-        }
+        read_answer(&mut self.stream, &mut self.block)?;
+        let (number, _) = parse_pair(self.block.first_chunk().expect("a block is longer than its head"));
+        let body = bodies.blocks.sum(number, &self.block);
+        anyhow::ensure!(
+            number == self.received && body == bodies.sum(number),
+            "block {number} has come where block {} should have, or has other content",
+            self.received
+        );
+        self.received += 1;
         Ok(())
     }
 
-    fn verify(&mut self) -> anyhow::Result<Check> {
-        let sent = self.sent;
-        let mut digest = Digest::new("net/stream", self.seed);
-        // The peer confirms the bytes; the value covers what they are made from.
-        for body in 0..CHECKED as usize {
-            self.send(true)?;
-            digest.add(&self.sums[body % self.sums.len()].to_le_bytes());
+    fn ask(&mut self, wanted: u64) -> anyhow::Result<()> {
+        let more = wanted.min(if self.granted == self.received { 2 * self.grant } else { self.grant });
+        self.stream.write_all(&more.to_le_bytes()).context("can't ask the peer for more")?;
+        self.granted += more;
+        Ok(())
+    }
+
+    /// Takes what was asked for and has not come: a burst that was cut short leaves some.
+    pub(super) fn drain(&mut self, bodies: &Bodies) -> anyhow::Result<()> {
+        while self.received < self.granted {
+            self.receive(bodies, 0)?;
         }
-        Ok(Check { value: digest.value(), detail: format!("{sent} blocks of {} bytes arrived as sent", self.size) })
+        Ok(())
+    }
+}
+
+/// The connections of a job. Where blocks go both ways, there are as many of each.
+struct Streaming {
+    bodies: Bodies,
+    senders: Vec<Sender>,
+    receivers: Vec<Receiver>,
+    streams: u64,
+    /// Operations done.
+    done: u64,
+}
+
+impl Streaming {
+    /// One block each way that there is. The last on each connection asks, and the very last waits.
+    #[inline]
+    fn operate(&mut self, ask: bool, last: bool, wanted: u64) -> anyhow::Result<()> {
+        let lane = (self.done % self.streams) as usize;
+        self.done += 1;
+        if let Some(sender) = self.senders.get_mut(lane) {
+            sender.send(&mut self.bodies, ask)?;
+        }
+        if let Some(receiver) = self.receivers.get_mut(lane) {
+            receiver.receive(&self.bodies, wanted)?;
+        }
+        if last {
+            self.senders.iter_mut().try_for_each(Sender::confirm)?;
+        }
+        Ok(())
+    }
+}
+
+impl Prepared for Streaming {
+    fn burst(&mut self, watch: &mut Stopwatch) -> anyhow::Result<()> {
+        let ways = u64::from(!self.senders.is_empty()) + u64::from(!self.receivers.is_empty());
+        let bytes = ways * self.bodies.blocks.size as u64;
+        let mut left = watch.planned();
+        watch.start();
+        while watch.running() {
+            self.operate(watch.closing_within(self.streams), watch.closing(), left.div_ceil(self.streams))?;
+            left -= 1;
+            watch.lap(bytes);
+        }
+        let Self { bodies, senders, receivers, .. } = self;
+        if watch.cut_short() && !senders.is_empty() {
+            // The limit came between two blocks, so none of them asked: blocks that aren't counted ask instead.
+            senders.iter_mut().try_for_each(|sender| sender.send(bodies, true))?;
+            senders.iter_mut().try_for_each(Sender::confirm)?;
+            watch.settle();
+        }
+        receivers.iter_mut().try_for_each(|receiver| receiver.drain(bodies))
+    }
+
+    fn verify(&mut self) -> anyhow::Result<Check> {
+        let done = self.done;
+        let Blocks { size, seed, .. } = self.bodies.blocks;
+        let mut digest = Digest::new("net/stream", seed);
+        // The receiver confirms the bytes; the value covers what they are made from.
+        for body in 0..CHECKED {
+            self.operate(true, true, 1)?;
+            let sums = &self.bodies.sums;
+            digest.add(&(sums[(body % sums.len() as u64) as usize].0 as u32).to_le_bytes());
+        }
+        let detail = format!("{done} operations with blocks of {size} bytes, which arrived as sent");
+        Ok(Check { value: digest.value(), detail })
     }
 
     fn facts(&mut self) -> BTreeMap<String, String> {
-        let name =
-            |address: std::io::Result<std::net::SocketAddr>| address.map_or_else(|e| e.to_string(), |a| a.to_string());
-        BTreeMap::from([
-            ("local".into(), name(self.stream.local_addr())),
-            ("peer".into(), name(self.stream.peer_addr())),
-            ("block_bytes".into(), self.size.to_string()),
-        ])
+        let stream = self.senders.first().map(|lane| &lane.stream);
+        let stream = stream.or(self.receivers.first().map(|lane| &lane.stream));
+        let mut facts = stream.map(|s| ends(s.local_addr(), s.peer_addr())).unwrap_or_default();
+        facts.insert("block_bytes".into(), self.bodies.blocks.size.to_string());
+        facts.insert("connections".into(), (self.senders.len() + self.receivers.len()).to_string());
+        facts
     }
 }
 
 impl Peer for Stream {
     fn serve(&self, mut stream: TcpStream) -> anyhow::Result<()> {
-        let mut block = vec![0; read_size(&mut stream, MIN, MAX)?];
-        let (mut count, mut sum) = (0_u64, 0);
-        while read_whole(&mut stream, &mut block)? {
-            let (head, body) = block.split_first_chunk::<HEAD>().context("a block is shorter than its head")?;
-            let (number, asked) = parse_pair(head);
-            sum = add(sum, number, crc32fast::hash(body));
-            count += 1;
-            if asked != 0 {
-                let mut answer = [0; ANSWER];
-                answer[..8].copy_from_slice(&count.to_le_bytes());
-                answer[8..].copy_from_slice(&sum.to_le_bytes());
-                stream.write_all(&answer).context("can't send the answer")?;
-            }
+        let [size, all, way, low, high] = read_numbers(&mut stream)?;
+        let blocks = Blocks { size: sized(size, MIN, MAX)?, all: all != 0, seed: whole([low, high]) };
+        match way {
+            TO_PEER => take(stream, blocks),
+            FROM_PEER => give(stream, blocks),
+            other => anyhow::bail!("{other} is no direction of a stream"),
         }
-        Ok(())
+    }
+}
+
+/// Takes blocks and answers those that ask.
+fn take(mut stream: TcpStream, blocks: Blocks) -> anyhow::Result<()> {
+    let mut block = vec![0; blocks.size];
+    let (mut count, mut sum) = (0_u64, 0);
+    while read_whole(&mut stream, &mut block)? {
+        let (number, asked) = parse_pair(block.first_chunk().context("a block is shorter than its head")?);
+        sum = add(sum, number, blocks.sum(number, &block));
+        count += 1;
+        if asked != 0 {
+            let mut answer = [0; ANSWER];
+            answer[..8].copy_from_slice(&count.to_le_bytes());
+            answer[8..].copy_from_slice(&sum.to_le_bytes());
+            stream.write_all(&answer).context("can't send the answer")?;
+        }
+    }
+    Ok(())
+}
+
+/// Gives as many blocks as it is asked for.
+fn give(mut stream: TcpStream, blocks: Blocks) -> anyhow::Result<()> {
+    let mut bodies = Bodies::make(blocks);
+    let mut asked = [0; 8];
+    let mut number = 0;
+    while read_whole(&mut stream, &mut asked)? {
+        for _ in 0..u64::from_le_bytes(asked) {
+            stream.write_all(bodies.block(number, 0)).context("can't send a block")?;
+            number += 1;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_ends_sum_up_the_same() {
+        for all in [false, true] {
+            let blocks = Blocks { size: 4096, seed: 3, all };
+            let mut bodies = Bodies::make(blocks);
+            for number in 0..100 {
+                let block = bodies.block(number, 0).to_vec();
+                assert_eq!(blocks.sum(number, &block), bodies.sum(number));
+            }
+            let full = (0..16_000).filter(|n| all || content::mix(*n).is_multiple_of(SAMPLE)).count();
+            assert!(all || (800..1200).contains(&full), "{full} of 16000 are looked at in full");
+        }
+    }
+
+    #[test]
+    fn a_sum_tells_lost_doubled_and_changed_blocks() {
+        let sum = |blocks: &[(u64, u64)]| blocks.iter().fold(0, |sum, (number, body)| add(sum, *number, *body));
+        let right = sum(&[(0, 5), (1, 6), (2, 7)]);
+        for wrong in
+            [&[(0, 5), (1, 6)][..], &[(0, 5), (1, 6), (1, 6)], &[(0, 6), (1, 5), (2, 7)], &[(0, 5), (1, 9), (2, 7)]]
+        {
+            assert_ne!(sum(wrong), right, "{wrong:?}");
+        }
     }
 }
