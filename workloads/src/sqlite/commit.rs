@@ -1,28 +1,32 @@
-//! `sqlite/commit`: an operation is one transaction that inserts one row, durable with the default settings.
+//! `sqlite/commit`: an operation is one transaction that inserts rows, durable with the default settings.
 //!
 //! Each burst starts from the database of a process that has been running for a while: the same rows, free pages to
 //! grow into, and a write-ahead log that has its full size already, so that no burst pays for making files longer.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use rusqlite::{Connection, params};
 
-use super::{check_integrity, create, flush, pragma};
+use super::database::Database;
+use super::{SYNCHRONOUS, cache_size, durable, journal, untimed};
 use crate::content::{self, Digest};
 use crate::settings::{Kind, Setting, Settings};
 use crate::stopwatch::Stopwatch;
-use crate::{Check, Place, Prepared, Resource, Workload};
+use crate::{Check, Needs, Place, Prepared, Resource, Workload};
 
-/// Rows that are there before a burst.
+/// Rows that are there before a burst; fewer where they are large.
 const ROWS: u64 = 1000;
-/// Bytes of a row's value.
-const VALUE: usize = 100;
-/// Bytes written and freed again while preparing: more than the 1000 pages at which SQLite checkpoints its log by itself.
-const BALLAST: usize = 4200 << 10;
-/// Operations that the check value covers.
-const CHECKED: u64 = 8;
+/// Bytes of the rows that are there before a burst, about, where they are large.
+const FILLED: u64 = 8 << 20;
+/// Pages written and freed again while preparing: more than the 1000 at which SQLite checkpoints its log by itself.
+const BALLAST: u64 = 1050;
+/// Bytes at the start of a value that are its own; what is behind them comes from a pool.
+const FRESH: usize = 100;
+/// Bytes that one transaction inserts at most.
+const LARGEST: u64 = 64 << 20;
+/// Operations that the check value covers, and about how many rows at most.
+const CHECKED: (u64, u64) = (8, 1024);
 const STREAM: u64 = 0x5150_4c31;
 const INSERT: &str = "INSERT INTO entry (id, value) VALUES (?1, ?2)";
 
@@ -40,19 +44,30 @@ impl Workload for Commit {
     }
 
     fn settings(&self) -> &'static [Setting] {
+        const JOURNAL: Setting = journal("wal");
+        const CACHE: Setting = cache_size("2000KiB");
         &[
             Setting {
-                name: "journal",
-                kind: Kind::Choice(&["wal", "delete"]),
-                default: "wal",
-                about: "SQLite's journal_mode",
+                name: "rows",
+                kind: Kind::Number { min: 1, max: 100_000 },
+                default: "1",
+                about: "Rows that a transaction inserts",
             },
             Setting {
-                name: "synchronous",
-                kind: Kind::Choice(&["full", "normal", "off"]),
-                default: "full",
-                about: "SQLite's synchronous; only with full is a commit promised to survive a loss of power",
+                name: "row",
+                kind: Kind::Bytes { min: 1, max: 1 << 20 },
+                default: "100",
+                about: "Bytes of a row's value",
             },
+            JOURNAL,
+            SYNCHRONOUS,
+            Setting {
+                name: "page_size",
+                kind: Kind::Bytes { min: 512, max: 65536 },
+                default: "4KiB",
+                about: "Bytes of a page of the database, a power of two",
+            },
+            CACHE,
         ]
     }
 
@@ -61,30 +76,54 @@ impl Workload for Commit {
     }
 
     fn durable(&self, settings: &Settings) -> bool {
-        // With normal a WAL commit isn't flushed at all, and one with a rollback journal not against every loss of power.
-        settings.get("synchronous") == "full"
+        durable(settings)
+    }
+
+    fn needs(&self, settings: &Settings, _memory: u64) -> Needs {
+        let (row, page) = (settings.number("row"), settings.number("page_size"));
+        let transaction = settings.number("rows") * (row + row / 4 + 32);
+        let burst = match settings.number("operations") {
+            // As many as fill its time: so much is written by the fastest of disks.
+            0 => (1000 * transaction).min(256 << 20),
+            n => n.saturating_add(n / 4).saturating_mul(transaction),
+        };
+        let laid_out = base(row) * (row + 32) + 2 * BALLAST * page;
+        Needs {
+            disk: laid_out.saturating_add(burst).saturating_add(transaction),
+            memory: settings.number("cache_size"),
+        }
     }
 
     fn prepare(&self, place: &Place) -> anyhow::Result<Box<dyn Prepared>> {
-        let path = place.directory.join("commit.db");
-        let journal = place.settings.get("journal");
-        let db = create(&path, journal)?;
-        lay_out(&db, place.seed).with_context(|| format!("can't fill the database {}", path.display()))?;
-        let wanted = match place.settings.get("synchronous") {
-            "off" => "0",
-            "normal" => "1",
-            _ => "2",
-        };
-        db.execute_batch(&format!("PRAGMA synchronous = {wanted}")).context("can't set synchronous")?;
-        let got = pragma(&db, "synchronous")?;
-        anyhow::ensure!(got == wanted, "SQLite refused synchronous = {wanted} and stayed with {got}");
-        let mut prepared = Inserting { path, seed: place.seed, wal: journal == "wal", done: 0, db };
+        let settings = &place.settings;
+        let (rows, row) = (settings.number("rows"), settings.number("row"));
+        anyhow::ensure!(
+            rows * row <= LARGEST,
+            "{rows} rows of {row} bytes are more than the {LARGEST} bytes that a transaction may have; set fewer rows or a smaller row"
+        );
+        let database = Database::open(&place.directory.join("commit.db"))?;
+        let page = settings.number("page_size");
+        database.set("page_size", &page.to_string(), "page_size")?;
+        database.journal(settings.get("journal"))?;
+        database.cache(settings.number("cache_size"))?;
+        let mut values = Values::new(place.seed, row as usize);
+        let base = base(row);
+        lay_out(&database.db, &mut values, base, page)
+            .map_err(|e| database.explain(e))
+            .with_context(|| format!("can't fill the database {}", database.path().display()))?;
+        database.synchronous(settings.get("synchronous"))?;
+        let mut prepared = Inserting { rows, base, values, done: 0, database };
         prepared.reset()?;
         Ok(Box::new(prepared))
     }
 }
 
-fn lay_out(db: &Connection, seed: u64) -> rusqlite::Result<()> {
+/// Rows that are there before a burst.
+fn base(row: u64) -> u64 {
+    ROWS.min((FILLED / row).max(16))
+}
+
+fn lay_out(db: &Connection, values: &mut Values, rows: u64, page: u64) -> rusqlite::Result<()> {
     db.execute_batch(
         "PRAGMA synchronous = OFF;
          CREATE TABLE entry (id INTEGER PRIMARY KEY, value BLOB NOT NULL);
@@ -92,65 +131,114 @@ fn lay_out(db: &Connection, seed: u64) -> rusqlite::Result<()> {
          BEGIN;",
     )?;
     let mut insert = db.prepare(INSERT)?;
-    for id in 0..ROWS {
-        insert.execute(params![id as i64, value(seed, id)])?;
+    for id in 0..rows {
+        insert.execute(params![id as i64, values.of(id)])?;
     }
-    let mut ballast = vec![0; BALLAST];
-    content::fill(&mut content::generator(seed, STREAM + 1, 0), &mut ballast);
+    let mut ballast = vec![0; (BALLAST * page) as usize];
+    content::fill(&mut content::generator(values.seed, STREAM + 1, 0), &mut ballast);
     db.execute("INSERT INTO ballast (value) VALUES (?1)", [&ballast])?;
     db.execute_batch("COMMIT; DROP TABLE ballast;")
 }
 
-#[inline]
-fn value(seed: u64, id: u64) -> [u8; VALUE] {
-    let mut bytes = [0; VALUE];
-    content::fill(&mut content::generator(seed, STREAM, id), &mut bytes);
-    bytes
+/// The values of rows: each begins with bytes of its own, and goes on with bytes made in advance.
+struct Values {
+    seed: u64,
+    row: usize,
+    fresh: usize,
+    /// Some bodies of `row` bytes each; neighbours take different ones.
+    bodies: Vec<u8>,
+}
+
+impl Values {
+    fn new(seed: u64, row: usize) -> Self {
+        let bodies = if row > FRESH { ((1 << 20) / row).clamp(2, 64) } else { 1 };
+        let mut values = Self { seed, row, fresh: row.min(FRESH), bodies: vec![0; bodies * row] };
+        content::fill(&mut content::generator(seed, STREAM + 2, 0), &mut values.bodies);
+        values
+    }
+
+    #[inline]
+    fn of(&mut self, id: u64) -> &[u8] {
+        let bodies = (self.bodies.len() / self.row) as u64;
+        let start = (id % bodies) as usize * self.row;
+        let value = &mut self.bodies[start..start + self.row];
+        content::fill(&mut content::generator(self.seed, STREAM, id), &mut value[..self.fresh]);
+        value
+    }
 }
 
 struct Inserting {
-    path: PathBuf,
-    seed: u64,
-    wal: bool,
+    /// Rows of a transaction.
+    rows: u64,
+    /// Rows that are there before a burst.
+    base: u64,
+    values: Values,
     /// Rows inserted since the last reset.
     done: u64,
-    db: Connection,
+    database: Database,
 }
 
 impl Inserting {
     /// Back to the rows that every burst starts from, with an empty log that keeps its size.
     fn reset(&mut self) -> anyhow::Result<()> {
-        self.db
-            .execute("DELETE FROM entry WHERE id >= ?1", [ROWS as i64])
+        self.database
+            .db
+            .execute("DELETE FROM entry WHERE id >= ?1", [self.base as i64])
+            .map_err(|e| self.database.explain(e))
             .context("can't remove the rows of the burst before")?;
         self.done = 0;
-        if self.wal {
-            let busy: i64 = self
-                .db
-                .query_row("PRAGMA wal_checkpoint(RESTART)", [], |row| row.get(0))
-                .context("can't checkpoint the write-ahead log")?;
-            anyhow::ensure!(busy == 0, "the write-ahead log is in use by someone else");
+        self.database.checkpoint()?;
+        self.database.flush()
+    }
+
+    fn work(&mut self, watch: &mut Stopwatch) -> anyhow::Result<()> {
+        let Self { rows, base, values, database, .. } = self;
+        let (rows, base, db) = (*rows, *base, &database.db);
+        let mut insert = db.prepare(INSERT)?;
+        let (mut begin, mut commit) = (db.prepare("BEGIN")?, db.prepare("COMMIT")?);
+        let failed = |e, id: u64| {
+            let operation = (id - base) / rows;
+            database.explain(e).context(format!("can't commit operation {operation} to {}", database.path().display()))
+        };
+        let bytes = rows * values.row as u64;
+        let mut id = base;
+        watch.start();
+        while watch.running() {
+            if rows == 1 {
+                // A hundred bytes from the generator are some 20 ns, a thousandth of the cheapest commit.
+                insert.execute(params![id as i64, values.of(id)]).map_err(|e| failed(e, id))?;
+                id += 1;
+            } else {
+                begin.execute([]).map_err(|e| failed(e, id))?;
+                for id in id..id + rows {
+                    insert.execute(params![id as i64, values.of(id)]).map_err(|e| failed(e, id))?;
+                }
+                commit.execute([]).map_err(|e| failed(e, id))?;
+                id += rows;
+            }
+            watch.lap(bytes);
         }
-        flush(&self.path)
+        self.done = id - base;
+        Ok(())
     }
 
     /// Reads all rows back, compares them with what the seed says, and gives the digest of the first `digested`.
-    fn read_back(&self, digested: u64) -> anyhow::Result<String> {
-        let mut digest = Digest::new("sqlite/commit", self.seed);
-        let mut select = self.db.prepare("SELECT id, value FROM entry ORDER BY id")?;
+    fn read_back(&mut self, digested: u64) -> anyhow::Result<String> {
+        let mut digest = Digest::new("sqlite/commit", self.values.seed);
+        let mut select = self.database.db.prepare("SELECT id, value FROM entry ORDER BY id")?;
         let mut rows = select.query([])?;
         let mut expected = 0;
         while let Some(row) = rows.next().context("can't read the rows back")? {
             let id: i64 = row.get(0)?;
             anyhow::ensure!(id as u64 == expected, "row {expected} is missing; the next there is {id}");
             let found = row.get_ref(1)?.as_blob()?;
-            anyhow::ensure!(found == value(self.seed, expected), "row {id} doesn't hold what was inserted");
+            anyhow::ensure!(found == self.values.of(expected), "row {id} doesn't hold what was inserted");
             if expected < digested {
                 digest.add(found);
             }
             expected += 1;
         }
-        let rows = ROWS + self.done;
+        let rows = self.base + self.done;
         anyhow::ensure!(expected == rows, "there should be {rows} rows and there are {expected}");
         Ok(digest.value())
     }
@@ -158,45 +246,48 @@ impl Inserting {
 
 impl Prepared for Inserting {
     fn burst(&mut self, watch: &mut Stopwatch) -> anyhow::Result<()> {
-        self.reset()?;
-        let mut insert = self.db.prepare(INSERT)?;
-        let mut id = ROWS;
-        watch.start();
-        while watch.running() {
-            // A hundred bytes from the generator are some 20 ns, a thousandth of the cheapest commit.
-            insert
-                .execute(params![id as i64, value(self.seed, id)])
-                .with_context(|| format!("can't commit operation {}", id - ROWS))?;
-            id += 1;
-            watch.lap(VALUE as u64);
+        // What a burst that failed has left is open still.
+        if !self.database.db.is_autocommit() {
+            self.database.db.execute_batch("ROLLBACK").map_err(|e| self.database.explain(e))?;
         }
-        self.done = id - ROWS;
-        Ok(())
+        self.reset()?;
+        self.work(watch)
     }
 
     fn verify(&mut self) -> anyhow::Result<Check> {
         self.read_back(0)?;
-        check_integrity(&self.db)?;
-        let rows = ROWS + self.done;
+        self.database.check_integrity()?;
+        let rows = self.base + self.done;
         self.reset()?;
-        let mut insert = self.db.prepare(INSERT)?;
-        for id in ROWS..ROWS + CHECKED {
-            insert.execute(params![id as i64, value(self.seed, id)])?;
-        }
-        drop(insert);
-        self.done = CHECKED;
-        let value = self.read_back(ROWS + CHECKED)?;
+        self.work(&mut untimed(CHECKED.0.min((CHECKED.1 / self.rows).max(1))))?;
+        let value = self.read_back(u64::MAX)?;
         Ok(Check { value, detail: format!("integrity_check ok, {rows} rows as inserted") })
     }
 
     fn facts(&mut self) -> BTreeMap<String, String> {
-        let size = |path: &Path| path.metadata().map(|m| m.len().to_string()).unwrap_or_default();
-        let mut facts = BTreeMap::new();
-        for name in ["journal_mode", "synchronous", "page_size", "wal_autocheckpoint", "locking_mode"] {
-            facts.insert(name.into(), pragma(&self.db, name).unwrap_or_else(|e| format!("{e:#}")));
-        }
-        facts.insert("database_bytes".into(), size(&self.path));
-        facts.insert("rows".into(), (ROWS + self.done).to_string());
+        let mut facts = self.database.facts(&["wal_autocheckpoint", "locking_mode"]);
+        facts.insert("rows".into(), (self.base + self.done).to_string());
         facts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_differ_from_their_neighbours_and_come_again() {
+        for row in [1, 100, 5000, 1 << 20] {
+            let mut values = Values::new(1, row);
+            let (first, second) = (values.of(0).to_vec(), values.of(1).to_vec());
+            assert_eq!((first.len(), values.of(0)), (row, first.as_slice()));
+            assert_ne!(first, second);
+            assert!(row <= FRESH || first[FRESH..] != second[FRESH..], "bodies of {row} bytes");
+        }
+    }
+
+    #[test]
+    fn large_rows_are_fewer_beforehand() {
+        assert_eq!([base(100), base(1 << 16), base(1 << 20)], [1000, 128, 16]);
     }
 }

@@ -1,13 +1,24 @@
 //! SQLite: the work of a small database, in the version that is compiled into the program.
 
+pub mod chatty;
 pub mod commit;
+pub mod insertions;
 pub mod lookup;
+pub mod mailbox;
+pub mod mixed;
+pub mod scan;
+pub mod set;
+pub mod writers;
 
-use std::fs::File;
-use std::path::Path;
+mod database;
+mod entries;
+mod join;
 
-use anyhow::Context as _;
 use rusqlite::Connection;
+
+use crate::protocol::BurstPlan;
+use crate::settings::{Kind, Setting, Settings};
+use crate::stopwatch::Stopwatch;
 
 /// SQLite's version and the start of its source id.
 pub fn version() -> String {
@@ -26,50 +37,80 @@ pub fn compile_options() -> Vec<String> {
     Connection::open_in_memory().and_then(list).unwrap_or_default()
 }
 
-/// A new database with the given journal mode; a mode that the environment can't do is an error.
-fn create(path: &Path, journal: &str) -> anyhow::Result<Connection> {
-    let db = Connection::open(path).with_context(|| format!("can't create the database {}", path.display()))?;
-    let got: String = db
-        .query_row(&format!("PRAGMA journal_mode = {journal}"), [], |row| row.get(0))
-        .with_context(|| format!("can't set journal_mode to {journal} on {}", path.display()))?;
-    anyhow::ensure!(
-        got == journal,
-        "SQLite refused journal_mode {journal} on {} and stayed with {got}; set journal = {got} for all environments",
-        path.display()
-    );
-    Ok(db)
+/// The setting `journal` of workloads that write.
+const fn journal(default: &'static str) -> Setting {
+    Setting {
+        name: "journal",
+        kind: Kind::Choice(&["delete", "truncate", "persist", "wal", "memory", "off"]),
+        default,
+        about: "SQLite's journal_mode; with memory and off a crash can corrupt the database",
+    }
 }
 
-/// Forces a database's files to the device, so that nothing written before is paid for by what is timed later.
-fn flush(path: &Path) -> anyhow::Result<()> {
-    for suffix in ["", "-wal"] {
-        let mut name = path.as_os_str().to_owned();
-        name.push(suffix);
-        match File::open(&name) {
-            Ok(file) => file.sync_all().with_context(|| format!("can't flush {}", name.display()))?,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-            Err(e) => return Err(e).with_context(|| format!("can't open {} to flush it", name.display())),
+/// The setting `journal` of workloads that mostly read: those modes that lose nothing.
+const SAFE_JOURNAL: Setting = Setting {
+    name: "journal",
+    kind: Kind::Choice(&["wal", "delete", "truncate", "persist"]),
+    default: "wal",
+    about: "SQLite's journal_mode; with all but wal every read also looks for a journal that was left behind",
+};
+
+/// The setting `synchronous`.
+const SYNCHRONOUS: Setting = Setting {
+    name: "synchronous",
+    kind: Kind::Choice(&["off", "normal", "full", "extra"]),
+    default: "full",
+    about: "SQLite's synchronous; with off and normal a commit is not promised to survive a loss of power",
+};
+
+/// The setting `cache_size`.
+const fn cache_size(default: &'static str) -> Setting {
+    Setting {
+        name: "cache_size",
+        kind: Kind::Bytes { min: 16 << 10, max: 1 << 40 },
+        default,
+        about: "Size of SQLite's own cache, bytes, a multiple of 1 KiB",
+    }
+}
+
+/// Whether a commit with these settings promises that its data survives a loss of power.
+///
+/// With memory or off as the journal, the data is flushed, but the next transaction that is interrupted may take all of it along. With normal a
+/// WAL commit isn't flushed at all, and one with a rollback journal not against every loss of power.
+fn durable(settings: &Settings) -> bool {
+    matches!(settings.get("synchronous"), "full" | "extra") && !matches!(settings.get("journal"), "memory" | "off")
+}
+
+/// A stopwatch for a pass that isn't timed: so many operations, as they are done in a burst.
+fn untimed(operations: u64) -> Stopwatch {
+    let mut watch = Stopwatch::new();
+    watch.arm(BurstPlan { operations, warmup: 0, batch: 1, limit_ns: u64::MAX });
+    watch
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::{load, registry};
+
+    #[test]
+    fn only_what_survives_a_loss_of_power_is_called_durable() {
+        let commit = registry::find("sqlite/commit").expect("registered");
+        let durable = |journal: &str, synchronous: &str| {
+            let given = BTreeMap::from([
+                ("journal".to_string(), journal.to_string()),
+                ("synchronous".to_string(), synchronous.to_string()),
+            ]);
+            commit.durable(&Settings::resolve(&load::settings(commit), &given).expect("valid"))
+        };
+        for journal in ["delete", "truncate", "persist", "wal"] {
+            assert!(durable(journal, "full") && durable(journal, "extra"), "{journal}");
+            assert!(!durable(journal, "normal") && !durable(journal, "off"), "{journal}");
+        }
+        for synchronous in ["off", "normal", "full", "extra"] {
+            assert!(!durable("memory", synchronous) && !durable("off", synchronous), "{synchronous}");
         }
     }
-    Ok(())
-}
-
-/// A PRAGMA's value as SQLite now has it, as text.
-fn pragma(db: &Connection, name: &str) -> anyhow::Result<String> {
-    use rusqlite::types::Value;
-    let value: Value = db
-        .query_row(&format!("PRAGMA {name}"), [], |row| row.get(0))
-        .with_context(|| format!("can't read PRAGMA {name}"))?;
-    Ok(match value {
-        Value::Integer(n) => n.to_string(),
-        Value::Text(t) => t,
-        other => format!("{other:?}"),
-    })
-}
-
-/// Fails unless SQLite finds the whole database sound.
-fn check_integrity(db: &Connection) -> anyhow::Result<()> {
-    let verdict = pragma(db, "integrity_check")?;
-    anyhow::ensure!(verdict == "ok", "integrity_check says: {verdict}");
-    Ok(())
 }

@@ -1,0 +1,123 @@
+//! `sqlite/scan`: an operation reads a range of rows in the order of their keys and adds up a column.
+//!
+//! The sum is compared with what the seed says it must be: a row that was left out, read twice or read wrong shows at once.
+
+use std::collections::BTreeMap;
+
+use super::entries::{CACHE, CACHE_SIZE, Entries, JOURNAL, SIZE, VALUE, amounts, key, needs};
+use crate::content;
+use crate::settings::{Kind, Setting, Settings};
+use crate::stopwatch::Stopwatch;
+use crate::{Check, Needs, Place, Prepared, Resource, Workload};
+
+/// Scans that the check value covers.
+const CHECKED: u64 = 16;
+const STREAM: u64 = 0x5150_4c34;
+const SELECT: &str =
+    "SELECT count(*), sum(amount), sum(length(value)) FROM entry INDEXED BY entry_key WHERE key BETWEEN ?1 AND ?2";
+
+/// The workload.
+#[derive(Debug)]
+pub struct Scan;
+
+impl Workload for Scan {
+    fn name(&self) -> &'static str {
+        "sqlite/scan"
+    }
+
+    fn about(&self) -> &'static str {
+        "Reads a range of 100 rows in the order of an indexed key and adds up a column of theirs"
+    }
+
+    fn settings(&self) -> &'static [Setting] {
+        &[
+            Setting {
+                name: "rows",
+                kind: Kind::Number { min: 1, max: 1_000_000_000 },
+                default: "100",
+                about: "Rows that an operation reads",
+            },
+            SIZE,
+            CACHE,
+            CACHE_SIZE,
+            JOURNAL,
+        ]
+    }
+
+    fn resource(&self) -> Resource {
+        Resource::Processor
+    }
+
+    fn batchable(&self) -> bool {
+        true
+    }
+
+    fn needs(&self, settings: &Settings, memory: u64) -> Needs {
+        needs(settings, memory)
+    }
+
+    fn prepare(&self, place: &Place) -> anyhow::Result<Box<dyn Prepared>> {
+        let entries = Entries::create(place, "scan.db")?;
+        let range = place.settings.number("rows");
+        anyhow::ensure!(
+            range <= entries.rows,
+            "a scan of {range} rows needs a larger database than one of {} rows; set a larger size or fewer rows",
+            entries.rows
+        );
+        Ok(Box::new(Scanning { entries, range, bursts: 0 }))
+    }
+}
+
+struct Scanning {
+    entries: Entries,
+    /// Rows of an operation.
+    range: u64,
+    bursts: u64,
+}
+
+impl Scanning {
+    fn work(&self, watch: &mut Stopwatch, burst: u64, mut summed: impl FnMut(i64)) -> anyhow::Result<()> {
+        let Entries { database, seed, rows, .. } = &self.entries;
+        let (seed, range) = (*seed, self.range);
+        let mut select = database.db.prepare(SELECT)?;
+        let mut choice = content::generator(seed, STREAM, burst);
+        self.entries.settle()?;
+        let failed = |e| database.explain(e).context(format!("can't scan {}", database.path().display()));
+        let bytes = range * VALUE as u64;
+        watch.start();
+        while watch.running() {
+            let first = content::below(&mut choice, rows - range + 1);
+            let (low, high) = (key(seed, first), key(seed, first + range - 1));
+            let found = select
+                .query_row([low, high], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?)))
+                .map_err(failed)?;
+            let expected = (range as i64, amounts(seed, first, first + range), bytes as i64);
+            anyhow::ensure!(
+                found == expected,
+                "the scan of {range} rows from row {first} gave {found:?}, and {expected:?} is right"
+            );
+            summed(found.1);
+            watch.lap(bytes);
+        }
+        Ok(())
+    }
+}
+
+impl Prepared for Scanning {
+    fn burst(&mut self, watch: &mut Stopwatch) -> anyhow::Result<()> {
+        let burst = self.bursts;
+        self.bursts += 1;
+        self.work(watch, burst, |_| ())
+    }
+
+    fn verify(&mut self) -> anyhow::Result<Check> {
+        let detail = self.entries.compare(&BTreeMap::new())?;
+        let mut digest = self.entries.digest("sqlite/scan")?;
+        self.work(&mut super::untimed(CHECKED), 0, |sum| digest.add(&sum.to_le_bytes()))?;
+        Ok(Check { value: digest.value(), detail })
+    }
+
+    fn facts(&mut self) -> BTreeMap<String, String> {
+        self.entries.facts()
+    }
+}
