@@ -26,8 +26,11 @@ const FIRST: u32 = u32::from_be_bytes([198, 18, 0, 0]);
 /// Number of /30 networks in a /15. There are twice as many /64 in a /48.
 const LINKS: u32 = 1 << 15;
 
-/// Whether the kernel speaks IPv6, so that links can have such addresses.
-pub(crate) fn kernel_has_ipv6() -> bool {
+/// An address of 2001:2::/48 that no link has.
+const TRIAL6: Ipv6Addr = Ipv6Addr::new(0x2001, 2, 0, 0xffff, 0, 0, 0, 1);
+
+/// Whether the kernel speaks IPv6.
+fn kernel_has_ipv6() -> bool {
     Path::new("/proc/net/if_inet6").exists()
 }
 
@@ -87,18 +90,29 @@ pub struct PeerNetwork {
     netns: Netns,
     id: String,
     next: AtomicU32,
+    /// Whether namespaces of ours can have IPv6 addresses.
+    ipv6: bool,
 }
 
 impl PeerNetwork {
     /// Makes the peer's namespace.
     pub(crate) fn make(id: &str, journal: &Journal) -> anyhow::Result<Self> {
         let netns = Netns::make(format!("tarebench-{id}-peer"), journal)?;
-        Ok(Self { netns, id: id.to_string(), next: AtomicU32::new(0) })
+        // A kernel may have IPv6 and be told not to use it: only an address that sticks is an answer.
+        let try_ipv6 =
+            || add_address6(netns.name(), TRIAL6, "lo").inspect_err(|e| log::info!("no IPv6 on links: {e:#}"));
+        let ipv6 = kernel_has_ipv6() && try_ipv6().is_ok();
+        Ok(Self { netns, id: id.to_string(), next: AtomicU32::new(0), ipv6 })
     }
 
     /// Where the peer runs.
     pub fn netns(&self) -> &Netns {
         &self.netns
+    }
+
+    /// Whether links have IPv6 addresses.
+    pub(crate) fn ipv6(&self) -> bool {
+        self.ipv6
     }
 
     fn number(&self) -> anyhow::Result<u32> {
@@ -112,7 +126,7 @@ impl PeerNetwork {
         let netns = Netns::make(namespace_name(&self.id, environment), journal)?;
         let (near, far) = (device_name(&self.id, number, 'e'), device_name(&self.id, number, 'p'));
         let (peer, own) = addresses(number);
-        let six = kernel_has_ipv6().then(|| addresses6(number));
+        let six = self.ipv6.then(|| addresses6(number));
         let (p, e) = (self.netns.name(), netns.name());
         ip(&["-n", p, "link", "add", &far, "type", "veth", "peer", "name", &near, "netns", e])?;
         // No IPv6 chatter (router solicitations, duplicate address detection) on a link that is measured.
@@ -134,7 +148,7 @@ impl PeerNetwork {
         let number = self.number()?;
         let device = device_name(&self.id, number, 't');
         let (peer, guest) = addresses(number);
-        let (peer6, guest6) = kernel_has_ipv6().then(|| addresses6(number)).unzip();
+        let (peer6, guest6) = self.ipv6.then(|| addresses6(number)).unzip();
         let p = self.netns.name();
         ip(&["-n", p, "tuntap", "add", "dev", &device, "mode", "tap"])?;
         let tap = TapLink { device, netns: p.to_string(), guest, guest6, peer, peer6 };
@@ -157,7 +171,7 @@ pub struct Veth {
     pub device: String,
     /// The environment's address.
     pub own: Ipv4Addr,
-    /// The environment's IPv6 address; `None` where the kernel has no IPv6.
+    /// The environment's IPv6 address; `None` where the host has no IPv6.
     pub own6: Option<Ipv6Addr>,
     /// The peer's address.
     pub peer: Ipv4Addr,
@@ -188,7 +202,7 @@ pub struct TapLink {
     netns: String,
     /// The guest's address.
     pub guest: Ipv4Addr,
-    /// The guest's IPv6 address; `None` where the host's kernel has no IPv6.
+    /// The guest's IPv6 address; `None` where the host has no IPv6.
     pub guest6: Option<Ipv6Addr>,
     /// The peer's address.
     pub peer: Ipv4Addr,

@@ -33,7 +33,7 @@ impl PeerProcess {
     /// When it can't be started, or does not say its address before the deadline.
     pub fn start(host: &Host, deadline: Duration) -> anyhow::Result<Self> {
         let (netns, listen): (_, &[&str]) = match host.peer_network() {
-            Ok(network) if network::kernel_has_ipv6() => (Some(network.netns().path()), &["[::]:0"]),
+            Ok(network) if network.ipv6() => (Some(network.netns().path()), &["[::]:0"]),
             Ok(network) => (Some(network.netns().path()), &["0.0.0.0:0"]),
             Err(_) if network::loopback_has_ipv6() => (None, &["127.0.0.1:0", "[::1]:0"]),
             Err(_) => (None, &["127.0.0.1:0"]),

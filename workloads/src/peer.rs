@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
 
 use crate::network::rr;
@@ -166,11 +167,23 @@ impl End {
 /// # Errors
 /// When an address can't be bound or stdout can't be written.
 pub fn serve(listen: &[SocketAddr]) -> anyhow::Result<()> {
+    allow_open_files();
     let listening = Listening::start_all(listen)?;
     let mut out = std::io::stdout().lock();
     writeln!(out, "{}", listening.address()).and_then(|()| out.flush()).context("the peer can't say its address")?;
     std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink()).context("the peer can't wait for its end")?;
     Ok(())
+}
+
+/// Raises the limit of open files as far as it may be: the usual 1024 are not enough for [`MAX_CONNECTIONS`].
+fn allow_open_files() {
+    let raise = || {
+        let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
+    };
+    if let Err(e) = raise() {
+        log::debug!("the peer can't have more open files: {e}");
+    }
 }
 
 /// Answers datagrams until the peer ends. What isn't ours gets no answer.

@@ -334,8 +334,10 @@ impl Link {
             }
             // QEMU forwards to the loopback of the namespace it runs in, and that has to be where the peer listens.
             None => {
-                let netns = stage.host.peer_network().ok().map(|network| network.netns().path());
-                let ipv6 = if netns.is_some() { network::kernel_has_ipv6() } else { network::loopback_has_ipv6() };
+                let (netns, ipv6) = match stage.host.peer_network() {
+                    Ok(network) => (Some(network.netns().path()), network.ipv6()),
+                    Err(_) => (None, network::loopback_has_ipv6()),
+                };
                 Ok(Self {
                     net: Net::User,
                     network: Network::UserNat,

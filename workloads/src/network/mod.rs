@@ -18,6 +18,7 @@ use anyhow::Context as _;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::Place;
+use crate::peer::MAX_CONNECTIONS;
 use crate::settings::{Kind, Setting};
 
 /// After so long without an answer the connection counts as broken.
@@ -33,7 +34,9 @@ const FAMILY: Setting = Setting {
 
 /// The peer's address of the family that the settings name.
 fn far(place: &Place, name: &str) -> anyhow::Result<SocketAddr> {
-    let peer = place.peer.with_context(|| format!("{name} needs a peer, and no address of one was given"))?;
+    let peer = place.peer.with_context(|| {
+        format!("{name} needs a peer, and the environment has no path to one; give it a network other than none")
+    })?;
     match place.settings.get("family") {
         "ipv6" => {
             let address = peer.v6.context("the environment has no IPv6 path to the peer; set family = ipv4")?;
@@ -132,7 +135,10 @@ fn silent(error: io::Error) -> anyhow::Error {
 /// Fills `buffer` with an answer of the peer.
 #[inline]
 fn read_answer(stream: &mut TcpStream, buffer: &mut [u8]) -> anyhow::Result<()> {
-    anyhow::ensure!(read_whole(stream, buffer)?, "the peer closed the connection");
+    anyhow::ensure!(
+        read_whole(stream, buffer)?,
+        "the peer closed the connection: it was ended, or serves {MAX_CONNECTIONS} others already"
+    );
     Ok(())
 }
 

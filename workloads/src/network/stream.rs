@@ -14,9 +14,9 @@ use anyhow::Context as _;
 
 use super::{FAMILY, connect, ends, far, halves, read_answer, read_numbers, read_whole, sized, whole};
 use crate::content::{self, Digest};
-use crate::settings::{Kind, Setting};
+use crate::settings::{Kind, Setting, Settings};
 use crate::stopwatch::Stopwatch;
-use crate::{Check, Peer, Place, Prepared, Resource, Workload};
+use crate::{Check, Needs, Peer, Place, Prepared, Resource, Workload};
 
 /// Blocks that the check value covers.
 const CHECKED: u64 = 16;
@@ -83,6 +83,11 @@ impl Workload for Stream {
 
     fn streams(&self) -> bool {
         true
+    }
+
+    fn needs(&self, settings: &Settings, _memory: u64) -> Needs {
+        let block = settings.number("block");
+        Needs { memory: (2 * block).max(1 << 20) + settings.number("streams") * block, ..Needs::default() }
     }
 
     fn prepare(&self, place: &Place) -> anyhow::Result<Box<dyn Prepared>> {

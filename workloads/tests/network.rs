@@ -1,0 +1,347 @@
+//! The network workloads against peers that work, that misbehave, and over paths that don't lead anywhere.
+
+use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsRawFd as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use workloads::peer::Listening;
+use workloads::protocol::{BurstPlan, Sample};
+use workloads::settings::Settings;
+use workloads::stopwatch::Stopwatch;
+use workloads::{Far, Place, Prepared, load, registry};
+
+/// Settings of a workload that differ from their defaults.
+type Given<'a> = &'a [(&'a str, &'a str)];
+
+fn prepare(name: &str, given: Given, peer: Far) -> anyhow::Result<Box<dyn Prepared>> {
+    let given: BTreeMap<_, _> = given.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+    let workload = registry::find(name).expect("registered");
+    let settings = Settings::resolve(&load::settings(workload), &given).expect("valid");
+    let (directory, shared) = (PathBuf::from("/nonexistent"), PathBuf::from("/nonexistent"));
+    workload.prepare(&Place {
+        directory,
+        shared,
+        job: 0,
+        jobs: 1,
+        seed: 1,
+        settings,
+        memory: 1 << 29,
+        peer: Some(peer),
+    })
+}
+
+fn prepared(name: &str, given: Given, peer: Far) -> Box<dyn Prepared> {
+    prepare(name, given, peer).unwrap_or_else(|e| panic!("{name} {given:?}: {e:#}"))
+}
+
+fn fails(name: &str, given: Given, peer: Far) -> String {
+    match prepare(name, given, peer) {
+        Ok(_) => panic!("{name} {given:?} should have failed"),
+        Err(e) => format!("{e:#}"),
+    }
+}
+
+fn try_burst(prepared: &mut dyn Prepared, operations: u64, limit_ns: u64) -> anyhow::Result<Sample> {
+    let mut watch = Stopwatch::new();
+    watch.arm(BurstPlan { operations, warmup: operations / 4, batch: 1, limit_ns });
+    prepared.burst(&mut watch)?;
+    watch.sample()
+}
+
+fn burst(prepared: &mut dyn Prepared, operations: u64) -> Sample {
+    try_burst(prepared, operations, u64::MAX).unwrap_or_else(|e| panic!("{e:#}"))
+}
+
+/// A peer on both families of loopback.
+fn peer() -> (Listening, Far) {
+    let both = [(Ipv4Addr::LOCALHOST, 0).into(), (Ipv6Addr::LOCALHOST, 0).into()];
+    let listening = Listening::start_all(&both).expect("this host's loopback has IPv4 and IPv6");
+    let port = listening.address().port();
+    let far = Far { v4: Some((Ipv4Addr::LOCALHOST, port).into()), v6: Some((Ipv6Addr::LOCALHOST, port).into()) };
+    (listening, far)
+}
+
+#[test]
+fn every_way_to_say_the_same_has_the_same_check() {
+    let (_listening, far) = peer();
+    let same: &[(&str, &[Given])] = &[
+        ("net/rr", &[&[], &[("family", "ipv6")], &[("answer", "64")]]),
+        ("net/rr", &[&[("protocol", "udp")], &[("protocol", "udp"), ("family", "ipv6")]]),
+        ("net/crr", &[&[], &[("family", "ipv6")]]),
+        (
+            "net/stream",
+            &[
+                &[],
+                &[("direction", "receive")],
+                &[("direction", "both"), ("streams", "3")],
+                &[("streams", "16"), ("check", "all"), ("family", "ipv6")],
+            ],
+        ),
+        ("net/loaded-rr", &[&[], &[("direction", "receive"), ("family", "ipv6")]]),
+        ("net/imap", &[&[], &[("family", "ipv6")]]),
+        ("net/chatty", &[&[], &[("way", "set")], &[("way", "set"), ("family", "ipv6")]]),
+    ];
+    for (name, variants) in same {
+        let mut values = Vec::new();
+        for given in *variants {
+            let mut work = prepared(name, given, far);
+            for operations in [3, 50] {
+                assert_eq!(burst(&mut *work, operations).operations, operations, "{name} {given:?}");
+            }
+            let cut = try_burst(&mut *work, 1 << 40, 3_000_000).unwrap_or_else(|e| panic!("{name} {given:?}: {e:#}"));
+            assert!(cut.cut_short && cut.operations > 0, "{name} {given:?}");
+            burst(&mut *work, 20);
+            values.push(work.verify().unwrap_or_else(|e| panic!("{name} {given:?}: {e:#}")).value);
+        }
+        assert!(values.windows(2).all(|pair| pair[0] == pair[1]), "{name}: {values:?}");
+    }
+}
+
+#[test]
+fn bytes_are_those_that_arrived() {
+    let (_listening, far) = peer();
+    for (name, given, each) in [
+        ("net/rr", &[("size", "100"), ("answer", "3000")][..], 3100),
+        ("net/rr", &[("size", "3000"), ("answer", "8")], 3008),
+        ("net/rr", &[("protocol", "udp"), ("size", "16"), ("answer", "65507")], 65_523),
+        ("net/stream", &[("block", "4KiB"), ("direction", "both"), ("streams", "2")], 8192),
+        ("net/chatty", &[("rows", "7")], 700),
+    ] {
+        let mut work = prepared(name, given, far);
+        assert_eq!(burst(&mut *work, 40).bytes, 40 * each, "{name} {given:?}");
+        work.verify().expect("verified");
+    }
+}
+
+#[test]
+fn the_stream_beside_is_counted() {
+    let (_listening, far) = peer();
+    for direction in ["send", "receive"] {
+        let mut work = prepared("net/loaded-rr", &[("direction", direction)], far);
+        let sample = burst(&mut *work, 200);
+        assert_eq!(sample.bytes, 200 * 128, "only the exchanges");
+        let counters = work.counters();
+        assert!(counters["stream_bytes"] >= 64 << 10 && counters["stream_bytes_per_second"] > 0, "{counters:?}");
+        assert_eq!(counters["stream_bytes"] % (64 << 10), 0, "whole blocks");
+    }
+}
+
+#[test]
+fn what_does_not_fit_a_message_is_refused() {
+    let (_listening, far) = peer();
+    assert!(fails("net/rr", &[("protocol", "udp"), ("size", "8")], far).contains("from 16 to 65507"));
+    assert!(fails("net/rr", &[("protocol", "udp"), ("answer", "64KiB")], far).contains("answer = 65536"));
+    assert!(fails("net/rr", &[("answer", "7")], far).contains("from 8 to 65536"));
+}
+
+#[test]
+fn a_family_that_is_not_there_is_an_error_that_says_what_to_set() {
+    let (_listening, far) = peer();
+    for name in ["net/rr", "net/crr", "net/stream", "net/loaded-rr", "net/imap", "net/chatty"] {
+        let message = fails(name, &[("family", "ipv6")], Far { v6: None, ..far });
+        assert!(message.contains("no IPv6") && message.contains("set family = ipv4"), "{name}: {message}");
+        let message = fails(name, &[], Far { v4: None, ..far });
+        assert!(message.contains("no IPv4") && message.contains("set family = ipv6"), "{name}: {message}");
+    }
+}
+
+#[test]
+fn a_peer_that_dies_is_a_failure_soon() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
+    let address = listener.local_addr().expect("an address");
+    let ending = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&ending);
+    let closer = std::thread::spawn(move || {
+        while let Ok((mut stream, _)) = listener.accept() {
+            if seen.load(Ordering::Relaxed) {
+                break;
+            }
+            // It takes what comes first and goes without a word.
+            let _ = stream.read(&mut [0; 1000]);
+        }
+    });
+    for (name, given) in [
+        ("net/rr", &[][..]),
+        ("net/stream", &[]),
+        ("net/stream", &[("direction", "receive")]),
+        ("net/loaded-rr", &[]),
+        ("net/imap", &[]),
+        ("net/chatty", &[]),
+    ] {
+        let began = Instant::now();
+        let mut work = prepared(name, given, address.into());
+        let error = try_burst(&mut *work, 1000, u64::MAX).expect_err("nobody is there");
+        let message = format!("{error:#}");
+        assert!(message.contains("peer") || message.contains("connection"), "{name}: {message}");
+        assert!(began.elapsed() < Duration::from_secs(5), "{name} took {:?}", began.elapsed());
+    }
+    // This one needs an answer at once.
+    assert!(fails("net/crr", &[], address.into()).contains("connection"));
+    ending.store(true, Ordering::Relaxed);
+    drop(TcpStream::connect(address));
+    closer.join().expect("ended");
+    assert!(fails("net/crr", &[], address.into()).contains("can't reach the peer"));
+    assert!(fails("net/rr", &[("protocol", "udp")], address.into()).contains("no longer there"));
+}
+
+#[test]
+fn an_answer_that_was_tampered_with_is_a_failure() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
+    let address = listener.local_addr().expect("an address");
+    let liar = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("accepted");
+        stream.read_exact(&mut [0; 15]).expect("a greeting");
+        let mut message = [0; 64];
+        stream.read_exact(&mut message).expect("a request");
+        message[63] ^= 1;
+        stream.write_all(&message).expect("sent");
+    });
+    let mut work = prepared("net/rr", &[], address.into());
+    let error = try_burst(&mut *work, 4, u64::MAX).expect_err("not what was sent");
+    assert!(format!("{error:#}").contains("not the one to what was sent"), "{error:#}");
+    liar.join().expect("ended");
+}
+
+/// A peer that answers datagrams, except for those that `drops` names by their count, and those it answers twice.
+fn careless(drops: fn(u64) -> bool, doubles: fn(u64) -> bool) -> SocketAddr {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("bound");
+    socket.set_read_timeout(Some(Duration::from_secs(3))).expect("set");
+    let address = socket.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        let mut message = [0; 2000];
+        for count in 0.. {
+            let Ok((n, from)) = socket.recv_from(&mut message) else { return };
+            for _ in 0..u32::from(!drops(count)) + u32::from(doubles(count)) {
+                socket.send_to(&message[..n], from).expect("sent");
+            }
+        }
+    });
+    address
+}
+
+#[test]
+fn a_lost_datagram_is_asked_for_again_and_counted() {
+    // The first is that of preparing, four are warm-up. The ninth is lost once and the tenth twice.
+    let address = careless(|count| matches!(count, 8 | 10 | 11), |_| false);
+    let mut work = prepared("net/rr", &[("protocol", "udp")], address.into());
+    let sample = burst(&mut *work, 16);
+    assert_eq!(work.counters()["lost"], 3);
+    assert_eq!(sample.operations, 16);
+    assert!(sample.elapsed_ns > 600_000_000, "an operation takes as long as its repetitions: {} ns", sample.elapsed_ns);
+    burst(&mut *work, 16);
+    assert_eq!(work.counters()["lost"], 0, "a burst counts its own");
+    work.verify().expect("verified");
+}
+
+#[test]
+fn an_answer_that_comes_late_is_not_taken_for_the_next() {
+    // The fifth is lost, its repetition is answered twice: as if the first answer had only been late.
+    let address = careless(|count| count == 4, |count| count == 5);
+    let mut work = prepared("net/rr", &[("protocol", "udp")], address.into());
+    burst(&mut *work, 16);
+    assert_eq!(work.counters()["lost"], 1);
+    work.verify().expect("verified");
+    // Without anything lost there is no answer to be late.
+    let address = careless(|_| false, |count| count == 5);
+    let mut work = prepared("net/rr", &[("protocol", "udp")], address.into());
+    let error = try_burst(&mut *work, 16, u64::MAX).expect_err("an answer nobody asked for");
+    assert!(format!("{error:#}").contains("not the one to what was sent"), "{error:#}");
+}
+
+#[test]
+fn a_path_that_loses_everything_is_a_failure_in_bounded_time() {
+    let address = careless(|count| count > 3, |_| false);
+    let mut work = prepared("net/rr", &[("protocol", "udp")], address.into());
+    let began = Instant::now();
+    let error = try_burst(&mut *work, 16, u64::MAX).expect_err("nothing comes back");
+    assert!(format!("{error:#}").contains("no answer to 10 datagrams in a row"), "{error:#}");
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+}
+
+/// Runs in a thread with a network namespace of its own, which ends with it; `false` where that needs root.
+fn in_own_namespace(work: fn()) -> bool {
+    // SAFETY: no arguments, no failure.
+    if unsafe { libc::geteuid() } != 0 {
+        eprintln!("SKIPPED: a network namespace needs root");
+        return false;
+    }
+    let thread = std::thread::spawn(move || {
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).expect("root may");
+        work();
+    });
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    true
+}
+
+fn bring_loopback_up() {
+    let socket = UdpSocket::bind("0.0.0.0:0").expect("bound");
+    // SAFETY: all-zero bytes are a valid ifreq.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    request.ifr_name[0] = b'l' as libc::c_char;
+    request.ifr_name[1] = b'o' as libc::c_char;
+    request.ifr_ifru.ifru_flags = libc::IFF_UP as libc::c_short;
+    // SAFETY: this request reads one ifreq, which outlives the call.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
+    assert_eq!(result, 0, "the namespace is ours");
+}
+
+/// Few ephemeral ports; a file of the namespace that the thread is in.
+fn leave_few_ports() {
+    std::fs::write("/proc/sys/net/ipv4/ip_local_port_range", "40000 40007").expect("the namespace is ours");
+}
+
+#[test]
+fn used_up_ephemeral_ports_are_a_failure_that_says_so() {
+    in_own_namespace(|| {
+        bring_loopback_up();
+        leave_few_ports();
+        let listening = Listening::start(([127, 0, 0, 1], 7000).into()).expect("listens");
+        let far = listening.address().into();
+        let mut connecting = prepared("net/crr", &[], far);
+        burst(&mut *connecting, 10);
+        let mut held = Vec::new();
+        let error = loop {
+            match prepare("net/rr", &[], far) {
+                Ok(work) => held.push(work),
+                Err(e) => break format!("{e:#}"),
+            }
+            assert!(held.len() < 9, "there are only eight ports");
+        };
+        assert!(error.contains("ephemeral ports are used up") && error.contains("ip_local_port_range"), "{error}");
+        let began = Instant::now();
+        let error = try_burst(&mut *connecting, 10, u64::MAX).expect_err("no port is left");
+        assert!(format!("{error:#}").contains("ephemeral ports are used up"), "{error:#}");
+        assert!(began.elapsed() < Duration::from_secs(1));
+    });
+}
+
+#[test]
+fn connections_leave_no_port_behind_in_the_environment() {
+    in_own_namespace(|| {
+        bring_loopback_up();
+        leave_few_ports();
+        let listening = Listening::start(([127, 0, 0, 1], 7000).into()).expect("listens");
+        let mut work = prepared("net/crr", &[], listening.address().into());
+        // If the environment closed first, each of the eight ports would be taken for a minute.
+        assert_eq!(burst(&mut *work, 2000).operations, 2000);
+        work.verify().expect("verified");
+    });
+}
+
+#[test]
+fn an_environment_without_ipv6_says_so() {
+    in_own_namespace(|| {
+        // A loopback that is down has no addresses, and there is no other device.
+        let far = Far { v4: None, v6: Some("[2001:2::1]:7000".parse().expect("an address")) };
+        for given in [&[("family", "ipv6")][..], &[("family", "ipv6"), ("protocol", "udp")]] {
+            let message = fails("net/rr", given, far);
+            assert!(message.contains("no IPv6 that leads to [2001:2::1]:7000"), "{message}");
+            assert!(message.contains("set family = ipv4"), "{message}");
+        }
+    });
+}
