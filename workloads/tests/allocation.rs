@@ -91,6 +91,30 @@ fn operations_do_not_allocate_either() {
 }
 
 #[test]
+fn operations_in_flight_do_not_allocate() {
+    let data = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
+    let given = [("engine", "io_uring"), ("depth", "16")].map(|(k, v)| (k.to_string(), v.to_string()));
+    let mut watch = Stopwatch::new();
+    for name in ["disk/randrw", "disk/seqwrite"] {
+        let workload = registry::find(name).expect("registered");
+        let settings = Settings::resolve(&load::settings(workload), &given.clone().into()).expect("valid");
+        let (directory, shared) = (data.path().to_path_buf(), data.path().to_path_buf());
+        let place = Place { directory, shared, job: 0, jobs: 1, seed: 1, settings, memory: 1 << 29, peer: None };
+        let mut prepared = match workload.prepare(&place) {
+            Ok(prepared) => prepared,
+            Err(e) => return eprintln!("SKIPPED: no io_uring here: {e:#}"),
+        };
+        let calls = [100, 1000].map(|operations| {
+            watch.arm(BurstPlan { operations, warmup: 0, batch: 1, limit_ns: u64::MAX });
+            let before = CALLS.get();
+            prepared.burst(&mut watch).expect("done");
+            CALLS.get() - before
+        });
+        assert!(calls[1] <= calls[0], "{name}: {calls:?} allocations for 100 and 1000 operations");
+    }
+}
+
+#[test]
 fn a_look_of_the_canary_does_not_allocate() {
     let data = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
     let mut canaries = workloads::canary::Canaries::new(data.path()).expect("made");

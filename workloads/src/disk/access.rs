@@ -368,15 +368,13 @@ impl Access {
                 free.pop();
                 self.begin(queue, at, step, mark);
             }
-            queue.wait().map_err(queue::explain)?;
-            while let Some((at, result)) = queue.next() {
+            let handed_in = if queue.ready() { queue.submit() } else { queue.wait() };
+            handed_in.map_err(queue::explain)?;
+            if let Some((at, result)) = queue.next() {
                 let slot = &mut queue.kept[at];
                 self.finish(slot, result)?;
                 mark = watch.lap_since(slot.mark, bytes);
                 free.push(at);
-                if !watch.running() {
-                    return Ok(());
-                }
             }
         }
         Ok(())

@@ -6,15 +6,14 @@
 //! written again, outside of all timing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{CStr, CString};
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use nix::dir::Dir;
-use nix::fcntl::OFlag;
-use nix::sys::stat::Mode;
+use nix::errno::Errno;
 use rand_pcg::Pcg64Mcg;
 
 use super::blocks::{self, Pool};
@@ -119,6 +118,7 @@ impl Workload for Maildir {
         let mut delivering = Delivering {
             tmp: Name::new(&root, "tmp")?,
             new: Name::new(&root, "new")?,
+            listed: CString::new(root.join("new").as_os_str().as_encoded_bytes()).context("a path has no zero byte")?,
             root,
             folder,
             kind,
@@ -169,6 +169,33 @@ pub(super) fn flush(_on: &File) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// How many names a directory has, without those that begin with a dot: its own and its parent's, since no other does.
+///
+/// Not by nix or std: they allocate for each name.
+fn count(directory: &CStr) -> io::Result<usize> {
+    // SAFETY: a string that ends with a zero byte.
+    let open = unsafe { libc::opendir(directory.as_ptr()) };
+    if open.is_null() {
+        return Err(io::Error::last_os_error());
+    }
+    let mut seen = 0;
+    let outcome = loop {
+        // The end and an error look the same but for errno.
+        Errno::clear();
+        // SAFETY: `open` is open, and nobody else uses it.
+        let entry = unsafe { libc::readdir(open) };
+        if entry.is_null() {
+            break if Errno::last_raw() == 0 { Ok(seen) } else { Err(io::Error::last_os_error()) };
+        }
+        // SAFETY: an entry has a name, at least the zero byte that ends it, and is valid until the next call.
+        let first = unsafe { (*entry).d_name[0] };
+        seen += usize::from(first != b'.' as libc::c_char);
+    };
+    // SAFETY: opened above and closed once.
+    unsafe { libc::closedir(open) };
+    outcome
+}
+
 /// What is done to the folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Act {
@@ -217,6 +244,8 @@ struct Delivering {
     new: Name,
     /// `new/`, open.
     folder: File,
+    /// Its path.
+    listed: CString,
     /// What every operation does; a mix if none is said.
     kind: Option<Act>,
     fsync: bool,
@@ -300,15 +329,8 @@ impl Delivering {
     /// Reads the names of the folder's messages and counts them.
     #[inline]
     fn list(&mut self) -> anyhow::Result<()> {
-        let path = &self.new.path[..self.new.folder];
-        let seen = Dir::open(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
-            .and_then(|mut folder| {
-                folder.iter().try_fold(0, |seen, entry| {
-                    // Of all names only those of the directory itself and its parent begin with a dot.
-                    Ok(seen + usize::from(entry?.file_name().to_bytes()[0] != b'.'))
-                })
-            })
-            .with_context(|| format!("can't list the folder {path}"))?;
+        let seen =
+            count(&self.listed).with_context(|| format!("can't list the folder {}", self.listed.to_string_lossy()))?;
         anyhow::ensure!(seen == self.live.len(), "the folder lists {seen} messages and has {}", self.live.len());
         Ok(())
     }
@@ -344,13 +366,13 @@ impl Delivering {
         if self.next == self.messages && self.removed.is_empty() {
             return Ok(());
         }
-        for id in std::mem::take(&mut self.live) {
+        while let Some(id) = self.live.pop() {
             if id >= self.messages {
                 let path = self.new.of(id, size_of(self.seed, id));
                 fs::remove_file(path).with_context(|| format!("can't remove the message {}", path.display()))?;
             }
         }
-        for id in std::mem::take(&mut self.removed) {
+        while let Some(id) = self.removed.pop() {
             self.put(id)?;
         }
         self.live.extend(0..self.messages);
@@ -451,6 +473,18 @@ mod tests {
     #[test]
     fn shares_leave_something_to_list() {
         assert_eq!(DELIVERIES + READS + REMOVALS, 95);
+    }
+
+    #[test]
+    fn names_are_counted_and_a_missing_directory_is_an_error() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path =
+            |name: &str| CString::new(directory.path().join(name).as_os_str().as_encoded_bytes()).expect("no zero");
+        for n in 0..700 {
+            File::create(directory.path().join(n.to_string())).expect("made");
+        }
+        assert_eq!(count(&path("")).expect("listed"), 700);
+        assert_eq!(count(&path("nowhere")).expect_err("not there").kind(), io::ErrorKind::NotFound);
     }
 
     #[test]

@@ -1,5 +1,8 @@
 //! Several operations in flight at a time, by io_uring: one system call hands in what is new and waits for what ends first.
 //!
+//! An operation that has ended is replaced at once, not when all that have ended are seen: with 16 in flight on a virtio disk that
+//! works on what it is given while we look at the next, handing in by the batch gave three quarters of the operations per second.
+//!
 //! Set up as fio sets up its own by default, since we are compared with it: plain descriptors and plain buffers, completions
 //! run when the waiting thread asks for them. A ring belongs to the thread that makes it, so each burst makes its own.
 
@@ -74,6 +77,29 @@ impl<T> Queue<T> {
         self.in_flight += 1;
     }
 
+    /// Whether an operation has ended that nobody has taken yet.
+    #[inline]
+    pub fn ready(&mut self) -> bool {
+        !self.ring.completion().is_empty()
+    }
+
+    /// Hands in what is in line, without waiting for anything to end: one system call.
+    ///
+    /// # Errors
+    /// As the kernel gives them.
+    #[inline]
+    pub fn submit(&mut self) -> io::Result<()> {
+        loop {
+            let waiting = self.ring.submission().len() as u32;
+            // SAFETY: no argument is passed, and all buffers of entries in line live in `kept`.
+            match unsafe { self.ring.submitter().enter::<libc::sigset_t>(waiting, 0, GETEVENTS, None) } {
+                Ok(_) => return Ok(()),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
     /// Hands in what is in line and waits until an operation has ended: one system call. What bounds the wait is what bounds
     /// a plain read, the harness's deadline.
     ///
@@ -105,12 +131,9 @@ impl<T> Queue<T> {
     pub fn drain(&mut self, limit: Duration, mut done: impl FnMut(&mut T, i32)) -> anyhow::Result<()> {
         let deadline = Instant::now() + limit;
         while self.in_flight > 0 {
-            let waiting = self.ring.submission().len() as u32;
-            // SAFETY: no argument is passed, and all buffers of entries in line live in `kept`.
-            let entered = unsafe { self.ring.submitter().enter::<libc::sigset_t>(waiting, 0, GETEVENTS, None) };
-            match entered {
-                Ok(_) => {}
-                Err(e) if matches!(e.raw_os_error(), Some(libc::EINTR | libc::EAGAIN | libc::EBUSY)) => {}
+            match self.submit() {
+                Ok(()) => {}
+                Err(e) if matches!(e.raw_os_error(), Some(libc::EAGAIN | libc::EBUSY)) => {}
                 Err(e) => return Err(explain(e)),
             }
             while let Some((tag, result)) = self.next() {
