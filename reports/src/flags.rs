@@ -14,7 +14,7 @@ use workloads::Resource;
 
 use crate::comparison::merge::Merged;
 use crate::comparison::{Estimate, Finding, Flag, Metric, Severity};
-use crate::record::{FIO, EnvironmentPlan, Record, Run, Start, Stored, WorkloadPlan};
+use crate::record::{EnvironmentPlan, FIO, Record, Run, Start, Stored, WorkloadPlan};
 
 /// What the flags of one workload in one environment are judged by.
 pub(crate) struct Case<'a> {

@@ -18,6 +18,8 @@ pub struct HeatMap {
     pub blocks: u32,
     /// Columns, a multiple of the blocks unless there are more blocks than can be drawn.
     pub columns: u32,
+    /// Time of the bursts that are in it, nanoseconds, in whole slices.
+    pub length_ns: u64,
     /// Operations by size class ([`timeline::bounds`]) and column; what isn't there is 0.
     pub counts: BTreeMap<(u8, u32), u64>,
 }
@@ -39,6 +41,7 @@ impl HeatMap {
         // No column is narrower than a slice: it would be empty for no reason.
         let each = u64::from((COLUMNS / blocks.max(1)).max(1)).min(shortest.max(1));
         let columns = (u64::from(blocks) * each).min(u64::from(COLUMNS));
+        let length_ns = slices.values().map(|(length, _)| length * SLICE_NS).sum();
         let mut counts = BTreeMap::new();
         for (block, (length, entries)) in slices {
             for (slice, class, count) in entries {
@@ -47,7 +50,7 @@ impl HeatMap {
                 *counts.entry((class, column as u32)).or_default() += u64::from(count);
             }
         }
-        Some(Self { blocks, columns: columns as u32, counts })
+        Some(Self { blocks, columns: columns as u32, length_ns, counts })
     }
 
     /// The smallest and the largest size class with an operation.
@@ -85,6 +88,7 @@ mod tests {
         let (fast, slow) = (class(1000), class(9000));
         assert_eq!(found, [(fast, 0, 5), (fast, 1, 7), (fast, 4, 3), (slow, 3, 1)]);
         assert_eq!(heat.classes(), Some((fast, slow)));
+        assert_eq!(heat.length_ns, 12 * SLICE_NS);
     }
 
     #[test]

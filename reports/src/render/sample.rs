@@ -298,7 +298,7 @@ fn heat(middle: f64) -> HeatMap {
             }
         }
     }
-    HeatMap { blocks: 8, columns: 120, counts }
+    HeatMap { blocks: 8, columns: 120, length_ns: 1_600_000_000, counts }
 }
 
 fn distribution(workload: &WorkloadPlan, plan: &EnvironmentPlan, w: usize) -> Distribution {

@@ -1,5 +1,6 @@
 //! What every format says in the same words: a sentence per environment, the trust strip, the text of a cell.
 
+pub mod beside;
 mod trust;
 
 use std::collections::BTreeSet;
