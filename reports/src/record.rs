@@ -57,7 +57,7 @@ pub struct Run {
 pub struct WorkloadPlan {
     /// Its name in the suite: `sqlite/commit`, or what the suite calls it.
     pub name: String,
-    /// What it is in the registry, whatever the suite calls it; runs of before version 0.2 don't have it. See [`WorkloadPlan::kind`].
+    /// What it is in the registry, whatever the suite calls it; runs that were stored before it was asked for don't have it. See [`WorkloadPlan::kind`].
     #[serde(default)]
     pub kind: String,
     /// One sentence.
