@@ -67,8 +67,12 @@ mod tests {
     use super::*;
     use crate::example::Example;
 
-    fn record(block: u32, entries: &[(u32, u64, u32)], slices: u64) -> Record {
-        let mut record = Example { blocks: 1, rounds: 1, seed: 1 }.build().records[0].clone();
+    fn any() -> Record {
+        Example { blocks: 1, rounds: 1, seed: 1 }.build().records[0].clone()
+    }
+
+    fn record(any: &Record, block: u32, entries: &[(u32, u64, u32)], slices: u64) -> Record {
+        let mut record = any.clone();
         record.block = block;
         let sample = record.outcome.as_mut().expect("the first of the example is a sample");
         let entries: Vec<Entry> =
@@ -80,8 +84,11 @@ mod tests {
 
     #[test]
     fn bursts_of_a_block_follow_each_other_and_blocks_are_equally_wide() {
-        let records =
-            [record(0, &[(0, 1000, 5), (1, 1000, 7)], 2), record(0, &[(1, 9000, 1)], 2), record(1, &[(0, 1000, 3)], 8)];
+        let records = [
+            record(&any(), 0, &[(0, 1000, 5), (1, 1000, 7)], 2),
+            record(&any(), 0, &[(1, 9000, 1)], 2),
+            record(&any(), 1, &[(0, 1000, 3)], 8),
+        ];
         let heat = HeatMap::of(records.iter(), 2).expect("there are timelines");
         assert_eq!((heat.blocks, heat.columns), (2, 8));
         let found: Vec<_> = heat.counts.iter().map(|((class, column), n)| (*class, *column, *n)).collect();
@@ -93,8 +100,9 @@ mod tests {
 
     #[test]
     fn no_operation_is_lost_however_many_blocks_there_are() {
+        let any = any();
         for blocks in [1, 7, 120, 121, 1000] {
-            let records: Vec<_> = (0..blocks).map(|b| record(b, &[(0, 1000, 1), (399, 5000, 2)], 400)).collect();
+            let records: Vec<_> = (0..blocks).map(|b| record(&any, b, &[(0, 1000, 1), (399, 5000, 2)], 400)).collect();
             let heat = HeatMap::of(records.iter(), blocks).expect("there are timelines");
             assert!(heat.columns <= COLUMNS && heat.columns > 60.min(blocks), "{blocks}: {}", heat.columns);
             assert!(heat.counts.keys().all(|(_, column)| *column < heat.columns));
@@ -104,6 +112,6 @@ mod tests {
 
     #[test]
     fn a_run_without_timelines_has_no_map() {
-        assert_eq!(HeatMap::of([record(0, &[], 4)].iter(), 1), None);
+        assert_eq!(HeatMap::of([record(&any(), 0, &[], 4)].iter(), 1), None);
     }
 }
