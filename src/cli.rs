@@ -225,7 +225,7 @@ pub enum Source {
     /// baseline. Each job and direction is a workload `fio/JOB-DIRECTION`; jobs of the same name in one file are added up. All
     /// files are imported, or none.
     #[command(
-        after_help = "Example:\n  fio --name=log --rw=write --bs=4k --fdatasync=1 --size=64m --output-format=json+ --output=bare-1.json\n  tarebench import fio bare=bare-1.json bare=bare-2.json runc=runc-1.json runc=runc-2.json\n\nExit codes: 2 when a file can't be read or understood (nothing is stored), 5 when the store can't be written,\n7 when fio says that a job failed (it is stored as a failure)."
+        after_help = "Example:\n  fio --name=log --rw=write --bs=4k --fsync=1 --size=64m --output-format=json+ --output=bare-1.json\n  tarebench import fio bare=bare-1.json bare=bare-2.json runc=runc-1.json runc=runc-2.json\n\nExit codes: 2 when a file can't be read or understood (nothing is stored), 5 when the store can't be written,\n7 when fio says that a job failed (it is stored as a failure)."
     )]
     Fio(ImportFio),
 }

@@ -20,6 +20,9 @@ const TOP: f64 = 5.0;
 const BOTTOM: f64 = 18.0;
 /// Rows at most and at least: more can't be told apart, and fewer would look like a bar chart.
 const ROWS: (u32, u32) = (48, 12);
+/// Cells of a panel at most: what exceeds it is noise, and is drawn in coarser rows. Seven bytes each: a page with nine environments
+/// and thirty workloads, all of them noise, has 5 MB of them, and in measured runs a fifth of that.
+const CELLS: usize = 2400;
 /// Shades of the key, from one operation to the most.
 pub const SHADES: usize = 6;
 /// With more blocks than this, lines between them would be all there is.
@@ -55,11 +58,14 @@ pub fn panels<'a>(c: &'a Comparison, workload: &str) -> Option<Heat<'a>> {
     let ends: Vec<(u8, u8)> = here.iter().filter_map(|(_, heat)| heat.classes()).collect();
     let (first, last) = (ends.iter().map(|e| e.0).min()?, ends.iter().map(|e| e.1).max()?);
     let span = u32::from(last - first) + 1;
-    let merged = [1, 2, 4].into_iter().find(|m| span.div_ceil(*m) <= ROWS.0).unwrap_or(4);
-    let rows = span.div_ceil(merged).max(ROWS.1);
-    // The middle of the panel is where the work is.
-    let first = u32::from(first).saturating_sub((rows * merged).saturating_sub(span) / 2) as u8;
-    let mut scale = Scale { first, merged: merged as u8, rows, most: 1 };
+    let of = |merged: u32| {
+        let rows = span.div_ceil(merged).max(ROWS.1);
+        // The middle of the panel is where the work is.
+        let first = u32::from(first).saturating_sub((rows * merged).saturating_sub(span) / 2) as u8;
+        Scale { first, merged: merged as u8, rows, most: 1 }
+    };
+    let fits = |scale: &Scale| scale.rows <= ROWS.0 && here.iter().all(|(_, heat)| cells(heat, *scale).len() <= CELLS);
+    let mut scale = [1, 2, 4].map(of).into_iter().find(fits).unwrap_or(of(8));
     scale.most = here.iter().flat_map(|(_, heat)| cells(heat, scale)).map(|cell| cell.2).max()?;
     let panel = |(d, heat): &(&'a Distribution, &HeatMap)| {
         let length = units::duration(heat.length_ns as f64);
@@ -247,7 +253,7 @@ mod tests {
         d.heat = Some(HeatMap { blocks: 8, columns: 120, length_ns: 1, counts: counts.collect() });
         let heat = panels(&c, "net/rr").unwrap();
         let size = heat.panels.iter().map(|p| p.2.len()).max().unwrap();
-        assert!(size < 48_000, "{size} bytes");
+        assert!(size < 20_000, "{size} bytes");
     }
 
     #[test]
