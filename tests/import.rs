@@ -165,7 +165,8 @@ fn what_can_not_be_understood_names_the_file_and_leaves_no_store() {
     b.run(&["import", "fio", "huge.json"]).ends_with(2).says("huge.json").says("300 MiB");
     std::fs::remove_file(b.path("huge.json")).expect("removed");
     b.run(&["import", "fio", "nowhere.json"]).ends_with(2).says("nowhere.json");
-    b.run(&["import", "fio", "."]).ends_with(2).says("not a file");
+    b.run(&["import", "fio", "."]).ends_with(2).says("write NAME=.");
+    b.run(&["import", "fio", "here=."]).ends_with(2).says("not a file");
     b.run(&["import", "fio"]).ends_with(2).says("FILE");
     b.run(&["import", "fio", "--help"]).ends_with(0).says("Example:").says("tarebench import fio bare=bare-1.json");
     b.holds_only(&[]);
