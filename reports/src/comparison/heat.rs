@@ -24,11 +24,13 @@ pub struct HeatMap {
     pub counts: BTreeMap<(u8, u32), u64>,
 }
 
+/// What ended in the bursts of a block so far: slice of the block, size class, operations.
+type Ended = Vec<(u64, u8, u32)>;
+
 impl HeatMap {
     /// Of the bursts of one workload in one environment, in order; `None` where none of them has a timeline.
     pub(crate) fn of<'a>(records: impl Iterator<Item = &'a Record>, blocks: u32) -> Option<Self> {
-        // By block: slices so far, and what ended in each.
-        let mut slices: BTreeMap<u32, (u64, Vec<(u64, u8, u32)>)> = BTreeMap::new();
+        let mut slices: BTreeMap<u32, (u64, Ended)> = BTreeMap::new();
         for record in records {
             let Ok(sample) = &record.outcome else { continue };
             let entries = timeline::decode(&sample.timeline).unwrap_or_default();
