@@ -49,6 +49,9 @@ pub enum Command {
         after_help = "Examples:\n  tarebench report\n  tarebench report latest --format html -o report.html\n  tarebench report host=rack7 --format json"
     )]
     Report(Report),
+    /// Put measurements of another program into the store
+    #[command(after_help = "Example:\n  tarebench import fio bare=bare.json runc=runc.json")]
+    Import(Import),
     /// Print shell completions
     #[command(after_help = "Example:\n  tarebench completions bash > /etc/bash_completion.d/tarebench")]
     Completions {
@@ -200,6 +203,39 @@ pub struct Report {
     /// Write to this file instead of stdout
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+    /// Where results are kept.
+    #[command(flatten)]
+    pub store: StoreArg,
+}
+
+/// Arguments of `import`.
+#[derive(Debug, Args)]
+pub struct Import {
+    /// Whose measurements.
+    #[command(subcommand)]
+    pub source: Source,
+}
+
+/// Programs whose measurements can be imported.
+#[derive(Debug, Subcommand)]
+pub enum Source {
+    /// The output of fio --output-format=json+ (or json, which has percentiles only)
+    ///
+    /// Each file is one run of fio: a block of the environment NAME. The same NAME again is its next block; the first NAME is the
+    /// baseline. Each job and direction is a workload `fio/JOB-DIRECTION`; jobs of the same name in one file are added up. All
+    /// files are imported, or none.
+    #[command(
+        after_help = "Example:\n  fio --name=log --rw=write --bs=4k --fsync=1 --size=64m --output-format=json+ --output=bare-1.json\n  tarebench import fio bare=bare-1.json bare=bare-2.json runc=runc-1.json runc=runc-2.json\n\nExit codes: 2 when a file can't be read or understood (nothing is stored), 5 when the store can't be written,\n7 when fio says that a job failed (it is stored as a failure)."
+    )]
+    Fio(ImportFio),
+}
+
+/// Arguments of `import fio`.
+#[derive(Debug, Args)]
+pub struct ImportFio {
+    /// FILE or NAME=FILE; without NAME, the name of the file without its ending
+    #[arg(required = true, value_name = "[NAME=]FILE")]
+    pub files: Vec<String>,
     /// Where results are kept.
     #[command(flatten)]
     pub store: StoreArg,

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 pub enum Exit {
     /// What was asked for was done.
     Done = 0,
-    /// The command line or the suite can't be understood or contradicts itself; nothing was touched.
+    /// The command line, the suite or a file to import can't be understood or contradicts itself; nothing was touched.
     Usage = 2,
     /// No environment, or not the baseline, could be measured.
     NothingMeasured = 3,
@@ -33,7 +33,7 @@ pub const TABLE: &str = "\
 Exit codes:
     0  done
     1  regressed (kept for gates)
-    2  usage: the command line or the suite can't be understood
+    2  usage: the command line, the suite or a file to import can't be understood
     3  nothing could be measured
     4  inconclusive: the control run shows that this machine was too unquiet
     5  the store can't be opened, read or written

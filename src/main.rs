@@ -53,6 +53,7 @@ fn dispatch(command: Command) -> anyhow::Result<Exit> {
         Command::Plan(args) => commands::plan::run(args),
         Command::Verify(args) => commands::verify::run(args),
         Command::Report(args) => commands::report::run(args),
+        Command::Import(args) => commands::import::run(args),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "tarebench", &mut std::io::stdout());
             Ok(Exit::Done)

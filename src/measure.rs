@@ -202,6 +202,7 @@ fn describe(order: Order, plan: &Plan, host: &Host, data: &Path) -> Run {
             .iter()
             .map(|w| WorkloadPlan {
                 name: w.name.clone(),
+                kind: w.workload.name().into(),
                 about: w.workload.about().into(),
                 settings: pairs(&w.settings),
                 resource: w.workload.resource(),

@@ -4,11 +4,17 @@
 //! chooses its own names. A value never goes without its uncertainty, and a cell that has no value says why.
 
 mod compute;
+mod heat;
+mod insertions;
 pub(crate) mod merge;
+
+use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
 
 pub use compute::compare;
+pub use heat::HeatMap;
+pub use insertions::{Insertions, Population, Standing};
 
 use crate::record::{Ending, EnvironmentPlan, Run, Step, Void, WorkloadPlan};
 
@@ -36,6 +42,8 @@ pub struct Comparison {
     pub distributions: Vec<Distribution>,
     /// What this run could see, per workload and metric.
     pub resolution: Vec<Resolution>,
+    /// Where the environments stand in the published insertion test: the baseline and those compared with it.
+    pub insertions: Vec<Insertions>,
     /// Rounds that were dropped for all environments.
     pub voids: Vec<Void>,
     /// Rounds that began, void ones included: what the number of voids is a share of.
@@ -155,6 +163,30 @@ impl Metric {
             Metric::Throughput if workload.streams => Unit::BytesPerSecond,
             Metric::Throughput => Unit::OperationsPerSecond,
             _ => Unit::Nanoseconds,
+        }
+    }
+}
+
+/// From which moment a latency counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Latency {
+    /// Open loop: from the moment at which the operation should have begun, so that it includes the wait.
+    Response,
+    /// Closed loop: from the moment at which the operation began.
+    Service,
+}
+
+impl Latency {
+    /// What the latencies of a workload are.
+    pub fn of(workload: &WorkloadPlan) -> Latency {
+        if workload.open_loop() { Latency::Response } else { Latency::Service }
+    }
+
+    /// `response`, `service`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Latency::Response => "response",
+            Latency::Service => "service",
         }
     }
 }
@@ -393,8 +425,18 @@ pub struct Distribution {
     pub workload: String,
     /// Name of the environment.
     pub environment: String,
+    /// What the histogram, the curve and the cells are of.
+    pub latency: Latency,
     /// Nanoseconds; one entry per operation, or per batch.
     pub histogram: Histogram<u64>,
+    /// What open loop has beside response times; `None` in closed loop.
+    pub open: Option<OpenLoop>,
+    /// What was counted beside operations, by name, warm-ups included.
+    pub counters: BTreeMap<String, u64>,
+    /// Operations of the warm-ups, which are in no histogram.
+    pub warmup_operations: u64,
+    /// When which latencies came; `None` where nobody kept it.
+    pub heat: Option<HeatMap>,
     /// Operations per entry.
     pub batch: u32,
     /// Operations in all.
@@ -415,6 +457,37 @@ pub struct Distribution {
     pub overhead: Vec<OverheadAt>,
     /// The doubts of this workload in this environment, whatever the metric; the baseline has them too.
     pub flags: Vec<Flag>,
+}
+
+impl Distribution {
+    /// Service times, nanoseconds, in open and in closed loop.
+    pub fn service(&self) -> &Histogram<u64> {
+        self.open.as_ref().map_or(&self.histogram, |open| &open.service)
+    }
+
+    /// A counter per thousand operations, those of the warm-ups included: they were counted too.
+    pub fn per_thousand(&self, count: u64) -> f64 {
+        1000.0 * count as f64 / (self.operations + self.warmup_operations).max(1) as f64
+    }
+}
+
+/// What is known of a workload whose operations arrive by a schedule, beside their response times.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OpenLoop {
+    /// Service times, nanoseconds: from the actual start.
+    pub service: Histogram<u64>,
+    /// How late the generator began operations that no operation before them held up, nanoseconds.
+    pub lateness: Histogram<u64>,
+    /// Operations asked for per second.
+    pub rate: f64,
+    /// Operations done per second.
+    pub done: f64,
+}
+
+/// A latency, nanoseconds. The middle of the bucket: its end, which the histogram returns, is up to 0.1 % too high.
+pub fn quantile(histogram: &Histogram<u64>, quantile: f64) -> f64 {
+    let end = histogram.value_at_quantile(quantile);
+    (histogram.lowest_equivalent(end) as f64 + histogram.highest_equivalent(end) as f64) / 2.0
 }
 
 /// One point of the overhead along the percentiles.

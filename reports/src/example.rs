@@ -1,7 +1,8 @@
 //! A made-up run that is the same every time: what tests of the comparison, the store and the renderers work on.
 //!
 //! Its numbers are invented, plausible and cover what reports must cope with: a skipped environment, a failed burst, a
-//! void round, a disk that doesn't flush, percentiles without enough operations. It is no measurement of anything.
+//! void round, a disk that doesn't flush, percentiles without enough operations, arrivals by a schedule that some can't keep,
+//! busy writers, an insertion test under another name. It is no measurement of anything.
 
 use std::collections::BTreeMap;
 use std::f64::consts::TAU;
@@ -52,25 +53,37 @@ pub fn histogram(latencies: impl IntoIterator<Item = u64>) -> Vec<u8> {
 /// One operation: name, resource, median on bare metal (ns), operations per burst, bytes per operation.
 struct Work(&'static str, &'static str, Resource, f64, u64, u64);
 
-const WORK: [Work; 6] = [
+const WORK: [Work; 9] = [
     Work("control/syscall", "Asks the kernel for the parent's process id.", Resource::Processor, 92.0, 26_000, 0),
     Work("sqlite/commit", "Commits one durable row to SQLite.", Resource::Disk, 310_000.0, 260, 120),
     Work("sqlite/lookup", "Reads one row of SQLite by its key.", Resource::Processor, 4_100.0, 2_600, 100),
     Work("disk/fsync", "Appends 4 KiB and makes them durable.", Resource::Disk, 150_000.0, 500, 4096),
     Work("net/rr", "Sends 64 bytes and waits for 64 in return.", Resource::Network, 21_000.0, 2_600, 128),
     Work("net/stream", "Sends as much as the path takes.", Resource::Network, 30_000.0, 800, 65_536),
+    Work("net/paced", "Sends 64 bytes and waits for 64 in return.", Resource::Network, 21_000.0, 2_600, 128),
+    Work("sqlite/writers", "Commits rows from several connections.", Resource::Disk, 900_000.0, 240, 120),
+    Work("sqlite/inserts", "Inserts rows, each committed by itself.", Resource::Disk, 900_000.0, 60, 120),
 ];
 
+/// Of [`WORK`], those whose latencies follow from dice of their own: adding one changes no other.
+const LATER: usize = 6;
+
+/// Operations of `net/paced` that arrive per second: more than an emulated CPU can do.
+const RATE: u64 = 20_000;
+
+/// Connections of `sqlite/writers`.
+const WRITERS: u64 = 4;
+
 /// Name, runner, factor for each of [`WORK`], milliseconds to start, mebibytes held.
-type Place = (&'static str, &'static str, [f64; 6], f64, u64);
+type Place = (&'static str, &'static str, [f64; 9], f64, u64);
 
 const PLACES: [Place; 6] = [
-    ("bare", "bare", [1.0, 1.0, 1.0, 1.0, 1.0, 1.0], 1.9, 2),
-    (CONTROL, "bare", [1.0, 1.0, 1.0, 1.0, 1.0, 1.0], 1.9, 2),
-    ("runc", "runc", [1.02, 1.01, 1.01, 1.02, 1.06, 1.04], 74.0, 9),
-    ("gvisor", "gvisor", [14.0, 2.4, 1.3, 1.7, 3.4, 4.2], 160.0, 41),
-    ("qemu", "qemu", [9.0, 3.1, 7.5, 2.2, 8.6, 11.0], 1420.0, 210),
-    ("qemu-unsafe", "qemu", [9.1, 0.42, 7.4, 0.17, 8.7, 11.2], 1430.0, 211),
+    ("bare", "bare", [1.0; 9], 1.9, 2),
+    (CONTROL, "bare", [1.0; 9], 1.9, 2),
+    ("runc", "runc", [1.02, 1.01, 1.01, 1.02, 1.06, 1.04, 1.06, 1.02, 1.01], 74.0, 9),
+    ("gvisor", "gvisor", [14.0, 2.4, 1.3, 1.7, 3.4, 4.2, 1.5, 2.1, 2.4], 160.0, 41),
+    ("qemu", "qemu", [9.0, 3.1, 7.5, 2.2, 8.6, 11.0, 2.6, 2.9, 3.1], 1420.0, 210),
+    ("qemu-unsafe", "qemu", [9.1, 0.42, 7.4, 0.17, 8.7, 11.2, 2.7, 0.5, 0.42], 1430.0, 211),
 ];
 
 /// SplitMix64: enough for invented numbers.
@@ -117,13 +130,21 @@ impl Example {
     fn run(self) -> Run {
         let workload = |w: &Work| WorkloadPlan {
             name: w.0.into(),
+            kind: match w.0 {
+                "net/paced" => "net/rr",
+                "sqlite/inserts" => "sqlite/insertions",
+                name => name,
+            }
+            .into(),
             about: w.1.into(),
             settings: match w.0 {
                 "sqlite/commit" => settings(&[("journal", "wal"), ("synchronous", "full")]),
+                "net/paced" => settings(&[("rate", &RATE.to_string()), ("arrivals", "linear")]),
+                "sqlite/writers" => settings(&[("connections", &WRITERS.to_string())]),
                 _ => BTreeMap::new(),
             },
             resource: w.2,
-            durable: matches!(w.0, "sqlite/commit" | "disk/fsync"),
+            durable: durable(w.0),
             direct: false,
             streams: w.0 == "net/stream",
         };
@@ -133,7 +154,7 @@ impl Example {
             skipped: Some(
                 "crun 1.8: cgroups in hybrid mode not supported; boot with systemd.unified_cgroup_hierarchy=1".into(),
             ),
-            ..environment(&("crun", "crun", [1.0; 6], 1.0, 1))
+            ..environment(&("crun", "crun", [1.0; 9], 1.0, 1))
         });
         Run {
             id: "20261123-014455-3fa9".into(),
@@ -171,6 +192,8 @@ impl Example {
             stored.starts.push(start(block, place, dice));
         }
         for (w, work) in WORK.iter().enumerate() {
+            let mut own = Dice(self.seed ^ ((w as u64) << 40) ^ (u64::from(block) << 20));
+            let dice = if w < LATER { &mut *dice } else { &mut own };
             // The disk of the example has slow blocks: ratios within a block don't care, averages over blocks do.
             let regime = if work.2 == Resource::Disk && block % 4 == 3 { 3.0 } else { 1.0 };
             let void = block == 2 && w == 1;
@@ -193,6 +216,10 @@ impl Example {
             stored.checks.extend(PLACES.iter().map(|place| check(block, work, place)));
         }
     }
+}
+
+fn durable(work: &str) -> bool {
+    matches!(work, "sqlite/commit" | "disk/fsync" | "sqlite/writers" | "sqlite/inserts")
 }
 
 fn settings(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
@@ -267,30 +294,9 @@ fn record(block: u32, round: u32, position: u32, work: &Work, place: &Place, med
             let stall = if dice.uniform() < 0.0004 { 25.0 } else { 1.0 };
             (median * (0.12 * dice.normal()).exp() * stall) as u64
         });
-        let each: Vec<u64> = each.collect();
-        let mut counted = Timeline::new();
-        let mut at = 0;
-        for ns in &each {
-            at += ns;
-            counted.count(at, *ns);
-        }
-        Ok(Sample {
-            operations: work.4,
-            bytes: work.4 * work.5,
-            elapsed_ns: each.iter().sum::<u64>() + 1000,
-            warmup_operations: work.4 / 4,
-            warmup_ns: each.iter().sum::<u64>() / 4,
-            batch: 1,
-            cut_short: false,
-            histogram: histogram(each),
-            response: None,
-            lateness: None,
-            timeline: timeline::encode(counted.finish()),
-            concurrency: 1,
-            counters: BTreeMap::new(),
-        })
+        Ok(sample(work, place, each.collect()))
     };
-    let durable = matches!(work.0, "sqlite/commit" | "disk/fsync");
+    let durable = durable(work.0);
     let flushes = if place.0 == "qemu-unsafe" { 3 } else { work.4 * 5 / 4 };
     Record {
         block,
@@ -311,6 +317,47 @@ fn record(block: u32, round: u32, position: u32, work: &Work, place: &Place, med
             device_flushes: durable.then_some(flushes),
             device_bytes_written: durable.then_some(work.4 * 8192),
         },
+    }
+}
+
+/// What a burst of these service times is, in nanoseconds.
+fn sample(work: &Work, place: &Place, each: Vec<u64>) -> Sample {
+    let writers = if work.0 == "sqlite/writers" { WRITERS } else { 1 };
+    let late = if place.0 == "gvisor" { 9_000 } else { 300 };
+    let (mut responses, mut lateness) = (Vec::new(), Vec::new());
+    let mut counted = Timeline::new();
+    let mut at = 0;
+    for (i, ns) in each.iter().enumerate() {
+        if work.0 == "net/paced" {
+            let arrival = (i as u64 + 1) * 1_000_000_000 / RATE;
+            if at < arrival {
+                lateness.push(late + ns % 200);
+                at = arrival + late + ns % 200;
+            }
+            at += ns;
+            responses.push(at - arrival);
+            counted.count(at, at - arrival);
+        } else {
+            at += ns / writers;
+            counted.count(at, *ns);
+        }
+    }
+    let open = work.0 == "net/paced";
+    let busy = (PLACES.iter().position(|p| p.0 == place.0).unwrap_or(0) as u64 + 1) * 3;
+    Sample {
+        operations: work.4,
+        bytes: work.4 * work.5,
+        elapsed_ns: at + 1000,
+        warmup_operations: work.4 / 4,
+        warmup_ns: each.iter().sum::<u64>() / 4,
+        batch: 1,
+        cut_short: false,
+        histogram: histogram(each),
+        response: open.then(|| histogram(responses)),
+        lateness: open.then(|| histogram(lateness)),
+        timeline: timeline::encode(counted.finish()),
+        concurrency: writers as u32,
+        counters: if writers > 1 { BTreeMap::from([("busy".into(), busy)]) } else { BTreeMap::new() },
     }
 }
 

@@ -5,6 +5,8 @@
 
 mod clock;
 mod disk;
+mod imported;
+mod load;
 #[cfg(test)]
 mod tests;
 
@@ -12,7 +14,7 @@ use workloads::Resource;
 
 use crate::comparison::merge::Merged;
 use crate::comparison::{Estimate, Finding, Flag, Metric, Severity};
-use crate::record::{EnvironmentPlan, Record, Run, Start, Stored, WorkloadPlan};
+use crate::record::{EnvironmentPlan, FIO, Record, Run, Start, Stored, WorkloadPlan};
 
 /// What the flags of one workload in one environment are judged by.
 pub(crate) struct Case<'a> {
@@ -39,6 +41,11 @@ impl Case<'_> {
         let own =
             self.stored.checks.iter().filter(|c| c.environment == self.plan.name && c.workload == self.workload.name);
         own.filter_map(move |c| c.facts.get(key)).map(String::as_str)
+    }
+
+    /// Whether another program measured it: what it can't be accused of by our rules, it brings along as facts.
+    fn is_imported(&self) -> bool {
+        self.workload.kind == FIO
     }
 
     fn is_baseline(&self) -> bool {
@@ -73,8 +80,11 @@ pub(crate) fn of(case: &Case) -> Vec<Flag> {
         steal,
         pressure,
         fewer_operations,
+        load::late_generator,
+        load::rate_not_reached,
     ];
     flags.extend(each.iter().filter_map(|judge| judge(case)));
+    flags.extend(imported::of(case));
     flags
 }
 

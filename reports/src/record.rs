@@ -7,6 +7,9 @@ use workloads::evidence::{Canary, ClockFit, Evidence};
 use workloads::protocol::{Hello, Identity, Sample};
 use workloads::{Check, Resource};
 
+/// The kind of all workloads that were imported from fio's output: nothing that we know of our own workloads holds for them.
+pub const FIO: &str = "fio";
+
 /// The name of the second baseline: the A/A pair that shows what a machine can resolve.
 pub const CONTROL: &str = "control";
 
@@ -52,8 +55,11 @@ pub struct Run {
 /// A workload as planned.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct WorkloadPlan {
-    /// `sqlite/commit`.
+    /// Its name in the suite: `sqlite/commit`, or what the suite calls it.
     pub name: String,
+    /// What it is in the registry, whatever the suite calls it; runs that were stored before it was asked for don't have it. See [`WorkloadPlan::kind`].
+    #[serde(default)]
+    pub kind: String,
     /// One sentence.
     pub about: String,
     /// Complete, canonical.
@@ -66,6 +72,25 @@ pub struct WorkloadPlan {
     pub direct: bool,
     /// Bytes per second are the figure to look at.
     pub streams: bool,
+}
+
+impl WorkloadPlan {
+    /// Its name in the registry; of a run that doesn't have it, the name in the suite.
+    pub fn kind(&self) -> &str {
+        if self.kind.is_empty() { &self.name } else { &self.kind }
+    }
+
+    /// Operations that are to arrive per second, over all jobs; `None` in closed loop.
+    pub fn rate(&self) -> Option<u64> {
+        // fio's option `rate` is a number of bytes, and its latencies are service times.
+        let set = self.settings.get("rate").filter(|_| self.kind != FIO)?;
+        set.parse().ok().filter(|rate| *rate > 0)
+    }
+
+    /// Whether operations arrive by a schedule, and latencies are therefore response times.
+    pub fn open_loop(&self) -> bool {
+        self.rate().is_some()
+    }
 }
 
 /// An environment as planned and as found.

@@ -16,7 +16,7 @@ use workloads::evidence::ClockFit;
 pub use error::StoreError;
 pub use load::Summary;
 
-use crate::record::{Checked, Ending, Failure, Record, Run, Start, Step, Void};
+use crate::record::{Checked, Ending, Failure, Record, Run, Start, Step, Stored, Void};
 
 /// In the header of every store: `tare` in ASCII.
 const APPLICATION_ID: i32 = 0x7461_7265;
@@ -237,6 +237,23 @@ impl Store {
             "UPDATE run SET ending = ?2, seconds = ?3 WHERE id = ?1",
             params![run, ending, seconds],
         )
+    }
+
+    /// Stores a whole run, all rows or none.
+    ///
+    /// # Errors
+    /// When the store can't be written; it is then as it was.
+    pub fn import(&self, stored: &Stored) -> Result<(), StoreError> {
+        let failed = |e| StoreError::from_sqlite(&self.path, "store an imported run", e);
+        let transaction = self.db.unchecked_transaction().map_err(failed)?;
+        let id = &stored.run.id;
+        self.begin(&stored.run)?;
+        stored.starts.iter().try_for_each(|start| self.start(id, start))?;
+        stored.records.iter().try_for_each(|record| self.record(id, record))?;
+        stored.voids.iter().try_for_each(|void| self.void(id, void))?;
+        stored.checks.iter().try_for_each(|check| self.check(id, check))?;
+        self.finish(id, stored.ending, stored.seconds.unwrap_or(0.0))?;
+        transaction.commit().map_err(failed)
     }
 
     fn write(&self, doing: &'static str, sql: &str, params: impl rusqlite::Params) -> Result<(), StoreError> {

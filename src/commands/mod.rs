@@ -1,6 +1,7 @@
 //! One file per command.
 
 pub mod doctor;
+pub mod import;
 pub mod list;
 pub mod man;
 pub mod plan;

@@ -188,7 +188,8 @@ pub struct Identity {
     pub cpu_model: String,
     /// SQLite's version and source id.
     pub sqlite: String,
-    /// SQLite's compile options, as `PRAGMA compile_options` lists them.
+    /// SQLite's compile options, as `PRAGMA compile_options` lists them. Starts that were stored before it was asked for have none.
+    #[serde(default)]
     pub sqlite_options: Vec<String>,
 }
 

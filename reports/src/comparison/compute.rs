@@ -2,11 +2,11 @@
 
 use super::merge::{Blocks, Counted, Merged};
 use super::{
-    Cell, Comparison, ControlState, Distribution, Environment, FailureRow, Finding, Flag, Headline, Method, Metric,
-    Outcome, OverheadAt, Resolution, Role, Severity, Verdict, Withheld,
+    Cell, Comparison, ControlState, Distribution, Environment, FailureRow, Finding, Flag, Headline, HeatMap, Latency,
+    Method, Metric, OpenLoop, Outcome, OverheadAt, Resolution, Role, Severity, Verdict, Withheld, insertions,
 };
 use crate::flags;
-use crate::record::{CONTROL, Ending, EnvironmentPlan, Stored, WorkloadPlan};
+use crate::record::{CONTROL, Ending, EnvironmentPlan, Record, Stored, WorkloadPlan};
 use crate::statistics::{hodges_lehmann, median, noise_floor, robust_sigma, smallest_visible, student_mean};
 
 /// Where the curves of overhead along the percentiles have their points.
@@ -34,6 +34,7 @@ pub fn compare(stored: &Stored, method: Method) -> Comparison {
         control: Vec::new(),
         distributions: Vec::new(),
         resolution: Vec::new(),
+        insertions: Vec::new(),
         voids: stored.voids.clone(),
         rounds_begun: counted.rounds_begun,
         failures: counted.failures.clone(),
@@ -84,7 +85,9 @@ fn compare_pair(
     found.sort_by_key(|f| std::cmp::Reverse(f.severity));
     if !own.0.is_empty() {
         let curve = if e == base { Vec::new() } else { pair.curve() };
-        c.distributions.push(distribution(w, e, own, curve, &found, c.method));
+        let records = counted.records.get(&(w, e)).map_or(&[][..], Vec::as_slice);
+        c.distributions.push(distribution(stored, workload, e, own, records, curve, &found, c.method));
+        c.insertions.extend(insertions::place(workload, e, own, records, &found, c.method.confidence));
     }
     if e == base {
         return;
@@ -221,10 +224,13 @@ fn pooled<'a>(parts: impl Iterator<Item = &'a Merged>) -> Merged {
     })
 }
 
+#[expect(clippy::too_many_arguments, reason = "a distribution is what all of these say of one workload in one place")]
 fn distribution(
-    w: &str,
+    stored: &Stored,
+    workload: &WorkloadPlan,
     e: &str,
     own: &Blocks,
+    records: &[&Record],
     curve: Vec<OverheadAt>,
     flags: &[Flag],
     method: Method,
@@ -234,13 +240,27 @@ fn distribution(
     let stalls = all.histogram.len() - all.histogram.count_between(0, limit);
     let smallest = own.0.values().map(|m| m.histogram.len()).min().unwrap_or(0).max(1);
     let seconds = all.elapsed_ns.max(1) as f64 / 1e9;
+    let done = all.operations as f64 / seconds;
+    let blocks = stored.records.iter().map(|r| r.block + 1).max().unwrap_or(0);
+    let open = all.open.map(|open| OpenLoop {
+        service: open.service,
+        lateness: open.lateness,
+        rate: workload.rate().unwrap_or(0) as f64,
+        done,
+    });
     Distribution {
-        workload: w.into(),
+        workload: workload.name.clone(),
         environment: e.into(),
+        latency: Latency::of(workload),
+        open,
+        counters: all.counters,
+        warmup_operations: all.warmup_operations,
+        // A block that doesn't count has a gap of its own width.
+        heat: HeatMap::of(records.iter().copied().filter(|r| own.0.contains_key(&r.block)), blocks),
         batch: all.batch,
         operations: all.operations,
         bytes: all.bytes,
-        operations_per_second: all.operations as f64 / seconds,
+        operations_per_second: done,
         bytes_per_second: all.bytes as f64 / seconds,
         blocks: own.0.len() as u32,
         stalls_per_million: stalls as f64 / all.histogram.len().max(1) as f64 * 1e6,

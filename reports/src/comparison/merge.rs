@@ -6,6 +6,7 @@ use hdrhistogram::Histogram;
 use hdrhistogram::serialization::Deserializer;
 use workloads::protocol::Sample;
 use workloads::stopwatch::HIGHEST_NS;
+use workloads::timeline;
 
 use super::{FailureRow, Metric};
 use crate::record::{Failure, Record, Step, Stored, WorkloadPlan};
@@ -13,8 +14,19 @@ use crate::record::{Failure, Record, Step, Stored, WorkloadPlan};
 /// All that one environment did of one workload in one block, or in all of them.
 #[derive(Debug, Clone)]
 pub(crate) struct Merged {
+    /// What metrics are of: response times in open loop, service times in closed loop.
     pub histogram: Histogram<u64>,
+    /// In open loop, what the histogram leaves out of its response times.
+    pub open: Option<Open>,
     pub operations: u64,
+    /// Operations of the warm-ups, which counters saw too.
+    pub warmup_operations: u64,
+    /// What was counted beside operations.
+    pub counters: BTreeMap<String, u64>,
+    /// Wall time times operations in flight, nanoseconds: what service times can add up to.
+    pub capacity_ns: f64,
+    /// How many operations may have begun before the measured part of their burst, and count in full.
+    pub overhang: u64,
     pub bytes: u64,
     pub elapsed_ns: u64,
     pub batch: u32,
@@ -22,15 +34,93 @@ pub(crate) struct Merged {
     pub rounds: BTreeSet<u32>,
 }
 
+/// What open loop has beside response times.
+#[derive(Debug, Clone)]
+pub(crate) struct Open {
+    /// From the actual start of an operation.
+    pub service: Histogram<u64>,
+    /// How late the generator began operations that nothing held up.
+    pub lateness: Histogram<u64>,
+}
+
+impl Open {
+    fn new() -> Self {
+        Self { service: empty(), lateness: empty() }
+    }
+}
+
+fn empty() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, HIGHEST_NS, 3).expect("the bounds are constants that fit")
+}
+
+/// The histograms of one burst, read.
+struct Latencies {
+    histogram: Histogram<u64>,
+    open: Option<Open>,
+}
+
+impl Latencies {
+    fn of(sample: &Sample, workload: Option<&WorkloadPlan>) -> Result<Self, String> {
+        let read = |what: &str, bytes: &[u8]| {
+            Deserializer::new()
+                .deserialize::<u64, _>(&mut &*bytes)
+                .map_err(|e| format!("its {what} can't be read: {e}"))
+        };
+        let service = read("histogram", &sample.histogram)?;
+        if timeline::decode(&sample.timeline).is_none() {
+            return Err("its timeline can't be read".into());
+        }
+        if !workload.is_some_and(WorkloadPlan::open_loop) {
+            return Ok(Self { histogram: service, open: None });
+        }
+        let (Some(response), Some(lateness)) = (&sample.response, &sample.lateness) else {
+            return Err("operations arrived by a schedule, but no response times were kept".into());
+        };
+        let histogram = read("response times", response)?;
+        Ok(Self { histogram, open: Some(Open { service, lateness: read("lateness", lateness)? }) })
+    }
+}
+
 impl Merged {
     pub fn new() -> Self {
-        let histogram = Histogram::new_with_bounds(1, HIGHEST_NS, 3).expect("the bounds are constants that fit");
-        Self { histogram, operations: 0, bytes: 0, elapsed_ns: 0, batch: 1, rounds: BTreeSet::new() }
+        Self {
+            histogram: empty(),
+            open: None,
+            operations: 0,
+            warmup_operations: 0,
+            counters: BTreeMap::new(),
+            capacity_ns: 0.0,
+            overhang: 0,
+            bytes: 0,
+            elapsed_ns: 0,
+            batch: 1,
+            rounds: BTreeSet::new(),
+        }
     }
 
-    fn add_sample(&mut self, sample: &Sample, histogram: &Histogram<u64>) -> Result<(), String> {
-        self.histogram.add(histogram).map_err(|e| format!("its histogram doesn't fit the others: {e}"))?;
+    /// Service times, in open loop and in closed loop.
+    pub fn service(&self) -> &Histogram<u64> {
+        self.open.as_ref().map_or(&self.histogram, |open| &open.service)
+    }
+
+    fn add_sample(&mut self, sample: &Sample, latencies: &Latencies) -> Result<(), String> {
+        let misfit = |e| format!("its histogram doesn't fit the others: {e}");
+        self.histogram.add(&latencies.histogram).map_err(misfit)?;
+        if let Some(open) = &latencies.open {
+            let own = self.open.get_or_insert_with(Open::new);
+            own.service.add(&open.service).map_err(misfit)?;
+            own.lateness.add(&open.lateness).map_err(misfit)?;
+        }
         self.operations += sample.operations;
+        self.warmup_operations += sample.warmup_operations;
+        for (name, count) in &sample.counters {
+            let total = self.counters.entry(name.clone()).or_default();
+            *total = total.saturating_add(*count);
+        }
+        let concurrency = sample.concurrency.max(1);
+        self.capacity_ns += f64::from(concurrency) * sample.elapsed_ns as f64;
+        // One at a time, an operation begins when the last one ends: none reaches over from the warm-up.
+        self.overhang += if concurrency > 1 { u64::from(concurrency) } else { 0 };
         self.bytes = self.bytes.saturating_add(sample.bytes);
         self.elapsed_ns += sample.elapsed_ns;
         self.batch = self.batch.max(sample.batch);
@@ -38,8 +128,21 @@ impl Merged {
     }
 
     pub fn add(&mut self, other: &Merged) {
-        self.histogram.add(&other.histogram).expect("all merged histograms have the same bounds");
+        const BOUNDS: &str = "all merged histograms have the same bounds";
+        self.histogram.add(&other.histogram).expect(BOUNDS);
+        if let Some(open) = &other.open {
+            let own = self.open.get_or_insert_with(Open::new);
+            own.service.add(&open.service).expect(BOUNDS);
+            own.lateness.add(&open.lateness).expect(BOUNDS);
+        }
         self.operations += other.operations;
+        self.warmup_operations += other.warmup_operations;
+        for (name, count) in &other.counters {
+            let total = self.counters.entry(name.clone()).or_default();
+            *total = total.saturating_add(*count);
+        }
+        self.capacity_ns += other.capacity_ns;
+        self.overhang += other.overhang;
         self.bytes = self.bytes.saturating_add(other.bytes);
         self.elapsed_ns += other.elapsed_ns;
         self.batch = self.batch.max(other.batch);
@@ -63,10 +166,9 @@ impl Merged {
         (value > 0.0).then_some(value)
     }
 
-    /// A latency, nanoseconds. The middle of the bucket: its end, which the histogram returns, is up to 0.1 % too high.
+    /// A latency, nanoseconds.
     pub fn quantile(&self, quantile: f64) -> f64 {
-        let end = self.histogram.value_at_quantile(quantile);
-        (self.histogram.lowest_equivalent(end) as f64 + self.histogram.highest_equivalent(end) as f64) / 2.0
+        super::quantile(&self.histogram, quantile)
     }
 
     /// What one operation took, nanoseconds: the metric itself for latencies, wall time per operation for throughput.
@@ -117,6 +219,7 @@ impl<'a> Counted<'a> {
         let mut incomplete = BTreeSet::new();
         for record in &stored.records {
             counted.burst(
+                stored,
                 record,
                 void.contains(&(record.workload.as_str(), record.block, record.round)),
                 &mut incomplete,
@@ -132,7 +235,13 @@ impl<'a> Counted<'a> {
         counted
     }
 
-    fn burst(&mut self, record: &'a Record, void: bool, incomplete: &mut BTreeSet<(&'a str, &'a str, u32)>) {
+    fn burst(
+        &mut self,
+        stored: &Stored,
+        record: &'a Record,
+        void: bool,
+        incomplete: &mut BTreeSet<(&'a str, &'a str, u32)>,
+    ) {
         let place = (record.workload.as_str(), record.environment.as_str());
         let sample = match &record.outcome {
             Ok(sample) => sample,
@@ -147,11 +256,9 @@ impl<'a> Counted<'a> {
         if void {
             return;
         }
-        let read = Deserializer::new()
-            .deserialize::<u64, _>(&mut sample.histogram.as_slice())
-            .map_err(|e| format!("its histogram can't be read: {e}"));
+        let read = Latencies::of(sample, stored.run.workloads.iter().find(|w| w.name == place.0));
         let merged = self.blocks.entry(place).or_default().0.entry(record.block).or_insert_with(Merged::new);
-        match read.and_then(|histogram| merged.add_sample(sample, &histogram)) {
+        match read.and_then(|latencies| merged.add_sample(sample, &latencies)) {
             Ok(()) => {
                 merged.rounds.insert(record.round);
                 self.records.entry(place).or_default().push(record);

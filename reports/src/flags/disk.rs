@@ -3,7 +3,7 @@
 use workloads::Resource;
 
 use super::{Case, flag, per_operation};
-use crate::comparison::{Flag, Severity};
+use crate::comparison::{Flag, Severity, quantile};
 
 /// With less than this share of the baseline's flushes per operation, operations didn't wait for the device. Commits may
 /// share a flush, and other writers add some, so the line is far from 1.
@@ -70,7 +70,7 @@ pub(super) fn fsync_not_durable(case: &Case) -> Option<Flag> {
         return fatal(evidence);
     }
     let timed = !case.merged.histogram.is_empty() && !case.baseline.histogram.is_empty();
-    let (own, base) = (case.merged.quantile(0.5), case.baseline.quantile(0.5));
+    let (own, base) = (quantile(case.merged.service(), 0.5), quantile(case.baseline.service(), 0.5));
     // The device is the same, so a durable operation can't take half as long from inside.
     (timed && own < 0.5 * base).then(|| {
         let evidence = format!("a median of {:.1} us where the host itself needs {:.1} us", own / 1e3, base / 1e3);

@@ -255,3 +255,95 @@ fn heavy_tail() {
     finding.geometric = between(0.9, 1.4);
     assert!(super::heavy_tail(Metric::Mean, &finding).is_none());
 }
+
+#[test]
+fn latencies_may_add_up_to_as_many_walls_as_there_are_operations_in_flight() {
+    let mut stored = honest();
+    assert!(found(&stored, "sqlite/writers", "runc", "latency-sum").is_none(), "four at a time fill four walls");
+    records(&mut stored, "sqlite/writers", "runc", |r| r.outcome.as_mut().expect("a sample").concurrency = 2);
+    let flag = found(&stored, "sqlite/writers", "runc", "latency-sum").expect("two can't");
+    assert!(flag.severity == Severity::Doubt && flag.evidence.ends_with("with 2 operations in flight"), "{flag:?}");
+    // What was in flight when the warm-up ended counts in full: a burst of few operations may exceed its walls by that.
+    latencies(&mut stored, "net/rr", "runc", 1_000_000);
+    records(&mut stored, "net/rr", "runc", |r| {
+        let sample = r.outcome.as_mut().expect("a sample");
+        (sample.concurrency, sample.operations) = (32, 64);
+        sample.histogram = histogram(std::iter::repeat_n(1_000_000, 64));
+        sample.elapsed_ns = 1_600_000;
+    });
+    assert!(found(&stored, "net/rr", "runc", "latency-sum").is_none());
+    records(&mut stored, "net/rr", "runc", |r| r.outcome.as_mut().expect("a sample").elapsed_ns = 700_000);
+    assert!(found(&stored, "net/rr", "runc", "latency-sum").is_some());
+}
+
+#[test]
+fn a_low_sum_of_latencies_is_no_doubt() {
+    let mut stored = honest();
+    records(&mut stored, "net/rr", "runc", |r| r.outcome.as_mut().expect("a sample").elapsed_ns *= 3);
+    assert!(found(&stored, "net/rr", "runc", "latency-sum").is_none(), "some workloads record a lateness");
+}
+
+#[test]
+fn late_generator() {
+    let mut stored = honest();
+    assert!(found(&stored, "net/paced", "runc", "late-generator").is_none(), "0.4 us of 22 us");
+    let flag = found(&stored, "net/paced", "gvisor", "late-generator").expect("9 us of 40 us");
+    assert!(flag.severity == Severity::Doubt && flag.evidence.contains("late by 9.1 us at p50"), "{flag:?}");
+    // A late hundredth is no matter where the slowest hundredth of the operations is slower still.
+    let change = |ns: u64| {
+        move |r: &mut Record| {
+            let lateness = std::iter::repeat_n(300, 2560).chain(std::iter::repeat_n(ns, 40));
+            r.outcome.as_mut().expect("a sample").lateness = Some(histogram(lateness));
+        }
+    };
+    records(&mut stored, "net/paced", "runc", change(2_000));
+    assert!(found(&stored, "net/paced", "runc", "late-generator").is_none());
+    records(&mut stored, "net/paced", "runc", change(900_000));
+    assert!(found(&stored, "net/paced", "runc", "late-generator").is_some_and(|f| f.evidence.contains("at p99")));
+    assert!(found(&stored, "net/rr", "runc", "late-generator").is_none(), "there is no generator in closed loop");
+}
+
+#[test]
+fn rate_not_reached() {
+    let mut stored = honest();
+    assert!(found(&stored, "net/paced", "runc", "rate-not-reached").is_none());
+    let flag =
+        found(&stored, "net/paced", "qemu", "rate-not-reached").expect("its operations take longer than the gaps");
+    assert!(flag.severity == Severity::Doubt && flag.evidence.contains("of 20000 operations per second"), "{flag:?}");
+    // 2 x 6 bursts of 10 operations: random arrivals are off by a quarter easily, regular ones never.
+    for (arrivals, raised) in [("poisson", false), ("linear", true)] {
+        let plan = stored.run.workloads.iter_mut().find(|w| w.name == "net/paced").expect("it is there");
+        plan.settings.insert("arrivals".into(), arrivals.into());
+        records(&mut stored, "net/paced", "runc", |r| {
+            let sample = r.outcome.as_mut().expect("a sample");
+            (sample.operations, sample.elapsed_ns) = (10, 600_000);
+        });
+        assert_eq!(found(&stored, "net/paced", "runc", "rate-not-reached").is_some(), raised, "{arrivals}");
+    }
+}
+
+#[test]
+fn what_an_import_found_is_a_flag_and_our_own_rules_keep_out() {
+    let mut stored = honest();
+    records(&mut stored, "net/rr", "runc", |r| r.outcome.as_mut().expect("a sample").elapsed_ns /= 9);
+    for checked in stored.checks.iter_mut().filter(|c| c.workload == "net/rr" && c.environment == "runc") {
+        checked.facts = [("percentiles-not-monotonic".to_string(), "p50 is 8 ns and p99 is 7 ns".to_string())].into();
+    }
+    assert!(
+        found(&stored, "net/rr", "runc", "percentiles-not-monotonic").is_none(),
+        "only imported data brings flags along"
+    );
+    assert!(found(&stored, "net/rr", "runc", "latency-sum").is_some());
+    for workload in stored.run.workloads.iter_mut().filter(|w| w.name == "net/rr") {
+        workload.kind = crate::record::FIO.into();
+    }
+    let flag = found(&stored, "net/rr", "runc", "percentiles-not-monotonic").expect("it is imported now");
+    assert_eq!(
+        (flag.severity, flag.evidence.as_str()),
+        (Severity::Fatal, "p50 is 8 ns and p99 is 7 ns; and in 5 more blocks")
+    );
+    assert!(
+        found(&stored, "net/rr", "runc", "latency-sum").is_none(),
+        "the import knows the sum better than a histogram"
+    );
+}

@@ -5,7 +5,7 @@
 use anyhow::Result;
 
 use super::{Render, escape, words};
-use crate::comparison::{Cell, Comparison, Finding, Interval};
+use crate::comparison::{Cell, Comparison, Finding, Interval, Latency};
 
 /// The format `csv`: RFC 4180, UTF-8, lines end with CR LF.
 #[derive(Debug, Clone, Copy)]
@@ -34,21 +34,23 @@ const COLUMNS: [&str; 19] = [
     "flags",
 ];
 
-/// Comes after [`COLUMNS`], so that text is at the end.
-const WITHHELD: &str = "withheld";
+/// Came after [`COLUMNS`].
+const MORE: [&str; 2] = ["withheld", "latency"];
 
 impl Render for Csv {
     fn render(&self, c: &Comparison) -> Result<Vec<u8>> {
-        let mut out = COLUMNS.join(",") + "," + WITHHELD + "\r\n";
+        let mut out = COLUMNS.join(",") + "," + &MORE.join(",") + "\r\n";
         for cell in c.control.iter().chain(&c.cells) {
-            out.push_str(&row(&c.run.id, cell).join(","));
+            let plan = c.run.workloads.iter().find(|w| w.name == cell.workload);
+            let latency = plan.map_or(Latency::Service, Latency::of);
+            out.push_str(&row(&c.run.id, cell, latency).join(","));
             out.push_str("\r\n");
         }
         Ok(out.into_bytes())
     }
 }
 
-fn row(run: &str, cell: &Cell) -> Vec<String> {
+fn row(run: &str, cell: &Cell, latency: Latency) -> Vec<String> {
     let finding = cell.finding.as_ref().ok();
     let number = |pick: fn(&Finding) -> f64| finding.map(pick).map_or_else(String::new, plain);
     let end = |interval: Option<Interval>, pick: fn(&Interval) -> f64| {
@@ -78,6 +80,7 @@ fn row(run: &str, cell: &Cell) -> Vec<String> {
         cell.verdict.name().to_owned(),
         escape::csv(&flags),
         escape::csv(&cell.finding.as_ref().err().map_or_else(String::new, words::because)),
+        latency.name().to_owned(),
     ]
 }
 
@@ -116,7 +119,7 @@ mod tests {
         for c in [sample::comparison(), sample::hostile(), sample::short()] {
             let rows = parse(&String::from_utf8(Csv.render(&c).unwrap()).unwrap());
             assert_eq!(rows.len(), 1 + c.cells.len() + c.control.len());
-            assert!(rows.iter().all(|r| r.len() == COLUMNS.len() + 1), "{rows:?}");
+            assert!(rows.iter().all(|r| r.len() == COLUMNS.len() + MORE.len()), "{rows:?}");
         }
     }
 
@@ -129,11 +132,14 @@ mod tests {
         assert_eq!(line[11], "0.95");
         let tail = rows.iter().find(|r| r[1] == "disk/fsync" && r[3] == "p99.9").unwrap();
         assert_eq!(tail[5], "");
+        assert_eq!(tail[20], "service");
+        let paced = rows.iter().find(|r| r[1] == "net/paced").unwrap();
+        assert_eq!(paced[20], "response");
         assert_eq!(tail[19], "49\u{202f}480 more samples per block needed");
     }
 
     #[test]
     fn no_field_of_text_is_a_formula() {
-        assert!(row("=cmd", &sample::comparison().cells[0])[0].starts_with("\"'="));
+        assert!(row("=cmd", &sample::comparison().cells[0], Latency::Service)[0].starts_with("\"'="));
     }
 }

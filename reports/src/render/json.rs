@@ -7,12 +7,13 @@ mod schema;
 
 use anyhow::{Context as _, Result};
 
+use super::words::beside;
 use super::{Render, words};
 use crate::comparison as think;
 use crate::record;
 use schema::{
-    BlockRatio, Cell, Distribution, Environment, Failure, Flag, Method, OverheadAt, Pairs, Report, Resolution, Run,
-    Void, Withheld, Workload,
+    BlockRatio, Cell, Distribution, Environment, Failure, Flag, Insertions, Lateness, Method, OverheadAt, Pairs,
+    Report, Resolution, Run, Service, Void, Withheld, Workload,
 };
 
 /// The name and version of the format.
@@ -47,6 +48,7 @@ fn report(c: &think::Comparison) -> Report<'_> {
         control: c.control.iter().map(cell).collect(),
         resolution: c.resolution.iter().map(resolution).collect(),
         distributions: c.distributions.iter().map(distribution).collect(),
+        insertions: c.insertions.iter().map(insertions).collect(),
         voids: c.voids.iter().map(void).collect(),
         failures: c.failures.iter().map(failure).collect(),
         invalid: &c.invalid,
@@ -110,11 +112,14 @@ fn environment<'a>(c: &think::Comparison, e: &'a think::Environment) -> Environm
 fn workload(w: &record::WorkloadPlan) -> Workload<'_> {
     Workload {
         name: &w.name,
+        kind: w.kind(),
         about: &w.about,
         settings: &w.settings,
         durable: w.durable,
         direct: w.direct,
         primary: think::Metric::primary(w).name(),
+        latency: think::Latency::of(w).name(),
+        rate: w.rate(),
     }
 }
 
@@ -213,6 +218,21 @@ fn distribution(d: &think::Distribution) -> Distribution<'_> {
     Distribution {
         workload: &d.workload,
         environment: &d.environment,
+        latency: d.latency.name(),
+        service: Service {
+            p50: beside::service(d, 0.5),
+            p90: beside::service(d, 0.9),
+            p99: beside::service(d, 0.99),
+            max: (!d.service().is_empty()).then(|| d.service().max()),
+        },
+        lateness: d.open.as_ref().map(|open| &open.lateness).filter(|l| !l.is_empty()).map(|l| Lateness {
+            p50: think::quantile(l, 0.5),
+            p99: think::quantile(l, 0.99),
+            max: l.max(),
+        }),
+        operations_asked_per_second: d.open.as_ref().map(|open| open.rate),
+        counters: &d.counters,
+        warmup_operations: d.warmup_operations,
         operations: d.operations,
         bytes: d.bytes,
         operations_per_second: d.operations_per_second,
@@ -223,6 +243,20 @@ fn distribution(d: &think::Distribution) -> Distribution<'_> {
         carried_quantile: d.carried,
         overhead: d.overhead.iter().map(at).collect(),
         flags: flags(&d.flags),
+    }
+}
+
+fn insertions(i: &think::Insertions) -> Insertions<'_> {
+    Insertions {
+        workload: &i.workload,
+        environment: &i.environment,
+        seconds: i.seconds.value,
+        low: i.seconds.interval.map(|i| i.low),
+        high: i.seconds.interval.map(|i| i.high),
+        operations_done: i.operations,
+        scaled: i.scaled,
+        standing: i.standing().name(),
+        disqualified: &i.disqualified,
     }
 }
 
@@ -292,6 +326,35 @@ mod tests {
         }
         let flagged = report["cells"].as_array().unwrap().iter().find(|c| c["flags"].get(0).is_some()).unwrap();
         assert_fields(&flagged["flags"][0], &["name", "evidence"]);
+    }
+
+    #[test]
+    fn open_loop_has_service_and_lateness_beside_it_and_closed_loop_has_not() {
+        let report = parsed(&sample::comparison());
+        let of = |workload: &str| {
+            let all = report["distributions"].as_array().unwrap();
+            all.iter().find(|d| d["workload"] == workload && d["environment"] == "runc").unwrap().clone()
+        };
+        let (open, closed) = (of("net/paced"), of("net/rr"));
+        assert_eq!((&open["latency"], &closed["latency"]), (&"response".into(), &"service".into()));
+        assert!(closed["lateness"].is_null() && closed["operations_asked_per_second"].is_null(), "{closed}");
+        assert_fields(&open["lateness"], &["p50", "p99", "max"]);
+        assert_fields(&open["service"], &["p50", "p90", "p99", "max"]);
+        assert_eq!(open["operations_asked_per_second"], 20_000.0);
+        assert_eq!(of("sqlite/writers")["counters"]["busy"], 21);
+    }
+
+    #[test]
+    fn the_insertion_test_has_every_environment_with_its_interval() {
+        let report = parsed(&sample::comparison());
+        let places = report["insertions"].as_array().unwrap();
+        assert_eq!(places.len(), 5, "the baseline and four others");
+        let fields = ["environment", "seconds", "low", "high", "operations_done", "scaled", "standing"];
+        places.iter().for_each(|p| assert_fields(p, &fields));
+        assert_eq!(places[0]["standing"], "faster-half");
+        assert_eq!(places[4]["standing"], "nowhere");
+        let workload = report["workloads"].as_array().unwrap().iter().find(|w| w["name"] == "sqlite/inserts").unwrap();
+        assert_eq!(workload["kind"], "sqlite/insertions");
     }
 
     #[test]

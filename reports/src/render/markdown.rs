@@ -5,9 +5,10 @@ use std::fmt::Write as _;
 use anyhow::Result;
 
 use super::escape::markdown as safe;
-use super::words::{self, Piece, Tone};
+use super::words::{self, Piece, Tone, beside};
 use super::{Render, units};
 use crate::comparison::{Cell, Comparison, Metric, Role, Severity, Verdict};
+use crate::record::WorkloadPlan;
 
 /// The format `markdown`: GitHub's dialect.
 #[derive(Debug, Clone, Copy)]
@@ -39,7 +40,7 @@ impl Render for Markdown {
         }
         trust(c, &mut out);
         for plan in &c.run.workloads {
-            table(c, &plan.name, &mut notes, &mut out);
+            table(c, plan, &mut notes, &mut out);
         }
         environments(c, &mut out);
         failures(c, &mut out);
@@ -100,19 +101,48 @@ fn trust(c: &Comparison, out: &mut String) {
     }
 }
 
-fn table(c: &Comparison, workload: &str, notes: &mut Notes, out: &mut String) {
+fn table(c: &Comparison, plan: &WorkloadPlan, notes: &mut Notes, out: &mut String) {
     let cells: Vec<&Cell> = words::tried(c)
         .filter(|e| e.role != Role::Baseline)
-        .filter_map(|e| words::primary(c, workload, &e.plan.name))
+        .filter_map(|e| words::primary(c, &plan.name, &e.plan.name))
         .collect();
-    let Some(first) = cells.first() else { return };
-    let _ = writeln!(out, "### {}\n", safe(workload));
-    let _ = writeln!(out, "| {} | net | gross | tare | overhead | p99 overhead | flags |", first.metric.name());
+    if cells.is_empty() {
+        // A run of the baseline alone still has its counters and its place in the insertion test.
+        beside_and_insertions(c, plan, out);
+        return;
+    }
+    let _ = writeln!(out, "### {}\n", safe(&plan.name));
+    let _ = writeln!(out, "| {} | net | gross | tare | overhead | p99 overhead | flags |", beside::metric(plan));
     out.push_str("|---|--:|--:|--:|--:|--:|---|\n");
     for cell in cells {
         let _ = writeln!(out, "| {} |", row(c, cell, notes).join(" | "));
     }
     out.push('\n');
+    beside_and_insertions(c, plan, out);
+}
+
+/// Service time and lateness of an open loop, counters, and the place in the published insertion test.
+fn beside_and_insertions(c: &Comparison, plan: &WorkloadPlan, out: &mut String) {
+    let rows = beside::beside(c, &plan.name);
+    if !rows.is_empty() {
+        let _ = writeln!(out, "| {} |\n|---|--:|--:|--:|--:|--:|--:|", beside::HEADINGS.join(" | "));
+        for row in rows {
+            let [name, figures @ ..] = &row.fields;
+            let _ = writeln!(out, "| {} | {} |", safe(name), figures.join(" | "));
+        }
+        out.push('\n');
+    }
+    for text in beside::counters(c, &plan.name) {
+        let _ = writeln!(out, "* {}\n", safe(&text));
+    }
+    let places: Vec<_> = c.insertions.iter().filter(|i| i.workload == plan.name).collect();
+    let Some(first) = places.first() else { return };
+    out.push_str("| | 7500 inserts | |\n|---|--:|---|\n");
+    for i in &places {
+        let name = safe(&i.environment);
+        let _ = writeln!(out, "| {name} | {} | {} |", safe(&beside::inserts(i)), safe(&beside::standing(i)));
+    }
+    let _ = writeln!(out, "\n{}; {}\n", safe(&beside::population()), safe(&beside::reckoned(first)));
 }
 
 fn row(c: &Comparison, cell: &Cell, notes: &mut Notes) -> Vec<String> {

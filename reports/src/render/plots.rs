@@ -6,6 +6,8 @@
 mod axis;
 pub mod curves;
 pub mod forest;
+pub mod heat;
+pub mod insertions;
 
 use std::fmt::Write as _;
 

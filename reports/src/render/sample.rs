@@ -3,8 +3,9 @@
 use hdrhistogram::Histogram;
 
 use crate::comparison::{
-    Cell, Comparison, ControlState, Distribution, Environment, Estimate, FailureRow, Finding, Flag, Headline, Interval,
-    Method, Metric, Outcome, OverheadAt, Resolution, Role, Severity, Verdict, Withheld,
+    Cell, Comparison, ControlState, Distribution, Environment, Estimate, FailureRow, Finding, Flag, Headline, HeatMap,
+    Insertions, Interval, Latency, Method, Metric, OpenLoop, Outcome, OverheadAt, Resolution, Role, Severity, Verdict,
+    Withheld,
 };
 use crate::record::{CONTROL, EnvironmentPlan, Step, Void, WorkloadPlan};
 
@@ -132,6 +133,7 @@ fn of(run: crate::record::Run) -> Comparison {
         control: Vec::new(),
         distributions: Vec::new(),
         resolution: Vec::new(),
+        insertions: Vec::new(),
         voids: vec![Void {
             block: 2,
             round: 1,
@@ -148,6 +150,9 @@ fn of(run: crate::record::Run) -> Comparison {
     for (w, workload) in run.workloads.iter().enumerate() {
         for plan in run.environments.iter().filter(|e| e.skipped.is_none()) {
             c.distributions.push(distribution(workload, plan, w));
+            if workload.kind() == "sqlite/insertions" && plan.name != CONTROL {
+                c.insertions.push(insertions(workload, plan, w));
+            }
             if plan.name == run.baseline {
                 continue;
             }
@@ -269,6 +274,33 @@ fn cell(workload: &WorkloadPlan, plan: &EnvironmentPlan, w: usize, metric: Metri
     }
 }
 
+fn insertions(workload: &WorkloadPlan, plan: &EnvironmentPlan, w: usize) -> Insertions {
+    let disqualified = if plan.name == "qemu-unsafe" { vec!["fsync-not-durable"] } else { Vec::new() };
+    Insertions {
+        workload: workload.name.clone(),
+        environment: plan.name.clone(),
+        seconds: around(3.0 * cost(&plan.name, w), 0.05),
+        operations: 960,
+        scaled: true,
+        disqualified,
+    }
+}
+
+/// Latencies of an octave above and below `middle` (ns), with a slow spell in the third block.
+fn heat(middle: f64) -> HeatMap {
+    let mut counts = std::collections::BTreeMap::new();
+    for column in 0..120 {
+        let slow = if column / 15 == 2 { 4.0 } else { 1.0 };
+        for (share, count) in [(0.7, 40), (1.0, 200), (1.4, 60), (9.0, u64::from(column % 7 == 0))] {
+            let class = workloads::timeline::class((middle * slow * share) as u64);
+            if count > 0 {
+                *counts.entry((class, column)).or_default() += count;
+            }
+        }
+    }
+    HeatMap { blocks: 8, columns: 120, length_ns: 1_600_000_000, counts }
+}
+
 fn distribution(workload: &WorkloadPlan, plan: &EnvironmentPlan, w: usize) -> Distribution {
     let ratio = cost(&plan.name, w);
     let mut histogram = Histogram::<u64>::new_with_bounds(1, 60_000_000_000, 3).unwrap();
@@ -280,6 +312,18 @@ fn distribution(workload: &WorkloadPlan, plan: &EnvironmentPlan, w: usize) -> Di
     }
     let quantiles = [0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999];
     let carried = if workload.durable { 0.99 } else { 0.999 };
+    let mut lateness = Histogram::<u64>::new_with_bounds(1, 60_000_000_000, 3).unwrap();
+    (1..2000).for_each(|i| lateness.saturating_record(100 + i));
+    let open = workload.rate().map(|rate| OpenLoop {
+        service: histogram.clone(),
+        lateness,
+        rate: rate as f64,
+        done: rate as f64 / ratio.max(1.0),
+    });
+    let counters = match workload.kind() {
+        "sqlite/writers" => [("busy".to_string(), (20.0 * ratio) as u64)].into(),
+        _ => Default::default(),
+    };
     let at = |quantile: &f64| OverheadAt {
         quantile: *quantile,
         overhead: around(ratio * (1.0 + 0.2 * (quantile - 0.5)), 0.02 + 0.05 * quantile),
@@ -287,7 +331,12 @@ fn distribution(workload: &WorkloadPlan, plan: &EnvironmentPlan, w: usize) -> Di
     Distribution {
         workload: workload.name.clone(),
         environment: plan.name.clone(),
+        latency: Latency::of(workload),
         histogram,
+        open,
+        counters,
+        warmup_operations: 1_040,
+        heat: Some(heat(142_000.0 * ratio)),
         batch: 1,
         operations: 4_160,
         bytes: 4_160 * 4096,

@@ -7,7 +7,7 @@ use anyhow::Result;
 use comfy_table::{CellAlignment, Table, presets};
 
 use super::escape::one_line;
-use super::words::{self, Tone};
+use super::words::{self, Tone, beside};
 use super::{Render, units};
 use crate::comparison::{Cell, Comparison, Metric, Role, Severity, Verdict, Withheld};
 
@@ -131,7 +131,7 @@ impl Terminal {
         let header = lines.next().unwrap_or_default();
         for (workload, cells) in groups {
             let plan = c.run.workloads.iter().find(|w| w.name == workload);
-            let primary = cells.first().map_or("", |cell| cell.metric.name());
+            let primary = plan.map_or_else(String::new, beside::metric);
             let about = plan.map_or("", |w| w.about.as_str());
             let net = cells.iter().find_map(|cell| Some((cell.unit, cell.finding.as_ref().ok()?.net)));
             let net = net.map_or_else(String::new, |(unit, net)| format!(", net {}", words::quantity(unit, net)));
@@ -149,7 +149,46 @@ impl Terminal {
                 let quiet = control || cell.verdict == Verdict::Invalid;
                 let _ = writeln!(out, "{}", if quiet { self.paint(Style::Dim, &line) } else { line });
             }
+            self.beside(c, workload, out);
+            self.insertions(c, workload, out);
             out.push('\n');
+        }
+    }
+
+    /// Service time and lateness of an open loop, and what was counted.
+    fn beside(self, c: &Comparison, workload: &str, out: &mut String) {
+        let rows = beside::beside(c, workload);
+        if !rows.is_empty() {
+            let mut table = plain_table(&beside::HEADINGS, &[1, 2, 3, 4, 5, 6]);
+            for row in rows {
+                let mut fields = row.fields;
+                fields[0] = fit(&one_line(&fields[0]), NAME);
+                table.add_row(fields);
+            }
+            self.table(&table, out);
+        }
+        for text in beside::counters(c, workload) {
+            self.item("·", &text, out);
+        }
+    }
+
+    /// The place in the published insertion test.
+    fn insertions(self, c: &Comparison, workload: &str, out: &mut String) {
+        let places: Vec<_> = c.insertions.iter().filter(|i| i.workload == workload).collect();
+        let Some(first) = places.first() else { return };
+        let mut table = plain_table(&["environment", "7500 inserts", "", ""], &[1]);
+        for i in &places {
+            let name = fit(&one_line(&i.environment), NAME);
+            let (seconds, interval) = split(&beside::inserts(i));
+            table.add_row([name, seconds, interval, beside::standing(i)]);
+        }
+        self.table(&table, out);
+        self.item("·", &format!("{}; {}", beside::population(), beside::reckoned(first)), out);
+    }
+
+    fn table(self, table: &Table, out: &mut String) {
+        for (i, line) in table.lines().map(|line| clip(line.trim_end())).enumerate() {
+            let _ = writeln!(out, "{}", if i == 0 { self.paint(Style::Dim, &line) } else { line });
         }
     }
 
@@ -168,9 +207,7 @@ impl Terminal {
                 one_line(&e.plan.network),
             ]);
         }
-        for (i, line) in table.lines().map(|line| clip(line.trim_end())).enumerate() {
-            let _ = writeln!(out, "{}", if i == 0 { self.paint(Style::Dim, &line) } else { line });
-        }
+        self.table(&table, out);
         out.push('\n');
     }
 
@@ -271,6 +308,12 @@ fn row(c: &Comparison, cell: &Cell) -> Vec<String> {
     }
 }
 
+/// A figure and what stands in brackets behind it.
+fn split(text: &str) -> (String, String) {
+    let (figure, rest) = text.split_once(" (").unwrap_or((text, ""));
+    (figure.to_owned(), if rest.is_empty() { String::new() } else { format!("({rest}") })
+}
+
 /// Adds what is not there yet.
 fn once<'a>(list: &mut Vec<&'a str>, item: &'a str) {
     if !list.contains(&item) {
@@ -349,7 +392,7 @@ mod tests {
     fn a_workload_reads_like_this() {
         let text = text(&sample::comparison(), false);
         let expected = "\
-sqlite/commit  p50, net 142 µs  Commits one durable row to SQLite.
+sqlite/commit  p50 service time, net 142 µs  Commits one durable row to SQLite.
 environment      gross        tare  overhead               p99  flags
 control         142 µs     +277 ns  1.00× (0.97–1.04)    1.00×
 runc            145 µs    +2.75 µs  1.02× (0.99–1.05)    1.02×

@@ -195,3 +195,114 @@ fn a_run_is_found_by_id_beginning_label_or_as_the_latest() {
     assert!(matches!(store.find(""), Err(StoreError::NoRun { .. })));
     assert_eq!(store.runs().expect("runs").len(), 3);
 }
+
+/// A store as the first version of the schema made it: rows without the columns that came later, a plan without `kind`, an
+/// identity without SQLite's options.
+fn of_version_1(path: &Path, example: &Stored) {
+    let mut db = Connection::open(path).expect("a database");
+    migrate(&mut db, &MIGRATIONS[..1]).expect("version 1");
+    let strip = |mut list: serde_json::Value, key: &str| {
+        list.as_array_mut().into_iter().flatten().for_each(|w| drop(w.as_object_mut().map(|w| w.remove(key))));
+        list.to_string()
+    };
+    let run = &example.run;
+    db.execute(
+        "INSERT INTO run VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, '{}', '[]', NULL, ?12, ?13, ?14, 'complete', 9.5)",
+        params![
+            run.id,
+            run.started,
+            run.suite,
+            run.suite_toml,
+            run.seed as i64,
+            run.blocks,
+            run.rounds,
+            run.baseline,
+            run.command,
+            run.binary_sha256,
+            run.version,
+            strip(serde_json::to_value(&run.workloads).expect("JSON"), "kind"),
+            json(&run.environments),
+            run.pinning,
+        ],
+    )
+    .expect("a run");
+    for start in &example.starts {
+        let identity =
+            serde_json::to_value(start.identity.as_ref().expect("the example has identities")).expect("JSON");
+        let list = strip(serde_json::Value::Array(vec![identity]), "sqlite_options");
+        db.execute(
+            "INSERT INTO start (run, block, environment, start_ns, hello, identity) VALUES (?1, ?2, ?3, 5000000, ?4, ?5)",
+            params![run.id, start.block, start.environment, start.hello.as_ref().map(json), &list[1..list.len() - 1]],
+        )
+        .expect("a start");
+    }
+    for record in &example.records {
+        let Ok(sample) = &record.outcome else { continue };
+        db.execute(
+            "INSERT INTO burst (run, block, round, position, workload, environment, operations, bytes, elapsed_ns,
+             warmup_operations, warmup_ns, batch, cut_short, histogram, canary_before_ns, canary_after_ns, evidence)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 1, 0, ?12, 1, 1, ?13)",
+            params![
+                run.id,
+                record.block,
+                record.round,
+                record.position,
+                record.workload,
+                record.environment,
+                sample.operations as i64,
+                sample.bytes as i64,
+                sample.elapsed_ns as i64,
+                sample.warmup_operations as i64,
+                sample.warmup_ns as i64,
+                sample.histogram,
+                json(&record.evidence),
+            ],
+        )
+        .expect("a burst");
+    }
+}
+
+#[test]
+fn a_store_of_version_1_opens_and_is_drawn_in_every_format() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("old.db");
+    let mut example = Example { blocks: 2, ..Example::default() }.build();
+    // Version 1 knew closed loop and one operation at a time only.
+    for workload in &mut example.run.workloads {
+        workload.settings.remove("rate");
+    }
+    example.records.retain(|r| r.workload != "sqlite/writers");
+    of_version_1(&path, &example);
+    let found = Store::open_existing(&path).expect("an old store opens").load(&example.run.id).expect("the run");
+    assert_eq!(found.run.workloads[0].kind(), "control/syscall");
+    let sample = found.records[0].outcome.as_ref().expect("a sample");
+    assert_eq!((sample.concurrency, sample.timeline.len(), sample.response.is_none()), (1, 0, true));
+    let c = crate::comparison::compare(&found, Default::default());
+    assert!(c.failures.is_empty() && c.distributions.iter().all(|d| d.heat.is_none() && d.counters.is_empty()));
+    assert!(c.cell("sqlite/commit", "gvisor", crate::comparison::Metric::P50).is_some_and(|cell| cell.finding.is_ok()));
+    for format in crate::render::formats() {
+        let once = format.renderer.render(&c).expect(format.name);
+        assert!(!once.is_empty() && once == format.renderer.render(&c).expect(format.name), "{}", format.name);
+    }
+}
+
+#[test]
+fn an_import_is_all_or_nothing() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = Store::open(&directory.path().join("t.db")).expect("a store");
+    let example = small();
+    store.import(&example).expect("a run");
+    assert!(store.load(&example.run.id).expect("the run").records == example.records);
+    let mut second = example.clone();
+    second.run.id = "other".into();
+    // Checks are written last: by then the run and its bursts stand in the transaction.
+    store
+        .db
+        .execute_batch("CREATE TEMP TRIGGER t BEFORE INSERT ON checked BEGIN SELECT RAISE(ABORT, 'no'); END")
+        .expect("a trigger");
+    store.import(&second).expect_err("the last rows are refused");
+    let count = |table: &str| -> i64 {
+        store.db.query_row(&format!("SELECT count(*) FROM {table}"), [], |r| r.get(0)).expect("a count")
+    };
+    assert_eq!((count("run"), count("burst")), (1, example.records.len() as i64));
+}

@@ -3,6 +3,7 @@
 use workloads::Check;
 
 use super::*;
+use crate::comparison::quantile;
 use crate::example::{Example, stored};
 use crate::record::{Stored, Void};
 
@@ -34,8 +35,59 @@ fn overheads_that_were_put_in_come_out() {
     let finding = stream.finding.as_ref().expect("numbers");
     assert_eq!(stream.unit.name(), "B/s");
     assert!(finding.gross < finding.net && finding.difference.value > 0.0, "worse is fewer bytes and more time");
-    assert_eq!(c.control.len(), 6 * Metric::ALL.len());
+    assert_eq!(c.control.len(), 9 * Metric::ALL.len());
     assert!(c.invalid.is_empty(), "{:?}", c.invalid);
+}
+
+#[test]
+fn in_open_loop_cells_are_of_response_times_and_service_times_stand_beside_them() {
+    let c = comparison(&stored());
+    let d = c.distribution("net/paced", "qemu").expect("a distribution");
+    let open = d.open.as_ref().expect("its operations arrive by a schedule");
+    let (response, service) = (quantile(&d.histogram, 0.5), quantile(&open.service, 0.5));
+    assert_eq!(d.latency, Latency::Response);
+    assert!((50e3..60e3).contains(&service), "2.6 times 21 us: {service}");
+    assert!(response > 20.0 * service, "what can't be done in time waits: {response}");
+    let finding = c.cell("net/paced", "qemu", Metric::P50).and_then(|c| c.finding.clone().ok()).expect("numbers");
+    assert!((finding.gross / response - 1.0).abs() < 1e-9);
+    assert!(open.done < 0.95 * open.rate && open.rate == 20_000.0, "{}", open.done);
+    let closed = c.distribution("net/rr", "qemu").expect("a distribution");
+    assert_eq!((closed.latency, &closed.open), (Latency::Service, &None));
+    assert_eq!(closed.service(), &closed.histogram);
+}
+
+#[test]
+fn response_times_that_were_not_kept_are_a_failure_and_no_service_times() {
+    let mut lost = Example { blocks: 1, ..Example::default() }.build();
+    for record in lost.records.iter_mut().filter(|r| r.workload == "net/paced" && r.environment == "runc") {
+        record.outcome.as_mut().expect("a sample").response = None;
+    }
+    let c = comparison(&lost);
+    assert!(c.distribution("net/paced", "runc").is_none());
+    assert!(c.failures.iter().any(|f| f.message.contains("no response times were kept")), "{:?}", c.failures);
+}
+
+#[test]
+fn counters_are_added_up_over_what_counts() {
+    let c = comparison(&stored());
+    let d = c.distribution("sqlite/writers", "runc").expect("a distribution");
+    assert_eq!(d.counters["busy"], 9 * 2 * 8);
+    assert_eq!((d.operations, d.warmup_operations), (240 * 2 * 8, 60 * 2 * 8));
+    assert!((d.per_thousand(9 * 2 * 8) - 30.0).abs() < 1e-9);
+}
+
+#[test]
+fn the_heat_map_has_every_operation_that_counts() {
+    let c = comparison(&stored());
+    for (workload, environment) in [("sqlite/commit", "runc"), ("net/stream", "gvisor"), ("net/paced", "bare")] {
+        let d = c.distribution(workload, environment).expect("a distribution");
+        let heat = d.heat.as_ref().expect("the example has timelines");
+        assert_eq!(heat.counts.values().sum::<u64>(), d.operations, "{workload}");
+        assert_eq!(heat.blocks, 8);
+    }
+    let gap = c.distribution("net/stream", "gvisor").and_then(|d| d.heat.clone()).expect("it has one");
+    let width = gap.columns / gap.blocks;
+    assert!(gap.counts.keys().all(|(_, column)| column / width != 3), "block 3 lost a burst and doesn't count");
 }
 
 #[test]
@@ -58,7 +110,7 @@ fn a_void_round_counts_for_nobody() {
         assert_eq!((d.operations, d.blocks), (260 * 2 * 8, 8), "{environment}");
         assert_eq!(d.histogram.len(), d.operations);
     }
-    assert_eq!((c.voids.len(), c.rounds_begun), (1, 6 * 8 * 2 + 1));
+    assert_eq!((c.voids.len(), c.rounds_begun), (1, 9 * 8 * 2 + 1));
 }
 
 #[test]
@@ -164,7 +216,7 @@ fn too_many_void_rounds_spoil_the_run() {
         }
     }
     let c = comparison(&restless);
-    assert!(c.invalid.len() == 1 && c.invalid[0].contains("48 of 97 rounds are void"), "{:?}", c.invalid);
+    assert!(c.invalid.len() == 1 && c.invalid[0].contains("72 of 145 rounds are void"), "{:?}", c.invalid);
 }
 
 /// The example with a control that is slower than the baseline in one workload.
@@ -198,7 +250,7 @@ fn every_environment_that_ran_has_a_headline_per_workload() {
         let expected = match environment.role {
             Role::Baseline => 0,
             _ if environment.plan.skipped.is_some() => 0,
-            _ => 6,
+            _ => 9,
         };
         assert_eq!(environment.headlines.len(), expected, "{}", environment.plan.name);
     }

@@ -8,7 +8,8 @@ use super::safe;
 use crate::comparison::{Cell, Comparison, Environment, Flag, Metric, Outcome, Role, Verdict, Withheld};
 use crate::record::WorkloadPlan;
 use crate::render::json::severity;
-use crate::render::plots::{Place, curves};
+use crate::render::plots::{Place, curves, heat, insertions};
+use crate::render::words::beside;
 use crate::render::{units, words};
 
 const METHOD: &str = include_str!("method.html");
@@ -28,8 +29,16 @@ pub(super) fn write(c: &Comparison, out: &mut String) -> Result<()> {
 
 fn workload(c: &Comparison, plan: &WorkloadPlan, out: &mut String) -> Result<()> {
     let _ = writeln!(out, "<h3>{}</h3>\n<p>{}{}</p>", safe(&plan.name), safe(&plan.about), set(plan));
+    if let Some(schedule) = beside::schedule(plan) {
+        let _ = writeln!(
+            out,
+            "<p>Open loop, {}: latencies are <b>response times</b>, from the moment at which an operation should have begun.</p>",
+            safe(&schedule)
+        );
+    }
+    let by_percentile = format!("{} by percentile", beside::latency(plan));
     let pictures = [
-        ("Latency", "by percentile", curves::latencies(Place::Page, c, &plan.name)?),
+        ("Latency", by_percentile.as_str(), curves::latencies(Place::Page, c, &plan.name)?),
         ("Overhead", "by percentile, with intervals", curves::overheads(Place::Page, c, &plan.name)?),
     ];
     if pictures.iter().any(|(.., picture)| picture.is_some()) {
@@ -42,8 +51,74 @@ fn workload(c: &Comparison, plan: &WorkloadPlan, out: &mut String) -> Result<()>
         out.push_str("</div>\n");
     }
     primary_table(c, plan, out);
+    open_loop(c, plan, out);
+    for text in beside::counters(c, &plan.name) {
+        let _ = writeln!(out, "<p>{}</p>", safe(&text));
+    }
+    insertion_test(c, plan, out)?;
+    heat_map(c, plan, out);
     all_metrics(c, plan, out);
     Ok(())
+}
+
+/// Service times and lateness beside the response times of an open loop.
+fn open_loop(c: &Comparison, plan: &WorkloadPlan, out: &mut String) {
+    let rows = beside::beside(c, &plan.name);
+    if rows.is_empty() {
+        return;
+    }
+    let [first, figures @ ..] = beside::HEADINGS;
+    let _ = write!(out, "<div class=\"scroll\"><table>\n<thead><tr><th scope=\"col\">{first}</th>");
+    for heading in figures {
+        let _ = write!(out, "<th class=\"n\" scope=\"col\">{heading}</th>");
+    }
+    out.push_str("</tr></thead>\n<tbody>\n");
+    for row in rows {
+        let [name, figures @ ..] = &row.fields;
+        let _ = write!(out, "<tr><th scope=\"row\">{}</th>", safe(name));
+        for figure in figures {
+            let _ = write!(out, "<td class=\"n\">{}</td>", safe(figure));
+        }
+        out.push_str("</tr>\n");
+    }
+    out.push_str("</tbody></table></div>\n");
+}
+
+/// The place of every environment in the published insertion test.
+fn insertion_test(c: &Comparison, plan: &WorkloadPlan, out: &mut String) -> Result<()> {
+    let places: Vec<_> = c.insertions.iter().filter(|i| i.workload == plan.name).collect();
+    let Some(first) = places.first() else { return Ok(()) };
+    let picture = insertions::figure(Place::Page, &places)?;
+    let _ = writeln!(
+        out,
+        "<figure class=\"insertions\"><figcaption>7500 inserts <span>{}</span></figcaption>\n{picture}</figure>\n<ul class=\"remarks\">",
+        safe(&beside::reckoned(first))
+    );
+    for i in &places {
+        let _ = writeln!(out, "<li>{}: {}</li>", safe(&i.environment), safe(&beside::standing(i)));
+    }
+    let _ = writeln!(out, "<li>{}</li>\n</ul>", safe(&beside::population()));
+    Ok(())
+}
+
+/// When which latencies came.
+fn heat_map(c: &Comparison, plan: &WorkloadPlan, out: &mut String) {
+    let Some(heat) = heat::panels(c, &plan.name) else { return };
+    let _ = writeln!(
+        out,
+        "<details open><summary>When which {}s came: from 1 {} to {} operations in one place</summary>\n<div class=\"heat\">",
+        beside::latency(plan),
+        heat::key(),
+        units::count(heat.most)
+    );
+    for (name, length, picture) in &heat.panels {
+        let name = safe(name);
+        let _ = writeln!(
+            out,
+            "<figure><figcaption>{name} <span>bursts of {length}</span></figcaption>\n{picture}</figure>"
+        );
+    }
+    out.push_str("</div></details>\n");
 }
 
 /// The settings of a workload after its sentence.
@@ -65,12 +140,12 @@ fn primary_table(c: &Comparison, plan: &WorkloadPlan, out: &mut String) {
     let second = if metric == Metric::P50 { Metric::P99 } else { Metric::P50 };
     let _ = writeln!(
         out,
-        "<div class=\"scroll\"><table>\n<thead><tr><th scope=\"col\">environment</th><th class=\"n\" scope=\"col\">net {metric}</th>\
-         <th class=\"n\" scope=\"col\">gross {metric}</th><th class=\"n\" scope=\"col\">tare</th>\
+        "<div class=\"scroll\"><table>\n<caption>{metric}</caption>\n<thead><tr><th scope=\"col\">environment</th><th class=\"n\" scope=\"col\">net</th>\
+         <th class=\"n\" scope=\"col\">gross</th><th class=\"n\" scope=\"col\">tare</th>\
          <th class=\"n\" scope=\"col\">overhead</th><th class=\"n\" scope=\"col\">difference per operation</th>\
          <th class=\"n\" scope=\"col\">overhead {second}</th><th class=\"n\" scope=\"col\">stalls per million</th>\
          <th class=\"n\" scope=\"col\">blocks</th><th class=\"n\" scope=\"col\">operations</th><th scope=\"col\">flags</th></tr></thead>\n<tbody>",
-        metric = metric.name(),
+        metric = beside::metric(plan),
         second = second.name(),
     );
     for (environment, cell) in rows {

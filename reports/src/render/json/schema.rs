@@ -17,6 +17,7 @@ pub(super) struct Report<'a> {
     pub(super) control: Vec<Cell<'a>>,
     pub(super) resolution: Vec<Resolution<'a>>,
     pub(super) distributions: Vec<Distribution<'a>>,
+    pub(super) insertions: Vec<Insertions<'a>>,
     pub(super) voids: Vec<Void<'a>>,
     pub(super) failures: Vec<Failure<'a>>,
     pub(super) invalid: &'a [String],
@@ -91,11 +92,14 @@ pub(super) struct Environment<'a> {
 #[derive(Serialize)]
 pub(super) struct Workload<'a> {
     pub(super) name: &'a str,
+    pub(super) kind: &'a str,
     pub(super) about: &'a str,
     pub(super) settings: &'a BTreeMap<String, String>,
     pub(super) durable: bool,
     pub(super) direct: bool,
     pub(super) primary: &'static str,
+    pub(super) latency: &'static str,
+    pub(super) rate: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -167,6 +171,12 @@ pub(super) struct Resolution<'a> {
 pub(super) struct Distribution<'a> {
     pub(super) workload: &'a str,
     pub(super) environment: &'a str,
+    pub(super) latency: &'static str,
+    pub(super) service: Service,
+    pub(super) lateness: Option<Lateness>,
+    pub(super) operations_asked_per_second: Option<f64>,
+    pub(super) counters: &'a BTreeMap<String, u64>,
+    pub(super) warmup_operations: u64,
     pub(super) operations: u64,
     pub(super) bytes: u64,
     pub(super) operations_per_second: f64,
@@ -177,6 +187,34 @@ pub(super) struct Distribution<'a> {
     pub(super) carried_quantile: f64,
     pub(super) overhead: Vec<OverheadAt>,
     pub(super) flags: Vec<Flag<'a>>,
+}
+
+#[derive(Serialize)]
+pub(super) struct Service {
+    pub(super) p50: Option<f64>,
+    pub(super) p90: Option<f64>,
+    pub(super) p99: Option<f64>,
+    pub(super) max: Option<u64>,
+}
+
+#[derive(Serialize)]
+pub(super) struct Lateness {
+    pub(super) p50: f64,
+    pub(super) p99: f64,
+    pub(super) max: u64,
+}
+
+#[derive(Serialize)]
+pub(super) struct Insertions<'a> {
+    pub(super) workload: &'a str,
+    pub(super) environment: &'a str,
+    pub(super) seconds: f64,
+    pub(super) low: Option<f64>,
+    pub(super) high: Option<f64>,
+    pub(super) operations_done: u64,
+    pub(super) scaled: bool,
+    pub(super) standing: &'static str,
+    pub(super) disqualified: &'a [&'static str],
 }
 
 #[derive(Serialize)]

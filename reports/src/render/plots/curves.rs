@@ -199,7 +199,7 @@ fn grid(area: &Area<'_>, frame: &Frame, one: Option<f64>, label: impl Fn(f64) ->
 }
 
 /// `10.0 µs` on an axis is `10 µs`.
-fn round(label: &str) -> String {
+pub(super) fn round(label: &str) -> String {
     match label.split_once(' ') {
         Some((number, unit)) if number.contains('.') => {
             format!("{} {unit}", number.trim_end_matches('0').trim_end_matches('.'))

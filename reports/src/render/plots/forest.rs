@@ -82,8 +82,10 @@ pub fn panels(c: &Comparison) -> Vec<Panel> {
                 .chain(&c.control)
                 .filter(|cell| cell.workload == plan.name && cell.metric == metric)
                 .find_map(|cell| Some(words::quantity(cell.unit, cell.finding.as_ref().ok()?.net)));
+            // In closed loop it goes without saying that an operation counts from its own start.
+            let what = if plan.open_loop() { " response" } else { "" };
             let caption = match net {
-                Some(net) => format!("{} {net} on {}", metric.name(), c.run.baseline),
+                Some(net) => format!("{}{what} {net} on {}", metric.name(), c.run.baseline),
                 None => metric.name().to_owned(),
             };
             Panel { workload: plan.name.clone(), caption, band, rows }

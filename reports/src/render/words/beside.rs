@@ -1,0 +1,185 @@
+//! What stands beside the latencies of a workload: which moment they count from, service time and lateness in open loop,
+//! counters, and the place in the published insertion test.
+
+use super::super::units;
+use crate::comparison::{Comparison, Distribution, Insertions, Latency, Metric, Population, Standing, quantile};
+use crate::record::WorkloadPlan;
+
+/// What the latencies of a workload are: `response time`, `service time`.
+#[must_use]
+pub fn latency(plan: &WorkloadPlan) -> &'static str {
+    match Latency::of(plan) {
+        Latency::Response => "response time",
+        Latency::Service => "service time",
+    }
+}
+
+/// The primary metric of a workload: `p50 response time`, `throughput`.
+#[must_use]
+pub fn metric(plan: &WorkloadPlan) -> String {
+    match Metric::primary(plan) {
+        Metric::Throughput => Metric::Throughput.name().to_owned(),
+        metric => format!("{} {}", metric.name(), latency(plan)),
+    }
+}
+
+/// How the operations of an open loop come: `20 000 operations per second, poisson`.
+#[must_use]
+pub fn schedule(plan: &WorkloadPlan) -> Option<String> {
+    let rate = plan.rate()?;
+    let arrivals = plan.settings.get("arrivals").map_or_else(String::new, |a| format!(", {a}"));
+    Some(format!("{} operations per second{arrivals}", units::count(rate)))
+}
+
+/// Headings of [`Beside::fields`].
+pub const HEADINGS: [&str; 7] =
+    ["environment", "service p50", "service p99", "late p50", "late p99", "late max", "done of asked"];
+
+/// What an environment has beside its response times.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Beside {
+    /// In the order of [`HEADINGS`]; `-` where too few operations lie beyond a percentile.
+    pub fields: [String; 7],
+}
+
+/// Service times and lateness of every environment in open loop, the baseline first; empty in closed loop.
+#[must_use]
+pub fn beside(c: &Comparison, workload: &str) -> Vec<Beside> {
+    let one = |d: &Distribution| {
+        let open = d.open.as_ref()?;
+        let late = |q: f64| {
+            if open.lateness.is_empty() { units::NONE.into() } else { units::duration(quantile(&open.lateness, q)) }
+        };
+        let max =
+            if open.lateness.is_empty() { units::NONE.into() } else { units::duration(open.lateness.max() as f64) };
+        Some(Beside {
+            fields: [
+                d.environment.clone(),
+                service(d, 0.5).map_or_else(|| units::NONE.into(), units::duration),
+                service(d, 0.99).map_or_else(|| units::NONE.into(), units::duration),
+                late(0.5),
+                late(0.99),
+                max,
+                units::percent(open.done / open.rate.max(1.0)),
+            ],
+        })
+    };
+    here(c, workload).filter_map(one).collect()
+}
+
+/// A percentile of the service time, nanoseconds; `None` where the operations don't carry it.
+#[must_use]
+pub fn service(d: &Distribution, q: f64) -> Option<f64> {
+    let carried = (q - 0.5).abs() < 1e-9 || d.carried >= q - 1e-9;
+    (carried && !d.service().is_empty()).then(|| quantile(d.service(), q))
+}
+
+fn here<'a>(c: &'a Comparison, workload: &str) -> impl Iterator<Item = &'a Distribution> {
+    super::tried(c).filter_map(move |e| c.distribution(workload, &e.plan.name))
+}
+
+/// What was counted beside operations: `busy timeouts: bare 312, 4.10 per 1000 operations; runc ...`, a line per counter.
+#[must_use]
+pub fn counters(c: &Comparison, workload: &str) -> Vec<String> {
+    let mut names: Vec<&str> = here(c, workload).flat_map(|d| d.counters.keys().map(String::as_str)).collect();
+    names.sort_unstable();
+    names.dedup();
+    let line = |name: &&str| {
+        let each = here(c, workload).filter_map(|d| {
+            let count = *d.counters.get(*name)?;
+            let rate = units::three(d.per_thousand(count));
+            Some(format!("{} {}, {rate} per 1000 operations", d.environment, units::count(count)))
+        });
+        format!("{}: {}", counter(name), each.collect::<Vec<_>>().join("; "))
+    };
+    names.iter().map(line).collect()
+}
+
+/// A counter as people call it.
+fn counter(name: &str) -> &str {
+    match name {
+        "busy" => "busy timeouts",
+        other => other,
+    }
+}
+
+/// What a reader must know of the population before being placed in it.
+#[must_use]
+pub fn population() -> String {
+    let Population { fastest, median, slowest } = Population::PUBLISHED;
+    format!(
+        "the published test took from {fastest:.0} s to {slowest:.0} s, half of it {median:.0} s or less: many machines, and none of them yours"
+    )
+}
+
+/// Seconds for all inserts with their interval: `6.75 s (6.31 s to 7.02 s)`.
+#[must_use]
+pub fn inserts(i: &Insertions) -> String {
+    let seconds = |s: f64| units::duration(s * 1e9);
+    match i.seconds.interval {
+        Some(interval) => {
+            format!("{} ({} to {})", seconds(i.seconds.value), seconds(interval.low), seconds(interval.high))
+        }
+        None => format!("{} (no interval)", seconds(i.seconds.value)),
+    }
+}
+
+/// Where it stands, in words: `faster than half`.
+#[must_use]
+pub fn standing(i: &Insertions) -> String {
+    match i.standing() {
+        Standing::BeyondFastest => "faster than all of the published population".into(),
+        Standing::FasterHalf => "faster than half of the published population".into(),
+        Standing::AboutMedian => "at about its median: can't be told which half".into(),
+        Standing::SlowerHalf => "slower than half of the published population".into(),
+        Standing::BeyondSlowest => "slower than all of the published population".into(),
+        Standing::Nowhere => format!("not placed: {}", i.disqualified.join(", ")),
+    }
+}
+
+/// What the times are made of: how many inserts were done.
+#[must_use]
+pub fn reckoned(i: &Insertions) -> String {
+    let done = units::count(i.operations);
+    if i.scaled { format!("reckoned from {done} inserts") } else { format!("{done} inserts") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::sample;
+
+    #[test]
+    fn latencies_say_from_when_they_count() {
+        let c = sample::comparison();
+        let of = |name: &str| c.run.workloads.iter().find(|w| w.name == name).map(metric).unwrap();
+        assert_eq!(of("sqlite/commit"), "p50 service time");
+        assert_eq!(of("net/paced"), "p50 response time");
+        assert_eq!(of("net/stream"), "throughput");
+    }
+
+    #[test]
+    fn counters_are_totals_and_shares() {
+        let lines = counters(&sample::comparison(), "sqlite/writers");
+        assert_eq!(lines.len(), 1);
+        assert!(lines[0].starts_with("busy timeouts: bare 20, 3.85 per 1000 operations; control 20"), "{lines:?}");
+        assert!(counters(&sample::comparison(), "sqlite/commit").is_empty());
+    }
+
+    #[test]
+    fn service_and_lateness_stand_beside_response_times_only() {
+        let c = sample::comparison();
+        assert!(beside(&c, "net/rr").is_empty());
+        let rows = beside(&c, "net/paced");
+        assert_eq!(rows[0].fields[..4], ["bare", "142 µs", "324 µs", "1.10 µs"]);
+        assert_eq!(rows[0].fields[6], "100 %");
+    }
+
+    #[test]
+    fn a_percentile_that_is_not_carried_is_withheld() {
+        let c = sample::comparison();
+        let mut d = c.distribution("net/paced", "runc").unwrap().clone();
+        d.carried = 0.9;
+        assert!(service(&d, 0.99).is_none() && service(&d, 0.9).is_some() && service(&d, 0.5).is_some());
+    }
+}
