@@ -363,6 +363,7 @@ fn a_disk_that_fills_up_is_a_failure_with_advice_and_not_the_end() {
         agent.verify();
     }
     // Where there is no room for the database itself.
+    assert!(matches!(agent.ask(Request::Release), Response::Released));
     let ballast = Ballast::load(&place.0);
     for (name, given) in [("sqlite/lookup", ("size", "2MiB")), ("sqlite/mailbox", ("messages", "200"))] {
         full(&agent.fails(prepare(name, &[given])));
