@@ -81,10 +81,11 @@ impl Workload for Writers {
     fn needs(&self, settings: &Settings, _memory: u64) -> Needs {
         let row = settings.number("row") + 64;
         let operations = match settings.number("operations") {
-            0 => 10_000,
+            // As many as a writer gets done in the time of a burst on a fast disk.
+            0 => 1000,
             n => n / settings.number("jobs") / 4 * 5 + 1,
         };
-        Needs { disk: operations.saturating_mul(row) + ROWS * row + (16 << 20), memory: 0 }
+        Needs { disk: operations.saturating_mul(row) + ROWS * row + (4 << 20), memory: 0 }
     }
 
     fn prepare(&self, place: &Place) -> anyhow::Result<Box<dyn Prepared>> {
