@@ -116,8 +116,11 @@ impl Drop for Listening {
             if let Err(e) = SockRef::from(&*end.connections).shutdown(Shutdown::Both) {
                 log::debug!("the peer can't stop listening: {e}");
             }
-            // The error says that nothing was connected; the thread that waits is woken all the same.
-            let _ = SockRef::from(&*end.datagrams).shutdown(Shutdown::Both);
+            // A datagram to itself wakes the thread that waits for one. `shutdown` would too, but as a datagram from no address,
+            // which `recv_from` can't stand.
+            if let Err(e) = end.datagrams.send_to(&[], end.address) {
+                log::debug!("the peer can't stop waiting for datagrams: {e}");
+            }
         }
     }
 }

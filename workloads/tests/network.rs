@@ -119,6 +119,21 @@ fn bytes_are_those_that_arrived() {
 }
 
 #[test]
+fn a_limit_that_comes_at_any_moment_leaves_the_streams_whole() {
+    let (_listening, far) = peer();
+    for direction in ["send", "both"] {
+        let mut work = prepared("net/stream", &[("direction", direction), ("streams", "4"), ("block", "4KiB")], far);
+        for limit_ns in (0..40).map(|n| n * 3_000) {
+            // Warm-up and measured part are as short as there are streams, so any of their blocks may be the last to ask.
+            let mut watch = Stopwatch::new();
+            watch.arm(BurstPlan { operations: 6, warmup: 4, batch: 1, limit_ns });
+            work.burst(&mut watch).unwrap_or_else(|e| panic!("{direction}, {limit_ns} ns: {e:#}"));
+        }
+        work.verify().expect("verified");
+    }
+}
+
+#[test]
 fn the_stream_beside_is_counted() {
     let (_listening, far) = peer();
     for direction in ["send", "receive"] {

@@ -216,14 +216,14 @@ pub(super) struct Sender {
     sent: u64,
     /// What the peer should have added up.
     expected: u64,
-    /// The peer has been asked and has not been heard.
-    asked: bool,
+    /// What the peer has to say where it has been asked and not been heard: blocks sent until then, and their sum.
+    asked: Option<(u64, u64)>,
 }
 
 impl Sender {
     pub(super) fn open(address: SocketAddr, blocks: Blocks) -> anyhow::Result<Self> {
         let stream = blocks.connect(address, TO_PEER)?;
-        Ok(Self { stream, sent: 0, expected: 0, asked: false })
+        Ok(Self { stream, sent: 0, expected: 0, asked: None })
     }
 
     /// Sends a block; with `ask` the peer says afterwards what it has received, which [`Sender::confirm`] waits for.
@@ -232,23 +232,22 @@ impl Sender {
         self.stream.write_all(bodies.block(self.sent, u64::from(ask))).context("can't send to the peer")?;
         self.expected = add(self.expected, self.sent, bodies.sum(self.sent));
         self.sent += 1;
-        self.asked |= ask;
+        if ask {
+            // A part that the limit ends has asked on some connections and not waited: that answer comes first.
+            self.confirm()?;
+            self.asked = Some((self.sent, self.expected));
+        }
         Ok(())
     }
 
-    /// Waits for the peer's word, where it has been asked with the last block.
+    /// Waits for the peer's word, where it has been asked.
     pub(super) fn confirm(&mut self) -> anyhow::Result<()> {
-        if !std::mem::take(&mut self.asked) {
-            return Ok(());
-        }
+        let Some((sent, expected)) = self.asked.take() else { return Ok(()) };
         let mut answer = [0; ANSWER];
         read_answer(&mut self.stream, &mut answer)?;
         let (count, sum) = parse_pair(&answer);
-        anyhow::ensure!(count == self.sent, "{} blocks were sent and {count} have arrived", self.sent);
-        anyhow::ensure!(
-            sum == self.expected,
-            "what has arrived is not what was sent: the sum over {count} blocks differs"
-        );
+        anyhow::ensure!(count == sent, "{sent} blocks were sent and {count} have arrived");
+        anyhow::ensure!(sum == expected, "what has arrived is not what was sent: the sum over {count} blocks differs");
         Ok(())
     }
 }
