@@ -42,33 +42,42 @@ pub fn run(args: cli::Verify) -> anyhow::Result<Exit> {
     })
 }
 
-/// A line for every workload and environment, and how many did not pass.
+/// A line for every workload and environment, and how many did not pass. An environment of which nothing was heard has not.
 fn describe(stored: &Stored) -> (String, usize) {
     let mut text = String::new();
-    let mut failures = 0;
+    let (mut passed, mut failures) = (0, 0);
+    let (running, skipped): (Vec<_>, Vec<_>) = stored.run.environments.iter().partition(|e| e.skipped.is_none());
     for workload in &stored.run.workloads {
         let checks = stored.checks.iter().filter(|c| c.workload == workload.name);
         let value = checks.clone().find_map(|c| c.outcome.as_ref().ok().map(|check| check.value.clone()));
         text.push_str(&format!("{:<18} {}\n", workload.name, value.as_deref().unwrap_or("-")));
-        for check in checks {
-            let burst =
-                stored.records.iter().find(|r| r.workload == check.workload && r.environment == check.environment);
-            let outcome = match (&check.outcome, burst.map(|r| &r.outcome)) {
-                (Err(failure), _) | (_, Some(Err(failure))) => {
+        for environment in &running {
+            let check = checks.clone().find(|c| c.environment == environment.name).map(|c| &c.outcome);
+            let bursts =
+                stored.records.iter().filter(|r| r.workload == workload.name && r.environment == environment.name);
+            let lost = bursts.filter_map(|r| r.outcome.as_ref().err()).next_back();
+            let outcome = match (check, lost) {
+                (Some(Ok(check)), None) => {
+                    passed += 1;
+                    format!("ok: {}", check.detail)
+                }
+                (Some(Err(failure)), _) | (_, Some(failure)) => {
                     failures += 1;
                     format!("FAILED ({:?}): {}", failure.step, failure.message)
                 }
-                (Ok(check), _) => format!("ok: {}", check.detail),
+                (None, None) => {
+                    failures += 1;
+                    "FAILED: it was not checked".into()
+                }
             };
-            text.push_str(&format!("  {:<16} {outcome}\n", check.environment));
+            text.push_str(&format!("  {:<16} {outcome}\n", environment.name));
         }
     }
-    for environment in &stored.run.environments {
+    for environment in skipped {
         if let Some(because) = &environment.skipped {
             text.push_str(&format!("skipped {}: {because}\n", environment.name));
         }
     }
-    let passed = stored.checks.len() - failures.min(stored.checks.len());
     text.push_str(&format!("{passed} passed, {failures} failed\n"));
     (text, failures)
 }
