@@ -16,6 +16,7 @@ pub mod network;
 pub mod peer;
 pub mod protocol;
 pub mod registry;
+mod residency;
 pub mod settings;
 pub mod sqlite;
 pub mod stopwatch;

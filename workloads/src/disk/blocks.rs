@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
 use crate::content::{self, mix};
+use crate::residency::{forget, resident};
 
 /// Alignment of buffers: what O_DIRECT wants on every device in use.
 const ALIGN: usize = 4096;
@@ -258,67 +258,6 @@ fn write_initial(path: &Path, seed: u64, blocks: u64, block: usize) -> anyhow::R
     forget(&file)
 }
 
-/// Asks the kernel to drop the file's pages; they are clean.
-fn forget(file: &File) -> anyhow::Result<()> {
-    // SAFETY: plain numbers and an open descriptor.
-    let error = unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
-    // A sandbox that doesn't know the call keeps its pages, and `resident` shows them.
-    if error != 0 && error != libc::ENOSYS {
-        return Err(io::Error::from_raw_os_error(error)).context("can't drop the file's pages from the cache");
-    }
-    Ok(())
-}
-
-/// Share of the file's pages that are in the page cache, 0..1, and the system call that said so.
-fn resident(file: &File, length: u64) -> anyhow::Result<(f64, &'static str)> {
-    // SAFETY: sysconf takes a number and touches no memory of ours.
-    let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(ALIGN).max(1);
-    let pages = length.div_ceil(page as u64) as usize;
-    if let Some(cached) = cachestat(file, length) {
-        return Ok((cached as f64 / pages as f64, "cachestat"));
-    }
-    Ok((mincore(file, length as usize, pages)? as f64 / pages as f64, "mincore"))
-}
-
-/// Pages of the first `length` bytes that are in the page cache; `None` before Linux 6.5, and where a sandbox hides the call.
-#[cfg(target_os = "linux")]
-fn cachestat(file: &File, length: u64) -> Option<u64> {
-    /// The same number on all architectures, as for every call since Linux 5.1.
-    const SYS_CACHESTAT: libc::c_long = 451;
-    let range = [0_u64, length];
-    let mut counts = [0_u64; 5];
-    // SAFETY: `range` is a struct cachestat_range (offset, length) and `counts` a struct cachestat (five counts, pages in the
-    // cache first), as linux/mman.h has them; both outlive the call.
-    let answer = unsafe {
-        libc::syscall(SYS_CACHESTAT, file.as_raw_fd(), range.as_ptr(), counts.as_mut_ptr(), 0 as libc::c_uint)
-    };
-    (answer == 0).then_some(counts[0])
-}
-
-#[cfg(not(target_os = "linux"))]
-fn cachestat(_file: &File, _length: u64) -> Option<u64> {
-    None
-}
-
-/// The same, from the page tables of a mapping.
-fn mincore(file: &File, length: usize, pages: usize) -> anyhow::Result<usize> {
-    let mut seen = vec![0; pages];
-    // SAFETY: a new shared read-only mapping of an open file; nobody reads through it, and it's removed below.
-    let map =
-        unsafe { libc::mmap(std::ptr::null_mut(), length, libc::PROT_READ, libc::MAP_SHARED, file.as_raw_fd(), 0) };
-    if map == libc::MAP_FAILED {
-        return Err(io::Error::last_os_error()).context("can't map the file to see what is in the page cache");
-    }
-    // SAFETY: the mapping is `length` bytes long, and `seen` has a byte for each of its pages.
-    let result = match unsafe { libc::mincore(map, length, seen.as_mut_ptr()) } {
-        0 => Ok(seen.iter().filter(|p| **p & 1 != 0).count()),
-        _ => Err(io::Error::last_os_error()).context("can't see what is in the page cache"),
-    };
-    // SAFETY: exactly the mapping made above, of which no reference exists.
-    unsafe { libc::munmap(map, length) };
-    result
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -367,22 +306,6 @@ mod tests {
         filled.file.write_all_at(b"x", 5 * 4096 + 100).expect("changed");
         let error = initially(&filled).expect_err("changed");
         assert_eq!(error.to_string(), "block 5 doesn't hold what was written to it");
-    }
-
-    #[test]
-    fn both_ways_to_look_at_the_page_cache_agree() {
-        let directory = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).expect("a directory on a disk");
-        let filled = Filled::create(&directory.path().join("data"), 1, 64 * 4096, 4096, 0).expect("made");
-        filled.calm().expect("dropped");
-        let length = 64 * 4096;
-        assert!(mincore(&filled.file, length, 64).expect("mincore works") < 64);
-        initially(&filled).expect("read");
-        assert_eq!(mincore(&filled.file, length, 64).expect("mincore works"), 64);
-        match cachestat(&filled.file, length as u64) {
-            Some(pages) => assert_eq!(pages, 64),
-            None => eprintln!("SKIPPED: this kernel has no cachestat"),
-        }
-        assert_eq!(filled.facts()["resident"], "1.0000");
     }
 
     #[test]

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
-use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use rusqlite::types::Value;
 use rusqlite::{Connection, ffi};
+
+use crate::residency;
 
 /// SQLite checkpoints its log by itself at so many pages.
 const CHECKPOINT: u64 = 1000;
@@ -206,8 +206,7 @@ impl Database {
             if attempt > 0 {
                 std::thread::sleep(Duration::from_millis(1 << attempt));
             }
-            // A sandbox that doesn't know the call keeps its pages, and that is seen next.
-            let _ = posix_fadvise(&self.file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
+            residency::forget(&self.file)?;
             resident = self.resident()?;
             if resident == 0.0 {
                 return Ok(());
@@ -223,29 +222,8 @@ impl Database {
 
     /// Share of the database's pages that are in the page cache of the kernel that serves it, 0..1.
     pub fn resident(&self) -> anyhow::Result<f64> {
-        let length = self.size()? as usize;
-        if length == 0 {
-            return Ok(0.0);
-        }
-        // SAFETY: sysconf takes a number and touches no memory of ours.
-        let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096).max(1);
-        let mut pages = vec![0; length.div_ceil(page)];
-        let file = self.file.as_raw_fd();
-        // SAFETY: a new shared read-only mapping of an open file; nobody reads through it, and it's removed below.
-        let map = unsafe { libc::mmap(std::ptr::null_mut(), length, libc::PROT_READ, libc::MAP_SHARED, file, 0) };
-        if map == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error())
-                .with_context(|| format!("can't map {} to see what is in the page cache", self.path.display()));
-        }
-        // SAFETY: the mapping is `length` bytes long, and `pages` has a byte for each of its pages.
-        let result = match unsafe { libc::mincore(map, length, pages.as_mut_ptr()) } {
-            0 => Ok(pages.iter().filter(|p| **p & 1 != 0).count() as f64 / pages.len() as f64),
-            _ => Err(io::Error::last_os_error())
-                .with_context(|| format!("can't see what of {} is in the page cache", self.path.display())),
-        };
-        // SAFETY: exactly the mapping made above, of which no reference exists.
-        unsafe { libc::munmap(map, length) };
-        result
+        let looked = residency::resident(&self.file, self.size()?);
+        looked.map(|(share, _)| share).with_context(|| format!("can't see what of {} is cached", self.path.display()))
     }
 
     /// Fails unless SQLite finds the whole database sound.
