@@ -17,6 +17,7 @@ use exit::Exit;
 
 fn main() -> ExitCode {
     // As the init of a guest there is no command line of ours: the kernel's is for the kernel.
+    #[cfg(target_os = "linux")]
     if std::process::id() == 1 && std::env::args_os().next().is_some_and(|name| name == "/init") {
         workloads::init::main();
     }

@@ -1,5 +1,7 @@
 //! The runners that need no engine, for real: the agent answers from inside, over their own link, within the limits.
 
+#![cfg(target_os = "linux")]
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;

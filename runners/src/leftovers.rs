@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
-use nix::mount::{MntFlags, umount2};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
 
@@ -86,7 +85,9 @@ fn is_ours(made: &Made, id: &str) -> bool {
             d.is_absolute()
                 && d.file_name().and_then(|f| f.to_str()).is_some_and(|f| f.starts_with(&format!("{name}-")))
         }
-        Made::Engine(argv) => argv.len() > 1 && argv.iter().any(|a| a.contains(&name)),
+        Made::Engine(argv) => {
+            argv.len() > 1 && (argv.iter().any(|a| a.contains(&name)) || crate::jail::is_ours(argv, id))
+        }
     }
 }
 
@@ -196,11 +197,21 @@ pub(crate) fn unmount_below(folders: &[&Path]) {
         points.map(PathBuf::from).filter(|p| folders.iter().any(|f| p.starts_with(f))).collect();
     points.sort_by_key(|p| std::cmp::Reverse(p.components().count()));
     for point in points {
-        match umount2(&point, MntFlags::MNT_DETACH) {
+        match detach(&point) {
             Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => {}
             Err(e) => log::warn!("can't unmount {}: {e}", point.display()),
         }
     }
+}
+
+#[cfg(target_os = "linux")]
+fn detach(point: &Path) -> nix::Result<()> {
+    nix::mount::umount2(point, nix::mount::MntFlags::MNT_DETACH)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn detach(point: &Path) -> nix::Result<()> {
+    nix::mount::unmount(point, nix::mount::MntFlags::MNT_FORCE)
 }
 
 fn run(argv: &[String]) -> anyhow::Result<()> {

@@ -31,11 +31,11 @@ impl PeerProcess {
     /// When it can't be started, or does not say its address before the deadline.
     pub fn start(host: &Host, deadline: Duration) -> anyhow::Result<Self> {
         let (netns, listen) = match host.peer_network() {
-            Ok(network) => (Some(network.netns().path()), "0.0.0.0:0"),
-            Err(_) => (None, "127.0.0.1:0"),
+            Ok(network) => (Some(network.netns().path()), "0.0.0.0:0".to_string()),
+            Err(_) => (None, format!("{}:0", host.loopback())),
         };
         let mut command = Command::new(&host.binary);
-        command.arg("peer").args(["--listen", listen]);
+        command.arg("peer").args(["--listen", &listen]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
         // Out of the terminal's foreground group: Ctrl-C is for the harness, which still needs its peer while it ends.
         command.process_group(0);
