@@ -67,8 +67,8 @@ fn examine(scratch: &Path) -> Option<Leftover> {
     }
     let lock = match OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(&journal) {
         Ok(file) => Some(Flock::lock(file, FlockArg::LockExclusiveNonblock).ok()?),
-        // Killed before the journal was there.
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
+        // Killed before the journal was there, so nothing else is: a directory with anything in it is somebody's.
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound && fs::read_dir(scratch).ok()?.next().is_none() => None,
         Err(_) => return None,
     };
     let made = entries(scratch).into_iter().filter(|m| is_ours(m, id)).collect();
@@ -243,6 +243,20 @@ mod tests {
         assert!(!is_ours(&Made::Directory("/home/me".into()), "ab"));
         assert!(!is_ours(&Made::Directory("/home/tarebench-ab-x/..".into()), "ab"));
         assert!(!is_ours(&Made::Engine(vec!["rm".into(), "-rf".into(), "/".into()]), "ab"));
+    }
+
+    #[test]
+    fn a_directory_with_our_name_and_no_journal_is_ours_only_while_it_is_empty() {
+        let folder = tempfile::tempdir().unwrap();
+        let scratch = folder.path().join("tarebench-notours");
+        fs::create_dir(&scratch).unwrap();
+        let old = std::time::SystemTime::now() - Duration::from_secs(60);
+        fs::write(scratch.join("letter"), "keep me").unwrap();
+        File::open(&scratch).unwrap().set_modified(old).unwrap();
+        assert!(find_in(folder.path()).is_empty(), "somebody keeps a file there");
+        fs::remove_file(scratch.join("letter")).unwrap();
+        File::open(&scratch).unwrap().set_modified(old).unwrap();
+        assert_eq!(find_in(folder.path()).len(), 1, "what a run leaves that is killed between the two");
     }
 
     #[test]

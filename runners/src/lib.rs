@@ -25,6 +25,8 @@ pub mod gvisor;
 pub mod host;
 pub mod jail;
 mod journal;
+#[cfg(target_os = "linux")]
+mod layers;
 pub mod leftovers;
 mod loopback;
 #[cfg(target_os = "linux")]
@@ -44,6 +46,8 @@ pub mod registry;
 mod rooted;
 #[cfg(target_os = "linux")]
 pub mod runc;
+#[cfg(target_os = "linux")]
+mod seccomp;
 pub mod session;
 pub mod stage;
 mod trouble;
@@ -124,6 +128,8 @@ pub enum Network {
     Bridge,
     /// A veth pair into a router's namespace, whose kernel translates addresses towards the peer.
     Nat,
+    /// The host's own network stack, joined to the peer's namespace by a veth pair.
+    Host,
     /// A pair of Ethernet interfaces (epair) between the host and a jail with a network stack of its own.
     Epair,
     /// User-mode address translation by the engine.
@@ -139,6 +145,7 @@ impl fmt::Display for Network {
             Network::Tap => "tap",
             Network::Bridge => "bridge",
             Network::Nat => "kernel NAT",
+            Network::Host => "host",
             Network::Epair => "epair",
             Network::UserNat => "user NAT",
         })

@@ -3,6 +3,9 @@
 //! All by iproute2's `ip`, so that every step can be repeated by hand. Both ends of every link lie in namespaces of ours,
 //! so that the addresses (198.18.0.0/15, reserved for benchmarks by RFC 2544) can't meet any of the host's.
 
+#[cfg(target_os = "linux")]
+pub(crate) mod links;
+
 use std::net::Ipv4Addr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
