@@ -14,24 +14,26 @@ use std::time::{Duration, Instant};
 
 use common::{Bench, eventually, ran, traces};
 use nix::unistd::geteuid;
+use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
 
 /// How long killing may go on where no number is asked for.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What is killed: each kind of thing that can outlive a harness is made by at least one.
-const BOXES: &[&str] = &[
-    "bare",
-    "chroot:data=overlay",
-    "namespaces:network=nat",
-    "namespaces:network=bridge,data=overlay,seccomp=docker-like",
-    "namespaces:user=false,pid=false,data=tmpfs",
-    "bubblewrap:data=overlay,seccomp=docker-like",
-    "runc",
-    "gvisor",
-    "podman",
-    "qemu",
+/// What is killed, and within how many seconds of its first trace: each kind of thing that can outlive a harness is made by
+/// at least one, and most are made within that time.
+const BOXES: &[(&str, f64)] = &[
+    ("bare", 2.0),
+    ("chroot:data=overlay", 2.0),
+    ("namespaces:network=nat", 2.0),
+    ("namespaces:network=bridge,data=overlay,seccomp=docker-like", 2.0),
+    ("namespaces:user=false,pid=false,data=tmpfs", 2.0),
+    ("bubblewrap:data=overlay,seccomp=docker-like", 2.0),
+    ("runc", 3.0),
+    ("gvisor", 3.0),
+    ("podman", 4.0),
+    ("qemu", 12.0),
 ];
 
 /// Things on the host with names like ours that belong to somebody else.
@@ -157,16 +159,27 @@ fn whenever_it_is_killed_nothing_of_ours_stays_and_nothing_else_goes() {
     // Sockets of engines lie in it, whose paths must be short.
     let folder = tempfile::Builder::new().prefix("tk").tempdir_in("/tmp").expect("a directory");
     let mut decoys = Decoys::plant(folder.path());
+    let mut turns = Vec::new();
     let (began, mut kills, mut live, mut latest) = (Instant::now(), 0, 0, Duration::ZERO);
     while wanted.map_or(began.elapsed() < PATIENCE, |n| kills < n) {
         let bench = Bench::new();
-        let spec = BOXES[random.random_range(0..BOXES.len())];
-        // Early moments are the more interesting: most things are made within the first second.
-        let delay = Duration::from_secs_f64(4.0 * random.random::<f64>().powi(2));
+        // All boxes have their turn, in an order drawn anew each time round.
+        if turns.is_empty() {
+            turns = BOXES.to_vec();
+            turns.shuffle(&mut random);
+        }
+        let (spec, longest) = turns.pop().expect("just filled");
+        // One in five dies before or while it makes its first directory.
+        let early = random.random_range(0..5) == 0;
+        let delay = Duration::from_secs_f64(random.random::<f64>() * if early { 0.1 } else { longest });
         let words = ["run", "--env", spec, "--workload", "disk/fsync", "--workload", "net/rr", "--blocks", "200"];
         let mut command = bench.command(&words);
         command.env("TMPDIR", folder.path()).stdout(Stdio::null()).stderr(Stdio::null());
         let mut harness = command.spawn().expect("starts");
+        let until = Instant::now() + Duration::from_secs(20);
+        while !early && runs_in(folder.path()).is_empty() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(5));
+        }
         std::thread::sleep(delay);
         let ids = runs_in(folder.path());
         let alive = harness.try_wait().expect("ours").is_none();

@@ -61,7 +61,7 @@ impl Runner for Jail {
     fn version(&self, host: &Host) -> Result<String, Unavailable> {
         let unavailable = |because: String, fix: &str| Unavailable { because, fix: fix.into(), broken: false };
         if cfg!(not(target_os = "freebsd")) {
-            let because = format!("absent: needs FreeBSD, this is {} {}", host.system, host.kernel);
+            let because = format!("needs FreeBSD; this is {} {}", host.system, host.kernel);
             return Err(unavailable(because, "run tarebench on a FreeBSD host"));
         }
         if !host.privileged {

@@ -21,7 +21,7 @@ impl crate::Runner for NeedsLinux {
 
     fn version(&self, host: &Host) -> Result<String, Unavailable> {
         Err(Unavailable {
-            because: format!("absent: needs Linux, this is {} {}", host.system, host.kernel),
+            because: format!("needs Linux; this is {} {}", host.system, host.kernel),
             fix: "run tarebench on a Linux host".into(),
             broken: false,
         })
