@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{Bench, eventually, ran, traces};
+use common::{Bench, eventually, has_nft, ran, traces};
 use nix::unistd::geteuid;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
@@ -41,6 +41,7 @@ struct Decoys {
     folder: PathBuf,
     processes: Vec<Child>,
     root: bool,
+    nft: bool,
 }
 
 const NETNS: &str = "tarebench-decoy-peer";
@@ -55,12 +56,19 @@ impl Decoys {
         let reader =
             Command::new("tail").arg("-f").arg(kept.join("letter")).stdout(Stdio::null()).spawn().expect("starts");
         let dweller = Command::new("sleep").args(["1000"]).current_dir(&kept).spawn().expect("starts");
-        let decoys = Self { folder: folder.to_path_buf(), processes: vec![reader, dweller], root: geteuid().is_root() };
+        let decoys = Self {
+            folder: folder.to_path_buf(),
+            processes: vec![reader, dweller],
+            root: geteuid().is_root(),
+            nft: has_nft(),
+        };
         if decoys.root {
             shell("ip", &["netns", "add", NETNS]);
             shell("ip", &["-n", NETNS, "link", "add", "taredecoy00e", "type", "bridge"]);
             shell("ip", &["-n", NETNS, "link", "add", "taredecoy01e", "type", "veth", "peer", "name", "taredecoy01p"]);
-            shell("ip", &["netns", "exec", NETNS, "nft", "add table ip tarebench_decoy"]);
+            if decoys.nft {
+                shell("ip", &["netns", "exec", NETNS, "nft", "add table ip tarebench_decoy"]);
+            }
             fs::create_dir(kept.join("mounted")).expect("made");
             shell("mount", &["-t", "tmpfs", "tmpfs", kept.join("mounted").to_str().expect("UTF-8")]);
             for group in decoys.groups() {
@@ -91,7 +99,8 @@ impl Decoys {
             };
             let links = said(&["-n", NETNS, "-br", "link"]);
             assert!(links.contains("taredecoy00e") && links.contains("taredecoy01e"), "{links}");
-            assert!(said(&["netns", "exec", NETNS, "nft", "list", "tables"]).contains("tarebench_decoy"));
+            let tables = said(&["netns", "exec", NETNS, "nft", "list", "tables"]);
+            assert!(!self.nft || tables.contains("tarebench_decoy"), "{tables}");
             let mounts = fs::read_to_string("/proc/self/mountinfo").expect("readable");
             assert!(mounts.contains(kept.join("mounted").to_str().expect("UTF-8")));
             assert!(self.groups().iter().all(|g| g.exists()));

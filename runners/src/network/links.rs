@@ -49,7 +49,7 @@ impl Link {
         match word {
             "bridge" => peer.bridge(environment, journal).context("can't make the bridge"),
             "nat" => peer.router(environment, journal).context("can't make the router for network=nat"),
-            "host" => peer.from_host().context("can't join the host's network to the peer's"),
+            "host" => peer.join_host().context("can't join the host's network to the peer's"),
             other => bail!("there is no path to the peer called `{other}`"),
         }
     }
@@ -128,7 +128,7 @@ impl PeerNetwork {
         Ok(Link { path, _own: Some(own_ns), _router: Some(router_ns), _device: None })
     }
 
-    fn from_host(&self) -> anyhow::Result<Link> {
+    fn join_host(&self) -> anyhow::Result<Link> {
         let number = self.number()?;
         let [near, far] = ['e', 'p'].map(|end| device_name(&self.id, number, end));
         let (peer, own) = addresses(number);
