@@ -32,6 +32,8 @@ mod loopback;
 #[cfg(target_os = "linux")]
 pub mod namespaces;
 pub mod network;
+#[cfg(target_os = "linux")]
+mod nfs;
 #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "what engines on Linux share"))]
 mod oci;
 pub mod peer;

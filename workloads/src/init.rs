@@ -37,6 +37,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub struct Orders {
     /// The data disk, as the guest names it: `/dev/vda`. `None`: the data lies on the initramfs, good for a probe only.
     pub disk: Option<PathBuf>,
+    /// The server of an NFS export `/data` that takes the place of the data disk.
+    pub nfs: Option<Ipv4Addr>,
     /// Address of the first network device, with the length of its prefix.
     pub address: Option<(Ipv4Addr, u8)>,
 }
@@ -46,7 +48,8 @@ impl fmt::Display for Orders {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let disk = self.disk.as_ref().map(|d| format!("tarebench.disk={}", d.display()));
         let address = self.address.map(|(ip, prefix)| format!("tarebench.address={ip}/{prefix}"));
-        f.write_str(&disk.into_iter().chain(address).collect::<Vec<_>>().join(" "))
+        let nfs = self.nfs.map(|server| format!("tarebench.nfs={server}"));
+        f.write_str(&disk.into_iter().chain(nfs).chain(address).collect::<Vec<_>>().join(" "))
     }
 }
 
@@ -61,6 +64,7 @@ impl Orders {
             let Some((name, value)) = word.strip_prefix("tarebench.").and_then(|w| w.split_once('=')) else { continue };
             match name {
                 "disk" => orders.disk = Some(PathBuf::from(value)),
+                "nfs" => orders.nfs = Some(value.parse().with_context(|| format!("bad address in `{word}`"))?),
                 "address" => {
                     let (ip, prefix) =
                         value.split_once('/').with_context(|| format!("no prefix length in `{word}`"))?;
@@ -120,11 +124,23 @@ fn run() -> anyhow::Result<()> {
         mount(Some(disk), DATA, Some("ext4"), MsFlags::empty(), None::<&str>)
             .with_context(|| format!("can't mount {} on {DATA} as ext4", disk.display()))?;
     }
+    if let Some(server) = orders.nfs {
+        mount_nfs(server, orders.address)?;
+    }
     let served = serve(&find_port()?);
-    if orders.disk.is_some() {
+    if orders.disk.is_some() || orders.nfs.is_some() {
         umount(DATA).with_context(|| format!("can't unmount {DATA}"))?;
     }
     served
+}
+
+/// By system call, with the options that mount.nfs would find out (nfs(5)); the protocol's newest version is agreed upon.
+fn mount_nfs(server: Ipv4Addr, own: Option<(Ipv4Addr, u8)>) -> anyhow::Result<()> {
+    let (own, _) = own.context("data on NFS needs a network device")?;
+    let options = format!("vers=4.2,addr={server},clientaddr={own}");
+    let source = format!("{server}:/data");
+    mount(Some(source.as_str()), DATA, Some("nfs4"), MsFlags::empty(), Some(options.as_str()))
+        .with_context(|| format!("can't mount {source} on {DATA} as nfs4 with {options}"))
 }
 
 fn serve(path: &Path) -> anyhow::Result<()> {
@@ -284,7 +300,11 @@ mod tests {
 
     #[test]
     fn orders_survive_the_kernel_command_line() {
-        let orders = Orders { disk: Some("/dev/vda".into()), address: Some(([198, 18, 0, 2].into(), 30)) };
+        let orders = Orders {
+            disk: Some("/dev/vda".into()),
+            nfs: Some([198, 18, 0, 1].into()),
+            address: Some(([198, 18, 0, 2].into(), 30)),
+        };
         let line = format!("console=ttyS0 quiet {orders} panic=-1\n");
         assert_eq!(Orders::parse(&line).expect("our own words"), orders);
         assert_eq!(Orders::parse("quiet panic=-1").expect("no orders"), Orders::default());
