@@ -100,7 +100,7 @@ fn each_setting_changes_its_own_part() {
         "{line}"
     );
     assert!(!line.contains("ip4="), "a network stack of its own has all of its addresses: {line}");
-    assert!(vnet.preparation()[0][2].contains("epair<n>[ab]"));
+    assert!(vnet.preparation()[0][2].contains("ifconfig epair create"));
     let root = order(&[("data", "root")]);
     assert!(!root.table().contains("/data"), "{}", root.table());
     let limited = order(&[("limits", "true")]).preparation();
@@ -186,7 +186,7 @@ fn the_installed_manual_knows_what_is_used() {
         assert!(text.contains(word), "{name}({section}) says nothing of {word}");
     };
     has(4, "rctl", "kern.racct.enable");
-    has(4, "epair", "ifconfig epair create");
+    has(4, "epair", "epair<n>[ab]");
     has(2, "procctl", "PROC_PDEATHSIG_CTL");
     let Some(jail8) = page(8, "jail") else {
         eprintln!("SKIPPED: this manual has no section 8: jail(8), rctl(8) and jexec(8) are only compared on FreeBSD");
