@@ -211,7 +211,7 @@ impl Stage {
     }
 
     /// The path to the peer that a setting's word stands for: `veth` as [`Stage::path_to_peer`], else one of
-    /// [`network::links`]; `host` without privileges is the host's loopback.
+    /// `network/links.rs`; `host` without privileges is the host's loopback.
     ///
     /// # Errors
     /// When it can't be made, or needs root.
