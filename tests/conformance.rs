@@ -1,6 +1,8 @@
 //! Every runner of the registry does the same, for real: it starts the agent, is the binary we sent, does a little work that
 //! verifies, survives being killed in the middle, and leaves nothing behind.
 
+#![cfg(target_os = "linux")]
+
 mod common;
 
 use std::path::Path;
@@ -20,7 +22,7 @@ use workloads::settings::Settings;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The runners below; a test holds the list against the registry.
-const COVERED: &[&str] = &["bare", "chroot", "namespaces", "bubblewrap", "runc", "gvisor", "podman", "qemu"];
+const COVERED: &[&str] = &["bare", "chroot", "namespaces", "bubblewrap", "runc", "gvisor", "podman", "qemu", "jail"];
 
 struct Scene {
     bench: Bench,
@@ -176,7 +178,7 @@ macro_rules! conformance {
     )*};
 }
 
-conformance!(bare chroot namespaces bubblewrap runc gvisor podman qemu);
+conformance!(bare chroot namespaces bubblewrap runc gvisor podman qemu jail);
 
 #[test]
 fn every_runner_is_covered() {

@@ -1,5 +1,7 @@
 //! Containers for real: each engine is started through a session, asked, ended, killed, and leaves nothing.
 
+#![cfg(target_os = "linux")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;

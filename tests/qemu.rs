@@ -1,5 +1,7 @@
 //! The VM for real: it boots, answers, makes the host's disk durable, and leaves nothing behind, however it ends.
 
+#![cfg(target_os = "linux")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
-use nix::mount::{MntFlags, umount2};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
 
@@ -68,8 +67,8 @@ fn examine(scratch: &Path) -> Option<Leftover> {
     }
     let lock = match OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(&journal) {
         Ok(file) => Some(Flock::lock(file, FlockArg::LockExclusiveNonblock).ok()?),
-        // Killed before the journal was there.
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
+        // Killed before the journal was there, so nothing else is: a directory with anything in it is somebody's.
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound && fs::read_dir(scratch).ok()?.next().is_none() => None,
         Err(_) => return None,
     };
     let made = entries(scratch).into_iter().filter(|m| is_ours(m, id)).collect();
@@ -86,7 +85,9 @@ fn is_ours(made: &Made, id: &str) -> bool {
             d.is_absolute()
                 && d.file_name().and_then(|f| f.to_str()).is_some_and(|f| f.starts_with(&format!("{name}-")))
         }
-        Made::Engine(argv) => argv.len() > 1 && argv.iter().any(|a| a.contains(&name)),
+        Made::Engine(argv) => {
+            argv.len() > 1 && (argv.iter().any(|a| a.contains(&name)) || crate::jail::is_ours(argv, id))
+        }
     }
 }
 
@@ -196,11 +197,21 @@ pub(crate) fn unmount_below(folders: &[&Path]) {
         points.map(PathBuf::from).filter(|p| folders.iter().any(|f| p.starts_with(f))).collect();
     points.sort_by_key(|p| std::cmp::Reverse(p.components().count()));
     for point in points {
-        match umount2(&point, MntFlags::MNT_DETACH) {
+        match detach(&point) {
             Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => {}
             Err(e) => log::warn!("can't unmount {}: {e}", point.display()),
         }
     }
+}
+
+#[cfg(target_os = "linux")]
+fn detach(point: &Path) -> nix::Result<()> {
+    nix::mount::umount2(point, nix::mount::MntFlags::MNT_DETACH)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn detach(point: &Path) -> nix::Result<()> {
+    nix::mount::unmount(point, nix::mount::MntFlags::MNT_FORCE)
 }
 
 fn run(argv: &[String]) -> anyhow::Result<()> {
@@ -232,6 +243,20 @@ mod tests {
         assert!(!is_ours(&Made::Directory("/home/me".into()), "ab"));
         assert!(!is_ours(&Made::Directory("/home/tarebench-ab-x/..".into()), "ab"));
         assert!(!is_ours(&Made::Engine(vec!["rm".into(), "-rf".into(), "/".into()]), "ab"));
+    }
+
+    #[test]
+    fn a_directory_with_our_name_and_no_journal_is_ours_only_while_it_is_empty() {
+        let folder = tempfile::tempdir().unwrap();
+        let scratch = folder.path().join("tarebench-notours");
+        fs::create_dir(&scratch).unwrap();
+        let old = std::time::SystemTime::now() - Duration::from_secs(60);
+        fs::write(scratch.join("letter"), "keep me").unwrap();
+        File::open(&scratch).unwrap().set_modified(old).unwrap();
+        assert!(find_in(folder.path()).is_empty(), "somebody keeps a file there");
+        fs::remove_file(scratch.join("letter")).unwrap();
+        File::open(&scratch).unwrap().set_modified(old).unwrap();
+        assert_eq!(find_in(folder.path()).len(), 1, "what a run leaves that is killed between the two");
     }
 
     #[test]

@@ -2,31 +2,54 @@
 //!
 //! This crate knows nothing of SQLite or of statistics. A runner is one file and one line in [`registry`].
 
+#[cfg(not(target_os = "linux"))]
+#[path = "elsewhere/absent.rs"]
+mod absent;
 pub mod bare;
+#[cfg(target_os = "linux")]
 pub mod bubblewrap;
+#[cfg_attr(not(target_os = "linux"), path = "elsewhere/cgroup.rs")]
 pub mod cgroup;
+#[cfg(target_os = "linux")]
 pub mod chroot;
 pub mod clock;
+#[cfg_attr(not(target_os = "linux"), path = "elsewhere/confine.rs")]
 mod confine;
 pub mod disk;
+#[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "what engines on Linux share"))]
 mod engine;
 pub mod evidence;
 pub mod fingerprint;
+#[cfg(target_os = "linux")]
 pub mod gvisor;
 pub mod host;
+pub mod jail;
 mod journal;
+#[cfg(target_os = "linux")]
+mod layers;
 pub mod leftovers;
+mod loopback;
+#[cfg(target_os = "linux")]
 pub mod namespaces;
 pub mod network;
+#[cfg(target_os = "linux")]
+mod nfs;
+#[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "what engines on Linux share"))]
 mod oci;
 pub mod peer;
+#[cfg(target_os = "linux")]
 pub mod podman;
 pub mod probe;
 mod processes;
+#[cfg(target_os = "linux")]
 pub mod qemu;
 pub mod registry;
+#[cfg_attr(not(target_os = "linux"), path = "elsewhere/rooted.rs")]
 mod rooted;
+#[cfg(target_os = "linux")]
 pub mod runc;
+#[cfg(target_os = "linux")]
+mod seccomp;
 pub mod session;
 pub mod stage;
 mod trouble;
@@ -104,6 +127,14 @@ pub enum Network {
     Veth,
     /// A tap device of the VM in the peer's network namespace.
     Tap,
+    /// A veth pair into a bridge in the peer's namespace.
+    Bridge,
+    /// A veth pair into a router's namespace, whose kernel translates addresses towards the peer.
+    Nat,
+    /// The host's own network stack, joined to the peer's namespace by a veth pair.
+    Host,
+    /// A pair of Ethernet interfaces (epair) between the host and a jail with a network stack of its own.
+    Epair,
     /// User-mode address translation by the engine.
     UserNat,
 }
@@ -115,6 +146,10 @@ impl fmt::Display for Network {
             Network::Loopback => "loopback",
             Network::Veth => "veth",
             Network::Tap => "tap",
+            Network::Bridge => "bridge",
+            Network::Nat => "kernel NAT",
+            Network::Host => "host",
+            Network::Epair => "epair",
             Network::UserNat => "user NAT",
         })
     }

@@ -32,11 +32,13 @@ impl PeerProcess {
     /// # Errors
     /// When it can't be started, or does not say its address before the deadline.
     pub fn start(host: &Host, deadline: Duration) -> anyhow::Result<Self> {
-        let (netns, listen): (_, &[&str]) = match host.peer_network() {
-            Ok(network) if network.ipv6() => (Some(network.netns().path()), &["[::]:0"]),
-            Ok(network) => (Some(network.netns().path()), &["0.0.0.0:0"]),
-            Err(_) if network::loopback_has_ipv6() => (None, &["127.0.0.1:0", "[::1]:0"]),
-            Err(_) => (None, &["127.0.0.1:0"]),
+        let (netns, listen): (_, Vec<String>) = match host.peer_network() {
+            Ok(network) if network.ipv6() => (Some(network.netns().path()), vec!["[::]:0".into()]),
+            Ok(network) => (Some(network.netns().path()), vec!["0.0.0.0:0".into()]),
+            Err(_) => {
+                let six = network::loopback_has_ipv6().then(|| "[::1]:0".to_string());
+                (None, std::iter::once(format!("{}:0", host.loopback())).chain(six).collect())
+            }
         };
         let mut command = Command::new(&host.binary);
         command.arg("peer").args(listen.iter().flat_map(|address| ["--listen", address]));

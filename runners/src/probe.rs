@@ -104,7 +104,7 @@ fn ask(runner: &dyn Runner, settings: &Settings, host: &Arc<Host>, data_dir: &Pa
         }
     };
     let answer = |verdict, because, fix| Probe { verdict, version: Some(version.clone()), because, fix, seconds: 0.0 };
-    if !host.static_binary && runner.name() != "bare" {
+    if cfg!(target_os = "linux") && !host.static_binary && runner.name() != "bare" {
         let because = "this tarebench needs a dynamic loader, which other root file systems don't have";
         let fix = "build it statically: plain `cargo build --release` in its repository, with no RUSTFLAGS set";
         return answer(Verdict::Absent, Some(because.into()), Some(fix.into()));

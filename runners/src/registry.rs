@@ -1,17 +1,33 @@
 //! All runners. A new one is one new file and one line here.
 
 use crate::Runner;
+#[cfg(not(target_os = "linux"))]
+use crate::absent::NeedsLinux;
 use crate::bare::Bare;
-use crate::bubblewrap::Bubblewrap;
-use crate::chroot::Chroot;
-use crate::gvisor::Gvisor;
-use crate::namespaces::Namespaces;
-use crate::podman::Podman;
-use crate::qemu::Qemu;
-use crate::runc::Runc;
+use crate::jail::Jail;
+#[cfg(target_os = "linux")]
+use crate::{
+    bubblewrap::Bubblewrap, chroot::Chroot, gvisor::Gvisor, namespaces::Namespaces, podman::Podman, qemu::Qemu,
+    runc::Runc,
+};
 
 /// Every runner, in the order in which lists and reports show them.
-pub static RUNNERS: &[&dyn Runner] = &[&Bare, &Chroot, &Namespaces, &Bubblewrap, &Runc, &Gvisor, &Podman, &Qemu];
+#[cfg(target_os = "linux")]
+pub static RUNNERS: &[&dyn Runner] = &[&Bare, &Chroot, &Namespaces, &Bubblewrap, &Runc, &Gvisor, &Podman, &Qemu, &Jail];
+
+/// The same names where the kernel isn't Linux; most are absent there.
+#[cfg(not(target_os = "linux"))]
+pub static RUNNERS: &[&dyn Runner] = &[
+    &Bare,
+    &NeedsLinux("chroot"),
+    &NeedsLinux("namespaces"),
+    &NeedsLinux("bubblewrap"),
+    &NeedsLinux("runc"),
+    &NeedsLinux("gvisor"),
+    &NeedsLinux("podman"),
+    &NeedsLinux("qemu"),
+    &Jail,
+];
 
 /// The runner of this name.
 pub fn find(name: &str) -> Option<&'static dyn Runner> {

@@ -71,6 +71,8 @@ pub struct Stage {
     cgroup: Option<Arc<Cgroup>>,
     veth: Option<Veth>,
     tap: Option<TapLink>,
+    #[cfg(target_os = "linux")]
+    link: Option<network::links::Link>,
 }
 
 impl Stage {
@@ -88,7 +90,19 @@ impl Stage {
         fs::create_dir(&data).with_context(|| format!("can't make {}", data.display()))?;
         let environment = environment.to_string();
         let disk = Disk::under(&data).inspect_err(|e| log::debug!("{e:#}")).ok();
-        Ok(Self { host, environment, scratch, data, disk, root: None, cgroup: None, veth: None, tap: None })
+        Ok(Self {
+            host,
+            environment,
+            scratch,
+            data,
+            disk,
+            root: None,
+            cgroup: None,
+            veth: None,
+            tap: None,
+            #[cfg(target_os = "linux")]
+            link: None,
+        })
     }
 
     /// The runner's launch, held to this stage's cgroup, CPUs and signals: what a session is to be started from.
@@ -155,7 +169,10 @@ impl Stage {
     /// When it can't be made, or when the binary is dynamic and would not start there.
     pub fn root(&mut self) -> anyhow::Result<&Path> {
         if self.root.is_none() {
-            self.host.require_static()?;
+            // Elsewhere a runner mounts the host's libraries.
+            if cfg!(target_os = "linux") {
+                self.host.require_static()?;
+            }
             let root = self.scratch.join("root");
             for dir in ["data", "proc", "sys", "dev", "tmp", "etc"] {
                 fs::create_dir_all(root.join(dir)).with_context(|| format!("can't make {}", root.display()))?;
@@ -177,7 +194,7 @@ impl Stage {
                 return Ok(PathToPeer {
                     netns: None,
                     network: Network::Loopback,
-                    peer: Some(IpAddr::from([127, 0, 0, 1])),
+                    peer: Some(IpAddr::V4(self.host.loopback())),
                     peer6: network::loopback_has_ipv6().then_some(Ipv6Addr::LOCALHOST),
                     own: None,
                     own6: None,
@@ -205,6 +222,26 @@ impl Stage {
         })
     }
 
+    /// The path to the peer that a setting's word stands for: `veth` as [`Stage::path_to_peer`], else one of
+    /// `network/links.rs`; `host` without privileges is the host's loopback.
+    ///
+    /// # Errors
+    /// When it can't be made, or needs root.
+    #[cfg(target_os = "linux")]
+    pub fn path_over(&mut self, word: &str) -> anyhow::Result<PathToPeer> {
+        if word == "veth" || (word == "host" && self.host.peer_network().is_err()) {
+            return self.path_to_peer();
+        }
+        let peer_network = self.host.peer_network().map_err(|because| {
+            anyhow::anyhow!("network={word} is not possible: {because}; set network=veth or network=host")
+        })?;
+        let link = match &mut self.link {
+            Some(link) => link,
+            none => none.insert(network::links::Link::make(word, peer_network, &self.environment, &self.host.journal)?),
+        };
+        Ok(link.path())
+    }
+
     /// A tap device in the peer's network namespace; `None` without privileges, for the reason that
     /// [`Host::peer_network`] gives.
     ///
@@ -230,6 +267,8 @@ impl Stage {
 
 impl Drop for Stage {
     fn drop(&mut self) {
+        #[cfg(target_os = "linux")]
+        drop(self.link.take());
         (self.tap, self.veth, self.cgroup) = (None, None, None);
         for dir in [&self.data, &self.scratch] {
             if let Err(e) = fs::remove_dir_all(dir) {

@@ -119,6 +119,16 @@ pub fn must_run(name: &str) -> bool {
     std::env::var("TAREBENCH_MUST_RUN").is_ok_and(|list| list.split(',').any(|n| n.trim() == name))
 }
 
+/// Whether nftables can be used, which `network=nat` needs; says so where it can't.
+pub fn has_nft() -> bool {
+    let there = Command::new("nft").arg("--version").stdout(Stdio::null()).status().is_ok_and(|s| s.success());
+    assert!(there || !must_run("nftables"), "nftables must be installed here");
+    if !there {
+        eprintln!("SKIPPED: nft is not installed; apt install nftables");
+    }
+    there
+}
+
 /// Everything on this host that carries the marker of a run: namespaces, mounts, cgroups, processes, scratch, interfaces.
 pub fn traces(id: &str) -> Vec<String> {
     let mut traces = Vec::new();

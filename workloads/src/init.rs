@@ -38,6 +38,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub struct Orders {
     /// The data disk, as the guest names it: `/dev/vda`. `None`: the data lies on the initramfs, good for a probe only.
     pub disk: Option<PathBuf>,
+    /// The server of an NFS export `/data` that takes the place of the data disk.
+    pub nfs: Option<Ipv4Addr>,
     /// Address of the first network device, with the length of its prefix.
     pub address: Option<(Ipv4Addr, u8)>,
     /// The same in IPv6.
@@ -49,8 +51,9 @@ impl fmt::Display for Orders {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let disk = self.disk.as_ref().map(|d| format!("tarebench.disk={}", d.display()));
         let address = self.address.map(|(ip, prefix)| format!("tarebench.address={ip}/{prefix}"));
+        let nfs = self.nfs.map(|server| format!("tarebench.nfs={server}"));
         let address6 = self.address6.map(|(ip, prefix)| format!("tarebench.address6={ip}/{prefix}"));
-        f.write_str(&disk.into_iter().chain(address).chain(address6).collect::<Vec<_>>().join(" "))
+        f.write_str(&disk.into_iter().chain(nfs).chain(address).chain(address6).collect::<Vec<_>>().join(" "))
     }
 }
 
@@ -65,6 +68,7 @@ impl Orders {
             let Some((name, value)) = word.strip_prefix("tarebench.").and_then(|w| w.split_once('=')) else { continue };
             match name {
                 "disk" => orders.disk = Some(PathBuf::from(value)),
+                "nfs" => orders.nfs = Some(value.parse().with_context(|| format!("bad address in `{word}`"))?),
                 "address" => orders.address = Some(parse_address(word, value, 32)?),
                 "address6" => orders.address6 = Some(parse_address(word, value, 128)?),
                 _ => bail!("unknown order `{word}` on the kernel command line"),
@@ -132,11 +136,23 @@ fn run() -> anyhow::Result<()> {
         mount(Some(disk), DATA, Some("ext4"), MsFlags::empty(), None::<&str>)
             .with_context(|| format!("can't mount {} on {DATA} as ext4", disk.display()))?;
     }
+    if let Some(server) = orders.nfs {
+        mount_nfs(server, orders.address)?;
+    }
     let served = serve(&find_port()?);
-    if orders.disk.is_some() {
+    if orders.disk.is_some() || orders.nfs.is_some() {
         umount(DATA).with_context(|| format!("can't unmount {DATA}"))?;
     }
     served
+}
+
+/// By system call, with the options that mount.nfs would find out (nfs(5)); the protocol's newest version is agreed upon.
+fn mount_nfs(server: Ipv4Addr, own: Option<(Ipv4Addr, u8)>) -> anyhow::Result<()> {
+    let (own, _) = own.context("data on NFS needs a network device")?;
+    let options = format!("vers=4.2,addr={server},clientaddr={own}");
+    let source = format!("{server}:/data");
+    mount(Some(source.as_str()), DATA, Some("nfs4"), MsFlags::empty(), Some(options.as_str()))
+        .with_context(|| format!("can't mount {source} on {DATA} as nfs4 with {options}"))
 }
 
 fn serve(path: &Path) -> anyhow::Result<()> {
@@ -326,6 +342,7 @@ mod tests {
     fn orders_survive_the_kernel_command_line() {
         let orders = Orders {
             disk: Some("/dev/vda".into()),
+            nfs: Some([198, 18, 0, 1].into()),
             address: Some(([198, 18, 0, 2].into(), 30)),
             address6: Some((Ipv6Addr::new(0x2001, 2, 0, 1, 0, 0, 0, 2), 64)),
         };

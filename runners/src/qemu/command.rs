@@ -178,7 +178,12 @@ mod tests {
             cpus: 2,
             memory_bytes: 512 << 20,
             boot: &boot,
-            orders: Orders { disk: Some("/dev/vda".into()), address: Some(USER_GUEST), address6: Some(USER_GUEST6) },
+            orders: Orders {
+                disk: Some("/dev/vda".into()),
+                address: Some(USER_GUEST),
+                address6: Some(USER_GUEST6),
+                ..Orders::default()
+            },
             disk: Some(Disk { image: Path::new("/a,b"), bus: "virtio", cache: "none", aio: "native" }),
             net: Net::Tap("tare0".into()),
         };

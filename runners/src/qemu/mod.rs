@@ -7,7 +7,7 @@ mod image;
 mod initramfs;
 mod kernel;
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -20,6 +20,7 @@ use workloads::settings::{Kind, Setting, Settings};
 use crate::engine;
 use crate::host::Host;
 use crate::network;
+use crate::nfs::Server;
 use crate::stage::Stage;
 use crate::{Launch, Network, Runner, Unavailable};
 use accel::Accelerator;
@@ -53,6 +54,12 @@ const SETTINGS: &[Setting] = &[
         kind: Kind::Choice(&["q35", "pc"]),
         default: "q35",
         about: "QEMU's machine type",
+    },
+    Setting {
+        name: "data",
+        kind: Kind::Choice(&["disk", "nfs"]),
+        default: "disk",
+        about: "An ext4 on a disk image, or an NFSv4 export of the host's directory (nfs-ganesha, over the guest's tap device)",
     },
     Setting {
         name: "disk.bus",
@@ -142,8 +149,10 @@ impl Runner for Qemu {
         let accelerator = choose(&stage.host, settings.get("accel"), &kernel)?;
         let boot = boot_files(&stage.host, &kernel, &drivers(settings))?;
         let bus = settings.get("disk.bus");
-        let image = data_disk(stage, settings.number("disk.size"))?;
+        let on_nfs = settings.get("data") == "nfs";
+        let image = if on_nfs { None } else { Some(data_disk(stage, settings.number("disk.size"))?) };
         let link = Link::make(settings.get("net"), stage)?;
+        let server = if on_nfs { Some(nfs_server(stage, &link)?) } else { None };
         let cache = settings.get("disk.cache");
         let machine = Machine {
             name: &format!("tarebench-{}-{}", stage.host.id, stage.environment),
@@ -152,14 +161,24 @@ impl Runner for Qemu {
             cpus: stage.host.resources.cpus,
             memory_bytes: stage.host.resources.memory_bytes,
             boot: &boot,
-            orders: Orders { disk: Some(Disk::in_guest(bus).0.into()), address: link.address, address6: link.address6 },
-            disk: Some(Disk { image: &image, bus, cache, aio: aio(settings.get("disk.aio"), cache) }),
+            orders: Orders {
+                disk: image.as_ref().map(|_| Disk::in_guest(bus).0.into()),
+                nfs: server.as_ref().map(|(address, _)| *address),
+                address: link.address,
+                address6: link.address6,
+            },
+            disk: image.as_ref().map(|image| Disk { image, bus, cache, aio: aio(settings.get("disk.aio"), cache) }),
             net: link.net,
         };
-        let mut launch = Launch::new(machine.command()).data_path(format!(
-            "ext4 in the guest on {bus}, cache={cache}, a raw image on {}",
-            stage.data_file_system()
-        ));
+        let below = stage.data_file_system();
+        let mut launch = Launch::new(machine.command()).data_path(match &server {
+            Some(_) => format!("NFSv4 over the guest's network, exported by nfs-ganesha from {below}"),
+            None => format!("ext4 in the guest on {bus}, cache={cache}, a raw image on {below}"),
+        });
+        if let Some((_, server)) = server {
+            // The guest has unmounted or is dead by then.
+            launch = launch.cleanup(move || drop(server));
+        }
         launch.netns = link.netns;
         launch.network = link.network;
         launch.peer = link.peer;
@@ -179,11 +198,26 @@ fn check(settings: &Settings) -> anyhow::Result<()> {
     if bus == "ide" && machine != "pc" {
         bail!("disk.bus=ide is on machine=pc only, not on {machine}: kernels for clouds have no driver for its AHCI");
     }
+    if settings.get("data") == "nfs" && matches!(settings.get("net"), "none" | "user") {
+        bail!(
+            "data=nfs needs net=tap: the export is reached over the guest's tap device, not with net={}",
+            settings.get("net")
+        );
+    }
     let (aio, cache) = (settings.get("disk.aio"), settings.get("disk.cache"));
     if aio == "native" && !bypasses_page_cache(cache) {
         bail!("disk.aio=native needs disk.cache=none or directsync, not {cache}; try disk.aio=threads");
     }
     Ok(())
+}
+
+/// The stage's data directory, exported at the host's end of the guest's link.
+fn nfs_server(stage: &Stage, link: &Link) -> anyhow::Result<(Ipv4Addr, Server)> {
+    let (Network::Tap, Some(IpAddr::V4(address))) = (&link.network, link.peer) else {
+        let because = stage.host.peer_network().err().unwrap_or("the link has no IPv4 address");
+        bail!("data=nfs needs a tap device: {because}; set data=disk");
+    };
+    Ok((address, Server::start(&stage.host, address.into(), stage.data(), stage.scratch())?))
 }
 
 fn bypasses_page_cache(cache: &str) -> bool {
@@ -221,7 +255,7 @@ fn qemu_version() -> Result<String, Unavailable> {
 
 /// All drivers that a guest with these settings needs.
 fn drivers(settings: &Settings) -> Vec<&'static str> {
-    let disk = Disk::in_guest(settings.get("disk.bus")).1;
+    let disk = if settings.get("data") == "nfs" { &["nfsv4"] } else { Disk::in_guest(settings.get("disk.bus")).1 };
     let net: &[_] = if settings.get("net") == "none" { &[] } else { &["virtio_net"] };
     [DRIVERS, disk, net].concat()
 }
@@ -294,7 +328,7 @@ fn data_disk(stage: &Stage, bytes: u64) -> anyhow::Result<PathBuf> {
 struct Link {
     net: Net,
     network: Network,
-    address: Option<(std::net::Ipv4Addr, u8)>,
+    address: Option<(Ipv4Addr, u8)>,
     address6: Option<(Ipv6Addr, u8)>,
     peer: Option<IpAddr>,
     peer6: Option<Ipv6Addr>,
@@ -368,6 +402,8 @@ mod tests {
         let aio =
             check(&with(&[("disk.aio", "native"), ("disk.cache", "unsafe")])).expect_err("not direct").to_string();
         assert!(aio.contains("disk.aio=threads"), "{aio}");
+        let nfs = check(&with(&[("data", "nfs"), ("net", "user")])).expect_err("not over slirp").to_string();
+        assert!(nfs.contains("net=tap"), "{nfs}");
         check(&with(&[("disk.bus", "ide"), ("machine", "pc"), ("disk.cache", "writeback")]))
             .expect("these go together");
     }
