@@ -30,6 +30,7 @@ pub mod runc;
 pub mod session;
 pub mod stage;
 mod trouble;
+mod words;
 
 use std::fmt::{self, Debug};
 use std::net::IpAddr;
@@ -103,8 +104,12 @@ pub enum Network {
     Veth,
     /// A tap device of the VM in the peer's network namespace.
     Tap,
+    /// The same, its packets passed on by the host's kernel instead of the VM's monitor.
+    Vhost,
     /// User-mode address translation by the engine.
     UserNat,
+    /// User-mode address translation by passt, a process of its own.
+    Passt,
 }
 
 impl fmt::Display for Network {
@@ -114,7 +119,9 @@ impl fmt::Display for Network {
             Network::Loopback => "loopback",
             Network::Veth => "veth",
             Network::Tap => "tap",
+            Network::Vhost => "tap with vhost-net",
             Network::UserNat => "user NAT",
+            Network::Passt => "user NAT (passt)",
         })
     }
 }

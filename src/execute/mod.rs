@@ -223,7 +223,8 @@ impl<'a> Lab<'a> {
             (Some(process), Some(address)) => Some(SocketAddr::new(address, process.port).into()),
             _ => None,
         };
-        let mut session = Session::start(launch, START)?;
+        // What a probe has accepted must not be refused here.
+        let mut session = Session::start(launch, START.max(spec.runner.start_deadline()))?;
         start.outcome = Ok(session.start.as_nanos() as u64);
         start.hello = Some(session.hello.clone());
         start.memory_bytes = session.memory();

@@ -1,5 +1,5 @@
 //! The agent as PID 1 of a virtual machine: it mounts what it needs, loads the modules that the initramfs carries, brings
-//! up the network, mounts the data disk, serves on a virtio port, and powers off.
+//! up the network, mounts the data disk, serves on a virtio port or a serial line, and powers off.
 //!
 //! The runner that builds the guest and this file share [`Orders`] and the names below: whatever one writes, the other reads.
 
@@ -28,6 +28,9 @@ pub const MODULE_ORDER: &str = "order";
 /// Where the data disk is mounted in the guest.
 pub const DATA: &str = "/data";
 
+/// What Linux calls the first network device of most drivers.
+pub const LINK: &str = "eth0";
+
 /// How long a device may take to show up after its driver is loaded. Drivers probe within `finit_module`, NVMe and SCSI
 /// behind it; under emulation on a busy machine that has taken 0.3 s.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -37,8 +40,14 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub struct Orders {
     /// The data disk, as the guest names it: `/dev/vda`. `None`: the data lies on the initramfs, good for a probe only.
     pub disk: Option<PathBuf>,
-    /// Address of the first network device, with the length of its prefix.
+    /// Address of the network device, with the length of its prefix.
     pub address: Option<(Ipv4Addr, u8)>,
+    /// What the kernel calls that device, where it is not [`LINK`].
+    pub link: Option<String>,
+    /// A directory of the host that holds the data, for a kernel with hostfs (User-mode Linux).
+    pub hostfs: Option<PathBuf>,
+    /// The serial line that carries the protocol, where it is not the virtio port [`PORT`].
+    pub tty: Option<PathBuf>,
 }
 
 impl fmt::Display for Orders {
@@ -46,7 +55,10 @@ impl fmt::Display for Orders {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let disk = self.disk.as_ref().map(|d| format!("tarebench.disk={}", d.display()));
         let address = self.address.map(|(ip, prefix)| format!("tarebench.address={ip}/{prefix}"));
-        f.write_str(&disk.into_iter().chain(address).collect::<Vec<_>>().join(" "))
+        let link = self.link.as_ref().map(|name| format!("tarebench.link={name}"));
+        let hostfs = self.hostfs.as_ref().map(|d| format!("tarebench.hostfs={}", d.display()));
+        let tty = self.tty.as_ref().map(|t| format!("tarebench.tty={}", t.display()));
+        f.write_str(&[disk, address, link, hostfs, tty].into_iter().flatten().collect::<Vec<_>>().join(" "))
     }
 }
 
@@ -61,6 +73,9 @@ impl Orders {
             let Some((name, value)) = word.strip_prefix("tarebench.").and_then(|w| w.split_once('=')) else { continue };
             match name {
                 "disk" => orders.disk = Some(PathBuf::from(value)),
+                "link" => orders.link = Some(value.to_string()),
+                "hostfs" => orders.hostfs = Some(PathBuf::from(value)),
+                "tty" => orders.tty = Some(PathBuf::from(value)),
                 "address" => {
                     let (ip, prefix) =
                         value.split_once('/').with_context(|| format!("no prefix length in `{word}`"))?;
@@ -102,16 +117,23 @@ fn run() -> anyhow::Result<()> {
         .context("can't ignore SIGCHLD")?;
     for (source, target) in [("devtmpfs", "/dev"), ("proc", "/proc"), ("sysfs", "/sys"), ("tmpfs", "/tmp")] {
         fs::create_dir_all(target).with_context(|| format!("can't make {target}"))?;
-        mount(Some(source), target, Some(source), MsFlags::empty(), None::<&str>)
-            .with_context(|| format!("can't mount {source} on {target}"))?;
+        match mount(Some(source), target, Some(source), MsFlags::empty(), None::<&str>) {
+            // Some kernels have mounted /dev themselves.
+            Ok(()) | Err(Errno::EBUSY) => {}
+            Err(e) => return Err(e).with_context(|| format!("can't mount {source} on {target}")),
+        }
     }
     let command_line = fs::read_to_string("/proc/cmdline").context("can't read the kernel command line")?;
     let orders = Orders::parse(&command_line)?;
-    load_modules(Path::new(MODULES))?;
+    // No initramfs, no modules: the kernel has what it needs.
+    if Path::new(MODULES).exists() {
+        load_modules(Path::new(MODULES))?;
+    }
     set_up_link("lo", Some((Ipv4Addr::LOCALHOST, 8)))?;
     if orders.address.is_some() {
-        wait_for(Path::new("/sys/class/net/eth0"), "a network device")?;
-        set_up_link("eth0", orders.address)?;
+        let link = orders.link.as_deref().unwrap_or(LINK);
+        wait_for(&Path::new("/sys/class/net").join(link), "a network device")?;
+        set_up_link(link, orders.address)?;
     }
     fs::create_dir_all(DATA).with_context(|| format!("can't make {DATA}"))?;
     if let Some(disk) = &orders.disk {
@@ -120,8 +142,15 @@ fn run() -> anyhow::Result<()> {
         mount(Some(disk), DATA, Some("ext4"), MsFlags::empty(), None::<&str>)
             .with_context(|| format!("can't mount {} on {DATA} as ext4", disk.display()))?;
     }
-    let served = serve(&find_port()?);
-    if orders.disk.is_some() {
+    if let Some(folder) = &orders.hostfs {
+        mount(Some("none"), DATA, Some("hostfs"), MsFlags::empty(), Some(folder))
+            .with_context(|| format!("can't mount the host's {} on {DATA} as hostfs", folder.display()))?;
+    }
+    let served = match &orders.tty {
+        Some(line) => serve_on_line(line),
+        None => serve(&find_port()?),
+    };
+    if orders.disk.is_some() || orders.hostfs.is_some() {
         umount(DATA).with_context(|| format!("can't unmount {DATA}"))?;
     }
     served
@@ -136,6 +165,27 @@ fn serve(path: &Path) -> anyhow::Result<()> {
         .with_context(|| format!("can't open the channel {}", path.display()))?;
     let mut output = Port(port.try_clone().context("can't clone the channel")?);
     crate::agent::serve(&mut BufReader::with_capacity(1 << 16, Port(port)), &mut output, Path::new(DATA))
+}
+
+/// A serial line is 8-bit clean and passes everything on at once only when told so.
+fn serve_on_line(path: &Path) -> anyhow::Result<()> {
+    use nix::sys::termios::{SetArg, cfmakeraw, tcgetattr, tcsetattr};
+    let line = File::options()
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_NOCTTY)
+        .open(path)
+        .with_context(|| format!("can't open the channel {}", path.display()))?;
+    let mut how = tcgetattr(&line).with_context(|| format!("{} is no serial line", path.display()))?;
+    cfmakeraw(&mut how);
+    tcsetattr(&line, SetArg::TCSANOW, &how).with_context(|| format!("can't make {} raw", path.display()))?;
+    let mut output = line.try_clone().context("can't clone the channel")?;
+    let served = crate::agent::serve(&mut BufReader::with_capacity(1 << 16, line), &mut output, Path::new(DATA));
+    // Power off does not wait for what the line still holds. A host that has gone leaves a line that can't be drained.
+    if let Err(e) = nix::sys::termios::tcdrain(&output) {
+        eprintln!("tarebench init: can't drain the channel: {e}");
+    }
+    served
 }
 
 /// A virtio port that notices when the host has gone. The kernel lets a blocking write to such a port sleep for ever:
@@ -284,7 +334,13 @@ mod tests {
 
     #[test]
     fn orders_survive_the_kernel_command_line() {
-        let orders = Orders { disk: Some("/dev/vda".into()), address: Some(([198, 18, 0, 2].into(), 30)) };
+        let orders = Orders {
+            disk: Some("/dev/vda".into()),
+            address: Some(([198, 18, 0, 2].into(), 30)),
+            link: Some("vec0".into()),
+            hostfs: Some("/var/tmp/data".into()),
+            tty: Some("/dev/ttyS0".into()),
+        };
         let line = format!("console=ttyS0 quiet {orders} panic=-1\n");
         assert_eq!(Orders::parse(&line).expect("our own words"), orders);
         assert_eq!(Orders::parse("quiet panic=-1").expect("no orders"), Orders::default());
