@@ -20,7 +20,7 @@ use workloads::settings::Settings;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The runners below; a test holds the list against the registry.
-const COVERED: &[&str] = &["bare", "chroot", "namespaces", "bubblewrap", "runc", "gvisor", "podman", "qemu"];
+const COVERED: &[&str] = &["bare", "chroot", "namespaces", "bubblewrap", "runc", "gvisor", "podman", "qemu", "uml"];
 
 struct Scene {
     bench: Bench,
@@ -176,7 +176,7 @@ macro_rules! conformance {
     )*};
 }
 
-conformance!(bare chroot namespaces bubblewrap runc gvisor podman qemu);
+conformance!(bare chroot namespaces bubblewrap runc gvisor podman qemu uml);
 
 #[test]
 fn every_runner_is_covered() {

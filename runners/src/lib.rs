@@ -30,6 +30,7 @@ pub mod runc;
 pub mod session;
 pub mod stage;
 mod trouble;
+pub mod uml;
 mod words;
 
 use std::fmt::{self, Debug};

@@ -9,9 +9,10 @@ use crate::namespaces::Namespaces;
 use crate::podman::Podman;
 use crate::qemu::Qemu;
 use crate::runc::Runc;
+use crate::uml::Uml;
 
 /// Every runner, in the order in which lists and reports show them.
-pub static RUNNERS: &[&dyn Runner] = &[&Bare, &Chroot, &Namespaces, &Bubblewrap, &Runc, &Gvisor, &Podman, &Qemu];
+pub static RUNNERS: &[&dyn Runner] = &[&Bare, &Chroot, &Namespaces, &Bubblewrap, &Runc, &Gvisor, &Podman, &Qemu, &Uml];
 
 /// The runner of this name.
 pub fn find(name: &str) -> Option<&'static dyn Runner> {
