@@ -4,6 +4,8 @@ use crate::Runner;
 use crate::bare::Bare;
 use crate::bubblewrap::Bubblewrap;
 use crate::chroot::Chroot;
+use crate::cloud_hypervisor::CloudHypervisor;
+use crate::firecracker::Firecracker;
 use crate::gvisor::Gvisor;
 use crate::namespaces::Namespaces;
 use crate::podman::Podman;
@@ -12,7 +14,8 @@ use crate::runc::Runc;
 use crate::uml::Uml;
 
 /// Every runner, in the order in which lists and reports show them.
-pub static RUNNERS: &[&dyn Runner] = &[&Bare, &Chroot, &Namespaces, &Bubblewrap, &Runc, &Gvisor, &Podman, &Qemu, &Uml];
+pub static RUNNERS: &[&dyn Runner] =
+    &[&Bare, &Chroot, &Namespaces, &Bubblewrap, &Runc, &Gvisor, &Podman, &Qemu, &Uml, &Firecracker, &CloudHypervisor];
 
 /// The runner of this name.
 pub fn find(name: &str) -> Option<&'static dyn Runner> {

@@ -41,7 +41,7 @@ pub fn make(path: &Path, format: Format, allocation: Allocation, bytes: u64) -> 
 
 fn raw(path: &Path, allocation: Allocation, bytes: u64) -> anyhow::Result<()> {
     let made = match allocation {
-        Allocation::Full => write_zeros(path, bytes).map_err(anyhow::Error::from),
+        Allocation::Full => write_zeros(path, bytes),
         Allocation::Falloc => reserve(path, bytes),
         // A raw image has no metadata; settings that ask for some are refused before.
         Allocation::Sparse | Allocation::Metadata => {

@@ -104,7 +104,7 @@ fn huge_pages(folder: &Path) -> anyhow::Result<u64> {
 }
 
 fn enough_huge_pages(bytes: u64, free: u64) -> anyhow::Result<()> {
-    if bytes % HUGE_BYTES != 0 {
+    if !bytes.is_multiple_of(HUGE_BYTES) {
         bail!("memory=hugepages needs memory in multiples of 2 MiB, not {bytes} bytes; change it in resources");
     }
     let needed = bytes / HUGE_BYTES;

@@ -4,8 +4,8 @@
 mod accel;
 mod command;
 pub(crate) mod image;
-mod initramfs;
-mod kernel;
+pub(crate) mod initramfs;
+pub(crate) mod kernel;
 mod link;
 mod memory;
 pub(crate) mod options;
@@ -68,10 +68,11 @@ impl Runner for Qemu {
             fix: FIX.into(),
             broken: true,
         })?;
+        // Settings are not known here, so this can only say what accel=auto means.
         Ok(match accelerator {
-            Accelerator::Kvm => format!("QEMU {version}, KVM, guest Linux {}", kernel.release),
+            Accelerator::Kvm => format!("QEMU {version}, guest Linux {}, auto is KVM", kernel.release),
             Accelerator::Tcg { because } => {
-                format!("QEMU {version}, TCG, guest Linux {} (KVM: {because})", kernel.release)
+                format!("QEMU {version}, guest Linux {}, auto is TCG (KVM: {because})", kernel.release)
             }
         })
     }
@@ -235,7 +236,7 @@ fn choose(host: &Host, wanted: Accel, kernel: &Kernel) -> anyhow::Result<Acceler
 }
 
 /// Kernel and initramfs in the run's scratch, one pair per kernel and set of drivers.
-fn boot_files(host: &Host, kernel: &Kernel, drivers: &[&str]) -> anyhow::Result<Boot> {
+pub(crate) fn boot_files(host: &Host, kernel: &Kernel, drivers: &[&str]) -> anyhow::Result<Boot> {
     let mut drivers = drivers.to_vec();
     drivers.extend(DRIVERS_WHERE_THERE.iter().filter(|one| kernel.modules(&[one]).is_ok()));
     let mut hash = Sha256::new();

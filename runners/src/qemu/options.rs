@@ -379,14 +379,16 @@ fn aio(wanted: Aio, cache: Cache) -> Aio {
 mod tests {
     use super::*;
 
-    fn read(pairs: &[(&str, &str)]) -> anyhow::Result<Options> {
+    type Pairs<'a> = &'a [(&'a str, &'a str)];
+
+    fn read(pairs: Pairs) -> anyhow::Result<Options> {
         let given = pairs.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
         Options::read(&Settings::resolve(SETTINGS, &given).expect("valid one by one"))
     }
 
     #[test]
     fn what_can_not_be_together_is_refused_with_a_way_out_that_works() {
-        let refused: &[(&[(&str, &str)], &[(&str, &str)])] = &[
+        let refused: &[(Pairs, Pairs)] = &[
             (&[("machine", "microvm"), ("disk.bus", "nvme")], &[("machine", "q35")]),
             (&[("machine", "microvm"), ("disk.bus", "ide")], &[("disk.bus", "virtio")]),
             (&[("machine", "microvm"), ("net.model", "e1000")], &[("net.model", "virtio")]),
