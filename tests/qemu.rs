@@ -227,6 +227,7 @@ fn every_value_of_every_setting_boots_and_is_what_it_says() {
         let identity = session.identify(PATIENCE).unwrap_or_else(|e| panic!("{:?}: {e}", boot.settings));
         assert_eq!(identity.device.as_deref(), Some(boot.device), "{:?}", boot.settings);
         assert_eq!(identity.file_system, "ext4");
+        assert_eq!(identity.clock_source.as_deref(), Some("tsc"), "{:?}", boot.settings);
         check_from_outside(boot, session.pid());
         work(&mut session, Task { peer: None, ..Task::of("disk/fsync") });
         if let Some((_, far)) = &peer {
