@@ -22,7 +22,20 @@ use workloads::settings::Settings;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The runners below; a test holds the list against the registry.
-const COVERED: &[&str] = &["bare", "chroot", "namespaces", "bubblewrap", "runc", "gvisor", "podman", "qemu", "jail"];
+const COVERED: &[&str] = &[
+    "bare",
+    "chroot",
+    "namespaces",
+    "bubblewrap",
+    "runc",
+    "gvisor",
+    "podman",
+    "qemu",
+    "uml",
+    "firecracker",
+    "cloud-hypervisor",
+    "jail",
+];
 
 struct Scene {
     bench: Bench,
@@ -160,25 +173,25 @@ macro_rules! conformance {
         mod $runner {
             #[test]
             fn works() {
-                super::works(stringify!($runner));
+                super::works(&stringify!($runner).replace('_', "-"));
             }
             #[test]
             fn interrupted_mid_burst() {
-                super::interrupted_mid_burst(stringify!($runner));
+                super::interrupted_mid_burst(&stringify!($runner).replace('_', "-"));
             }
             #[test]
             fn engine_killed_mid_burst() {
-                super::engine_killed_mid_burst(stringify!($runner));
+                super::engine_killed_mid_burst(&stringify!($runner).replace('_', "-"));
             }
             #[test]
             fn harness_killed() {
-                super::harness_killed(stringify!($runner));
+                super::harness_killed(&stringify!($runner).replace('_', "-"));
             }
         }
     )*};
 }
 
-conformance!(bare chroot namespaces bubblewrap runc gvisor podman qemu jail);
+conformance!(bare chroot namespaces bubblewrap runc gvisor podman qemu uml firecracker cloud_hypervisor jail);
 
 #[test]
 fn every_runner_is_covered() {

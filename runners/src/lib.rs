@@ -13,6 +13,8 @@ pub mod cgroup;
 #[cfg(target_os = "linux")]
 pub mod chroot;
 pub mod clock;
+#[cfg(target_os = "linux")]
+pub mod cloud_hypervisor;
 #[cfg_attr(not(target_os = "linux"), path = "elsewhere/confine.rs")]
 mod confine;
 pub mod disk;
@@ -20,6 +22,8 @@ pub mod disk;
 mod engine;
 pub mod evidence;
 pub mod fingerprint;
+#[cfg(target_os = "linux")]
+pub mod firecracker;
 #[cfg(target_os = "linux")]
 pub mod gvisor;
 pub mod host;
@@ -53,6 +57,10 @@ mod seccomp;
 pub mod session;
 pub mod stage;
 mod trouble;
+#[cfg(target_os = "linux")]
+pub mod uml;
+#[cfg(target_os = "linux")]
+mod words;
 
 use std::fmt::{self, Debug};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -127,6 +135,8 @@ pub enum Network {
     Veth,
     /// A tap device of the VM in the peer's network namespace.
     Tap,
+    /// The same, its packets passed on by the host's kernel instead of the VM's monitor.
+    Vhost,
     /// A veth pair into a bridge in the peer's namespace.
     Bridge,
     /// A veth pair into a router's namespace, whose kernel translates addresses towards the peer.
@@ -137,6 +147,8 @@ pub enum Network {
     Epair,
     /// User-mode address translation by the engine.
     UserNat,
+    /// User-mode address translation by passt, a process of its own.
+    Passt,
 }
 
 impl fmt::Display for Network {
@@ -146,11 +158,13 @@ impl fmt::Display for Network {
             Network::Loopback => "loopback",
             Network::Veth => "veth",
             Network::Tap => "tap",
+            Network::Vhost => "tap with vhost-net",
             Network::Bridge => "bridge",
             Network::Nat => "kernel NAT",
             Network::Host => "host",
             Network::Epair => "epair",
             Network::UserNat => "user NAT",
+            Network::Passt => "user NAT (passt)",
         })
     }
 }

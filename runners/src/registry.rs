@@ -7,13 +7,26 @@ use crate::bare::Bare;
 use crate::jail::Jail;
 #[cfg(target_os = "linux")]
 use crate::{
-    bubblewrap::Bubblewrap, chroot::Chroot, gvisor::Gvisor, namespaces::Namespaces, podman::Podman, qemu::Qemu,
-    runc::Runc,
+    bubblewrap::Bubblewrap, chroot::Chroot, cloud_hypervisor::CloudHypervisor, firecracker::Firecracker,
+    gvisor::Gvisor, namespaces::Namespaces, podman::Podman, qemu::Qemu, runc::Runc, uml::Uml,
 };
 
 /// Every runner, in the order in which lists and reports show them.
 #[cfg(target_os = "linux")]
-pub static RUNNERS: &[&dyn Runner] = &[&Bare, &Chroot, &Namespaces, &Bubblewrap, &Runc, &Gvisor, &Podman, &Qemu, &Jail];
+pub static RUNNERS: &[&dyn Runner] = &[
+    &Bare,
+    &Chroot,
+    &Namespaces,
+    &Bubblewrap,
+    &Runc,
+    &Gvisor,
+    &Podman,
+    &Qemu,
+    &Uml,
+    &Firecracker,
+    &CloudHypervisor,
+    &Jail,
+];
 
 /// The same names where the kernel isn't Linux; most are absent there.
 #[cfg(not(target_os = "linux"))]
@@ -26,6 +39,9 @@ pub static RUNNERS: &[&dyn Runner] = &[
     &NeedsLinux("gvisor"),
     &NeedsLinux("podman"),
     &NeedsLinux("qemu"),
+    &NeedsLinux("uml"),
+    &NeedsLinux("firecracker"),
+    &NeedsLinux("cloud-hypervisor"),
     &Jail,
 ];
 
