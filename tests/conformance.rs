@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use common::boxes::Box;
 use common::{Bench, eventually, must_run, traces};
 use runners::Runner;
 use runners::host::{Host, Resources};
@@ -20,10 +21,12 @@ use workloads::settings::Settings;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The runners below; a test holds the list against the registry.
-const COVERED: &[&str] = &["bare", "chroot", "namespaces", "bubblewrap", "runc", "gvisor", "podman", "qemu"];
+const COVERED: &[&str] = &["bare", "chroot", "namespaces", "bubblewrap", "runc", "gvisor", "podman", "qemu", "exec"];
 
 struct Scene {
     bench: Bench,
+    /// Where the runner needs one that is there already.
+    around: Box,
     host: Arc<Host>,
     runner: &'static dyn Runner,
     settings: Settings,
@@ -38,9 +41,11 @@ impl Scene {
         let id = format!("{test}{}{}", &name[..2], std::process::id() % 1000);
         let resources = Resources { cpus: 1, memory_bytes: 512 << 20 };
         let host = Arc::new(Host::new(&id, Path::new(env!("CARGO_BIN_EXE_tarebench")), resources).expect("a host"));
-        let settings = Settings::resolve(runner.settings(), &Default::default()).expect("defaults are valid");
+        let around = Box::of(name, bench.dir.path());
+        let given = around.settings.iter().map(|(k, v)| (k.to_string(), v.clone())).collect();
+        let settings = Settings::resolve(runner.settings(), &given).expect("the settings are valid");
         let Probe { because, fix, .. } = match probe::probe(runner, &settings, &host, bench.dir.path()) {
-            probe if probe.usable() => return Some(Self { bench, host, runner, settings }),
+            probe if probe.usable() => return Some(Self { bench, around, host, runner, settings }),
             probe => probe,
         };
         assert!(!must_run(name), "{name} must run here, but: {because:?}; {fix:?}");
@@ -135,7 +140,14 @@ fn engine_killed_mid_burst(name: &str) {
 /// The harness itself is killed and can't clean up: `doctor --clean` does.
 fn harness_killed(name: &str) {
     let Some(scene) = Scene::of(name, "h") else { return };
-    let words = ["run", "--env", name, "--workload", "disk/fsync", "--blocks", "50"];
+    let mut suite = format!(
+        "description = \"killed\"\nbaseline = \"bare\"\n[environments.bare]\n[workloads.\"disk/fsync\"]\n[environments.box]\nrunner = \"{name}\"\n"
+    );
+    for (key, value) in &scene.around.settings {
+        suite += &format!("{key} = '{value}'\n");
+    }
+    let suite = scene.bench.suite(&suite);
+    let words = ["run", &suite, "--workload", "disk/fsync", "--blocks", "50"];
     let mut harness = scene.bench.start(&words);
     let ran = || scene.bench.run(&["list", "runs", "--json"]);
     eventually("two bursts are in the store", Duration::from_secs(90), || {
@@ -150,7 +162,7 @@ fn harness_killed(name: &str) {
     scene.bench.run(&["doctor", "--clean"]).ends_with(0);
     eventually("no trace is left", Duration::from_secs(5), || traces(&id).is_empty());
     scene.bench.run(&["report", &id]).ends_with(0);
-    scene.end(&["tarebench.db"]);
+    scene.end(&["tarebench.db", &suite]);
 }
 
 macro_rules! conformance {
@@ -176,7 +188,7 @@ macro_rules! conformance {
     )*};
 }
 
-conformance!(bare chroot namespaces bubblewrap runc gvisor podman qemu);
+conformance!(bare chroot namespaces bubblewrap runc gvisor podman qemu exec);
 
 #[test]
 fn every_runner_is_covered() {

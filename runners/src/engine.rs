@@ -85,7 +85,15 @@ pub fn version(program: &str, package: &str) -> Result<String, Unavailable> {
 /// # Errors
 /// What went wrong, in the program's words where it had any.
 pub fn ask(command: Command) -> Result<String, String> {
-    ask_both(command).map(|(stdout, _)| stdout)
+    ask_both(command, Stdio::null(), PATIENCE).map(|(stdout, _)| stdout)
+}
+
+/// As [`ask`], for something that takes its time, with `input` as its stdin.
+///
+/// # Errors
+/// See [`ask`].
+pub fn ask_patiently(command: Command, input: Stdio, patience: Duration) -> Result<String, String> {
+    ask_both(command, input, patience).map(|(stdout, _)| stdout)
 }
 
 /// As [`ask`], with what went to stderr after what went to stdout.
@@ -93,13 +101,13 @@ pub fn ask(command: Command) -> Result<String, String> {
 /// # Errors
 /// See [`ask`].
 pub fn ask_all(command: Command) -> Result<String, String> {
-    ask_both(command).map(|(stdout, stderr)| stdout + &stderr)
+    ask_both(command, Stdio::null(), PATIENCE).map(|(stdout, stderr)| stdout + &stderr)
 }
 
-fn ask_both(mut command: Command) -> Result<(String, String), String> {
+fn ask_both(mut command: Command, input: Stdio, patience: Duration) -> Result<(String, String), String> {
     log::debug!("ask: {command:?}");
     let name = command.get_program().to_string_lossy().into_owned();
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     let mut child = command.spawn().map_err(|e| format!("can't start `{name}`: {e}"))?;
     let (sender, output) = channel();
     let read = |stream: Option<Box<dyn Read + Send>>, out: bool| {
@@ -116,7 +124,7 @@ fn ask_both(mut command: Command) -> Result<(String, String), String> {
     };
     read(child.stdout.take().map(|s| Box::new(s) as Box<dyn Read + Send>), true);
     read(child.stderr.take().map(|s| Box::new(s) as Box<dyn Read + Send>), false);
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + patience;
     let status = loop {
         match child.try_wait() {
             Ok(Some(status)) => break status,
@@ -126,7 +134,7 @@ fn ask_both(mut command: Command) -> Result<(String, String), String> {
                     log::debug!("kill `{name}`: {e}");
                 }
                 let reaped = child.wait();
-                return Err(format!("no answer from `{name}` within {PATIENCE:?} ({other:?}, {reaped:?})"));
+                return Err(format!("no answer from `{name}` within {patience:?} ({other:?}, {reaped:?})"));
             }
         }
     };

@@ -11,6 +11,7 @@ mod confine;
 pub mod disk;
 mod engine;
 pub mod evidence;
+pub mod exec;
 pub mod fingerprint;
 pub mod gvisor;
 pub mod host;
@@ -30,6 +31,7 @@ pub mod runc;
 pub mod session;
 pub mod stage;
 mod trouble;
+mod visit;
 
 use std::fmt::{self, Debug};
 use std::net::IpAddr;
@@ -105,6 +107,8 @@ pub enum Network {
     Tap,
     /// User-mode address translation by the engine.
     UserNat,
+    /// Whatever the box had before us.
+    Own,
 }
 
 impl fmt::Display for Network {
@@ -115,6 +119,7 @@ impl fmt::Display for Network {
             Network::Veth => "veth",
             Network::Tap => "tap",
             Network::UserNat => "user NAT",
+            Network::Own => "the box's own",
         })
     }
 }
@@ -130,6 +135,14 @@ pub struct Launch {
     pub network: Network,
     /// The peer's address as seen from inside; `None` without a network.
     pub peer: Option<IpAddr>,
+    /// The port of a peer of its own, where the one of all is out of its reach.
+    pub peer_port: Option<u16>,
+    /// The engine's version, where [`Runner::version`] can't know it without the settings.
+    pub version: Option<String>,
+    /// SHA-256 of the binary inside, where it is not the harness's own: one for another kind of machine.
+    pub binary_sha256: Option<String>,
+    /// Why the limits of the suite don't hold inside, where they can't.
+    pub unequal: Option<String>,
     /// Why its CPU counts as emulated, where it does: `QEMU TCG: ...`.
     pub emulated: Option<String>,
     /// How data is reached, in words.
@@ -139,9 +152,28 @@ pub struct Launch {
     /// A file that the environment's console is written to; its last lines are quoted when a session dies.
     pub console: Option<PathBuf>,
     /// Run in order once the command's process group and everything in its cgroup are gone: `runc delete`, unmounts, ...
-    pub cleanup: Vec<Box<dyn FnOnce() + Send>>,
+    /// Also when the launch is dropped without being started.
+    pub cleanup: Cleanup,
     /// Set by [`Stage::launch`].
     pub(crate) confinement: Confinement,
+}
+
+/// Steps that are run on drop, in order.
+#[derive(Default)]
+pub struct Cleanup(Vec<Box<dyn FnOnce() + Send>>);
+
+impl Drop for Cleanup {
+    fn drop(&mut self) {
+        for step in self.0.drain(..) {
+            step();
+        }
+    }
+}
+
+impl Debug for Cleanup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} steps", self.0.len())
+    }
 }
 
 /// What the command is held in from before it is executed.
@@ -162,11 +194,15 @@ impl Launch {
             netns: None,
             network: Network::None,
             peer: None,
+            peer_port: None,
+            version: None,
+            binary_sha256: None,
+            unequal: None,
             emulated: None,
             data_path: String::new(),
             memory_beside: 0,
             console: None,
-            cleanup: Vec::new(),
+            cleanup: Cleanup::default(),
             confinement: Confinement::default(),
         }
     }
@@ -190,7 +226,7 @@ impl Launch {
     /// Adds a step that runs once the environment is gone.
     #[must_use]
     pub fn cleanup(mut self, step: impl FnOnce() + Send + 'static) -> Self {
-        self.cleanup.push(Box::new(step));
+        self.cleanup.0.push(Box::new(step));
         self
     }
 }

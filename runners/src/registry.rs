@@ -4,6 +4,7 @@ use crate::Runner;
 use crate::bare::Bare;
 use crate::bubblewrap::Bubblewrap;
 use crate::chroot::Chroot;
+use crate::exec::Exec;
 use crate::gvisor::Gvisor;
 use crate::namespaces::Namespaces;
 use crate::podman::Podman;
@@ -11,7 +12,7 @@ use crate::qemu::Qemu;
 use crate::runc::Runc;
 
 /// Every runner, in the order in which lists and reports show them.
-pub static RUNNERS: &[&dyn Runner] = &[&Bare, &Chroot, &Namespaces, &Bubblewrap, &Runc, &Gvisor, &Podman, &Qemu];
+pub static RUNNERS: &[&dyn Runner] = &[&Bare, &Chroot, &Namespaces, &Bubblewrap, &Runc, &Gvisor, &Podman, &Qemu, &Exec];
 
 /// The runner of this name.
 pub fn find(name: &str) -> Option<&'static dyn Runner> {

@@ -5,6 +5,7 @@ use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use workloads::settings::Settings;
@@ -15,7 +16,11 @@ use crate::evidence::Witness;
 use crate::host::Host;
 use crate::journal::Made;
 use crate::network::{self, PREFIX, TapLink, Veth};
+use crate::peer::PeerProcess;
 use crate::{Confinement, Launch, Network, Runner};
+
+/// How long a peer of an environment's own may take to say its port.
+const PEER: Duration = Duration::from_secs(5);
 
 /// How the peer is reached from an environment that shares a kernel with the host.
 #[derive(Debug, Clone)]
@@ -63,6 +68,7 @@ pub struct Stage {
     cgroup: Option<Arc<Cgroup>>,
     veth: Option<Veth>,
     tap: Option<TapLink>,
+    own_peer: Option<PeerProcess>,
 }
 
 impl Stage {
@@ -80,7 +86,18 @@ impl Stage {
         fs::create_dir(&data).with_context(|| format!("can't make {}", data.display()))?;
         let environment = environment.to_string();
         let disk = Disk::under(&data).inspect_err(|e| log::debug!("{e:#}")).ok();
-        Ok(Self { host, environment, scratch, data, disk, root: None, cgroup: None, veth: None, tap: None })
+        Ok(Self {
+            host,
+            environment,
+            scratch,
+            data,
+            disk,
+            root: None,
+            cgroup: None,
+            veth: None,
+            tap: None,
+            own_peer: None,
+        })
     }
 
     /// The runner's launch, held to this stage's cgroup, CPUs and signals: what a session is to be started from.
@@ -97,7 +114,7 @@ impl Stage {
             cgroup: Some(cgroup),
             cpus: self.host.pinning.work.clone(),
             interrupt: Arc::clone(&self.host.interrupt),
-            binary_sha256: Some(self.host.binary_sha256.clone()),
+            binary_sha256: Some(launch.binary_sha256.clone().unwrap_or_else(|| self.host.binary_sha256.clone())),
         };
         Ok(launch)
     }
@@ -191,6 +208,20 @@ impl Stage {
             device: Some(veth.device.clone()),
             because: None,
         })
+    }
+
+    /// The port of a peer that listens on an address of the harness's own network, for a box that no link of ours leads to.
+    ///
+    /// # Errors
+    /// When nothing can listen there.
+    pub fn peer_on(&mut self, address: IpAddr) -> anyhow::Result<u16> {
+        let peer = match self.own_peer.take() {
+            Some(peer) => peer,
+            None => PeerProcess::start_on(&self.host, address, PEER).with_context(|| {
+                format!("no peer on {address}: it has to be an address of this host, as the box sees it")
+            })?,
+        };
+        Ok(self.own_peer.insert(peer).port)
     }
 
     /// A tap device in the peer's network namespace; `None` without privileges, for the reason that

@@ -219,10 +219,8 @@ impl<'a> Lab<'a> {
         let spec = &self.plan.environments[environment];
         let stage = self.bench.stages[environment].as_mut().expect("only environments with a stage are started");
         let launch = stage.launch(spec.runner, &spec.settings)?;
-        let peer = match (&self.bench.peer, launch.peer) {
-            (Some(process), Some(address)) => Some(SocketAddr::new(address, process.port).into()),
-            _ => None,
-        };
+        let port = launch.peer_port.or(self.bench.peer.as_ref().map(|process| process.port));
+        let peer = launch.peer.zip(port).map(|(address, port)| SocketAddr::new(address, port).into());
         let mut session = Session::start(launch, START)?;
         start.outcome = Ok(session.start.as_nanos() as u64);
         start.hello = Some(session.hello.clone());
