@@ -58,7 +58,8 @@ fn dispatch(command: Command) -> anyhow::Result<Exit> {
         }
         Command::Man { dir } => commands::man::run(dir.as_deref()),
         Command::Agent { data, visit, copy } => {
-            let _visit = visit.then(|| Visit::begin(&data, copy.as_deref())).transpose()?;
+            let visit = visit.then(|| Visit::begin(&data, copy.as_deref())).transpose()?;
+            visit.as_ref().map(Visit::end_with_channel).transpose()?;
             workloads::agent::serve(&mut std::io::stdin().lock(), &mut std::io::stdout().lock(), &data)?;
             Ok(Exit::Done)
         }

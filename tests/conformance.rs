@@ -21,7 +21,24 @@ use workloads::settings::Settings;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The runners below; a test holds the list against the registry.
-const COVERED: &[&str] = &["bare", "chroot", "namespaces", "bubblewrap", "runc", "gvisor", "podman", "qemu", "exec"];
+const COVERED: &[&str] = &[
+    "bare",
+    "chroot",
+    "namespaces",
+    "bubblewrap",
+    "firejail",
+    "nspawn",
+    "lxc",
+    "runc",
+    "crun",
+    "oci",
+    "gvisor",
+    "podman",
+    "docker",
+    "qemu",
+    "exec",
+    "ssh",
+];
 
 struct Scene {
     bench: Bench,
@@ -35,10 +52,11 @@ struct Scene {
 impl Scene {
     /// `None` when the runner isn't available and may be missing; says so.
     fn of(name: &str, test: &str) -> Option<Self> {
-        let runner = runners::registry::find(name).expect("registered");
+        // `exec_lxc` is the runner `exec` with another kind of box.
+        let runner = runners::registry::find(name.split('_').next().expect("a first part")).expect("registered");
         let bench = Bench::new();
         // Short, unique among tests that run at the same time.
-        let id = format!("{test}{}{}", &name[..2], std::process::id() % 1000);
+        let id = format!("{test}{}{}{}", &name[..2], &name[name.len() - 1..], std::process::id() % 1000);
         let resources = Resources { cpus: 1, memory_bytes: 512 << 20 };
         let host = Arc::new(Host::new(&id, Path::new(env!("CARGO_BIN_EXE_tarebench")), resources).expect("a host"));
         let around = Box::of(name, bench.dir.path());
@@ -140,8 +158,9 @@ fn engine_killed_mid_burst(name: &str) {
 /// The harness itself is killed and can't clean up: `doctor --clean` does.
 fn harness_killed(name: &str) {
     let Some(scene) = Scene::of(name, "h") else { return };
+    let runner = scene.runner.name();
     let mut suite = format!(
-        "description = \"killed\"\nbaseline = \"bare\"\n[environments.bare]\n[workloads.\"disk/fsync\"]\n[environments.box]\nrunner = \"{name}\"\n"
+        "description = \"killed\"\nbaseline = \"bare\"\n[environments.bare]\n[workloads.\"disk/fsync\"]\n[environments.box]\nrunner = \"{runner}\"\n"
     );
     for (key, value) in &scene.around.settings {
         suite += &format!("{key} = '{value}'\n");
@@ -188,7 +207,7 @@ macro_rules! conformance {
     )*};
 }
 
-conformance!(bare chroot namespaces bubblewrap runc gvisor podman qemu exec);
+conformance!(bare chroot namespaces bubblewrap firejail nspawn lxc runc crun oci gvisor podman docker qemu exec exec_lxc exec_docker ssh);
 
 #[test]
 fn every_runner_is_covered() {

@@ -189,6 +189,21 @@ fn bubblewrap_starts_obeys_and_leaves_nothing() {
 }
 
 #[test]
+fn firejail_starts_obeys_and_leaves_nothing() {
+    conforms("firejail", "ef");
+}
+
+#[test]
+fn nspawn_starts_obeys_and_leaves_nothing() {
+    conforms("nspawn", "en");
+}
+
+#[test]
+fn lxc_starts_obeys_and_leaves_nothing() {
+    conforms("lxc", "el");
+}
+
+#[test]
 fn runc_starts_obeys_and_leaves_nothing() {
     conforms("runc", "er");
 }
@@ -210,7 +225,14 @@ fn other_settings_start_too() {
     let data = tempfile::tempdir_in("/var/tmp").unwrap();
     let all: &[(&str, &[(&str, &str)])] = &[
         ("bubblewrap", &[("user", "true")]),
+        ("firejail", &[("data", "tmpfs"), ("seccomp", "none")]),
+        ("nspawn", &[("data", "overlay"), ("seccomp", "none")]),
+        ("nspawn", &[("data", "tmpfs")]),
+        ("lxc", &[("data", "overlay")]),
+        ("lxc", &[("data", "tmpfs"), ("seccomp", "none")]),
         ("runc", &[("data", "root")]),
+        ("runc", &[("data", "overlay"), ("seccomp", "containers")]),
+        ("runc", &[("data", "tmpfs"), ("open-files", "512")]),
         ("gvisor", &[("network", "host")]),
         ("gvisor", &[("overlay", "root:memory"), ("data", "root")]),
         ("gvisor", &[("platform", "ptrace"), ("file-access", "exclusive"), ("directfs", "false")]),

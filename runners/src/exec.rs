@@ -33,13 +33,13 @@ const SETTINGS: &[Setting] = &[
         about: "What copies {binary}, a file here, to {agent}, a path inside; the copy is removed at the end",
     },
     Setting {
-        name: "agent",
+        name: "installed",
         kind: Kind::Path,
         default: "",
         about: "Path of a tarebench that is inside already, instead of `copy`; it stays",
     },
     visit::DATA,
-    visit::BINARY,
+    visit::AGENT,
     visit::PEER,
 ];
 
@@ -61,7 +61,7 @@ impl Runner for Exec {
     }
 
     fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
-        let [command, copy, agent] = ["command", "copy", "agent"].map(|name| settings.get(name));
+        let [command, copy, installed] = ["command", "copy", "installed"].map(|name| settings.get(name));
         if command.is_empty() {
             return Err(unset(
                 "no command is set that enters a box",
@@ -76,11 +76,11 @@ impl Runner for Exec {
             )
             .into());
         }
-        let installed = match (copy.is_empty(), agent.is_empty()) {
+        let installed = match (copy.is_empty(), installed.is_empty()) {
             (false, true) => None,
-            (true, false) => Some(agent),
+            (true, false) => Some(installed),
             (true, true) => {
-                let fix = "copy = \"docker cp {binary} BOX:{agent}\", for one; or install tarebench there and set agent = PATH";
+                let fix = "copy = \"docker cp {binary} BOX:{agent}\", for one; or install tarebench there and set installed = PATH";
                 return Err(unset("nothing says how the agent gets into the box", fix).into());
             }
             (false, false) => {
@@ -148,7 +148,7 @@ mod tests {
             (vec![], "no command is set"),
             (vec![("command", "docker exec -i box")], "where the agent's goes"),
             (vec![("command", "docker exec -i box {run}")], "how the agent gets into the box"),
-            (vec![("command", "x {run}"), ("copy", "y {binary} {agent}"), ("agent", "/usr/bin/tarebench")], "both"),
+            (vec![("command", "x {run}"), ("copy", "y {binary} {agent}"), ("installed", "/usr/bin/tarebench")], "both"),
         ] {
             let error = launch("ex", &given).expect_err(words);
             let no = error.downcast_ref::<Unavailable>().expect("it can't run, which is no failure of the box");
@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn a_tool_that_takes_one_line_gets_it_quoted() {
-        let given = [("command", "vzctl exec 101 {line}"), ("agent", "/opt/my tools/tarebench"), ("data", "/srv/")];
+        let given = [("command", "vzctl exec 101 {line}"), ("installed", "/opt/my tools/tarebench"), ("data", "/srv/")];
         let launch = launch("ey", &given).expect("launches");
         let words: Vec<_> = launch.command.get_args().map(|a| a.to_string_lossy().into_owned()).collect();
         assert_eq!(words[..2], ["exec", "101"]);
@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_path_that_depends_on_where_one_is_is_refused() {
-        let given = [("command", "x {run}"), ("agent", "tarebench")];
+        let given = [("command", "x {run}"), ("installed", "tarebench")];
         assert!(launch("ez", &given).expect_err("relative").to_string().contains("not an absolute path"));
     }
 }

@@ -8,17 +8,22 @@ pub mod cgroup;
 pub mod chroot;
 pub mod clock;
 mod confine;
+pub mod crun;
 pub mod disk;
+pub mod docker;
 mod engine;
 pub mod evidence;
 pub mod exec;
 pub mod fingerprint;
+pub mod firejail;
 pub mod gvisor;
 pub mod host;
 mod journal;
 pub mod leftovers;
+pub mod lxc;
 pub mod namespaces;
 pub mod network;
+pub mod nspawn;
 mod oci;
 pub mod peer;
 pub mod podman;
@@ -28,7 +33,10 @@ pub mod qemu;
 pub mod registry;
 mod rooted;
 pub mod runc;
+pub mod runtime;
+mod seccomp;
 pub mod session;
+pub mod ssh;
 pub mod stage;
 mod trouble;
 mod visit;
@@ -105,8 +113,12 @@ pub enum Network {
     Veth,
     /// A tap device of the VM in the peer's network namespace.
     Tap,
+    /// A bridge of the engine's and address translation by the kernel.
+    KernelNat,
     /// User-mode address translation by the engine.
     UserNat,
+    /// A bridge of the engine's, from the container to the host.
+    Bridge,
     /// Whatever the box had before us.
     Own,
 }
@@ -118,7 +130,9 @@ impl fmt::Display for Network {
             Network::Loopback => "loopback",
             Network::Veth => "veth",
             Network::Tap => "tap",
+            Network::KernelNat => "kernel NAT",
             Network::UserNat => "user NAT",
+            Network::Bridge => "bridge",
             Network::Own => "the box's own",
         })
     }

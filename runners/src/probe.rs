@@ -116,15 +116,15 @@ fn ask(runner: &dyn Runner, settings: &Settings, host: &Arc<Host>, data_dir: &Pa
             probe.version = version.or(probe.version);
             probe
         }
-        // What only the settings could tell.
-        Err(e) if e.downcast_ref::<Unavailable>().is_some_and(|no| !no.broken) => {
-            let no = e.downcast::<Unavailable>().expect("just seen");
-            answer(Verdict::Absent, Some(no.because), Some(no.fix))
-        }
-        Err(e) => {
-            let fix = format!("try it by hand; `tarebench doctor -v` shows the command that starts {}", runner.name());
-            answer(Verdict::Broken, Some(format!("{e:#}")), Some(fix))
-        }
+        Err(e) => match e.downcast::<Unavailable>() {
+            // What only the settings could tell.
+            Ok(no) => answer(if no.broken { Verdict::Broken } else { Verdict::Absent }, Some(no.because), Some(no.fix)),
+            Err(e) => {
+                let fix =
+                    format!("try it by hand; `tarebench doctor -v` shows the command that starts {}", runner.name());
+                answer(Verdict::Broken, Some(format!("{e:#}")), Some(fix))
+            }
+        },
     }
 }
 

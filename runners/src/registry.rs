@@ -4,15 +4,39 @@ use crate::Runner;
 use crate::bare::Bare;
 use crate::bubblewrap::Bubblewrap;
 use crate::chroot::Chroot;
+use crate::crun::Crun;
+use crate::docker::Docker;
 use crate::exec::Exec;
+use crate::firejail::Firejail;
 use crate::gvisor::Gvisor;
+use crate::lxc::Lxc;
 use crate::namespaces::Namespaces;
+use crate::nspawn::Nspawn;
 use crate::podman::Podman;
 use crate::qemu::Qemu;
 use crate::runc::Runc;
+use crate::runtime::Oci;
+use crate::ssh::Ssh;
 
 /// Every runner, in the order in which lists and reports show them.
-pub static RUNNERS: &[&dyn Runner] = &[&Bare, &Chroot, &Namespaces, &Bubblewrap, &Runc, &Gvisor, &Podman, &Qemu, &Exec];
+pub static RUNNERS: &[&dyn Runner] = &[
+    &Bare,
+    &Chroot,
+    &Namespaces,
+    &Bubblewrap,
+    &Firejail,
+    &Nspawn,
+    &Lxc,
+    &Runc,
+    &Crun,
+    &Oci,
+    &Gvisor,
+    &Podman,
+    &Docker,
+    &Qemu,
+    &Exec,
+    &Ssh,
+];
 
 /// The runner of this name.
 pub fn find(name: &str) -> Option<&'static dyn Runner> {

@@ -20,8 +20,8 @@ pub(crate) const DATA: Setting = Setting {
 };
 
 /// Which binary goes in.
-pub(crate) const BINARY: Setting = Setting {
-    name: "binary",
+pub(crate) const AGENT: Setting = Setting {
+    name: "agent",
     kind: Kind::Path,
     default: "",
     about: "A tarebench on this host for the box's kind of machine; by default our own",
@@ -59,7 +59,7 @@ impl Visit {
         }
         let folder = format!("{data}/{}", engine::container_id(stage));
         let agent = installed.map_or_else(|| format!("{folder}-agent"), String::from);
-        let binary = match settings.get("binary") {
+        let binary = match settings.get("agent") {
             "" => stage.host.binary.clone(),
             path => PathBuf::from(path),
         };

@@ -1,13 +1,21 @@
 //! What an agent does in a box that was there before us: it makes a folder of its own, and takes all of it away when it goes.
+//!
+//! Nobody there kills it when the harness is gone, so it watches its channel even while a burst is timed: by a thread that
+//! sleeps in poll(2) until the channel hangs up.
 
 use std::fs;
+use std::io;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 
 /// Every name that a visit leaves in a box begins with this; nothing else is ever removed.
 pub const MARK: &str = "tarebench-";
+
+/// How long an agent whose channel has hung up may take to go by itself.
+const PATIENCE: Duration = Duration::from_millis(200);
 
 /// A visit: the folder for the data, and the copy of the binary where one was brought. Dropping it removes both.
 #[derive(Debug)]
@@ -28,6 +36,45 @@ impl Visit {
             format!("can't make {}; is the folder above it there and writable for user {}?", folder.display(), uid())
         })?;
         Ok(visit)
+    }
+
+    /// Ends the process, and the visit with it, soon after its stdin hangs up: whatever it is doing then.
+    ///
+    /// # Errors
+    /// When there can be no thread for it.
+    pub fn end_with_channel(&self) -> io::Result<()> {
+        let paths = self.paths.clone();
+        let watch = move || {
+            if wait_for_hangup(libc::STDIN_FILENO).is_ok() {
+                std::thread::sleep(PATIENCE);
+                // The work goes on meanwhile and may make a file where one was just removed.
+                let removed = (0..20).any(|_| leave(&paths).is_ok());
+                std::process::exit(i32::from(!removed));
+            }
+        };
+        std::thread::Builder::new().name("channel".into()).spawn(watch).map(drop)
+    }
+}
+
+/// Returns when nobody can write to the channel any more; what was written before may still be unread.
+fn wait_for_hangup(fd: libc::c_int) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    const CLOSED: libc::c_short = libc::POLLRDHUP;
+    #[cfg(not(target_os = "linux"))]
+    const CLOSED: libc::c_short = 0;
+    loop {
+        let mut asked = libc::pollfd { fd, events: CLOSED, revents: 0 };
+        // SAFETY: one entry of the right type, which lives through the call.
+        if unsafe { libc::poll(&raw mut asked, 1, -1) } < 0 {
+            let e = io::Error::last_os_error();
+            if e.kind() != ErrorKind::Interrupted {
+                return Err(e);
+            }
+        } else if asked.revents & libc::POLLNVAL != 0 {
+            return Err(io::Error::from_raw_os_error(libc::EBADF));
+        } else if asked.revents != 0 {
+            return Ok(());
+        }
     }
 }
 
@@ -100,5 +147,18 @@ mod tests {
         leave(&[ours.clone()]).expect("removed");
         leave(&[ours.clone()]).expect("twice does no harm");
         assert!(!ours.exists());
+    }
+
+    #[test]
+    fn a_channel_hangs_up_when_the_last_writer_goes_and_not_before() {
+        let (reader, mut writer) = io::pipe().expect("a pipe");
+        let fd = std::os::fd::AsRawFd::as_raw_fd(&reader);
+        let waiting = std::thread::spawn(move || wait_for_hangup(fd));
+        io::Write::write_all(&mut writer, b"unread").expect("written");
+        std::thread::sleep(Duration::from_millis(50));
+        assert!(!waiting.is_finished(), "what is unread is no end");
+        drop(writer);
+        waiting.join().expect("no panic").expect("hung up");
+        wait_for_hangup(-1).map(drop).map_or_else(|_| (), |()| panic!("a closed descriptor is no channel"));
     }
 }
