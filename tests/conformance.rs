@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use common::boxes::Box;
+use common::boxes::Premises;
 use common::{Bench, eventually, must_run, traces};
 use runners::Runner;
 use runners::host::{Host, Resources};
@@ -43,7 +43,7 @@ const COVERED: &[&str] = &[
 struct Scene {
     bench: Bench,
     /// Where the runner needs one that is there already.
-    around: Box,
+    around: Premises,
     host: Arc<Host>,
     runner: &'static dyn Runner,
     settings: Settings,
@@ -59,7 +59,7 @@ impl Scene {
         let id = format!("{test}{}{}{}", &name[..2], &name[name.len() - 1..], std::process::id() % 1000);
         let resources = Resources { cpus: 1, memory_bytes: 512 << 20 };
         let host = Arc::new(Host::new(&id, Path::new(env!("CARGO_BIN_EXE_tarebench")), resources).expect("a host"));
-        let around = Box::of(name, bench.dir.path());
+        let around = Premises::of(name, bench.dir.path());
         let given = around.settings.iter().map(|(k, v)| (k.to_string(), v.clone())).collect();
         let settings = Settings::resolve(runner.settings(), &given).expect("the settings are valid");
         let Probe { because, fix, .. } = match probe::probe(runner, &settings, &host, bench.dir.path()) {

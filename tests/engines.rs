@@ -237,6 +237,9 @@ fn other_settings_start_too() {
         ("gvisor", &[("overlay", "root:memory"), ("data", "root")]),
         ("gvisor", &[("platform", "ptrace"), ("file-access", "exclusive"), ("directfs", "false")]),
         ("podman", &[("data", "root"), ("seccomp", "unconfined")]),
+        ("podman", &[("data", "layer"), ("network", "slirp4netns")]),
+        ("podman", &[("data", "named"), ("network", "bridge"), ("rm", "false")]),
+        ("podman", &[("data", "layer"), ("network", "host"), ("rm", "false")]),
     ];
     for (n, (runner, given)) in all.iter().enumerate() {
         if !available(runner, &host) {

@@ -1,6 +1,7 @@
 //! `docker`: a container by a Docker daemon that runs already: the one that the client would talk to, or the one at `host`.
 
 use std::fs::{self, File};
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -88,14 +89,11 @@ impl Runner for Docker {
         };
         client.import(stage, &id)?;
         let (peer, port) = match network {
-            "host" => Some("127.0.0.1".to_string()),
+            "host" => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
             "bridge" => Some(client.gateway()?),
             _ => None,
         }
-        .map(|text| {
-            let address = text.parse().with_context(|| format!("`{text}` is no address of a bridge"))?;
-            anyhow::Ok((address, stage.peer_on(address)?))
-        })
+        .map(|address| anyhow::Ok((address, stage.peer_on(address)?)))
         .transpose()?
         .unzip();
         let parent = match daemon.driver.as_str() {
@@ -227,12 +225,13 @@ impl Client {
     }
 
     /// This host's address on Docker's default bridge.
-    fn gateway(&self) -> anyhow::Result<String> {
-        let format = "{{range .IPAM.Config}}{{.Gateway}} {{end}}";
+    fn gateway(&self) -> anyhow::Result<IpAddr> {
+        let format = "{{range .IPAM.Config}}{{.Gateway}},{{.Subnet}} {{end}}";
         let words = self
             .ask(&["network", "inspect", "bridge", "--format", format])
             .map_err(|words| anyhow!("the daemon has no default bridge: {words}; set network = host or none"))?;
-        Ok(words.split_whitespace().next().unwrap_or_default().to_string())
+        gateway_of(&words)
+            .with_context(|| format!("the default bridge has no address in `{words}`; set network = host or none"))
     }
 
     /// An image with our binary and nothing else, under the container's name.
@@ -263,6 +262,17 @@ impl Client {
             }
         }
     }
+}
+
+/// From `GATEWAY,SUBNET` pairs: the daemon doesn't say the gateway of a bridge that it has just made, and takes the subnet's
+/// first address then.
+fn gateway_of(pairs: &str) -> Option<IpAddr> {
+    let (gateway, subnet) = pairs.split_whitespace().next()?.split_once(',')?;
+    if let Ok(address) = gateway.parse() {
+        return Some(address);
+    }
+    let first: Ipv4Addr = subnet.split('/').next()?.parse().ok()?;
+    Some(Ipv4Addr::from(u32::from(first) | 1).into())
 }
 
 /// The stage's root as a tar archive, which is what images are made of.
@@ -300,6 +310,14 @@ mod tests {
         assert!(!layer.contains("--mount") && layer.contains("seccomp=unconfined"), "{layer}");
         assert!(layer.contains("--runtime runsc") && layer.contains("--cpuset-cpus 0,2 --memory 536870912"), "{layer}");
         assert!(line(&[("data", "named")], None).contains("type=volume,source=box-1,target=/data"));
+    }
+
+    #[test]
+    fn the_bridges_address_is_what_the_daemon_says_or_the_subnets_first() {
+        let of = |text: &str| gateway_of(text).map(|a| a.to_string());
+        assert_eq!(of("172.18.0.9,172.18.0.0/16 ,fd00::/64").as_deref(), Some("172.18.0.9"));
+        assert_eq!(of(",172.17.0.0/16").as_deref(), Some("172.17.0.1"));
+        assert_eq!(of(""), None);
     }
 
     #[test]

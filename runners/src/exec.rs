@@ -106,7 +106,8 @@ impl Runner for Exec {
         });
         if visit.copied {
             let binary = visit.binary.to_str().context("the path of our own binary is not text")?.to_string();
-            let words = settings.command("copy", &[("binary", &[binary]), ("agent", &[visit.agent.clone()])]);
+            let words =
+                settings.command("copy", &[("binary", &[binary]), ("agent", std::slice::from_ref(&visit.agent))]);
             engine::ask_patiently(to_command(&words), Stdio::null(), COPY)
                 .map_err(|words| anyhow!("can't copy the agent into the box: {words}"))?;
         }

@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::ensure;
 use workloads::settings::{Kind, Setting, Settings};
 
 use crate::host::Host;
@@ -48,10 +47,11 @@ impl Runner for Firejail {
 
     fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
         let mut command = Command::new(engine::require("firejail", "firejail")?);
-        ensure!(
-            settings.get("data") != "tmpfs" || stage.host.privileged,
-            "firejail mounts a tmpfs there for root only: set data = bind, or run tarebench as root"
-        );
+        if settings.get("data") == "tmpfs" && !stage.host.privileged {
+            let because = "firejail mounts a tmpfs on the data directory for root only".into();
+            let fix = "set data = bind, or run tarebench as root".into();
+            return Err(Unavailable { because, fix, broken: false }.into());
+        }
         let root = stage.root()?.to_path_buf();
         arguments(&mut command, settings, &root.join("tarebench"), stage.data())?;
         if stage.host.privileged {

@@ -51,6 +51,7 @@ impl Runner for Lxc {
         let layers = (settings.get("data") == "overlay").then(|| engine::layers(stage)).transpose()?;
         let data = stage.data().to_path_buf();
         let mut text = configuration(settings, stage.root()?, &data, layers.as_ref())?;
+        stage.cgroup().hand_cpus_down();
         let group = stage.cgroup().parent_for_engine().map(|parent| format!("{}/{id}", parent.trim_start_matches('/')));
         text.extend(group.iter().map(|group| groups(group)));
         let file = folder.join("config");

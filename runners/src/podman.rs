@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, anyhow};
 use nix::sys::resource::{Resource, getrlimit};
 use workloads::settings::{Kind, Setting, Settings};
 
@@ -98,6 +98,10 @@ impl Runner for Podman {
         let cgroup = if stage.host.privileged { stage.cgroup().parent_for_engine() } else { None };
 
         let mut command = store.command();
+        if network == "bridge" {
+            // Its plugins write down every address that they ever gave.
+            engine::own_run_directory(&mut command, c"/var/lib/cni")?;
+        }
         command.args(["run", "--interactive"]).args(["--name", &id]);
         if settings.switch("rm") {
             command.arg("--rm");
@@ -158,35 +162,36 @@ impl Runner for Podman {
 /// This host's loopback as seen from behind slirp4netns.
 const SLIRP_HOST: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 2, 2));
 
+/// Where the plugins of the bridge keep their state.
+const CNI: &str = "/var/lib/cni";
+
 /// The only image in the store.
 const IMAGE: &str = "localhost/tarebench:latest";
 
 /// Networks that this podman doesn't know, or that need more than it would say.
-fn check_network(network: &str, podman: &Path, privileged: bool) -> anyhow::Result<()> {
+fn check_network(network: &str, podman: &Path, privileged: bool) -> Result<(), Unavailable> {
+    let refuse = |because: String, fix: &str| Err(Unavailable { because, fix: fix.into(), broken: false });
     match network {
-        "slirp4netns" => drop(engine::require("slirp4netns", "slirp4netns")?),
+        "slirp4netns" => engine::require("slirp4netns", "slirp4netns").map(drop),
         "pasta" => {
             engine::require("pasta", "passt")?;
             let version = engine::version(&podman.to_string_lossy(), "podman")?;
             if !knows_pasta(&version) {
-                bail!(
-                    "podman {version} doesn't know pasta, which came with 4.4: set network = slirp4netns, or install a newer podman"
-                );
+                let because = format!("podman {version} doesn't know pasta, which came with 4.4");
+                return refuse(because, "set network = slirp4netns, or install a newer podman");
             }
-            if !privileged {
-                bail!(
-                    "pasta leads to no address of this host's loopback, where the peer is without root: set network = slirp4netns, or run tarebench as root"
-                );
+            if privileged {
+                return Ok(());
             }
+            let because = "pasta leads to no address of this host's loopback, where the peer is without root";
+            refuse(because.into(), "set network = slirp4netns, or run tarebench as root")
         }
-        "bridge" if !privileged => {
-            bail!(
-                "podman's bridge leads nowhere from here without root: set network = slirp4netns, or run tarebench as root"
-            )
-        }
-        _ => {}
+        "bridge" if !privileged => refuse(
+            "without root podman's bridge leads to no address that the peer could be on".into(),
+            "set network = slirp4netns, or run tarebench as root",
+        ),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 fn knows_pasta(version: &str) -> bool {
@@ -229,8 +234,9 @@ fn volume(data: &Path) -> anyhow::Result<String> {
 struct Store {
     podman: PathBuf,
     runtime: PathBuf,
-    /// A folder in `/run` that the runtime makes although it is told to use another, where it was not there before us.
-    made: Option<PathBuf>,
+    /// Folders that the runtime and the bridge's plugins make although they are told to use others, where they were not
+    /// there before us.
+    made: Vec<PathBuf>,
     directory: PathBuf,
     /// Images, layers and volumes: beside the data where data lies in them.
     storage: PathBuf,
@@ -243,11 +249,11 @@ struct Store {
 impl Store {
     fn new(podman: PathBuf, runtime: PathBuf, data: &str, stage: &Stage) -> Self {
         let sum = stage.environment.bytes().fold(0x811c_9dc5_u32, |h, b| (h ^ u32::from(b)).wrapping_mul(0x0100_0193));
-        let made = Path::new("/run").join(runtime.file_name().unwrap_or_default());
+        let made = vec![Path::new("/run").join(runtime.file_name().unwrap_or_default()), Path::new(CNI).to_path_buf()];
         Self {
             podman,
             runtime,
-            made: Some(made).filter(|m| !m.exists()),
+            made: made.into_iter().filter(|m| !m.exists()).collect(),
             directory: stage.scratch().join("podman"),
             storage: if matches!(data, "named" | "layer") { stage.data() } else { stage.scratch() }
                 .join("podman-storage"),
@@ -339,10 +345,10 @@ impl Store {
                 log::warn!("can't remove container {cid}: {words}");
             }
         }
-        if let Some(made) = &self.made
-            && let Err(e) = fs::remove_dir(made)
-        {
-            log::debug!("{} stays: {e}", made.display());
+        for made in &self.made {
+            if let Err(e) = fs::remove_dir(made) {
+                log::debug!("{} stays: {e}", made.display());
+            }
         }
     }
 }
@@ -364,8 +370,9 @@ mod tests {
     #[test]
     fn a_network_that_can_not_be_is_refused_with_the_reason() {
         assert!(!knows_pasta("4.3.1") && knows_pasta("4.4.0") && knows_pasta("5.4.2+ds1"));
-        let words = check_network("bridge", Path::new("podman"), false).expect_err("refused").to_string();
-        assert!(words.contains("without root") && words.contains("slirp4netns"), "{words}");
+        let no = check_network("bridge", Path::new("podman"), false).expect_err("refused");
+        assert!(no.because.contains("without root") && no.fix.contains("slirp4netns") && !no.broken, "{no:?}");
+        check_network("host", Path::new("podman"), false).expect("anybody may");
     }
 
     #[test]
@@ -373,7 +380,7 @@ mod tests {
         let store = Store {
             podman: "podman".into(),
             runtime: "/usr/sbin/runc".into(),
-            made: None,
+            made: Vec::new(),
             directory: "/s".into(),
             storage: "/s/storage".into(),
             driver: "vfs",

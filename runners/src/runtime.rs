@@ -1,6 +1,7 @@
 //! `oci`: any OCI runtime by its path (youki, kata-runtime, a runc of one's own), and what `runc` and `crun` share with it:
 //! the command line that all of them have from runc.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -143,7 +144,17 @@ impl Runtime {
         stage.note(&[&engine::mark(&self.program), "--root", &engine::mark(&state), "delete", "--force", &id])?;
         let path = if data == "root" { oci::data_path(stage, true) } else { engine::data_path(settings, stage) };
         let version = filter.map(|f| f.name);
-        let launch = Launch::new(command).data_path(path).cleanup(move || self.remove(&state, &id, &bundle));
+        // Some make a folder in /run although they are told to use another.
+        let made = Path::new("/run").join(self.program.file_name().unwrap_or_default());
+        let made = Some(made).filter(|m| !m.exists());
+        let launch = Launch::new(command).data_path(path).cleanup(move || {
+            self.remove(&state, &id, &bundle);
+            if let Some(made) = made
+                && let Err(e) = fs::remove_dir(&made)
+            {
+                log::debug!("{} stays: {e}", made.display());
+            }
+        });
         let launch = Launch { version, ..launch };
         Ok(if none { launch } else { launch.over(stage.path_to_peer()?) })
     }

@@ -1,22 +1,50 @@
 //! Boxes for the runners that enter one which is there already: made for one test, and gone with it.
 
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
 /// A box with what the runner has to know of it.
-pub struct Box {
+pub struct Premises {
     /// Settings of the runner.
     pub settings: Vec<(&'static str, String)>,
     _parts: Vec<Process>,
+    _swept: Swept,
     _folder: Option<tempfile::TempDir>,
+}
+
+/// Empty directories that an engine leaves behind, removed on drop where they weren't there before.
+#[derive(Default)]
+struct Swept(Vec<PathBuf>);
+
+impl Swept {
+    /// Of these, and of these groups in every cgroup hierarchy.
+    fn of(directories: &[String], groups: &[String]) -> Self {
+        let hierarchies: Vec<PathBuf> =
+            std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten().map(|e| e.path()).collect();
+        let groups = groups.iter().flat_map(|g| hierarchies.iter().map(move |h| h.join(g)));
+        Self(directories.iter().map(PathBuf::from).chain(groups).filter(|p| !p.exists()).collect())
+    }
+}
+
+impl Drop for Swept {
+    fn drop(&mut self) {
+        // One that somebody still uses is not empty, and stays.
+        self.0.iter().for_each(|directory| drop(std::fs::remove_dir(directory)));
+    }
 }
 
 /// What keeps a box up: it waits for its stdin to close.
 const KEEP: &[&str] = &["peer", "--listen", "0.0.0.0:0"];
+
+/// A name that only this box has, from that of its folder.
+fn name_of(home: &Path) -> String {
+    let name = home.file_name().expect("a name").display().to_string();
+    format!("shop{}", name.replace('.', "").to_lowercase())
+}
 
 /// A root file system with our program in it and a directory for data.
 fn root_with_keeper(root: &Path) -> String {
@@ -97,7 +125,7 @@ impl Drop for Process {
     }
 }
 
-impl Box {
+impl Premises {
     /// The box that this runner needs; nothing where it makes its own. `folder` is shared with the host.
     pub fn of(runner: &str, folder: &Path) -> Self {
         let is_root = nix::unistd::geteuid().is_root();
@@ -108,7 +136,7 @@ impl Box {
             "oci" => Self::runtime(),
             "docker" if is_root && Path::new(DOCKERD).exists() => Self::dockerd(),
             "ssh" if is_root => Self::sshd(folder),
-            _ => Self { settings: Vec::new(), _parts: Vec::new(), _folder: None },
+            _ => Self { settings: Vec::new(), _parts: Vec::new(), _swept: Swept::default(), _folder: None },
         }
     }
 
@@ -117,11 +145,18 @@ impl Box {
         let home = tempfile::tempdir_in("/var/tmp").expect("a directory");
         let root = root_with_keeper(&home.path().join("root"));
         let configuration = home.path().join("config");
+        let lock = format!("/run/lxc/lock{}", home.path().display());
+        let upwards = Path::new(&lock).ancestors().take_while(|p| *p != Path::new("/run"));
+        let upwards: Vec<String> = upwards.map(|p| p.display().to_string()).collect();
+        let name = name_of(home.path());
+        let groups = ["payload", "monitor", "pivot"].map(|part| format!("{name}-{part}"));
+        let swept = Swept::of(&upwards, &groups);
+        let [payload, monitor, pivot] = &groups;
         let text = format!(
-            "lxc.rootfs.path = dir:{root}\nlxc.net.0.type = empty\nlxc.autodev = 1\nlxc.mount.auto = proc:mixed sys:ro\n"
+            "lxc.rootfs.path = dir:{root}\nlxc.net.0.type = empty\nlxc.autodev = 1\nlxc.mount.auto = proc:mixed sys:ro\n\
+             lxc.cgroup.dir.container = {payload}\nlxc.cgroup.dir.monitor = {monitor}\nlxc.cgroup.dir.monitor.pivot = {pivot}\n"
         );
         std::fs::write(&configuration, text).expect("written");
-        let name = format!("shop{}", home.path().file_name().expect("a name").display()).replace('.', "");
         let mut lxc = Command::new("lxc-execute");
         lxc.arg("-P").arg(home.path()).args(["-n", &name, "-f"]).arg(&configuration).args(["--", "/keeper"]).args(KEEP);
         let lxc = Process::start_open(&mut lxc);
@@ -136,7 +171,7 @@ impl Box {
             ("copy", format!("cp {{binary}} {root}{{agent}}")),
             ("data", "/data".to_string()),
         ];
-        Self { settings, _parts: vec![lxc], _folder: Some(home) }
+        Self { settings, _parts: vec![lxc], _swept: swept, _folder: Some(home) }
     }
 
     /// A container by a daemon of our own, kept up by our own program, for `docker exec`.
@@ -164,7 +199,7 @@ impl Box {
         let places = ["/usr/sbin/runc", "/usr/bin/runc", "/usr/local/sbin/runc", "/usr/local/bin/runc"];
         let there = places.iter().filter(|p| Path::new(p).exists());
         let settings = there.take(1).map(|p| ("runtime", p.to_string())).collect();
-        Self { settings, _parts: Vec::new(), _folder: None }
+        Self { settings, _parts: Vec::new(), _swept: Swept::default(), _folder: None }
     }
 
     /// A Docker daemon with directories, socket and network namespace of its own; the calling thread and all that it starts
@@ -175,6 +210,8 @@ impl Box {
         let home = tempfile::tempdir_in("/var/tmp").expect("a directory");
         let at = |name: &str| home.path().join(name).display().to_string();
         let socket = format!("unix://{}", at("socket"));
+        let group = name_of(home.path());
+        let swept = Swept::of(&[], std::slice::from_ref(&group));
         let mut dockerd = Command::new(DOCKERD);
         dockerd.args([
             "--data-root",
@@ -186,19 +223,22 @@ impl Box {
             "--host",
             &socket,
         ]);
-        dockerd.args(["--config-file", &at("none.json")]);
+        dockerd.args(["--config-file", &at("none.json"), "--cgroup-parent", &format!("/{group}")]);
         std::fs::write(at("none.json"), "{}").expect("written");
         let log = std::fs::File::create(at("log")).expect("made");
         dockerd.stdout(log.try_clone().expect("cloned")).stderr(log);
-        // What it mounts, and the key that it writes into /etc/docker, go with it.
+        // What it mounts, what it leaves in /run and the key that it writes into /etc/docker go with it.
         let own_mounts = || {
             unshare(CloneFlags::CLONE_NEWNS)?;
             const NONE: Option<&str> = None;
             mount(NONE, c"/", NONE, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NONE)?;
-            match mount(Some(c"tmpfs"), c"/etc/docker", Some(c"tmpfs"), MsFlags::empty(), NONE) {
-                Err(nix::errno::Errno::ENOENT) | Ok(()) => Ok(()),
-                Err(e) => Err(e.into()),
+            for directory in [c"/run", c"/etc/docker"] {
+                match mount(Some(c"tmpfs"), directory, Some(c"tmpfs"), MsFlags::empty(), NONE) {
+                    Err(nix::errno::Errno::ENOENT) | Ok(()) => {}
+                    Err(e) => return Err(e.into()),
+                }
             }
+            Ok(())
         };
         // SAFETY: system calls on constant strings.
         unsafe { dockerd.pre_exec(own_mounts) };
@@ -215,7 +255,7 @@ impl Box {
             assert!(std::time::Instant::now() < until, "dockerd does not answer: {}", said());
             std::thread::sleep(std::time::Duration::from_millis(50));
         }
-        Self { settings: vec![("host", socket)], _parts: vec![dockerd], _folder: Some(home) }
+        Self { settings: vec![("host", socket)], _parts: vec![dockerd], _swept: swept, _folder: Some(home) }
     }
 
     /// A process in namespaces of its own, for nsenter.
@@ -232,7 +272,7 @@ impl Box {
             ("copy", format!("cp {{binary}} /proc/{pid}/root{{agent}}")),
             ("data", folder.display().to_string()),
         ];
-        Self { settings, _parts: vec![sleeper], _folder: None }
+        Self { settings, _parts: vec![sleeper], _swept: Swept::default(), _folder: None }
     }
 
     /// A real sshd with its own configuration and keys, on the loopback of a network namespace that the calling thread
@@ -280,7 +320,7 @@ impl Box {
             ("known_hosts", at("known")),
             ("data", folder.display().to_string()),
         ];
-        Self { settings, _parts: vec![sshd], _folder: Some(home) }
+        Self { settings, _parts: vec![sshd], _swept: Swept::default(), _folder: Some(home) }
     }
 }
 

@@ -144,8 +144,8 @@ mod tests {
         leave(&[ours.clone(), other.clone()]).expect_err("refused");
         leave(&["tarebench-y".into()]).expect_err("relative");
         assert!(ours.exists() && other.exists(), "nothing is removed when something is wrong");
-        leave(&[ours.clone()]).expect("removed");
-        leave(&[ours.clone()]).expect("twice does no harm");
+        leave(std::slice::from_ref(&ours)).expect("removed");
+        leave(std::slice::from_ref(&ours)).expect("twice does no harm");
         assert!(!ours.exists());
     }
 
