@@ -5,7 +5,7 @@ mod common;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use common::boxes::Premises;
@@ -56,7 +56,9 @@ impl Scene {
         let runner = runners::registry::find(name.split('_').next().expect("a first part")).expect("registered");
         let bench = Bench::new();
         // Short, unique among tests that run at the same time.
-        let id = format!("{test}{}{}{}", &name[..2], &name[name.len() - 1..], std::process::id() % 1000);
+        static SCENES: AtomicU32 = AtomicU32::new(0);
+        let scene = SCENES.fetch_add(1, Ordering::Relaxed);
+        let id = format!("{test}{}{scene:x}", std::process::id() % 10_000);
         let resources = Resources { cpus: 1, memory_bytes: 512 << 20 };
         let host = Arc::new(Host::new(&id, Path::new(env!("CARGO_BIN_EXE_tarebench")), resources).expect("a host"));
         let around = Premises::of(name, bench.dir.path());

@@ -47,6 +47,9 @@ impl Runner for Firejail {
 
     fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
         let mut command = Command::new(engine::require("firejail", "firejail")?);
+        if wants_no_shell(&engine::version("firejail", "firejail")?) {
+            command.arg("--shell=none");
+        }
         if settings.get("data") == "tmpfs" && !stage.host.privileged {
             let because = "firejail mounts a tmpfs on the data directory for root only".into();
             let fix = "set data = bind, or run tarebench as root".into();
@@ -69,6 +72,12 @@ impl Runner for Firejail {
     }
 }
 
+/// Until 0.9.72 it went through the user's shell unless told not to; since then it refuses to be told.
+fn wants_no_shell(version: &str) -> bool {
+    let parts: Vec<u32> = version.split(|c: char| !c.is_ascii_digit()).filter_map(|p| p.parse().ok()).collect();
+    parts[..] < [0, 9, 72][..]
+}
+
 fn arguments(command: &mut Command, settings: &Settings, agent: &Path, data: &Path) -> anyhow::Result<()> {
     let data = engine::plain(data, "firejail", &[',', '*', '?', '[', '$', '~'])?;
     command.args(["--quiet", "--noprofile", "--private-dev", "--ipc-namespace", "--caps.drop=all", "--nonewprivs"]);
@@ -83,7 +92,8 @@ fn arguments(command: &mut Command, settings: &Settings, agent: &Path, data: &Pa
     if settings.get("network") == "none" {
         command.arg("--net=none");
     }
-    command.arg("--").arg(agent).args(["agent", "--data", data]);
+    // Without `--`, behind which it would go through the user's shell.
+    command.arg(agent).args(["agent", "--data", data]);
     Ok(())
 }
 
@@ -104,12 +114,18 @@ mod tests {
     fn each_setting_has_its_option() {
         let plain = line(&[], "/var/x").expect("a line");
         assert!(plain.contains("--read-write=/var/x") && plain.contains("--seccomp"), "{plain}");
-        assert!(!plain.contains("--net=") && plain.ends_with("-- /a agent --data /var/x"), "{plain}");
+        assert!(!plain.contains("--net=") && plain.ends_with("/a agent --data /var/x"), "{plain}");
         let other = line(&[("data", "tmpfs"), ("seccomp", "none"), ("network", "none")], "/x").expect("a line");
         assert!(
             other.contains("--tmpfs=/x") && other.contains("--net=none") && !other.contains("--seccomp"),
             "{other}"
         );
+    }
+
+    #[test]
+    fn older_releases_are_told_to_leave_the_shell_away() {
+        assert!(wants_no_shell("0.9.64.4") && wants_no_shell("0.9.70"));
+        assert!(!wants_no_shell("0.9.72") && !wants_no_shell("0.9.74~rc1") && !wants_no_shell("1.0"));
     }
 
     #[test]

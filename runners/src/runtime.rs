@@ -90,8 +90,7 @@ impl Runner for Oci {
         let version = engine::version(path, path)?;
         let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let launch = Runtime { program, options: &[] }.launch(settings, stage)?;
-        let filter = launch.version.as_deref().map(|v| format!(", {v}")).unwrap_or_default();
-        Ok(Launch { version: Some(format!("{name} {version}{filter}")), ..launch })
+        Ok(Launch { version: Some(format!("{name} {}", launch.version.as_deref().unwrap_or(&version))), ..launch })
     }
 }
 
@@ -143,7 +142,12 @@ impl Runtime {
         command.arg("run").arg("--bundle").arg(&bundle).arg(&id);
         stage.note(&[&engine::mark(&self.program), "--root", &engine::mark(&state), "delete", "--force", &id])?;
         let path = if data == "root" { oci::data_path(stage, true) } else { engine::data_path(settings, stage) };
-        let version = filter.map(|f| f.name);
+        let version = match filter {
+            Some(filter) => {
+                Some(format!("{}, {}", engine::version(&engine::mark(&self.program), "runc")?, filter.name))
+            }
+            None => None,
+        };
         // Some make a folder in /run although they are told to use another.
         let made = Path::new("/run").join(self.program.file_name().unwrap_or_default());
         let made = Some(made).filter(|m| !m.exists());

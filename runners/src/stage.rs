@@ -15,6 +15,7 @@ use crate::disk::Disk;
 use crate::evidence::Witness;
 use crate::host::Host;
 use crate::journal::Made;
+use crate::leftovers;
 use crate::network::{self, PREFIX, TapLink, Veth};
 use crate::peer::PeerProcess;
 use crate::{Confinement, Launch, Network, Runner};
@@ -249,8 +250,8 @@ impl Drop for Stage {
     fn drop(&mut self) {
         (self.tap, self.veth, self.cgroup) = (None, None, None);
         for dir in [&self.data, &self.scratch] {
-            if let Err(e) = fs::remove_dir_all(dir) {
-                log::warn!("can't remove {}: {e}", dir.display());
+            if let Err(e) = leftovers::remove_tree(dir) {
+                log::warn!("{e:#}");
             }
         }
     }
