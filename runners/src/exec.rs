@@ -49,7 +49,7 @@ impl Runner for Exec {
     }
 
     fn about(&self) -> &'static str {
-        "A box that is there already, entered by a command: docker exec, lxc-attach, jexec, zlogin, ..."
+        "A box that is there already, entered by a command such as docker exec, lxc-attach, jexec or zlogin"
     }
 
     fn settings(&self) -> &'static [Setting] {

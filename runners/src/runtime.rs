@@ -60,7 +60,7 @@ impl Runner for Oci {
     }
 
     fn about(&self) -> &'static str {
-        "An OCI container by the runtime at a path: youki, kata-runtime, another runc, ..."
+        "An OCI container by the runtime at a path: youki, kata-runtime or another runc"
     }
 
     fn settings(&self) -> &'static [Setting] {

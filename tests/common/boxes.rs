@@ -149,9 +149,10 @@ impl Premises {
         let upwards = Path::new(&lock).ancestors().take_while(|p| *p != Path::new("/run"));
         let upwards: Vec<String> = upwards.map(|p| p.display().to_string()).collect();
         let name = name_of(home.path());
-        let groups = ["payload", "monitor", "pivot"].map(|part| format!("{name}-{part}"));
+        // Deepest first: it makes one of its own in the pivot that it is told to use.
+        let groups = ["payload", "monitor", "pivot/lxc.pivot", "pivot"].map(|part| format!("{name}-{part}"));
         let swept = Swept::of(&upwards, &groups);
-        let [payload, monitor, pivot] = &groups;
+        let [payload, monitor, _, pivot] = &groups;
         let text = format!(
             "lxc.rootfs.path = dir:{root}\nlxc.net.0.type = empty\nlxc.autodev = 1\nlxc.mount.auto = proc:mixed sys:ro\n\
              lxc.cgroup.dir.container = {payload}\nlxc.cgroup.dir.monitor = {monitor}\nlxc.cgroup.dir.monitor.pivot = {pivot}\n"
