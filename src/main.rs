@@ -14,6 +14,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 use cli::{Cli, Command};
 use exit::Exit;
+use workloads::visit::Visit;
 
 fn main() -> ExitCode {
     // A measured operation of `control/spawn`: nothing may come before it.
@@ -60,8 +61,14 @@ fn dispatch(command: Command) -> anyhow::Result<Exit> {
             Ok(Exit::Done)
         }
         Command::Man { dir } => commands::man::run(dir.as_deref()),
-        Command::Agent { data } => {
+        Command::Agent { data, visit, copy } => {
+            let visit = visit.then(|| Visit::begin(&data, copy.as_deref())).transpose()?;
+            visit.as_ref().map(Visit::end_with_channel).transpose()?;
             workloads::agent::serve(&mut std::io::stdin().lock(), &mut std::io::stdout().lock(), &data)?;
+            Ok(Exit::Done)
+        }
+        Command::Leave { paths } => {
+            workloads::visit::leave(&paths)?;
             Ok(Exit::Done)
         }
         Command::Peer { listen } => {

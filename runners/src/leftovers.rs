@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::fs::{File, OpenOptions};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -149,12 +149,36 @@ fn clean_one(leftover: &Leftover) -> anyhow::Result<()> {
     result
 }
 
-fn remove_tree(dir: &Path) -> anyhow::Result<()> {
-    match fs::remove_dir_all(dir) {
+/// Removes a directory with all that is in it, where there is one.
+///
+/// # Errors
+/// What could not be removed.
+pub(crate) fn remove_tree(dir: &Path) -> anyhow::Result<()> {
+    let removed = match fs::remove_dir_all(dir) {
+        Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => {
+            // overlayfs shuts everybody out of its working directory, and only root can do without being let in.
+            open_up(dir);
+            fs::remove_dir_all(dir)
+        }
+        other => other,
+    };
+    match removed {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
             Err(e).with_context(|| format!("can't remove {}", dir.display()))
         }
         _ => Ok(()),
+    }
+}
+
+/// Gives the owner all rights to every directory of a tree, links not followed.
+fn open_up(dir: &Path) {
+    if let Err(e) = fs::set_permissions(dir, fs::Permissions::from_mode(0o700)) {
+        log::debug!("{}: {e}", dir.display());
+    }
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|t| t.is_dir()) {
+            open_up(&entry.path());
+        }
     }
 }
 
@@ -274,6 +298,17 @@ mod tests {
         assert_eq!(found.len(), 1);
         assert!(find_in(folder.path()).is_empty(), "somebody is cleaning already");
         clean(&found).unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_directory_that_shuts_its_owner_out_is_removed_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let inner = folder.path().join("tree/work/work");
+        fs::create_dir_all(inner.join("index")).unwrap();
+        fs::set_permissions(&inner, fs::Permissions::from_mode(0)).unwrap();
+        remove_tree(&folder.path().join("tree")).unwrap();
+        remove_tree(&folder.path().join("tree")).expect("what is not there needs no removal");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 }

@@ -4,11 +4,12 @@ use crate::Runner;
 #[cfg(not(target_os = "linux"))]
 use crate::absent::NeedsLinux;
 use crate::bare::Bare;
+use crate::exec::Exec;
 use crate::jail::Jail;
+use crate::ssh::Ssh;
 #[cfg(target_os = "linux")]
 use crate::{
-    bubblewrap::Bubblewrap, chroot::Chroot, cloud_hypervisor::CloudHypervisor, firecracker::Firecracker,
-    gvisor::Gvisor, namespaces::Namespaces, podman::Podman, qemu::Qemu, runc::Runc, uml::Uml,
+    bubblewrap::Bubblewrap, chroot::Chroot, cloud_hypervisor::CloudHypervisor, crun::Crun, docker::Docker, firecracker::Firecracker, firejail::Firejail, gvisor::Gvisor, lxc::Lxc, namespaces::Namespaces, nspawn::Nspawn, podman::Podman, qemu::Qemu, runc::Runc, runtime::Oci, uml::Uml,
 };
 
 /// Every runner, in the order in which lists and reports show them.
@@ -18,13 +19,21 @@ pub static RUNNERS: &[&dyn Runner] = &[
     &Chroot,
     &Namespaces,
     &Bubblewrap,
+    &Firejail,
+    &Nspawn,
+    &Lxc,
     &Runc,
+    &Crun,
+    &Oci,
     &Gvisor,
     &Podman,
+    &Docker,
     &Qemu,
     &Uml,
     &Firecracker,
     &CloudHypervisor,
+    &Exec,
+    &Ssh,
     &Jail,
 ];
 
@@ -35,13 +44,21 @@ pub static RUNNERS: &[&dyn Runner] = &[
     &NeedsLinux("chroot"),
     &NeedsLinux("namespaces"),
     &NeedsLinux("bubblewrap"),
+    &NeedsLinux("firejail"),
+    &NeedsLinux("nspawn"),
+    &NeedsLinux("lxc"),
     &NeedsLinux("runc"),
+    &NeedsLinux("crun"),
+    &NeedsLinux("oci"),
     &NeedsLinux("gvisor"),
     &NeedsLinux("podman"),
+    &NeedsLinux("docker"),
     &NeedsLinux("qemu"),
     &NeedsLinux("uml"),
     &NeedsLinux("firecracker"),
     &NeedsLinux("cloud-hypervisor"),
+    &Exec,
+    &Ssh,
     &Jail,
 ];
 

@@ -5,6 +5,7 @@ use std::fs;
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use workloads::settings::Settings;
@@ -14,8 +15,13 @@ use crate::disk::Disk;
 use crate::evidence::Witness;
 use crate::host::Host;
 use crate::journal::Made;
+use crate::leftovers;
 use crate::network::{self, PREFIX, PREFIX6, TapLink, Veth};
+use crate::peer::PeerProcess;
 use crate::{Confinement, Launch, Network, Runner};
+
+/// How long a peer of an environment's own may take to say its port.
+const PEER: Duration = Duration::from_secs(5);
 
 /// How the peer is reached from an environment that shares a kernel with the host.
 #[derive(Debug, Clone)]
@@ -73,6 +79,7 @@ pub struct Stage {
     tap: Option<TapLink>,
     #[cfg(target_os = "linux")]
     link: Option<network::links::Link>,
+    own_peer: Option<PeerProcess>,
 }
 
 impl Stage {
@@ -102,6 +109,7 @@ impl Stage {
             tap: None,
             #[cfg(target_os = "linux")]
             link: None,
+            own_peer: None,
         })
     }
 
@@ -119,7 +127,7 @@ impl Stage {
             cgroup: Some(cgroup),
             cpus: self.host.pinning.work.clone(),
             interrupt: Arc::clone(&self.host.interrupt),
-            binary_sha256: Some(self.host.binary_sha256.clone()),
+            binary_sha256: Some(launch.binary_sha256.clone().unwrap_or_else(|| self.host.binary_sha256.clone())),
         };
         Ok(launch)
     }
@@ -242,6 +250,20 @@ impl Stage {
         Ok(link.path())
     }
 
+    /// The port of a peer that listens on an address of the harness's own network, for a box that no link of ours leads to.
+    ///
+    /// # Errors
+    /// When nothing can listen there.
+    pub fn peer_on(&mut self, address: IpAddr) -> anyhow::Result<u16> {
+        let peer = match self.own_peer.take() {
+            Some(peer) => peer,
+            None => PeerProcess::start_on(&self.host, address, PEER).with_context(|| {
+                format!("no peer on {address}: it has to be an address of this host, as the box sees it")
+            })?,
+        };
+        Ok(self.own_peer.insert(peer).port)
+    }
+
     /// A tap device in the peer's network namespace; `None` without privileges, for the reason that
     /// [`Host::peer_network`] gives.
     ///
@@ -271,8 +293,8 @@ impl Drop for Stage {
         drop(self.link.take());
         (self.tap, self.veth, self.cgroup) = (None, None, None);
         for dir in [&self.data, &self.scratch] {
-            if let Err(e) = fs::remove_dir_all(dir) {
-                log::warn!("can't remove {}: {e}", dir.display());
+            if let Err(e) = leftovers::remove_tree(dir) {
+                log::warn!("{e:#}");
             }
         }
     }

@@ -2,6 +2,9 @@
 
 #![expect(dead_code, reason = "each test binary uses its own part")]
 
+#[cfg(target_os = "linux")]
+pub mod boxes;
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
