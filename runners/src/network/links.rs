@@ -8,7 +8,9 @@ use std::os::fd::AsFd;
 use anyhow::{Context, bail};
 use workloads::settings::{Kind, Setting};
 
-use super::{Netns, PREFIX, PeerNetwork, addresses, device_name, ip, namespace_name};
+use super::{
+    Netns, PREFIX, PREFIX6, PeerNetwork, add_address6, addresses, addresses6, device_name, ip, namespace_name,
+};
 use crate::journal::Journal;
 use crate::stage::PathToPeer;
 use crate::{Network, engine};
@@ -96,7 +98,14 @@ impl PeerNetwork {
         ip(&["-n", p, "link", "set", &far, "up"])?;
         address(Some(p), &bridge, peer)?;
         address(Some(e), &near, own)?;
-        let path = PathToPeer { device: Some(near), ..path(Network::Bridge, Some(&own_ns), peer, own) };
+        let six = self.ipv6().then(|| addresses6(number));
+        if let Some((peer6, own6)) = six {
+            add_address6(p, peer6, &bridge)?;
+            add_address6(e, own6, &near)?;
+        }
+        let (peer6, own6) = six.map(|(peer6, own6)| (peer6, (own6, PREFIX6))).unzip();
+        let path = path(Network::Bridge, Some(&own_ns), peer, own);
+        let path = PathToPeer { device: Some(near), peer6, own6, ..path };
         Ok(Link { path, _own: Some(own_ns), _router: None, _device: Some(device) })
     }
 
@@ -143,12 +152,15 @@ impl PeerNetwork {
     }
 }
 
+/// In IPv4 alone: nothing here translates IPv6, and the host's own stack may be without it.
 fn path(network: Network, netns: Option<&Netns>, peer: Ipv4Addr, own: Ipv4Addr) -> PathToPeer {
     PathToPeer {
         netns: netns.map(Netns::path),
         network,
         peer: Some(IpAddr::V4(peer)),
+        peer6: None,
         own: Some((IpAddr::V4(own), PREFIX)),
+        own6: None,
         device: None,
         because: None,
     }
