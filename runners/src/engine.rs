@@ -1,6 +1,7 @@
 //! What runners with an external engine share: finding the program, asking it something under a deadline, and removing
 //! what it may have left.
 
+#[cfg(target_os = "linux")]
 use std::ffi::{CStr, OsStr};
 use std::fs;
 use std::io::Read;
@@ -18,10 +19,12 @@ use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use workloads::settings::{Kind, Setting, Settings};
 
+use crate::Unavailable;
+#[cfg(target_os = "linux")]
+use crate::confine;
 use crate::host::Host;
 use crate::network::safe_name;
 use crate::stage::Stage;
-use crate::{Unavailable, confine};
 
 /// The network of a runner that can be given a namespace to start in, or none.
 pub(crate) const NETWORK: Setting = Setting {

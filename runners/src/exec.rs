@@ -84,11 +84,7 @@ impl Runner for Exec {
                 return Err(unset("nothing says how the agent gets into the box", fix).into());
             }
             (false, false) => {
-                return Err(unset(
-                    "both `copy` and `installed` are set",
-                    "`copy` or `installed`, not both",
-                )
-                .into());
+                return Err(unset("both `copy` and `installed` are set", "`copy` or `installed`, not both").into());
             }
         };
         let visit = Visit::new(settings, stage, installed)?;

@@ -9,7 +9,9 @@ use crate::jail::Jail;
 use crate::ssh::Ssh;
 #[cfg(target_os = "linux")]
 use crate::{
-    bubblewrap::Bubblewrap, chroot::Chroot, cloud_hypervisor::CloudHypervisor, crun::Crun, docker::Docker, firecracker::Firecracker, firejail::Firejail, gvisor::Gvisor, lxc::Lxc, namespaces::Namespaces, nspawn::Nspawn, podman::Podman, qemu::Qemu, runc::Runc, runtime::Oci, uml::Uml,
+    bubblewrap::Bubblewrap, chroot::Chroot, cloud_hypervisor::CloudHypervisor, crun::Crun, docker::Docker,
+    firecracker::Firecracker, firejail::Firejail, gvisor::Gvisor, lxc::Lxc, namespaces::Namespaces, nspawn::Nspawn,
+    podman::Podman, qemu::Qemu, runc::Runc, runtime::Oci, uml::Uml,
 };
 
 /// Every runner, in the order in which lists and reports show them.
