@@ -64,7 +64,7 @@ impl Runner for Exec {
         let [command, copy, installed] = ["command", "copy", "installed"].map(|name| settings.get(name));
         if command.is_empty() {
             return Err(unset(
-                "no command is set that enters a box",
+                "needs setting `command`: no command is set that enters a box",
                 "command = \"docker exec -i BOX {run}\", for one",
             )
             .into());
@@ -81,7 +81,11 @@ impl Runner for Exec {
             (true, false) => Some(installed),
             (true, true) => {
                 let fix = "copy = \"docker cp {binary} BOX:{agent}\", for one; or install tarebench there and set installed = PATH";
-                return Err(unset("nothing says how the agent gets into the box", fix).into());
+                return Err(unset(
+                    "needs setting `copy` or `installed`: nothing says how the agent gets into the box",
+                    fix,
+                )
+                .into());
             }
             (false, false) => {
                 return Err(unset("both `copy` and `installed` are set", "`copy` or `installed`, not both").into());

@@ -83,7 +83,7 @@ impl Runner for Oci {
             broken: false,
         };
         if path.is_empty() {
-            return Err(unavailable("no runtime is set".into()).into());
+            return Err(unavailable("needs setting `runtime`: no runtime is set".into()).into());
         }
         let program = Some(path).filter(|p| p.starts_with('/')).and_then(engine::find);
         let program = program.ok_or_else(|| unavailable(format!("there is no program at `{path}`")))?;

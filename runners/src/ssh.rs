@@ -101,7 +101,12 @@ impl Runner for Ssh {
         let ssh = engine::require("ssh", "openssh-client")?;
         if settings.get("host").is_empty() {
             let fix = "set host = NAME, and user, port, identity where ssh's own configuration doesn't say them";
-            return Err(Unavailable { because: "no host is set".into(), fix: fix.into(), broken: false }.into());
+            return Err(Unavailable {
+                because: "needs setting `host`: no host is set".into(),
+                fix: fix.into(),
+                broken: false,
+            }
+            .into());
         }
         let visit = Visit::new(settings, stage, None)?;
         let words = words(settings)?;
