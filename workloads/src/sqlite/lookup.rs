@@ -65,7 +65,8 @@ impl Prepared for Finding {
         while watch.running() {
             let row = content::below(&mut choice, *rows);
             let key = key(*seed, row);
-            let mut found = select.query([key]).map_err(failed)?;
+            select.raw_bind_parameter(1, key).map_err(failed)?;
+            let mut found = select.raw_query();
             let answer = found.next().map_err(failed)?;
             let right = match answer {
                 Some(row) => row.get_ref(0)?.as_blob()?.starts_with(&mark(key)),
