@@ -306,7 +306,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let inner = folder.path().join("tree/work/work");
         fs::create_dir_all(inner.join("index")).unwrap();
-        fs::set_permissions(&inner, fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(&inner, fs::Permissions::from_mode(0o000)).unwrap();
         remove_tree(&folder.path().join("tree")).unwrap();
         remove_tree(&folder.path().join("tree")).expect("what is not there needs no removal");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
