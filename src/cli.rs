@@ -71,6 +71,18 @@ pub enum Command {
         /// The data directory as seen inside
         #[arg(long)]
         data: PathBuf,
+        /// Make that directory, and remove it at the end
+        #[arg(long)]
+        visit: bool,
+        /// Remove this copy of the program at the end, too
+        #[arg(long, requires = "visit")]
+        copy: Option<PathBuf>,
+    },
+    /// Remove what an agent left in a box that is not ours: started by `run`, not by people
+    #[command(hide = true)]
+    Leave {
+        /// What to remove; only what is called tarebench-...
+        paths: Vec<PathBuf>,
     },
     /// The far end of network workloads: started by `run`, not by people
     #[command(hide = true)]

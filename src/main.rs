@@ -14,11 +14,13 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 use cli::{Cli, Command};
 use exit::Exit;
+use workloads::visit::Visit;
 
 fn main() -> ExitCode {
     // A measured operation of `control/spawn`: nothing may come before it.
     workloads::control::spawn::exit_if_told(std::env::args_os());
     // As the init of a guest there is no command line of ours: the kernel's is for the kernel.
+    #[cfg(target_os = "linux")]
     if std::process::id() == 1 && std::env::args_os().next().is_some_and(|name| name == "/init") {
         workloads::init::main();
     }
@@ -59,8 +61,14 @@ fn dispatch(command: Command) -> anyhow::Result<Exit> {
             Ok(Exit::Done)
         }
         Command::Man { dir } => commands::man::run(dir.as_deref()),
-        Command::Agent { data } => {
+        Command::Agent { data, visit, copy } => {
+            let visit = visit.then(|| Visit::begin(&data, copy.as_deref())).transpose()?;
+            visit.as_ref().map(Visit::end_with_channel).transpose()?;
             workloads::agent::serve(&mut std::io::stdin().lock(), &mut std::io::stdout().lock(), &data)?;
+            Ok(Exit::Done)
+        }
+        Command::Leave { paths } => {
+            workloads::visit::leave(&paths)?;
             Ok(Exit::Done)
         }
         Command::Peer { listen } => {

@@ -164,7 +164,7 @@ fn stages(
                 row.network = launch.network.to_string();
                 row.emulated = launch.emulated.clone();
                 row.data_path = launch.data_path.clone();
-                row.unequal = stage.cgroup().unequal().map(str::to_string);
+                row.unequal = launch.unequal.clone().or_else(|| stage.cgroup().unequal().map(str::to_string));
                 stages.push(Some(stage));
             }
             Err(e) => {

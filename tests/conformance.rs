@@ -1,13 +1,16 @@
 //! Every runner of the registry does the same, for real: it starts the agent, is the binary we sent, does a little work that
 //! verifies, survives being killed in the middle, and leaves nothing behind.
 
+#![cfg(target_os = "linux")]
+
 mod common;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use common::boxes::Premises;
 use common::{Bench, eventually, must_run, traces};
 use runners::Runner;
 use runners::host::{Host, Resources};
@@ -20,10 +23,33 @@ use workloads::settings::Settings;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The runners below; a test holds the list against the registry.
-const COVERED: &[&str] = &["bare", "chroot", "namespaces", "bubblewrap", "runc", "gvisor", "podman", "qemu"];
+const COVERED: &[&str] = &[
+    "bare",
+    "chroot",
+    "namespaces",
+    "bubblewrap",
+    "firejail",
+    "nspawn",
+    "lxc",
+    "runc",
+    "crun",
+    "oci",
+    "gvisor",
+    "podman",
+    "docker",
+    "qemu",
+    "uml",
+    "firecracker",
+    "cloud-hypervisor",
+    "exec",
+    "ssh",
+    "jail",
+];
 
 struct Scene {
     bench: Bench,
+    /// Where the runner needs one that is there already.
+    around: Premises,
     host: Arc<Host>,
     runner: &'static dyn Runner,
     settings: Settings,
@@ -32,15 +58,22 @@ struct Scene {
 impl Scene {
     /// `None` when the runner isn't available and may be missing; says so.
     fn of(name: &str, test: &str) -> Option<Self> {
-        let runner = runners::registry::find(name).expect("registered");
+        // `exec_lxc` is the runner `exec` with another kind of box; `cloud_hypervisor` is all one name.
+        let find = runners::registry::find;
+        let first = name.split('_').next().expect("a first part");
+        let runner = find(&name.replace('_', "-")).or_else(|| find(first)).expect("registered");
         let bench = Bench::new();
         // Short, unique among tests that run at the same time.
-        let id = format!("{test}{}{}", &name[..2], std::process::id() % 1000);
+        static SCENES: AtomicU32 = AtomicU32::new(0);
+        let scene = SCENES.fetch_add(1, Ordering::Relaxed);
+        let id = format!("{test}{}{scene:x}", std::process::id() % 10_000);
         let resources = Resources { cpus: 1, memory_bytes: 512 << 20 };
         let host = Arc::new(Host::new(&id, Path::new(env!("CARGO_BIN_EXE_tarebench")), resources).expect("a host"));
-        let settings = Settings::resolve(runner.settings(), &Default::default()).expect("defaults are valid");
+        let around = Premises::of(name, bench.dir.path());
+        let given = around.settings.iter().map(|(k, v)| (k.to_string(), v.clone())).collect();
+        let settings = Settings::resolve(runner.settings(), &given).expect("the settings are valid");
         let Probe { because, fix, .. } = match probe::probe(runner, &settings, &host, bench.dir.path()) {
-            probe if probe.usable() => return Some(Self { bench, host, runner, settings }),
+            probe if probe.usable() => return Some(Self { bench, around, host, runner, settings }),
             probe => probe,
         };
         assert!(!must_run(name), "{name} must run here, but: {because:?}; {fix:?}");
@@ -135,7 +168,15 @@ fn engine_killed_mid_burst(name: &str) {
 /// The harness itself is killed and can't clean up: `doctor --clean` does.
 fn harness_killed(name: &str) {
     let Some(scene) = Scene::of(name, "h") else { return };
-    let words = ["run", "--env", name, "--workload", "disk/fsync", "--blocks", "50"];
+    let runner = scene.runner.name();
+    let mut suite = format!(
+        "description = \"killed\"\nbaseline = \"bare\"\n[environments.bare]\n[workloads.\"disk/fsync\"]\n[environments.box]\nrunner = \"{runner}\"\n"
+    );
+    for (key, value) in &scene.around.settings {
+        suite += &format!("{key} = '{value}'\n");
+    }
+    let suite = scene.bench.suite(&suite);
+    let words = ["run", &suite, "--workload", "disk/fsync", "--blocks", "50"];
     let mut harness = scene.bench.start(&words);
     let ran = || scene.bench.run(&["list", "runs", "--json"]);
     eventually("two bursts are in the store", Duration::from_secs(90), || {
@@ -150,7 +191,7 @@ fn harness_killed(name: &str) {
     scene.bench.run(&["doctor", "--clean"]).ends_with(0);
     eventually("no trace is left", Duration::from_secs(5), || traces(&id).is_empty());
     scene.bench.run(&["report", &id]).ends_with(0);
-    scene.end(&["tarebench.db"]);
+    scene.end(&["tarebench.db", &suite]);
 }
 
 macro_rules! conformance {
@@ -176,7 +217,10 @@ macro_rules! conformance {
     )*};
 }
 
-conformance!(bare chroot namespaces bubblewrap runc gvisor podman qemu);
+conformance!(
+    bare chroot namespaces bubblewrap firejail nspawn lxc runc crun oci gvisor podman docker qemu uml firecracker
+    cloud_hypervisor exec exec_lxc exec_docker ssh jail
+);
 
 #[test]
 fn every_runner_is_covered() {

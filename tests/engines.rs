@@ -1,5 +1,7 @@
 //! Containers for real: each engine is started through a session, asked, ended, killed, and leaves nothing.
 
+#![cfg(target_os = "linux")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -189,6 +191,21 @@ fn bubblewrap_starts_obeys_and_leaves_nothing() {
 }
 
 #[test]
+fn firejail_starts_obeys_and_leaves_nothing() {
+    conforms("firejail", "ef");
+}
+
+#[test]
+fn nspawn_starts_obeys_and_leaves_nothing() {
+    conforms("nspawn", "en");
+}
+
+#[test]
+fn lxc_starts_obeys_and_leaves_nothing() {
+    conforms("lxc", "el");
+}
+
+#[test]
 fn runc_starts_obeys_and_leaves_nothing() {
     conforms("runc", "er");
 }
@@ -210,11 +227,21 @@ fn other_settings_start_too() {
     let data = tempfile::tempdir_in("/var/tmp").unwrap();
     let all: &[(&str, &[(&str, &str)])] = &[
         ("bubblewrap", &[("user", "true")]),
+        ("firejail", &[("data", "tmpfs"), ("seccomp", "none")]),
+        ("nspawn", &[("data", "overlay"), ("seccomp", "none")]),
+        ("nspawn", &[("data", "tmpfs")]),
+        ("lxc", &[("data", "overlay")]),
+        ("lxc", &[("data", "tmpfs"), ("seccomp", "none")]),
         ("runc", &[("data", "root")]),
+        ("runc", &[("data", "overlay"), ("seccomp", "containers")]),
+        ("runc", &[("data", "tmpfs"), ("open-files", "512")]),
         ("gvisor", &[("network", "host")]),
         ("gvisor", &[("overlay", "root:memory"), ("data", "root")]),
         ("gvisor", &[("platform", "ptrace"), ("file-access", "exclusive"), ("directfs", "false")]),
         ("podman", &[("data", "root"), ("seccomp", "unconfined")]),
+        ("podman", &[("data", "layer"), ("network", "slirp4netns")]),
+        ("podman", &[("data", "named"), ("network", "bridge"), ("rm", "false")]),
+        ("podman", &[("data", "layer"), ("network", "host"), ("rm", "false")]),
     ];
     for (n, (runner, given)) in all.iter().enumerate() {
         if !available(runner, &host) {

@@ -1,10 +1,16 @@
 //! The runners that need no engine, for real: the agent answers from inside, over their own link, within the limits.
 
+#![cfg(target_os = "linux")]
+
+mod common;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use common::{Bench, has_nft};
 use runners::Network;
+use runners::disk::Disk;
 use runners::host::{Host, Resources};
 use runners::probe::{Verdict, probe};
 use runners::session::Session;
@@ -19,7 +25,7 @@ fn the_agent_answers_from_inside_and_nothing_is_left() {
     let data = tempfile::tempdir_in("/var/tmp").unwrap();
     for name in ["bare", "chroot", "namespaces"] {
         let runner = runners::registry::find(name).unwrap();
-        let settings = Settings::default();
+        let settings = Settings::resolve(runner.settings(), &Default::default()).unwrap();
         let answer = probe(runner, &settings, &host, data.path());
         if name == "chroot" && !host.privileged {
             assert_eq!(answer.verdict, Verdict::Absent);
@@ -45,4 +51,91 @@ fn the_agent_answers_from_inside_and_nothing_is_left() {
     drop(host);
     assert_eq!(std::fs::read_dir(data.path()).unwrap().count(), 0);
     assert!(!Path::new("/tmp").join(format!("tarebench-{id}")).exists());
+}
+
+/// A value of every setting of our own runners and bubblewrap, in one run; what is said of each is what the agent saw inside.
+#[test]
+fn every_setting_does_what_its_name_says() {
+    let bench = Bench::new();
+    let root = nix::unistd::geteuid().is_root();
+    let mut suite = String::from(
+        "description = \"settings\"\nbaseline = \"bare\"\nblocks = 1\nrounds = 1\nburst = \"20ms\"\n\
+         resources = { cpus = 1, memory = \"256MiB\" }\n[workloads.\"disk/fsync\"]\n[workloads.\"net/rr\"]\n[environments.bare]\n",
+    );
+    // Name, runner, settings; then the network, the file system of the data as seen inside, and whether it takes root.
+    let host = Disk::under(bench.dir.path()).unwrap().file_system;
+    let veth = if root { "veth" } else { "loopback" };
+    let cases: &[(&str, &str, &str, &str, &str, bool)] = &[
+        ("n-plain", "namespaces", "", veth, &host, false),
+        ("n-overlay", "namespaces", "data = \"overlay\"", veth, "overlay", false),
+        ("n-tmpfs", "namespaces", "data = \"tmpfs\"", veth, "tmpfs", false),
+        ("n-filter", "namespaces", "seccomp = \"docker-like\"", veth, &host, false),
+        ("n-user", "namespaces", "user = false", veth, &host, true),
+        ("n-pid", "namespaces", "pid = false", veth, &host, false),
+        ("n-neither", "namespaces", "pid = false\nuser = false", veth, &host, true),
+        ("n-bridge", "namespaces", "network = \"bridge\"", "bridge", &host, true),
+        ("n-nat", "namespaces", "network = \"nat\"", "kernel NAT", &host, true),
+        ("n-none", "namespaces", "network = \"none\"", "none", &host, false),
+        ("c-overlay", "chroot", "data = \"overlay\"", "veth", "overlay", true),
+        ("c-tmpfs", "chroot", "data = \"tmpfs\"", "veth", "tmpfs", true),
+        ("c-filter", "chroot", "seccomp = \"docker-like\"", "veth", &host, true),
+        ("c-nat", "chroot", "network = \"nat\"", "kernel NAT", &host, true),
+        ("b-overlay", "bubblewrap", "data = \"overlay\"", "veth", "overlay", true),
+        ("b-tmpfs", "bubblewrap", "data = \"tmpfs\"", veth, "tmpfs", false),
+        ("b-filter", "bubblewrap", "seccomp = \"docker-like\"", veth, &host, false),
+        ("b-pid", "bubblewrap", "pid = false", veth, &host, false),
+        ("b-bridge", "bubblewrap", "network = \"bridge\"", "bridge", &host, true),
+    ];
+    let bwrap = runners::registry::find("bubblewrap").unwrap();
+    let available = |runner: &str| runner != "bubblewrap" || bwrap.engine(&Settings::default()).is_some();
+    let nft = has_nft();
+    let possible = |c: &&_| {
+        let &&(_, runner, _, network, _, takes_root): &&(&str, &str, &str, &str, &str, bool) = c;
+        (root || !takes_root) && (nft || network != "kernel NAT") && available(runner)
+    };
+    let cases: Vec<_> = cases.iter().filter(possible).collect();
+    for (name, runner, settings, ..) in &cases {
+        suite.push_str(&format!("[environments.{name}]\nrunner = \"{runner}\"\n{settings}\n"));
+    }
+    let file = bench.suite(&suite);
+    bench.run(&["run", &file]).ends_with_any(&[0, 4, 7]);
+    let report: serde_json::Value = serde_json::from_str(&bench.run(&["report", "--format", "json"]).stdout).unwrap();
+    let flagged = |name: &str, workload: &str, flag: &str| {
+        let all = |of: &serde_json::Value| of["flags"].as_array().is_some_and(|f| f.iter().any(|f| f["name"] == flag));
+        let cells = report["cells"].as_array().expect("cells");
+        cells.iter().any(|c| c["environment"] == name && c["workload"] == workload && all(c))
+    };
+    for (name, _, _, network, file_system, _) in &cases {
+        let environments = report["environments"].as_array().expect("environments");
+        let environment =
+            environments.iter().find(|e| e["name"] == **name).unwrap_or_else(|| panic!("{name} is missing"));
+        assert_eq!(environment["network"], **network, "{name}: {environment:#}");
+        // A round that this machine disturbed is void, which is no failure. Without a network the network's work fails, alone.
+        assert_ne!(environment["outcome"], "skipped", "{name}: {environment:#}");
+        let failures = report["failures"].as_array().expect("failures").iter().filter(|f| f["environment"] == **name);
+        let failed: Vec<_> = failures.map(|f| f["workload"].as_str().unwrap_or_default()).collect();
+        let expected = if *network == "none" { vec!["net/rr"] } else { vec![] };
+        assert_eq!(failed, expected, "{name}: {:#}", report["failures"]);
+        let seen = environment["facts"].to_string();
+        assert!(seen.contains(&format!("\"{file_system}\"")), "{name} should have its data on {file_system}: {seen}");
+        assert_eq!(flagged(name, "disk/fsync", "memory-disk"), *file_system == "tmpfs", "{name}");
+        if *network != "none" {
+            assert_eq!(flagged(name, "net/rr", "topology"), *network != "veth", "{name} over {network}");
+        }
+    }
+    bench.holds_only(&["tarebench.db", "suite.toml"]);
+}
+
+#[test]
+fn what_can_not_be_is_refused_with_the_reason_and_the_way_out() {
+    let bench = Bench::new();
+    for (spec, words) in [
+        ("chroot:network=none", "one of veth, bridge, nat, host"),
+        ("namespaces:data=zfs", "one of bind, overlay, tmpfs"),
+        ("namespaces:seccomp=all", "docker-like"),
+        ("jail:network=bridge", "one of shared, vnet, none"),
+    ] {
+        bench.run(&["plan", "--env", spec]).ends_with(2).says(words);
+    }
+    bench.run(&["run", "--env", "jail", "--workload", "control/syscall", "--blocks", "1"]).says("needs FreeBSD");
 }

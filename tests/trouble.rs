@@ -1,5 +1,7 @@
 //! What goes wrong outside of us: signals, full disks, engines that die, hang, babble or lie. Nothing is lost, nothing stays.
 
+#![cfg(target_os = "linux")]
+
 mod common;
 
 use std::fs;

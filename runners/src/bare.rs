@@ -22,7 +22,7 @@ impl Runner for Bare {
     }
 
     fn version(&self, host: &Host) -> Result<String, Unavailable> {
-        Ok(format!("Linux {}", host.kernel))
+        Ok(format!("{} {}", host.system, host.kernel))
     }
 
     fn launch(&self, _settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {

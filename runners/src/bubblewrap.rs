@@ -6,6 +6,9 @@ use std::process::Command;
 use workloads::settings::{Kind, Setting, Settings};
 
 use crate::host::Host;
+use crate::layers::{self, DATA, Layer};
+use crate::network::links::NETWORK;
+use crate::seccomp::{self, SECCOMP};
 use crate::stage::Stage;
 use crate::{Launch, Runner, Unavailable, engine};
 
@@ -14,13 +17,16 @@ use crate::{Launch, Runner, Unavailable, engine};
 pub struct Bubblewrap;
 
 const SETTINGS: &[Setting] = &[
-    engine::NETWORK,
+    NETWORK,
+    DATA,
+    SECCOMP,
     Setting {
         name: "user",
         kind: Kind::Switch,
         default: "false",
         about: "A user namespace of its own even where root could do without",
     },
+    Setting { name: "pid", kind: Kind::Switch, default: "true", about: "A PID namespace of its own" },
 ];
 
 impl Runner for Bubblewrap {
@@ -46,19 +52,38 @@ impl Runner for Bubblewrap {
 
     fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
         let mut command = Command::new(engine::require("bwrap", "bubblewrap")?);
-        let data = stage.data().to_path_buf();
-        arguments(&mut command, settings, stage.root()?, &data);
-        let launch = Launch::new(command).data_path(format!("bind mount of {}", stage.data_file_system()));
+        let layer = Layer::of(settings);
+        layer.lay(stage)?;
+        let data = match layer {
+            Layer::Overlay if !stage.host.privileged => anyhow::bail!(
+                "data=overlay needs root here: bwrap before 0.11 makes no overlay, and only root can make one for it; set \
+                 data=bind or tmpfs, or use `namespaces`, which needs no root for it"
+            ),
+            Layer::Overlay => layers::mount_before(&mut command, stage.data())?,
+            Layer::Bind | Layer::Tmpfs => stage.data().to_path_buf(),
+        };
+        let filters = match settings.get("seccomp") {
+            seccomp::DOCKER_LIKE => seccomp::pass_to(&mut command)?,
+            _ => Vec::new(),
+        };
+        arguments(&mut command, settings, stage.root()?, &data, &filters);
+        let launch = Launch::new(command).data_path(layer.describe(stage));
         Ok(match settings.get("network") {
             "none" => launch,
-            _ => launch.over(stage.path_to_peer()?),
+            word => launch.over(stage.path_over(word)?),
         })
     }
 }
 
 /// The network namespace, where there is one, is entered before bwrap starts: so it need not know of it.
-fn arguments(command: &mut Command, settings: &Settings, root: &Path, data: &Path) {
-    command.args(["--die-with-parent", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]);
+fn arguments(command: &mut Command, settings: &Settings, root: &Path, data: &Path, filters: &[i32]) {
+    command.args(["--die-with-parent", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]);
+    if settings.switch("pid") {
+        command.arg("--unshare-pid");
+    }
+    for number in filters {
+        command.args(["--add-seccomp-fd", &number.to_string()]);
+    }
     if settings.switch("user") {
         command.arg("--unshare-user");
     }
@@ -66,7 +91,10 @@ fn arguments(command: &mut Command, settings: &Settings, root: &Path, data: &Pat
         command.arg("--unshare-net");
     }
     command.arg("--ro-bind").arg(root).arg("/");
-    command.arg("--bind").arg(data).arg("/data");
+    match Layer::of(settings) {
+        Layer::Tmpfs => command.args(["--tmpfs", "/data"]),
+        Layer::Bind | Layer::Overlay => command.arg("--bind").arg(data).arg("/data"),
+    };
     command
         .args(["--proc", "/proc"])
         .args(["--dev", "/dev"])
@@ -86,7 +114,7 @@ mod tests {
         let given: BTreeMap<_, _> = given.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
         let settings = Settings::resolve(SETTINGS, &given).expect("valid settings");
         let mut command = Command::new("bwrap");
-        arguments(&mut command, &settings, Path::new("/r"), Path::new("/d"));
+        arguments(&mut command, &settings, Path::new("/r"), Path::new("/d"), &[7, 8]);
         command.get_args().map(|a| a.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
     }
 
@@ -102,5 +130,8 @@ mod tests {
     fn namespaces_follow_the_settings() {
         assert!(line(&[("network", "none")]).contains("--unshare-net"));
         assert!(line(&[("user", "true")]).contains("--unshare-user"));
+        assert!(line(&[]).contains("--unshare-pid") && !line(&[("pid", "false")]).contains("--unshare-pid"));
+        assert!(line(&[("data", "tmpfs")]).contains("--tmpfs /data") && !line(&[("data", "tmpfs")]).contains("/d "));
+        assert!(line(&[]).contains("--add-seccomp-fd 7 --add-seccomp-fd 8"));
     }
 }

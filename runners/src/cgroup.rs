@@ -151,6 +151,19 @@ impl Cgroup {
         (!self.directories.is_empty()).then(|| format!("/{}", self.name))
     }
 
+    /// Lets groups that an engine makes below this one begin with its CPUs (cgroup v1; in v2 they always do): a group without
+    /// any can't be entered.
+    pub(crate) fn hand_cpus_down(&self) {
+        for dir in self.directories.iter().filter(|d| d.join("cpuset.cpus").exists()) {
+            let file = dir.join("cgroup.clone_children");
+            if file.exists()
+                && let Err(e) = fs::write(&file, "1")
+            {
+                log::debug!("{}: {e}", file.display());
+            }
+        }
+    }
+
     /// `cgroup.procs` of every hierarchy: what a process enters by writing `0`.
     pub(crate) fn entrances(&self) -> Vec<PathBuf> {
         self.entries.iter().map(|d| d.join("cgroup.procs")).collect()

@@ -1,9 +1,12 @@
 //! `chroot`: another root directory and nothing else: the oldest jail.
 
-use workloads::settings::Settings;
+use workloads::settings::{Setting, Settings};
 
 use crate::host::Host;
+use crate::layers::{DATA, Layer};
+use crate::network::links::NETWORK_GIVEN;
 use crate::rooted::{self, How};
+use crate::seccomp::SECCOMP;
 use crate::stage::Stage;
 use crate::{Launch, Runner, Unavailable};
 
@@ -31,19 +34,32 @@ impl Runner for Chroot {
         })
     }
 
-    fn launch(&self, _settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
-        launch(How::Chroot, stage)
+    fn settings(&self) -> &'static [Setting] {
+        &[NETWORK_GIVEN, DATA, SECCOMP]
+    }
+
+    fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
+        launch(How::Chroot, &[], settings, stage)
     }
 }
 
 /// What both runners without an engine share: our own binary enters the root and executes its copy there.
-pub(crate) fn launch(how: How, stage: &mut Stage) -> anyhow::Result<Launch> {
+pub(crate) fn launch(how: How, without: &[&str], settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
     let mut command = std::process::Command::new(&stage.host.binary);
     let root = stage.root()?.to_path_buf();
     command.arg(rooted::COMMAND).args(["--how", how.word()]);
     command.arg("--root").arg(root).arg("--data").arg(stage.data());
+    let layer = Layer::of(settings);
+    layer.lay(stage)?;
+    command.args(["--layer", layer.word()]).args(["--seccomp", settings.get("seccomp")]);
+    for namespace in without {
+        command.args(["--without", namespace]);
+    }
+    let network = settings.get("network");
+    if network == "none" {
+        command.args(["--network", "none"]);
+    }
     command.args(["--", "/tarebench", "agent", "--data", "/data"]);
-    let path = stage.path_to_peer()?;
-    let words = format!("bind mount of {}", stage.data_file_system());
-    Ok(Launch::new(command).over(path).data_path(words))
+    let launch = Launch::new(command).data_path(layer.describe(stage));
+    Ok(if network == "none" { launch } else { launch.over(stage.path_over(network)?) })
 }

@@ -1,5 +1,6 @@
 //! What a child does to itself between fork and exec: enter the network namespace and the cgroup, keep to its CPUs, die with us.
 
+use std::ffi::CStr;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
@@ -58,4 +59,29 @@ pub(crate) fn confine(
     // SAFETY: the closure only makes async-signal-safe system calls and allocates nothing.
     unsafe { command.pre_exec(between) };
     Ok(())
+}
+
+/// Makes the command see an empty directory of its own in place of this one, in a mount namespace of its own; what an engine
+/// keeps there is gone with its last process. Needs root; the directory must be there.
+pub(crate) fn hide(command: &mut Command, directory: &'static CStr, read_only: bool) {
+    const SOURCE: &CStr = c"none";
+    const TMPFS: &CStr = c"tmpfs";
+    const ROOT: &CStr = c"/";
+    let mode = if read_only { libc::MS_RDONLY } else { 0 };
+    let hide = move || {
+        let check = |result: libc::c_int| if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) };
+        // SAFETY: the process has one thread between fork and exec; no memory is involved.
+        check(unsafe { libc::unshare(libc::CLONE_NEWNS) })?;
+        let (none, flags) = (std::ptr::null(), libc::MS_REC | libc::MS_SLAVE);
+        // A slave, not private: what is unmounted on the host must not live on in here.
+        // SAFETY: the strings are static and end in a zero; the kernel takes null for the others.
+        check(unsafe { libc::mount(none, ROOT.as_ptr(), none, flags, none.cast()) })?;
+        let flags = mode | libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
+        // SAFETY: as above.
+        check(unsafe {
+            libc::mount(SOURCE.as_ptr(), directory.as_ptr(), TMPFS.as_ptr(), flags, c"mode=755".as_ptr().cast())
+        })
+    };
+    // SAFETY: the closure only makes async-signal-safe system calls and allocates nothing.
+    unsafe { command.pre_exec(hide) };
 }

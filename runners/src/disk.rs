@@ -28,6 +28,9 @@ impl Disk {
     /// When the path or the mount table can't be read.
     pub fn under(path: &Path) -> anyhow::Result<Self> {
         let path = path.canonicalize().with_context(|| format!("can't find {}", path.display()))?;
+        if cfg!(not(target_os = "linux")) {
+            return by_kernel(&path);
+        }
         let table = fs::read_to_string("/proc/self/mountinfo").context("can't read the mount table")?;
         let (point, number, file_system, options) =
             mount_of(&table, &path).with_context(|| format!("no mount holds {}", path.display()))?;
@@ -56,6 +59,19 @@ impl std::fmt::Display for Disk {
             None => f.write_str(&self.file_system),
         }
     }
+}
+
+/// What the kernel says where there is no mount table to read.
+#[cfg(not(target_os = "linux"))]
+fn by_kernel(path: &Path) -> anyhow::Result<Disk> {
+    let about = nix::sys::statfs::statfs(path).with_context(|| format!("can't look under {}", path.display()))?;
+    let options = format!("{:?}", about.flags());
+    Ok(Disk { file_system: about.filesystem_type_name().to_string(), options, device: None })
+}
+
+#[cfg(target_os = "linux")]
+fn by_kernel(path: &Path) -> anyhow::Result<Disk> {
+    bail!("no mount table holds {}", path.display())
 }
 
 /// The last mount whose point holds the path: the topmost one.

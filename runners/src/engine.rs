@@ -1,6 +1,8 @@
 //! What runners with an external engine share: finding the program, asking it something under a deadline, and removing
 //! what it may have left.
 
+#[cfg(target_os = "linux")]
+use std::ffi::{CStr, OsStr};
 use std::fs;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
@@ -12,11 +14,15 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
-use workloads::settings::{Kind, Setting};
+use workloads::settings::{Kind, Setting, Settings};
 
 use crate::Unavailable;
+#[cfg(target_os = "linux")]
+use crate::confine;
+use crate::host::Host;
 use crate::network::safe_name;
 use crate::stage::Stage;
 
@@ -26,6 +32,22 @@ pub(crate) const NETWORK: Setting = Setting {
     kind: Kind::Choice(&["veth", "none"]),
     default: "veth",
     about: "Path to the peer: a veth pair (without privileges the host's loopback), or none",
+};
+
+/// Where data lies in a runner that can show a directory in several ways.
+pub(crate) const DATA: Setting = Setting {
+    name: "data",
+    kind: Kind::Choice(&["bind", "overlay", "tmpfs"]),
+    default: "bind",
+    about: "Where data lies: a bind mount of the data directory, an overlay whose upper layer is there, or memory",
+};
+
+/// A filter of system calls, where the engine has one that can be left away.
+pub(crate) const SECCOMP: Setting = Setting {
+    name: "seccomp",
+    kind: Kind::Choice(&["default", "none"]),
+    default: "default",
+    about: "The engine's own filter of system calls, or none",
 };
 
 /// Searched after PATH: engines are often installed where an ordinary user's PATH does not look.
@@ -63,6 +85,81 @@ pub fn require(program: &str, package: &str) -> Result<PathBuf, Unavailable> {
     })
 }
 
+/// Gives the engine a run-time directory of its own in place of the one that all its instances share: what it forgets there
+/// when it is killed goes with its last process.
+///
+/// # Errors
+/// When there is no such directory and it can't be made.
+#[cfg(target_os = "linux")]
+pub fn own_run_directory(command: &mut Command, directory: &'static CStr) -> anyhow::Result<()> {
+    let path = Path::new(OsStr::from_bytes(directory.to_bytes()));
+    fs::create_dir_all(path).with_context(|| format!("can't make {}", path.display()))?;
+    confine::hide(command, directory, false);
+    Ok(())
+}
+
+/// Refuses an engine that only root can use.
+///
+/// # Errors
+/// Without privileges.
+pub fn require_root(host: &Host, engine: &str) -> Result<(), Unavailable> {
+    if host.privileged {
+        return Ok(());
+    }
+    Err(Unavailable {
+        because: format!("{engine} needs root"),
+        fix: "run tarebench as root, or use `namespaces` or `bubblewrap`, which don't need it".into(),
+        broken: false,
+    })
+}
+
+/// The two directories of an overlay over an empty one, below the data directory: the upper layer and overlayfs's own.
+///
+/// # Errors
+/// When they can't be made.
+pub fn layers(stage: &Stage) -> anyhow::Result<Layers> {
+    let at = |name: &str| stage.data().join(name);
+    let layers = Layers { lower: at("lower"), upper: at("upper"), work: at("work") };
+    for layer in [&layers.lower, &layers.upper, &layers.work] {
+        fs::create_dir_all(layer).with_context(|| format!("can't make {}", layer.display()))?;
+    }
+    Ok(layers)
+}
+
+/// What an overlay is made of.
+#[derive(Debug)]
+pub struct Layers {
+    /// Empty.
+    pub lower: PathBuf,
+    /// What is written goes here.
+    pub upper: PathBuf,
+    /// overlayfs's own.
+    pub work: PathBuf,
+}
+
+/// How data is reached by [`DATA`], in words.
+pub fn data_path(settings: &Settings, stage: &Stage) -> String {
+    match settings.get("data") {
+        "tmpfs" => "tmpfs: memory".into(),
+        "overlay" => format!("overlay with its upper layer on {}", stage.data_file_system()),
+        _ => format!("bind mount of {}", stage.data_file_system()),
+    }
+}
+
+/// A path as text without the characters that the engine would read otherwise.
+///
+/// # Errors
+/// When it has one.
+pub fn plain<'a>(path: &'a Path, engine: &str, special: &[char]) -> anyhow::Result<&'a str> {
+    let text = path.to_str().with_context(|| format!("{} is not a path that {engine} can take", path.display()))?;
+    match text.chars().find(|c| special.contains(c)) {
+        Some(c) => {
+            anyhow::bail!("{engine} can't take {text}: there is a {c:?} in its path; give another with --data-dir")
+        }
+        None => Ok(text),
+    }
+}
+
 /// First line of `program --version` with the words before the number taken off: `1.1.5+ds1`.
 ///
 /// # Errors
@@ -85,7 +182,15 @@ pub fn version(program: &str, package: &str) -> Result<String, Unavailable> {
 /// # Errors
 /// What went wrong, in the program's words where it had any.
 pub fn ask(command: Command) -> Result<String, String> {
-    ask_both(command).map(|(stdout, _)| stdout)
+    ask_both(command, Stdio::null(), PATIENCE).map(|(stdout, _)| stdout)
+}
+
+/// As [`ask`], for something that takes its time, with `input` as its stdin.
+///
+/// # Errors
+/// See [`ask`].
+pub fn ask_patiently(command: Command, input: Stdio, patience: Duration) -> Result<String, String> {
+    ask_both(command, input, patience).map(|(stdout, _)| stdout)
 }
 
 /// As [`ask`], with what went to stderr after what went to stdout.
@@ -93,13 +198,13 @@ pub fn ask(command: Command) -> Result<String, String> {
 /// # Errors
 /// See [`ask`].
 pub fn ask_all(command: Command) -> Result<String, String> {
-    ask_both(command).map(|(stdout, stderr)| stdout + &stderr)
+    ask_both(command, Stdio::null(), PATIENCE).map(|(stdout, stderr)| stdout + &stderr)
 }
 
-fn ask_both(mut command: Command) -> Result<(String, String), String> {
+fn ask_both(mut command: Command, input: Stdio, patience: Duration) -> Result<(String, String), String> {
     log::debug!("ask: {command:?}");
     let name = command.get_program().to_string_lossy().into_owned();
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     let mut child = command.spawn().map_err(|e| format!("can't start `{name}`: {e}"))?;
     let (sender, output) = channel();
     let read = |stream: Option<Box<dyn Read + Send>>, out: bool| {
@@ -116,7 +221,7 @@ fn ask_both(mut command: Command) -> Result<(String, String), String> {
     };
     read(child.stdout.take().map(|s| Box::new(s) as Box<dyn Read + Send>), true);
     read(child.stderr.take().map(|s| Box::new(s) as Box<dyn Read + Send>), false);
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + patience;
     let status = loop {
         match child.try_wait() {
             Ok(Some(status)) => break status,
@@ -126,7 +231,7 @@ fn ask_both(mut command: Command) -> Result<(String, String), String> {
                     log::debug!("kill `{name}`: {e}");
                 }
                 let reaped = child.wait();
-                return Err(format!("no answer from `{name}` within {PATIENCE:?} ({other:?}, {reaped:?})"));
+                return Err(format!("no answer from `{name}` within {patience:?} ({other:?}, {reaped:?})"));
             }
         }
     };

@@ -1,8 +1,5 @@
 //! `gvisor`: an OCI container whose system calls are answered by runsc's kernel in user space.
 
-use std::ffi::CStr;
-use std::io;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -11,9 +8,9 @@ use anyhow::{Context, bail};
 use workloads::settings::{Kind, Setting, Settings};
 
 use crate::host::Host;
-use crate::oci::{self, Bundle, NetworkNamespace};
+use crate::oci::{self, Bundle, Data, NetworkNamespace};
 use crate::stage::Stage;
-use crate::{Launch, Runner, Unavailable, engine};
+use crate::{Launch, Runner, Unavailable, confine, engine};
 
 /// runsc, old and new: what it can do is read from its own list of flags.
 #[derive(Debug)]
@@ -106,7 +103,7 @@ impl Runner for Gvisor {
         Bundle {
             root: &root.canonicalize().with_context(|| format!("can't find {}", root.display()))?,
             writable: in_root,
-            data: (!in_root).then(|| stage.data()),
+            data: if in_root { Data::Root } else { Data::Bind(stage.data()) },
             network: match netns {
                 // runsc makes an empty one of its own unless the bundle names one.
                 Some(netns) => NetworkNamespace::At(netns),
@@ -115,6 +112,8 @@ impl Runner for Gvisor {
             },
             cgroup: None,
             mapped: None,
+            seccomp: None,
+            open_files: None,
         }
         .write(&bundle)?;
 
@@ -246,24 +245,7 @@ impl Flags {
 /// a mount namespace of its own. `/proc/sys/net` itself is the same directory in every network namespace, hence this works
 /// before the right one is entered.
 fn hide_sysctl(command: &mut Command) {
-    const SOURCE: &CStr = c"none";
-    const TMPFS: &CStr = c"tmpfs";
-    const ROOT: &CStr = c"/";
-    const HIDDEN: &CStr = c"/proc/sys/net";
-    let hide = || {
-        let check = |result: libc::c_int| if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) };
-        // SAFETY: the process has one thread between fork and exec; no memory is involved.
-        check(unsafe { libc::unshare(libc::CLONE_NEWNS) })?;
-        let (none, flags) = (std::ptr::null(), libc::MS_REC | libc::MS_SLAVE);
-        // A slave, not private: what is unmounted on the host must not live on in here.
-        // SAFETY: the strings are static and end in a zero; the kernel takes null for the others.
-        check(unsafe { libc::mount(none, ROOT.as_ptr(), none, flags, none.cast()) })?;
-        let flags = libc::MS_RDONLY | libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
-        // SAFETY: as above.
-        check(unsafe { libc::mount(SOURCE.as_ptr(), HIDDEN.as_ptr(), TMPFS.as_ptr(), flags, std::ptr::null()) })
-    };
-    // SAFETY: the closure only makes async-signal-safe system calls and allocates nothing.
-    unsafe { command.pre_exec(hide) };
+    confine::hide(command, c"/proc/sys/net", true);
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The host as the harness finds it: who we are, which binary is copied, where scratch files go.
 
 use std::fs::DirBuilder;
+use std::net::Ipv4Addr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -12,6 +13,7 @@ use nix::unistd::Pid;
 use sha2::{Digest, Sha256};
 
 use crate::journal::Journal;
+use crate::loopback::Loopback;
 use crate::network::PeerNetwork;
 
 /// CPUs for the work and for everything that watches it.
@@ -65,6 +67,8 @@ pub struct Host {
     pub static_binary: bool,
     /// Effective user id 0.
     pub privileged: bool,
+    /// `uname -s`: `Linux`, `FreeBSD`.
+    pub system: String,
     /// `uname -r`.
     pub kernel: String,
     /// `/tmp/tarebench-<id>`: roots, bundles, sockets, logs. Never on the timed path.
@@ -78,6 +82,7 @@ pub struct Host {
     /// What was made on the host, for the case that we are killed.
     pub journal: Journal,
     peer_network: OnceLock<Result<PeerNetwork, String>>,
+    loopback: OnceLock<Loopback>,
 }
 
 impl Host {
@@ -101,6 +106,7 @@ impl Host {
             binary_sha256: hex(&Sha256::digest(&bytes)),
             static_binary: is_static(&bytes),
             privileged: nix::unistd::geteuid().is_root(),
+            system: nix::sys::utsname::uname()?.sysname().to_string_lossy().into_owned(),
             kernel: nix::sys::utsname::uname()?.release().to_string_lossy().into_owned(),
             scratch,
             pinning: Pinning::split(&allowed, resources.cpus),
@@ -108,6 +114,7 @@ impl Host {
             interrupt: Arc::new(AtomicBool::new(false)),
             journal,
             peer_network: OnceLock::new(),
+            loopback: OnceLock::new(),
         })
     }
 
@@ -138,12 +145,20 @@ impl Host {
         Ok(())
     }
 
+    /// The address of the peer where it is on the host's loopback.
+    pub fn loopback(&self) -> Ipv4Addr {
+        self.loopback.get_or_init(|| Loopback::make(self)).address
+    }
+
     /// The peer's network namespace, made when first asked for; or why there is none.
     ///
     /// # Errors
     /// A reason in words, for the report: no privileges, no `ip`, or what `ip` said.
     pub fn peer_network(&self) -> Result<&PeerNetwork, &str> {
         let make = || {
+            if cfg!(not(target_os = "linux")) {
+                return Err(format!("{} has no network namespaces; the peer is on the host's loopback", self.system));
+            }
             if !self.privileged {
                 return Err("network namespaces need root; the peer is on the host's loopback".to_string());
             }
@@ -155,7 +170,7 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
-        self.peer_network.take();
+        (self.peer_network, self.loopback) = (OnceLock::new(), OnceLock::new());
         if self.privileged {
             crate::cgroup::remove(&format!("tarebench-{}", self.id));
         }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::fs::{File, OpenOptions};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
-use nix::mount::{MntFlags, umount2};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
 
@@ -68,8 +67,8 @@ fn examine(scratch: &Path) -> Option<Leftover> {
     }
     let lock = match OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(&journal) {
         Ok(file) => Some(Flock::lock(file, FlockArg::LockExclusiveNonblock).ok()?),
-        // Killed before the journal was there.
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
+        // Killed before the journal was there, so nothing else is: a directory with anything in it is somebody's.
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound && fs::read_dir(scratch).ok()?.next().is_none() => None,
         Err(_) => return None,
     };
     let made = entries(scratch).into_iter().filter(|m| is_ours(m, id)).collect();
@@ -86,7 +85,9 @@ fn is_ours(made: &Made, id: &str) -> bool {
             d.is_absolute()
                 && d.file_name().and_then(|f| f.to_str()).is_some_and(|f| f.starts_with(&format!("{name}-")))
         }
-        Made::Engine(argv) => argv.len() > 1 && argv.iter().any(|a| a.contains(&name)),
+        Made::Engine(argv) => {
+            argv.len() > 1 && (argv.iter().any(|a| a.contains(&name)) || crate::jail::is_ours(argv, id))
+        }
     }
 }
 
@@ -148,12 +149,36 @@ fn clean_one(leftover: &Leftover) -> anyhow::Result<()> {
     result
 }
 
-fn remove_tree(dir: &Path) -> anyhow::Result<()> {
-    match fs::remove_dir_all(dir) {
+/// Removes a directory with all that is in it, where there is one.
+///
+/// # Errors
+/// What could not be removed.
+pub(crate) fn remove_tree(dir: &Path) -> anyhow::Result<()> {
+    let removed = match fs::remove_dir_all(dir) {
+        Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => {
+            // overlayfs shuts everybody out of its working directory, and only root can do without being let in.
+            open_up(dir);
+            fs::remove_dir_all(dir)
+        }
+        other => other,
+    };
+    match removed {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
             Err(e).with_context(|| format!("can't remove {}", dir.display()))
         }
         _ => Ok(()),
+    }
+}
+
+/// Gives the owner all rights to every directory of a tree, links not followed.
+fn open_up(dir: &Path) {
+    if let Err(e) = fs::set_permissions(dir, fs::Permissions::from_mode(0o700)) {
+        log::debug!("{}: {e}", dir.display());
+    }
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|t| t.is_dir()) {
+            open_up(&entry.path());
+        }
     }
 }
 
@@ -196,11 +221,21 @@ pub(crate) fn unmount_below(folders: &[&Path]) {
         points.map(PathBuf::from).filter(|p| folders.iter().any(|f| p.starts_with(f))).collect();
     points.sort_by_key(|p| std::cmp::Reverse(p.components().count()));
     for point in points {
-        match umount2(&point, MntFlags::MNT_DETACH) {
+        match detach(&point) {
             Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => {}
             Err(e) => log::warn!("can't unmount {}: {e}", point.display()),
         }
     }
+}
+
+#[cfg(target_os = "linux")]
+fn detach(point: &Path) -> nix::Result<()> {
+    nix::mount::umount2(point, nix::mount::MntFlags::MNT_DETACH)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn detach(point: &Path) -> nix::Result<()> {
+    nix::mount::unmount(point, nix::mount::MntFlags::MNT_FORCE)
 }
 
 fn run(argv: &[String]) -> anyhow::Result<()> {
@@ -235,6 +270,20 @@ mod tests {
     }
 
     #[test]
+    fn a_directory_with_our_name_and_no_journal_is_ours_only_while_it_is_empty() {
+        let folder = tempfile::tempdir().unwrap();
+        let scratch = folder.path().join("tarebench-notours");
+        fs::create_dir(&scratch).unwrap();
+        let old = std::time::SystemTime::now() - Duration::from_secs(60);
+        fs::write(scratch.join("letter"), "keep me").unwrap();
+        File::open(&scratch).unwrap().set_modified(old).unwrap();
+        assert!(find_in(folder.path()).is_empty(), "somebody keeps a file there");
+        fs::remove_file(scratch.join("letter")).unwrap();
+        File::open(&scratch).unwrap().set_modified(old).unwrap();
+        assert_eq!(find_in(folder.path()).len(), 1, "what a run leaves that is killed between the two");
+    }
+
+    #[test]
     fn the_living_are_left_alone_and_the_dead_are_removed() {
         let folder = tempfile::tempdir().unwrap();
         let scratch = folder.path().join("tarebench-t1");
@@ -249,6 +298,17 @@ mod tests {
         assert_eq!(found.len(), 1);
         assert!(find_in(folder.path()).is_empty(), "somebody is cleaning already");
         clean(&found).unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_directory_that_shuts_its_owner_out_is_removed_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let inner = folder.path().join("tree/work/work");
+        fs::create_dir_all(inner.join("index")).unwrap();
+        fs::set_permissions(&inner, fs::Permissions::from_mode(0o000)).unwrap();
+        remove_tree(&folder.path().join("tree")).unwrap();
+        remove_tree(&folder.path().join("tree")).expect("what is not there needs no removal");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 }

@@ -2,34 +2,82 @@
 //!
 //! This crate knows nothing of SQLite or of statistics. A runner is one file and one line in [`registry`].
 
+#[cfg(not(target_os = "linux"))]
+#[path = "elsewhere/absent.rs"]
+mod absent;
 pub mod bare;
+#[cfg(target_os = "linux")]
 pub mod bubblewrap;
+#[cfg_attr(not(target_os = "linux"), path = "elsewhere/cgroup.rs")]
 pub mod cgroup;
+#[cfg(target_os = "linux")]
 pub mod chroot;
 pub mod clock;
+#[cfg(target_os = "linux")]
+pub mod cloud_hypervisor;
+#[cfg_attr(not(target_os = "linux"), path = "elsewhere/confine.rs")]
 mod confine;
+#[cfg(target_os = "linux")]
+pub mod crun;
 pub mod disk;
+#[cfg(target_os = "linux")]
+pub mod docker;
+#[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "what engines on Linux share"))]
 mod engine;
 pub mod evidence;
+pub mod exec;
 pub mod fingerprint;
+#[cfg(target_os = "linux")]
+pub mod firecracker;
+#[cfg(target_os = "linux")]
+pub mod firejail;
+#[cfg(target_os = "linux")]
 pub mod gvisor;
 pub mod host;
+pub mod jail;
 mod journal;
+#[cfg(target_os = "linux")]
+mod layers;
 pub mod leftovers;
+mod loopback;
+#[cfg(target_os = "linux")]
+pub mod lxc;
+#[cfg(target_os = "linux")]
 pub mod namespaces;
 pub mod network;
+#[cfg(target_os = "linux")]
+mod nfs;
+#[cfg(target_os = "linux")]
+pub mod nspawn;
+#[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "what engines on Linux share"))]
 mod oci;
 pub mod peer;
+#[cfg(target_os = "linux")]
 pub mod podman;
 pub mod probe;
 mod processes;
+#[cfg(target_os = "linux")]
+mod profile;
+#[cfg(target_os = "linux")]
 pub mod qemu;
 pub mod registry;
+#[cfg_attr(not(target_os = "linux"), path = "elsewhere/rooted.rs")]
 mod rooted;
+#[cfg(target_os = "linux")]
 pub mod runc;
+#[cfg(target_os = "linux")]
+pub mod runtime;
+#[cfg(target_os = "linux")]
+mod seccomp;
 pub mod session;
+pub mod ssh;
 pub mod stage;
 mod trouble;
+#[cfg(target_os = "linux")]
+pub mod uml;
+mod visit;
+#[cfg(target_os = "linux")]
+mod words;
 
 use std::fmt::{self, Debug};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -104,8 +152,22 @@ pub enum Network {
     Veth,
     /// A tap device of the VM in the peer's network namespace.
     Tap,
+    /// The same, its packets passed on by the host's kernel instead of the VM's monitor.
+    Vhost,
+    /// A bridge: ours in the peer's namespace, or the engine's between its containers and the host.
+    Bridge,
+    /// Address translation by a kernel: in a router's namespace of ours, or behind the engine's bridge.
+    Nat,
+    /// The host's own network stack, joined to the peer's namespace by a veth pair.
+    Host,
+    /// A pair of Ethernet interfaces (epair) between the host and a jail with a network stack of its own.
+    Epair,
     /// User-mode address translation by the engine.
     UserNat,
+    /// User-mode address translation by passt, a process of its own.
+    Passt,
+    /// Whatever the box had before us.
+    Own,
 }
 
 impl fmt::Display for Network {
@@ -115,7 +177,14 @@ impl fmt::Display for Network {
             Network::Loopback => "loopback",
             Network::Veth => "veth",
             Network::Tap => "tap",
+            Network::Vhost => "tap with vhost-net",
+            Network::Bridge => "bridge",
+            Network::Nat => "kernel NAT",
+            Network::Host => "host",
+            Network::Epair => "epair",
             Network::UserNat => "user NAT",
+            Network::Passt => "user NAT (passt)",
+            Network::Own => "the box's own",
         })
     }
 }
@@ -133,6 +202,14 @@ pub struct Launch {
     pub peer: Option<IpAddr>,
     /// The peer's IPv6 address as seen from inside; `None` where environment or host have no IPv6.
     pub peer6: Option<Ipv6Addr>,
+    /// The port of a peer of its own, where the one of all is out of its reach.
+    pub peer_port: Option<u16>,
+    /// The engine's version, where [`Runner::version`] can't know it without the settings.
+    pub version: Option<String>,
+    /// SHA-256 of the binary inside, where it is not the harness's own: one for another kind of machine.
+    pub binary_sha256: Option<String>,
+    /// Why the limits of the suite don't hold inside, where they can't.
+    pub unequal: Option<String>,
     /// Why its CPU counts as emulated, where it does: `QEMU TCG: ...`.
     pub emulated: Option<String>,
     /// How data is reached, in words.
@@ -142,9 +219,28 @@ pub struct Launch {
     /// A file that the environment's console is written to; its last lines are quoted when a session dies.
     pub console: Option<PathBuf>,
     /// Run in order once the command's process group and everything in its cgroup are gone: `runc delete`, unmounts, ...
-    pub cleanup: Vec<Box<dyn FnOnce() + Send>>,
+    /// Also when the launch is dropped without being started.
+    pub cleanup: Cleanup,
     /// Set by [`Stage::launch`].
     pub(crate) confinement: Confinement,
+}
+
+/// Steps that are run on drop, in order.
+#[derive(Default)]
+pub struct Cleanup(Vec<Box<dyn FnOnce() + Send>>);
+
+impl Drop for Cleanup {
+    fn drop(&mut self) {
+        for step in self.0.drain(..) {
+            step();
+        }
+    }
+}
+
+impl Debug for Cleanup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} steps", self.0.len())
+    }
 }
 
 /// What the command is held in from before it is executed.
@@ -166,11 +262,15 @@ impl Launch {
             network: Network::None,
             peer: None,
             peer6: None,
+            peer_port: None,
+            version: None,
+            binary_sha256: None,
+            unequal: None,
             emulated: None,
             data_path: String::new(),
             memory_beside: 0,
             console: None,
-            cleanup: Vec::new(),
+            cleanup: Cleanup::default(),
             confinement: Confinement::default(),
         }
     }
@@ -185,11 +285,17 @@ impl Launch {
         self
     }
 
-    /// The peer as a workload inside is told of it, which listens on `port`; `None` where it can't be reached.
-    pub fn far(&self, port: u16) -> Option<Far> {
-        let v4 = self.peer.map(|address| SocketAddr::new(address, port));
+    /// The peer as a workload inside is told of it: `port` is that of the one of all, where there is one; a peer of the
+    /// environment's own comes first. `None` where neither can be reached.
+    pub fn far(&self, port: Option<u16>) -> Option<Far> {
+        let port = self.peer_port.or(port)?;
         let v6 = self.peer6.map(|address| SocketAddr::new(address.into(), port));
-        (v4.is_some() || v6.is_some()).then_some(Far { v4, v6 })
+        let far = match self.peer {
+            Some(address) => Far::from(SocketAddr::new(address, port)),
+            None => Far { v4: None, v6: None },
+        };
+        let far = Far { v6: v6.or(far.v6), ..far };
+        (far.v4.is_some() || far.v6.is_some()).then_some(far)
     }
 
     /// Says how data is reached: `bind mount of ext4 on vda`.
@@ -202,7 +308,7 @@ impl Launch {
     /// Adds a step that runs once the environment is gone.
     #[must_use]
     pub fn cleanup(mut self, step: impl FnOnce() + Send + 'static) -> Self {
-        self.cleanup.push(Box::new(step));
+        self.cleanup.0.push(Box::new(step));
         self
     }
 }

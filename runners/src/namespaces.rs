@@ -1,16 +1,37 @@
 //! `namespaces`: user, mount, PID, network, IPC and UTS namespaces and pivot_root, with no external program. What every
 //! container engine on Linux builds on, and nothing of what they add.
 
-use workloads::settings::Settings;
+use workloads::settings::{Kind, Setting, Settings};
 
 use crate::host::Host;
+use crate::layers::DATA;
+use crate::network::links::NETWORK;
 use crate::rooted::How;
+use crate::seccomp::SECCOMP;
 use crate::stage::Stage;
 use crate::{Launch, Runner, Unavailable, chroot};
 
 /// Namespaces of our own making. Without privileges the network namespace is the host's, and the report says loopback.
 #[derive(Debug)]
 pub struct Namespaces;
+
+const SETTINGS: &[Setting] = &[
+    NETWORK,
+    DATA,
+    SECCOMP,
+    Setting {
+        name: "user",
+        kind: Kind::Switch,
+        default: "true",
+        about: "A user namespace of its own; only root can do without",
+    },
+    Setting {
+        name: "pid",
+        kind: Kind::Switch,
+        default: "true",
+        about: "A PID namespace of its own, with an init of ours as PID 1",
+    },
+];
 
 impl Runner for Namespaces {
     fn name(&self) -> &'static str {
@@ -33,7 +54,15 @@ impl Runner for Namespaces {
         Ok(format!("Linux {}", host.kernel))
     }
 
-    fn launch(&self, _settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
-        chroot::launch(How::Namespaces, stage)
+    fn settings(&self) -> &'static [Setting] {
+        SETTINGS
+    }
+
+    fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
+        if !settings.switch("user") && !stage.host.privileged {
+            anyhow::bail!("user=false needs root: without a user namespace nobody else may make the other namespaces");
+        }
+        let without: Vec<&str> = ["user", "pid"].into_iter().filter(|n| !settings.switch(n)).collect();
+        chroot::launch(How::Namespaces, &without, settings, stage)
     }
 }

@@ -4,6 +4,9 @@
 //! so that the addresses (198.18.0.0/15, reserved for benchmarks by RFC 2544, and 2001:2::/48, by RFC 5180) can't meet any
 //! of the host's.
 
+#[cfg(target_os = "linux")]
+pub(crate) mod links;
+
 use std::net::{Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};

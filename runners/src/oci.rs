@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use serde_json::{Value, json};
 
+use crate::engine::Layers;
 use crate::stage::Stage;
 
 /// The container's network namespace.
@@ -19,6 +20,19 @@ pub enum NetworkNamespace {
     Empty,
 }
 
+/// What is at `/data`.
+#[derive(Debug, Clone, Copy)]
+pub enum Data<'a> {
+    /// A directory of the root itself.
+    Root,
+    /// This directory of the host.
+    Bind(&'a Path),
+    /// An overlay of these.
+    Overlay(&'a Layers),
+    /// A tmpfs.
+    Memory,
+}
+
 /// What goes into a `config.json`.
 #[derive(Debug)]
 pub struct Bundle<'a> {
@@ -26,15 +40,22 @@ pub struct Bundle<'a> {
     pub root: &'a Path,
     /// Whether the root may be written to.
     pub writable: bool,
-    /// Host directory mounted at `/data`; `None` where data lies in the root itself.
-    pub data: Option<&'a Path>,
+    /// What is at `/data`.
+    pub data: Data<'a>,
     /// Network.
     pub network: NetworkNamespace,
     /// `linux.cgroupsPath`; `None` where the engine keeps its hands off cgroups.
     pub cgroup: Option<String>,
     /// User and group on the host that become root inside, for an engine without privileges.
     pub mapped: Option<(u32, u32)>,
+    /// `linux.seccomp`: a filter of system calls.
+    pub seccomp: Option<Value>,
+    /// Files that may be open at a time; `None` for as many as the harness may.
+    pub open_files: Option<u64>,
 }
+
+/// What the container may do beyond what anybody may.
+pub(crate) const CAPABILITIES: &[&str] = &["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"];
 
 impl Bundle<'_> {
     /// Writes `config.json` into `directory`, which is made.
@@ -48,10 +69,10 @@ impl Bundle<'_> {
             .with_context(|| format!("can't write {}", file.display()))
     }
 
-    /// The configuration: what `runc spec` writes, with our process, our mounts and no terminal. It sets no rlimits,
-    /// because those of the harness, which the baseline runs under too, are inherited.
+    /// The configuration: what `runc spec` writes, with our process, our mounts and no terminal. It sets no rlimits unless
+    /// told to, because those of the harness, which the baseline runs under too, are inherited.
     pub fn config(&self) -> Value {
-        let capabilities = json!(["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]);
+        let capabilities = json!(CAPABILITIES);
         let mut linux = json!({
             "namespaces": self.namespaces(),
             "maskedPaths": [
@@ -68,6 +89,11 @@ impl Bundle<'_> {
             linux["uidMappings"] = json!([{ "containerID": 0, "hostID": uid, "size": 1 }]);
             linux["gidMappings"] = json!([{ "containerID": 0, "hostID": gid, "size": 1 }]);
         }
+        if let Some(filter) = &self.seccomp {
+            linux["seccomp"] = filter.clone();
+        }
+        let limit = |files: u64| json!({ "type": "RLIMIT_NOFILE", "soft": files, "hard": files });
+        let rlimits: Vec<Value> = self.open_files.into_iter().map(limit).collect();
         json!({
             "ociVersion": "1.0.2",
             "process": {
@@ -78,6 +104,7 @@ impl Bundle<'_> {
                 "cwd": "/",
                 "capabilities": { "bounding": capabilities, "effective": capabilities, "permitted": capabilities },
                 "noNewPrivileges": true,
+                "rlimits": rlimits,
             },
             "root": { "path": self.root, "readonly": !self.writable },
             "hostname": "tarebench",
@@ -112,8 +139,23 @@ impl Bundle<'_> {
         } else {
             json!({ "destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["nosuid", "noexec", "nodev", "ro"] })
         });
-        if let Some(data) = self.data {
-            all.push(json!({ "destination": "/data", "type": "bind", "source": data, "options": ["bind", "rw"] }));
+        match self.data {
+            Data::Root => {}
+            Data::Bind(data) => {
+                all.push(json!({ "destination": "/data", "type": "bind", "source": data, "options": ["bind", "rw"] }));
+            }
+            Data::Overlay(layers) => {
+                let layer = |name: &str, path: &Path| format!("{name}={}", path.display());
+                let options = [
+                    layer("lowerdir", &layers.lower),
+                    layer("upperdir", &layers.upper),
+                    layer("workdir", &layers.work),
+                ];
+                all.push(json!({ "destination": "/data", "type": "overlay", "source": "overlay", "options": options }));
+            }
+            Data::Memory => {
+                all.push(json!({ "destination": "/data", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "nodev"] }));
+            }
         }
         all
     }
@@ -162,11 +204,24 @@ mod tests {
         Bundle {
             root: Path::new("/scratch/root"),
             writable: false,
-            data: Some(Path::new("/srv/data")),
+            data: Data::Bind(Path::new("/srv/data")),
             network: NetworkNamespace::At("/run/netns/x".into()),
             cgroup: Some("box".into()),
             mapped: None,
+            seccomp: None,
+            open_files: None,
         }
+    }
+
+    #[test]
+    fn layers_become_an_overlay_and_a_limit_a_limit() {
+        let layers = Layers { lower: "/d/l".into(), upper: "/d/u".into(), work: "/d/w".into() };
+        let config = Bundle { data: Data::Overlay(&layers), open_files: Some(99), ..bundle() }.config();
+        let data = config["mounts"].as_array().expect("mounts").iter().find(|m| m["destination"] == "/data");
+        let options = &data.expect("data is mounted")["options"];
+        assert_eq!(options, &json!(["lowerdir=/d/l", "upperdir=/d/u", "workdir=/d/w"]));
+        assert_eq!(config["process"]["rlimits"][0]["hard"], 99);
+        assert_eq!(bundle().config()["process"]["rlimits"], json!([]));
     }
 
     #[test]

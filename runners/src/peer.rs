@@ -1,8 +1,9 @@
 //! The far end of network workloads: one process outside every environment, in the peer's network namespace.
 
 use std::io::{BufRead, BufReader, Read};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
@@ -32,18 +33,34 @@ impl PeerProcess {
     /// # Errors
     /// When it can't be started, or does not say its address before the deadline.
     pub fn start(host: &Host, deadline: Duration) -> anyhow::Result<Self> {
-        let (netns, listen): (_, &[&str]) = match host.peer_network() {
-            Ok(network) if network.ipv6() => (Some(network.netns().path()), &["[::]:0"]),
-            Ok(network) => (Some(network.netns().path()), &["0.0.0.0:0"]),
-            Err(_) if network::loopback_has_ipv6() => (None, &["127.0.0.1:0", "[::1]:0"]),
-            Err(_) => (None, &["127.0.0.1:0"]),
-        };
+        match host.peer_network() {
+            Ok(network) => {
+                let any = if network.ipv6() { "[::]:0" } else { "0.0.0.0:0" };
+                Self::start_in(host, Some(&network.netns().path()), &[any.into()], deadline)
+            }
+            Err(_) => {
+                let six = network::loopback_has_ipv6().then(|| "[::1]:0".to_string());
+                let listen: Vec<_> = std::iter::once(format!("{}:0", host.loopback())).chain(six).collect();
+                Self::start_in(host, None, &listen, deadline)
+            }
+        }
+    }
+
+    /// Starts one that listens on an address of the harness's own network namespace, for a box that was there before us.
+    ///
+    /// # Errors
+    /// See [`PeerProcess::start`].
+    pub(crate) fn start_on(host: &Host, address: IpAddr, deadline: Duration) -> anyhow::Result<Self> {
+        Self::start_in(host, None, &[SocketAddr::new(address, 0).to_string()], deadline)
+    }
+
+    fn start_in(host: &Host, netns: Option<&Path>, listen: &[String], deadline: Duration) -> anyhow::Result<Self> {
         let mut command = Command::new(&host.binary);
         command.arg("peer").args(listen.iter().flat_map(|address| ["--listen", address]));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
         // Out of the terminal's foreground group: Ctrl-C is for the harness, which still needs its peer while it ends.
         command.process_group(0);
-        confine(&mut command, netns.as_deref(), &[], &host.pinning.harness).context("can't prepare the peer")?;
+        confine(&mut command, netns, &[], &host.pinning.harness).context("can't prepare the peer")?;
         log::debug!("peer: {command:?}");
         let mut child = command.spawn().with_context(|| format!("can't start {}", host.binary.display()))?;
         let stdout = child.stdout.take().expect("stdout is piped");

@@ -1,10 +1,12 @@
 //! `podman`: a container by Podman from a directory instead of an image, with a store of its own and no registry.
 
 use std::fs;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use nix::sys::resource::{Resource, getrlimit};
 use workloads::settings::{Kind, Setting, Settings};
 
@@ -12,19 +14,30 @@ use crate::host::Host;
 use crate::leftovers::unmount_below;
 use crate::oci;
 use crate::stage::Stage;
-use crate::{Launch, Runner, Unavailable, engine};
+use crate::{Launch, Network, Runner, Unavailable, docker, engine};
 
 /// Podman with conmon and an OCI runtime below it.
 #[derive(Debug)]
 pub struct Podman;
 
 const SETTINGS: &[Setting] = &[
-    engine::NETWORK,
+    Setting {
+        name: "network",
+        kind: Kind::Choice(&["veth", "host", "bridge", "slirp4netns", "pasta", "none"]),
+        default: "veth",
+        about: "Path to the peer: a veth pair (without privileges the host's loopback), the network podman is started in, podman's bridge and kernel NAT, NAT in user space by slirp4netns or pasta, or none",
+    },
     Setting {
         name: "data",
-        kind: Kind::Choice(&["bind", "root"]),
+        kind: Kind::Choice(&["bind", "named", "layer", "root"]),
         default: "bind",
-        about: "Where data lies: a volume (bind mount of the data directory), or the container's own root directory beside it",
+        about: "Where data lies: a bind mount of the data directory, or beside it a named volume, the container's writable layer (overlay), or a root directory without layers",
+    },
+    Setting {
+        name: "rm",
+        kind: Kind::Switch,
+        default: "true",
+        about: "Whether podman is told to remove the container itself (--rm); it then mounts the writable layer as volatile",
     },
     Setting {
         name: "seccomp",
@@ -38,6 +51,9 @@ const SETTINGS: &[Setting] = &[
 /// Locks in files of the store rather than in `/dev/shm`, where they would outlive us. Nothing of the host's own
 /// configuration applies, so that the same command means the same everywhere.
 const CONFIGURATION: &str = "[engine]\nlock_type = \"file\"\n";
+
+/// For taking the image, which is as large as our binary.
+const IMPORT: Duration = Duration::from_secs(60);
 
 impl Runner for Podman {
     fn name(&self) -> &'static str {
@@ -64,21 +80,37 @@ impl Runner for Podman {
 
     fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
         let runtime = engine::require(settings.get("runtime"), settings.get("runtime"))?;
+        let podman = engine::require("podman", "podman")?;
+        let [network, data] = ["network", "data"].map(|name| settings.get(name));
+        check_network(network, &podman, stage.host.privileged)?;
         let id = engine::container_id(stage);
-        let store = Store::new(engine::require("podman", "podman")?, runtime, stage);
+        let store = Store::new(podman, runtime, data, stage);
         store.make()?;
-        let in_root = settings.get("data") == "root";
-        let root = if in_root { oci::root_beside_data(stage)? } else { stage.root()?.to_path_buf() };
-        let none = settings.get("network") == "none";
-        let path = if none { None } else { Some(stage.path_to_peer()?) };
+        let root = match data {
+            "layer" => {
+                store.import(stage)?;
+                None
+            }
+            "root" => Some(oci::root_beside_data(stage)?),
+            _ => Some(stage.root()?.to_path_buf()),
+        };
+        let path = if network == "none" { None } else { Some(stage.path_to_peer()?) };
         let cgroup = if stage.host.privileged { stage.cgroup().parent_for_engine() } else { None };
 
         let mut command = store.command();
-        command.args(["run", "--interactive", "--rm"]).args(["--name", &id]);
+        if network == "bridge" {
+            // Its plugins write down every address that they ever gave.
+            engine::own_run_directory(&mut command, c"/var/lib/cni")?;
+        }
+        command.args(["run", "--interactive"]).args(["--name", &id]);
+        if settings.switch("rm") {
+            command.arg("--rm");
+        }
         command.arg("--cidfile").arg(store.cidfile(&id));
         // Straight to the pipes of the session: no log file, no copying by conmon.
         command.args(["--log-driver", "passthrough"]);
-        command.args(["--network", &network(path.as_ref().map(|p| p.netns.as_deref()))]).arg("--no-hosts");
+        let netns = path.as_ref().map(|p| p.netns.as_deref());
+        command.args(["--network", &network_option(network, netns)]).arg("--no-hosts");
         if let Some(parent) = cgroup {
             // conmon stays in the stage's group, the container gets one below it.
             command.args(["--cgroup-parent", &parent]).args(["--cgroups", "no-conmon"]);
@@ -87,25 +119,96 @@ impl Runner for Podman {
         if settings.get("seccomp") == "unconfined" {
             command.args(["--security-opt", "seccomp=unconfined"]);
         }
-        if !in_root {
-            command.arg("--volume").arg(volume(stage.data())?);
-        }
-        command.arg("--rootfs").arg(&root).args(["/tarebench", "agent", "--data", "/data"]);
-        // `ns:` tells podman which namespace to enter; podman itself stays outside.
-        let launch = Launch::new(command).data_path(oci::data_path(stage, in_root)).cleanup(move || store.remove(&id));
+        match data {
+            "bind" => command.arg("--volume").arg(volume(stage.data())?),
+            "named" => command.args(["--volume", &format!("{id}:/data")]),
+            _ => &mut command,
+        };
+        match &root {
+            Some(root) => command.arg("--rootfs").arg(root),
+            None => command.arg(IMAGE),
+        };
+        command.args(["/tarebench", "agent", "--data", "/data"]);
+        let below = stage.data_file_system();
+        let words = match data {
+            "named" => format!("a named volume on {below}"),
+            "layer" if settings.switch("rm") => {
+                format!("the container's writable layer on {below}, overlay mounted volatile")
+            }
+            "layer" => format!("the container's writable layer on {below}, overlay"),
+            _ => oci::data_path(stage, data == "root"),
+        };
+        let launch = Launch::new(command).data_path(words).cleanup(move || store.remove(&id));
         Ok(match path {
-            Some(path) => Launch { netns: None, ..launch.over(path) },
+            // `ns:` tells podman which namespace to enter; podman itself stays outside.
+            Some(path) if network == "veth" => Launch { netns: None, ..launch.over(path) },
+            // All others begin in the stage's namespace, so what podman builds there goes with it.
+            Some(path) => {
+                let kind = match network {
+                    "bridge" => Network::Nat,
+                    "slirp4netns" | "pasta" => Network::UserNat,
+                    _ => path.network.clone(),
+                };
+                let loopback = path.netns.is_none() && network == "slirp4netns";
+                let launch = launch.over(path);
+                let peer = if loopback { Some(SLIRP_HOST) } else { launch.peer };
+                // What podman builds translates IPv4.
+                let peer6 = launch.peer6.filter(|_| network == "host");
+                Launch { network: kind, peer, peer6, ..launch }
+            }
             None => launch,
         })
     }
 }
 
-/// The value of `--network`: a namespace of the stage's, the host's, or none.
-fn network(path: Option<Option<&Path>>) -> String {
-    match path {
-        Some(Some(netns)) => format!("ns:{}", netns.display()),
-        Some(None) => "host".into(),
-        None => "none".into(),
+/// This host's loopback as seen from behind slirp4netns.
+const SLIRP_HOST: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 2, 2));
+
+/// Where the plugins of the bridge keep their state.
+const CNI: &str = "/var/lib/cni";
+
+/// The only image in the store.
+const IMAGE: &str = "localhost/tarebench:latest";
+
+/// Networks that this podman doesn't know, or that need more than it would say.
+fn check_network(network: &str, podman: &Path, privileged: bool) -> Result<(), Unavailable> {
+    let refuse = |because: String, fix: &str| Err(Unavailable { because, fix: fix.into(), broken: false });
+    match network {
+        "slirp4netns" => engine::require("slirp4netns", "slirp4netns").map(drop),
+        "pasta" => {
+            engine::require("pasta", "passt")?;
+            let version = engine::version(&podman.to_string_lossy(), "podman")?;
+            if !knows_pasta(&version) {
+                let because = format!("podman {version} doesn't know pasta, which came with 4.4");
+                return refuse(because, "set network = slirp4netns, or install a newer podman");
+            }
+            if privileged {
+                return Ok(());
+            }
+            let because = "pasta leads to no address of this host's loopback, where the peer is without root";
+            refuse(because.into(), "set network = slirp4netns, or run tarebench as root")
+        }
+        "bridge" if !privileged => refuse(
+            "without root podman's bridge leads to no address that the peer could be on".into(),
+            "set network = slirp4netns, or run tarebench as root",
+        ),
+        _ => Ok(()),
+    }
+}
+
+fn knows_pasta(version: &str) -> bool {
+    let mut parts = version.split(|c: char| !c.is_ascii_digit()).map(|p| p.parse::<u32>().unwrap_or(0));
+    (parts.next().unwrap_or(0), parts.next().unwrap_or(0)) >= (4, 4)
+}
+
+/// The value of `--network`; `netns` is the stage's namespace, where there is a path to the peer and it has one.
+fn network_option(network: &str, netns: Option<Option<&Path>>) -> String {
+    match (network, netns) {
+        ("veth", Some(Some(netns))) => format!("ns:{}", netns.display()),
+        ("veth", Some(None)) => "host".into(),
+        ("slirp4netns", Some(None)) => "slirp4netns:allow_host_loopback=true".into(),
+        (network, Some(_)) => network.into(),
+        (_, None) => "none".into(),
     }
 }
 
@@ -133,22 +236,30 @@ fn volume(data: &Path) -> anyhow::Result<String> {
 struct Store {
     podman: PathBuf,
     runtime: PathBuf,
-    /// A folder in `/run` that the runtime makes although it is told to use another, where it was not there before us.
-    made: Option<PathBuf>,
+    /// Folders that the runtime and the bridge's plugins make although they are told to use others, where they were not
+    /// there before us.
+    made: Vec<PathBuf>,
     directory: PathBuf,
+    /// Images, layers and volumes: beside the data where data lies in them.
+    storage: PathBuf,
+    /// Of storage: `overlay` for a writable layer; else `vfs`, which holds nothing and needs no probing.
+    driver: &'static str,
     /// Podman refuses run-time directories of more than 50 characters, so these are not below `directory`.
     run: PathBuf,
 }
 
 impl Store {
-    fn new(podman: PathBuf, runtime: PathBuf, stage: &Stage) -> Self {
+    fn new(podman: PathBuf, runtime: PathBuf, data: &str, stage: &Stage) -> Self {
         let sum = stage.environment.bytes().fold(0x811c_9dc5_u32, |h, b| (h ^ u32::from(b)).wrapping_mul(0x0100_0193));
-        let made = Path::new("/run").join(runtime.file_name().unwrap_or_default());
+        let made = vec![Path::new("/run").join(runtime.file_name().unwrap_or_default()), Path::new(CNI).to_path_buf()];
         Self {
             podman,
             runtime,
-            made: Some(made).filter(|m| !m.exists()),
+            made: made.into_iter().filter(|m| !m.exists()).collect(),
             directory: stage.scratch().join("podman"),
+            storage: if matches!(data, "named" | "layer") { stage.data() } else { stage.scratch() }
+                .join("podman-storage"),
+            driver: if data == "layer" { "overlay" } else { "vfs" },
             run: stage.host.scratch.join(format!("p{sum:08x}")),
         }
     }
@@ -161,6 +272,22 @@ impl Store {
             .with_context(|| format!("can't write {}", file.display()))
     }
 
+    /// The image, once for all starts of the stage.
+    fn import(&self, stage: &mut Stage) -> anyhow::Result<()> {
+        let archive = self.directory.join("image.tar");
+        if archive.exists() {
+            return Ok(());
+        }
+        let unfinished = self.directory.join("image.new");
+        docker::pack(stage.root()?, &unfinished).with_context(|| format!("can't write {}", unfinished.display()))?;
+        let mut command = self.command();
+        command.arg("import").arg(&unfinished).arg(IMAGE);
+        engine::ask_patiently(command, Stdio::null(), IMPORT)
+            .map_err(|words| anyhow!("podman takes no image from us: {words}"))?;
+        // Its being there says that the image is.
+        fs::rename(&unfinished, &archive).with_context(|| format!("can't make {}", archive.display()))
+    }
+
     fn cidfile(&self, id: &str) -> PathBuf {
         self.directory.join(format!("{id}.cid"))
     }
@@ -171,11 +298,10 @@ impl Store {
         command.env("CONTAINERS_CONF", self.directory.join("containers.conf"));
         // conmon leaves a file named `oom` in its working directory when the container runs out of memory.
         command.current_dir(&self.directory);
-        command.arg("--root").arg(self.directory.join("storage"));
+        command.arg("--root").arg(&self.storage);
         command.arg("--network-config-dir").arg(self.directory.join("networks"));
         command.arg("--runroot").arg(self.run.join("r")).arg("--tmpdir").arg(self.run.join("t"));
-        // The root is a directory, not an image: the storage driver holds nothing, and this one needs no probing.
-        command.args(["--storage-driver", "vfs"]).args(["--cgroup-manager", "cgroupfs"]);
+        command.args(["--storage-driver", self.driver]).args(["--cgroup-manager", "cgroupfs"]);
         command.args(["--events-backend", "none"]).arg("--runtime").arg(&self.runtime);
         // Below our own folder, so that nothing of a killed run is left anywhere else.
         command.arg("--runtime-flag").arg(format!("root={}", self.state().display()));
@@ -190,7 +316,7 @@ impl Store {
         engine::kill_marked(&[id, &engine::mark(&self.directory)]);
         if !cid.is_empty() {
             self.remove_from_runtime(&cid);
-            if self.directory.join("storage/vfs-containers").join(&cid).exists() {
+            if self.storage.join(format!("{}-containers", self.driver)).join(&cid).exists() {
                 let ask = || {
                     let mut command = self.command();
                     command.args(["rm", "--force", "--time", "0"]).arg(id);
@@ -201,7 +327,7 @@ impl Store {
                 }
             }
         }
-        unmount_below(&[&self.directory, &self.run]);
+        unmount_below(&[&self.directory, &self.storage, &self.run]);
         if let Err(e) = fs::remove_file(&cidfile) {
             log::debug!("remove {}: {e}", cidfile.display());
         }
@@ -221,10 +347,10 @@ impl Store {
                 log::warn!("can't remove container {cid}: {words}");
             }
         }
-        if let Some(made) = &self.made
-            && let Err(e) = fs::remove_dir(made)
-        {
-            log::debug!("{} stays: {e}", made.display());
+        for made in &self.made {
+            if let Err(e) = fs::remove_dir(made) {
+                log::debug!("{} stays: {e}", made.display());
+            }
         }
     }
 }
@@ -235,9 +361,20 @@ mod tests {
 
     #[test]
     fn each_path_to_the_peer_has_its_network() {
-        assert_eq!(network(Some(Some(Path::new("/run/netns/x")))), "ns:/run/netns/x");
-        assert_eq!(network(Some(None)), "host");
-        assert_eq!(network(None), "none");
+        let netns = Path::new("/run/netns/x");
+        assert_eq!(network_option("veth", Some(Some(netns))), "ns:/run/netns/x");
+        assert_eq!(network_option("veth", Some(None)), "host");
+        assert_eq!(network_option("none", None), "none");
+        assert_eq!(network_option("bridge", Some(Some(netns))), "bridge");
+        assert_eq!(network_option("slirp4netns", Some(None)), "slirp4netns:allow_host_loopback=true");
+    }
+
+    #[test]
+    fn a_network_that_can_not_be_is_refused_with_the_reason() {
+        assert!(!knows_pasta("4.3.1") && knows_pasta("4.4.0") && knows_pasta("5.4.2+ds1"));
+        let no = check_network("bridge", Path::new("podman"), false).expect_err("refused");
+        assert!(no.because.contains("without root") && no.fix.contains("slirp4netns") && !no.broken, "{no:?}");
+        check_network("host", Path::new("podman"), false).expect("anybody may");
     }
 
     #[test]
@@ -245,8 +382,10 @@ mod tests {
         let store = Store {
             podman: "podman".into(),
             runtime: "/usr/sbin/runc".into(),
-            made: None,
+            made: Vec::new(),
             directory: "/s".into(),
+            storage: "/s/storage".into(),
+            driver: "vfs",
             run: "/r".into(),
         };
         let line = format!("{:?}", store.command());

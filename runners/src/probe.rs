@@ -12,10 +12,10 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use workloads::settings::Settings;
 
-use crate::Runner;
 use crate::host::{Host, Resources, hex};
 use crate::session::Session;
 use crate::stage::Stage;
+use crate::{Runner, Unavailable};
 
 /// More answers than this are not kept: the oldest boots and builds have long been useless.
 const KEPT: usize = 200;
@@ -104,36 +104,46 @@ fn ask(runner: &dyn Runner, settings: &Settings, host: &Arc<Host>, data_dir: &Pa
         }
     };
     let answer = |verdict, because, fix| Probe { verdict, version: Some(version.clone()), because, fix, seconds: 0.0 };
-    if !host.static_binary && runner.name() != "bare" {
+    if cfg!(target_os = "linux") && !host.static_binary && runner.name() != "bare" {
         let because = "this tarebench needs a dynamic loader, which other root file systems don't have";
         let fix = "build it statically: plain `cargo build --release` in its repository, with no RUSTFLAGS set";
         return answer(Verdict::Absent, Some(because.into()), Some(fix.into()));
     }
     match try_start(runner, settings, host, data_dir) {
-        Ok(None) => answer(Verdict::Works, None, None),
-        Ok(Some(emulated)) => answer(Verdict::Emulated, Some(emulated), None),
-        Err(e) => {
-            let fix = format!("try it by hand; `tarebench doctor -v` shows the command that starts {}", runner.name());
-            answer(Verdict::Broken, Some(format!("{e:#}")), Some(fix))
+        Ok(Started { emulated, version }) => {
+            let verdict = if emulated.is_some() { Verdict::Emulated } else { Verdict::Works };
+            let mut probe = answer(verdict, emulated, None);
+            probe.version = version.or(probe.version);
+            probe
         }
+        Err(e) => match e.downcast::<Unavailable>() {
+            // What only the settings could tell.
+            Ok(no) => answer(if no.broken { Verdict::Broken } else { Verdict::Absent }, Some(no.because), Some(no.fix)),
+            Err(e) => {
+                let fix =
+                    format!("try it by hand; `tarebench doctor -v` shows the command that starts {}", runner.name());
+                answer(Verdict::Broken, Some(format!("{e:#}")), Some(fix))
+            }
+        },
     }
 }
 
-/// Why the CPU counts as emulated, once an agent has answered.
-fn try_start(
-    runner: &dyn Runner,
-    settings: &Settings,
-    host: &Arc<Host>,
-    data_dir: &Path,
-) -> anyhow::Result<Option<String>> {
+/// What is known once an agent has answered.
+struct Started {
+    /// Why the CPU counts as emulated.
+    emulated: Option<String>,
+    version: Option<String>,
+}
+
+fn try_start(runner: &dyn Runner, settings: &Settings, host: &Arc<Host>, data_dir: &Path) -> anyhow::Result<Started> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let name = format!("probe{}-{}", NEXT.fetch_add(1, Ordering::Relaxed), runner.name());
     let mut stage = Stage::new(Arc::clone(host), &name, data_dir)?;
     let launch = stage.launch(runner, settings)?;
-    let emulated = launch.emulated.clone();
+    let started = Started { emulated: launch.emulated.clone(), version: launch.version.clone() };
     let mut session = Session::start(launch, runner.start_deadline())?;
     session.ping(Duration::from_secs(5))?;
-    Ok(emulated)
+    Ok(started)
 }
 
 /// Everything that could change the answer, hashed.

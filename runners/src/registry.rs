@@ -1,17 +1,68 @@
 //! All runners. A new one is one new file and one line here.
 
 use crate::Runner;
+#[cfg(not(target_os = "linux"))]
+use crate::absent::NeedsLinux;
 use crate::bare::Bare;
-use crate::bubblewrap::Bubblewrap;
-use crate::chroot::Chroot;
-use crate::gvisor::Gvisor;
-use crate::namespaces::Namespaces;
-use crate::podman::Podman;
-use crate::qemu::Qemu;
-use crate::runc::Runc;
+use crate::exec::Exec;
+use crate::jail::Jail;
+use crate::ssh::Ssh;
+#[cfg(target_os = "linux")]
+use crate::{
+    bubblewrap::Bubblewrap, chroot::Chroot, cloud_hypervisor::CloudHypervisor, crun::Crun, docker::Docker,
+    firecracker::Firecracker, firejail::Firejail, gvisor::Gvisor, lxc::Lxc, namespaces::Namespaces, nspawn::Nspawn,
+    podman::Podman, qemu::Qemu, runc::Runc, runtime::Oci, uml::Uml,
+};
 
 /// Every runner, in the order in which lists and reports show them.
-pub static RUNNERS: &[&dyn Runner] = &[&Bare, &Chroot, &Namespaces, &Bubblewrap, &Runc, &Gvisor, &Podman, &Qemu];
+#[cfg(target_os = "linux")]
+pub static RUNNERS: &[&dyn Runner] = &[
+    &Bare,
+    &Chroot,
+    &Namespaces,
+    &Bubblewrap,
+    &Firejail,
+    &Nspawn,
+    &Lxc,
+    &Runc,
+    &Crun,
+    &Oci,
+    &Gvisor,
+    &Podman,
+    &Docker,
+    &Qemu,
+    &Uml,
+    &Firecracker,
+    &CloudHypervisor,
+    &Exec,
+    &Ssh,
+    &Jail,
+];
+
+/// The same names where the kernel isn't Linux; most are absent there.
+#[cfg(not(target_os = "linux"))]
+pub static RUNNERS: &[&dyn Runner] = &[
+    &Bare,
+    &NeedsLinux("chroot"),
+    &NeedsLinux("namespaces"),
+    &NeedsLinux("bubblewrap"),
+    &NeedsLinux("firejail"),
+    &NeedsLinux("nspawn"),
+    &NeedsLinux("lxc"),
+    &NeedsLinux("runc"),
+    &NeedsLinux("crun"),
+    &NeedsLinux("oci"),
+    &NeedsLinux("gvisor"),
+    &NeedsLinux("podman"),
+    &NeedsLinux("docker"),
+    &NeedsLinux("qemu"),
+    &NeedsLinux("uml"),
+    &NeedsLinux("firecracker"),
+    &NeedsLinux("cloud-hypervisor"),
+    &Exec,
+    &Ssh,
+    &Jail,
+];
 
 /// The runner of this name.
 pub fn find(name: &str) -> Option<&'static dyn Runner> {

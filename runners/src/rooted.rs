@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::ffi::{CString, OsString};
 use std::fs;
 use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -13,6 +14,9 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, chdir, chroot, execv, fork, getegid, geteuid, pivot_root, sethostname};
+
+use crate::layers::{self, Layer};
+use crate::seccomp;
 
 /// Name of the hidden subcommand.
 pub(crate) const COMMAND: &str = "enter";
@@ -42,10 +46,17 @@ struct Order {
     how: How,
     root: PathBuf,
     data: PathBuf,
+    layer: Layer,
+    filtered: bool,
+    user: bool,
+    pid: bool,
+    /// Whether the network namespace is a new, empty one.
+    cut_off: bool,
     command: Vec<CString>,
 }
 
-/// Runs `tarebench enter --how chroot|namespaces --root DIR --data DIR -- COMMAND...`; `args` begin after `enter`. Call it
+/// Runs `tarebench enter --how chroot|namespaces --root DIR --data DIR [--layer bind|overlay|tmpfs] [--seccomp none|docker-like]
+/// [--without user|pid]... [--network none] -- COMMAND...`; `args` begin after `enter`. Call it
 /// first thing in `main`: entering a user namespace needs a process with a single thread. Doesn't return when it works.
 ///
 /// # Errors
@@ -58,7 +69,7 @@ pub fn enter(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<Infalli
             furnish(&order)?;
             chroot(&order.root).with_context(|| format!("can't chroot to {}", order.root.display()))?;
             chdir("/").context("can't enter the new root")?;
-            execute(&order.command)
+            execute(&order)
         }
         How::Namespaces => enter_namespaces(&order),
     }
@@ -67,6 +78,7 @@ pub fn enter(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<Infalli
 fn parse(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<Order> {
     let mut args = args.into_iter();
     let (mut how, mut root, mut data) = (None, None, None);
+    let (mut layer, mut filtered, mut user, mut pid, mut cut_off) = (Layer::Bind, false, true, true, false);
     loop {
         let key = args.next().context("`enter` needs --how, --root, --data, `--` and a command")?;
         if key == "--" {
@@ -78,6 +90,14 @@ fn parse(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<Order> {
             Some("--how") if value == "namespaces" => how = Some(How::Namespaces),
             Some("--root") => root = Some(PathBuf::from(value)),
             Some("--data") => data = Some(PathBuf::from(value)),
+            Some("--layer") if value.to_str().and_then(Layer::parse).is_some() => {
+                layer = value.to_str().and_then(Layer::parse).unwrap_or(layer);
+            }
+            Some("--seccomp") if value == "none" => filtered = false,
+            Some("--seccomp") if value == seccomp::DOCKER_LIKE => filtered = true,
+            Some("--without") if value == "user" => user = false,
+            Some("--without") if value == "pid" => pid = false,
+            Some("--network") if value == "none" => cut_off = true,
             _ => bail!("`enter` doesn't know {} {}", key.display(), value.display()),
         }
     }
@@ -87,48 +107,59 @@ fn parse(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<Order> {
         bail!("`enter` needs a command after `--`");
     }
     let (how, root) = (how.context("--how is missing")?, root.context("--root is missing")?);
-    Ok(Order { how, root, data: data.context("--data is missing")?, command })
+    let data = data.context("--data is missing")?;
+    Ok(Order { how, root, data, layer, filtered, user, pid, cut_off, command })
 }
 
 fn enter_namespaces(order: &Order) -> anyhow::Result<Infallible> {
     let (uid, gid) = (geteuid(), getegid());
-    let flags = CloneFlags::CLONE_NEWUSER
-        | CloneFlags::CLONE_NEWNS
-        | CloneFlags::CLONE_NEWPID
-        | CloneFlags::CLONE_NEWIPC
-        | CloneFlags::CLONE_NEWUTS;
+    let mut flags = CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWUTS;
+    flags.set(CloneFlags::CLONE_NEWUSER, order.user);
+    flags.set(CloneFlags::CLONE_NEWPID, order.pid);
+    flags.set(CloneFlags::CLONE_NEWNET, order.cut_off);
     unshare(flags).context(
         "can't make user, mount, PID, IPC and UTS namespaces; see /proc/sys/user/max_user_namespaces, \
          kernel.unprivileged_userns_clone and kernel.apparmor_restrict_unprivileged_userns",
     )?;
-    fs::write("/proc/self/setgroups", "deny").context("can't write setgroups")?;
-    fs::write("/proc/self/uid_map", format!("0 {uid} 1")).context("can't map our user id")?;
-    fs::write("/proc/self/gid_map", format!("0 {gid} 1")).context("can't map our group id")?;
+    if order.user {
+        fs::write("/proc/self/setgroups", "deny").context("can't write setgroups")?;
+        fs::write("/proc/self/uid_map", format!("0 {uid} 1")).context("can't map our user id")?;
+        fs::write("/proc/self/gid_map", format!("0 {gid} 1")).context("can't map our group id")?;
+    }
     // The new credentials have cleared it.
     die_with_parent()?;
+    if !order.pid {
+        move_in(order)?;
+        return execute(order);
+    }
     block_signals()?;
     // SAFETY: this process has one thread.
     match unsafe { fork() }.context("can't fork the init of the PID namespace")? {
         ForkResult::Parent { child } => supervise(child),
         ForkResult::Child => {
             die_with_parent()?;
-            furnish(order)?;
-            sethostname("tarebench").context("can't set the host name")?;
-            chdir(&order.root).context("can't enter the root")?;
-            // Stacks the old root on the new one, from where it is taken off: no directory for it is needed.
-            pivot_root(".", ".").context("can't pivot_root")?;
-            umount2(".", MntFlags::MNT_DETACH).context("can't detach the old root")?;
-            chdir("/").context("can't enter the new root")?;
+            move_in(order)?;
             // SAFETY: this process has one thread.
             match unsafe { fork() }.context("can't fork the agent")? {
                 ForkResult::Parent { child } => supervise(child),
                 ForkResult::Child => {
                     SigSet::all().thread_unblock().context("can't unblock signals")?;
-                    execute(&order.command)
+                    execute(order)
                 }
             }
         }
     }
+}
+
+/// Furnishes the root and makes it ours.
+fn move_in(order: &Order) -> anyhow::Result<()> {
+    furnish(order)?;
+    sethostname("tarebench").context("can't set the host name")?;
+    chdir(&order.root).context("can't enter the root")?;
+    // Stacks the old root on the new one, from where it is taken off: no directory for it is needed.
+    pivot_root(".", ".").context("can't pivot_root")?;
+    umount2(".", MntFlags::MNT_DETACH).context("can't detach the old root")?;
+    chdir("/").context("can't enter the new root")
 }
 
 /// Mounts what stands in the root: itself, the data, /proc, /dev, /tmp, and what tells about clocks and disks of /sys.
@@ -137,9 +168,28 @@ fn furnish(order: &Order) -> anyhow::Result<()> {
     let at = |name: &str| root.join(name);
     mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NONE).context("can't make our mounts private")?;
     bind(root, root)?;
-    bind(&order.data, &at("data"))?;
+    match order.layer {
+        Layer::Bind => bind(&order.data, &at("data"))?,
+        Layer::Overlay => {
+            let options = layers::options(&order.data, order.how == How::Namespaces && order.user)?;
+            mount(Some("overlay"), &at("data"), Some("overlay"), MsFlags::empty(), Some(options.as_str()))
+                .context("can't mount the overlay for /data; set data=bind")?;
+            // The kernel leaves it without permissions, and then its owner alone, who is not root, can't remove it.
+            let inner = order.data.join("work/work");
+            fs::set_permissions(&inner, fs::Permissions::from_mode(0o700))
+                .with_context(|| format!("can't change the mode of {}", inner.display()))?;
+        }
+        Layer::Tmpfs => mount(Some("tmpfs"), &at("data"), Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, NONE)
+            .context("can't mount memory on /data")?,
+    }
     let strict = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    mount(Some("proc"), &at("proc"), Some("proc"), strict, NONE).context("can't mount /proc")?;
+    if order.how == How::Namespaces && order.user && !order.pid {
+        // A fresh one belongs to the owner of the PID namespace, which is not ours then.
+        mount(Some("/proc"), &at("proc"), NONE, MsFlags::MS_BIND | MsFlags::MS_REC, NONE)
+            .context("can't bind /proc")?;
+    } else {
+        mount(Some("proc"), &at("proc"), Some("proc"), strict, NONE).context("can't mount /proc")?;
+    }
     mount(Some("tmpfs"), &at("tmp"), Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some("size=64m"))
         .context("can't mount /tmp")?;
     mount(Some("tmpfs"), &at("dev"), Some("tmpfs"), MsFlags::MS_NOSUID, Some("size=64k,mode=755"))
@@ -167,10 +217,14 @@ fn bind(from: &Path, to: &Path) -> anyhow::Result<()> {
         .with_context(|| format!("can't bind {} to {}", from.display(), to.display()))
 }
 
-fn execute(command: &[CString]) -> anyhow::Result<Infallible> {
+fn execute(order: &Order) -> anyhow::Result<Infallible> {
+    let command = &order.command;
     // SAFETY: no pointers are involved; later calls of execve can't gain privileges.
     if unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) } != 0 {
         return Err(std::io::Error::last_os_error()).context("can't set no_new_privs");
+    }
+    if order.filtered {
+        seccomp::apply()?;
     }
     execv(&command[0], command).with_context(|| format!("can't execute {:?} inside", command[0]))
 }
@@ -226,9 +280,19 @@ mod tests {
     fn the_order_is_read_and_mistakes_are_named() {
         let o = order("--how namespaces --root /r --data /d -- /tarebench agent --data /data").unwrap();
         assert_eq!((o.how, o.command.len()), (How::Namespaces, 4));
-        for wrong in
-            ["--how jail --root /r --data /d -- x", "--root /r --data /d -- x", "--how chroot --root /r --data /d --"]
-        {
+        assert!(o.layer == Layer::Bind && o.user && o.pid && !o.filtered && !o.cut_off);
+        let o = order(
+            "--how namespaces --root /r --data /d --layer overlay --seccomp docker-like --without user --without pid \
+             --network none -- x",
+        )
+        .unwrap();
+        assert!(o.layer == Layer::Overlay && !o.user && !o.pid && o.filtered && o.cut_off);
+        for wrong in [
+            "--how jail --root /r --data /d -- x",
+            "--root /r --data /d -- x",
+            "--how chroot --root /r --data /d --",
+            "--how chroot --layer zfs --root /r --data /d -- x",
+        ] {
             order(wrong).expect_err(wrong);
         }
     }

@@ -20,12 +20,12 @@ use workloads::protocol::{
     self, BurstPlan, Envelope, FrameError, Hello, Identity, PROTOCOL, Request, Response, Sample, Task,
 };
 
-use crate::Launch;
 use crate::cgroup::Cgroup;
 use crate::clock;
 use crate::confine::confine;
 use crate::processes;
 pub use crate::trouble::{SessionError, Tail};
+use crate::{Cleanup, Launch};
 
 /// How much of stderr and console is kept for an error message, bytes.
 const TAIL: usize = 4096;
@@ -53,7 +53,7 @@ pub struct Session {
     incoming: Option<Receiver<Incoming>>,
     threads: Vec<JoinHandle<()>>,
     tail: Arc<Mutex<VecDeque<u8>>>,
-    cleanup: Vec<Cleanup>,
+    cleanup: Cleanup,
     cgroup: Option<Arc<Cgroup>>,
     interrupt: Arc<AtomicBool>,
     binary_sha256: Option<String>,
@@ -66,14 +66,6 @@ pub struct Session {
     pub hello: Hello,
     /// From launch to the first frame.
     pub start: Duration,
-}
-
-struct Cleanup(Box<dyn FnOnce() + Send>);
-
-impl std::fmt::Debug for Cleanup {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Cleanup")
-    }
 }
 
 impl Session {
@@ -104,7 +96,6 @@ impl Session {
             }),
         ];
         let stdin = child.stdin.take();
-        let cleanup = cleanup.into_iter().map(Cleanup).collect();
         let mut session = Self {
             child,
             stdin,
@@ -339,9 +330,7 @@ impl Session {
         if let Some(cgroup) = &self.cgroup {
             cgroup.kill();
         }
-        for Cleanup(clean) in self.cleanup.drain(..) {
-            clean();
-        }
+        drop(std::mem::take(&mut self.cleanup));
         self.incoming = None;
         let until = Instant::now() + Duration::from_millis(300);
         for thread in self.threads.drain(..) {

@@ -5,6 +5,7 @@ use std::fs;
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use workloads::settings::Settings;
@@ -14,8 +15,13 @@ use crate::disk::Disk;
 use crate::evidence::Witness;
 use crate::host::Host;
 use crate::journal::Made;
+use crate::leftovers;
 use crate::network::{self, PREFIX, PREFIX6, TapLink, Veth};
+use crate::peer::PeerProcess;
 use crate::{Confinement, Launch, Network, Runner};
+
+/// How long a peer of an environment's own may take to say its port.
+const PEER: Duration = Duration::from_secs(5);
 
 /// How the peer is reached from an environment that shares a kernel with the host.
 #[derive(Debug, Clone)]
@@ -71,6 +77,9 @@ pub struct Stage {
     cgroup: Option<Arc<Cgroup>>,
     veth: Option<Veth>,
     tap: Option<TapLink>,
+    #[cfg(target_os = "linux")]
+    link: Option<network::links::Link>,
+    own_peer: Option<PeerProcess>,
 }
 
 impl Stage {
@@ -88,7 +97,20 @@ impl Stage {
         fs::create_dir(&data).with_context(|| format!("can't make {}", data.display()))?;
         let environment = environment.to_string();
         let disk = Disk::under(&data).inspect_err(|e| log::debug!("{e:#}")).ok();
-        Ok(Self { host, environment, scratch, data, disk, root: None, cgroup: None, veth: None, tap: None })
+        Ok(Self {
+            host,
+            environment,
+            scratch,
+            data,
+            disk,
+            root: None,
+            cgroup: None,
+            veth: None,
+            tap: None,
+            #[cfg(target_os = "linux")]
+            link: None,
+            own_peer: None,
+        })
     }
 
     /// The runner's launch, held to this stage's cgroup, CPUs and signals: what a session is to be started from.
@@ -105,7 +127,7 @@ impl Stage {
             cgroup: Some(cgroup),
             cpus: self.host.pinning.work.clone(),
             interrupt: Arc::clone(&self.host.interrupt),
-            binary_sha256: Some(self.host.binary_sha256.clone()),
+            binary_sha256: Some(launch.binary_sha256.clone().unwrap_or_else(|| self.host.binary_sha256.clone())),
         };
         Ok(launch)
     }
@@ -155,7 +177,10 @@ impl Stage {
     /// When it can't be made, or when the binary is dynamic and would not start there.
     pub fn root(&mut self) -> anyhow::Result<&Path> {
         if self.root.is_none() {
-            self.host.require_static()?;
+            // Elsewhere a runner mounts the host's libraries.
+            if cfg!(target_os = "linux") {
+                self.host.require_static()?;
+            }
             let root = self.scratch.join("root");
             for dir in ["data", "proc", "sys", "dev", "tmp", "etc"] {
                 fs::create_dir_all(root.join(dir)).with_context(|| format!("can't make {}", root.display()))?;
@@ -177,7 +202,7 @@ impl Stage {
                 return Ok(PathToPeer {
                     netns: None,
                     network: Network::Loopback,
-                    peer: Some(IpAddr::from([127, 0, 0, 1])),
+                    peer: Some(IpAddr::V4(self.host.loopback())),
                     peer6: network::loopback_has_ipv6().then_some(Ipv6Addr::LOCALHOST),
                     own: None,
                     own6: None,
@@ -205,6 +230,40 @@ impl Stage {
         })
     }
 
+    /// The path to the peer that a setting's word stands for: `veth` as [`Stage::path_to_peer`], else one of
+    /// `network/links.rs`; `host` without privileges is the host's loopback.
+    ///
+    /// # Errors
+    /// When it can't be made, or needs root.
+    #[cfg(target_os = "linux")]
+    pub fn path_over(&mut self, word: &str) -> anyhow::Result<PathToPeer> {
+        if word == "veth" || (word == "host" && self.host.peer_network().is_err()) {
+            return self.path_to_peer();
+        }
+        let peer_network = self.host.peer_network().map_err(|because| {
+            anyhow::anyhow!("network={word} is not possible: {because}; set network=veth or network=host")
+        })?;
+        let link = match &mut self.link {
+            Some(link) => link,
+            none => none.insert(network::links::Link::make(word, peer_network, &self.environment, &self.host.journal)?),
+        };
+        Ok(link.path())
+    }
+
+    /// The port of a peer that listens on an address of the harness's own network, for a box that no link of ours leads to.
+    ///
+    /// # Errors
+    /// When nothing can listen there.
+    pub fn peer_on(&mut self, address: IpAddr) -> anyhow::Result<u16> {
+        let peer = match self.own_peer.take() {
+            Some(peer) => peer,
+            None => PeerProcess::start_on(&self.host, address, PEER).with_context(|| {
+                format!("no peer on {address}: it has to be an address of this host, as the box sees it")
+            })?,
+        };
+        Ok(self.own_peer.insert(peer).port)
+    }
+
     /// A tap device in the peer's network namespace; `None` without privileges, for the reason that
     /// [`Host::peer_network`] gives.
     ///
@@ -230,10 +289,12 @@ impl Stage {
 
 impl Drop for Stage {
     fn drop(&mut self) {
+        #[cfg(target_os = "linux")]
+        drop(self.link.take());
         (self.tap, self.veth, self.cgroup) = (None, None, None);
         for dir in [&self.data, &self.scratch] {
-            if let Err(e) = fs::remove_dir_all(dir) {
-                log::warn!("can't remove {}: {e}", dir.display());
+            if let Err(e) = leftovers::remove_tree(dir) {
+                log::warn!("{e:#}");
             }
         }
     }

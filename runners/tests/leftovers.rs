@@ -2,6 +2,8 @@
 //!
 //! The harness to be killed is this test binary itself.
 
+#![cfg(target_os = "linux")]
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

@@ -1,5 +1,7 @@
 //! The host's side for real: links, cgroups, and nothing left of them.
 
+#![cfg(target_os = "linux")]
+
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;

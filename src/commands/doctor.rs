@@ -90,14 +90,14 @@ fn clean(left: &[leftovers::Leftover]) -> anyhow::Result<Exit> {
 
 fn row(name: &str, probe: &Probe) -> String {
     let mut row = format!(
-        "{name:<12} {:<9} {:>6.2} s  {}\n",
+        "{name:<16} {:<9} {:>6.2} s  {}\n",
         probe.verdict,
         probe.seconds,
         probe.version.as_deref().unwrap_or("")
     );
     for (label, text) in [("because", &probe.because), ("fix", &probe.fix)] {
         if let Some(text) = text {
-            row.push_str(&format!("{label:>12}: {}\n", text.replace('\n', "\n              ")));
+            row.push_str(&format!("{label:>16}: {}\n", text.replace('\n', "\n                  ")));
         }
     }
     row

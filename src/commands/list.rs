@@ -37,6 +37,9 @@ fn settings_text(out: &mut String, settings: &[Setting]) {
         let values = match s.type_name() {
             "choice" | "switch" => values.join(" | "),
             "path" => "a path".into(),
+            "word" => "a name".into(),
+            "address" => "an IP address".into(),
+            "command" => format!("a command with {}", values.join(", ")),
             _ => format!("{} to {}", values[0], values[1]),
         };
         let default = if s.default.is_empty() { "\"\"" } else { s.default };

@@ -218,8 +218,9 @@ impl<'a> Lab<'a> {
         let spec = &self.plan.environments[environment];
         let stage = self.bench.stages[environment].as_mut().expect("only environments with a stage are started");
         let launch = stage.launch(spec.runner, &spec.settings)?;
-        let peer = self.bench.peer.as_ref().and_then(|process| launch.far(process.port));
-        let mut session = Session::start(launch, START)?;
+        let peer = launch.far(self.bench.peer.as_ref().map(|process| process.port));
+        // What a probe has accepted must not be refused here.
+        let mut session = Session::start(launch, START.max(spec.runner.start_deadline()))?;
         start.outcome = Ok(session.start.as_nanos() as u64);
         start.hello = Some(session.hello.clone());
         start.memory_bytes = session.memory();

@@ -2,6 +2,9 @@
 
 #![expect(dead_code, reason = "each test binary uses its own part")]
 
+#[cfg(target_os = "linux")]
+pub mod boxes;
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -117,6 +120,16 @@ pub fn eventually(what: &str, patience: Duration, mut holds: impl FnMut() -> boo
 /// Whether a runner (or `chromium`) must run: then its absence is a failure, else a loud skip.
 pub fn must_run(name: &str) -> bool {
     std::env::var("TAREBENCH_MUST_RUN").is_ok_and(|list| list.split(',').any(|n| n.trim() == name))
+}
+
+/// Whether nftables can be used, which `network=nat` needs; says so where it can't.
+pub fn has_nft() -> bool {
+    let there = Command::new("nft").arg("--version").stdout(Stdio::null()).status().is_ok_and(|s| s.success());
+    assert!(there || !must_run("nftables"), "nftables must be installed here");
+    if !there {
+        eprintln!("SKIPPED: nft is not installed; apt install nftables");
+    }
+    there
 }
 
 /// Everything on this host that carries the marker of a run: namespaces, mounts, cgroups, processes, scratch, interfaces.

@@ -1,5 +1,5 @@
 //! The agent as PID 1 of a virtual machine: it mounts what it needs, loads the modules that the initramfs carries, brings
-//! up the network, mounts the data disk, serves on a virtio port, and powers off.
+//! up the network, mounts the data disk, serves on a virtio port or a serial line, and powers off.
 //!
 //! The runner that builds the guest and this file share [`Orders`] and the names below: whatever one writes, the other reads.
 
@@ -29,6 +29,9 @@ pub const MODULE_ORDER: &str = "order";
 /// Where the data disk is mounted in the guest.
 pub const DATA: &str = "/data";
 
+/// What Linux calls the first network device of most drivers.
+pub const LINK: &str = "eth0";
+
 /// How long a device may take to show up after its driver is loaded. Drivers probe within `finit_module`, NVMe and SCSI
 /// behind it; under emulation on a busy machine that has taken 0.3 s.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -38,10 +41,18 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub struct Orders {
     /// The data disk, as the guest names it: `/dev/vda`. `None`: the data lies on the initramfs, good for a probe only.
     pub disk: Option<PathBuf>,
-    /// Address of the first network device, with the length of its prefix.
+    /// The server of an NFS export `/data` that takes the place of the data disk.
+    pub nfs: Option<Ipv4Addr>,
+    /// Address of the network device, with the length of its prefix.
     pub address: Option<(Ipv4Addr, u8)>,
     /// The same in IPv6.
     pub address6: Option<(Ipv6Addr, u8)>,
+    /// What the kernel calls that device, where it is not [`LINK`].
+    pub link: Option<String>,
+    /// A directory of the host that holds the data, for a kernel with hostfs (User-mode Linux).
+    pub hostfs: Option<PathBuf>,
+    /// The serial line that carries the protocol, where it is not the virtio port [`PORT`].
+    pub tty: Option<PathBuf>,
 }
 
 impl fmt::Display for Orders {
@@ -49,8 +60,13 @@ impl fmt::Display for Orders {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let disk = self.disk.as_ref().map(|d| format!("tarebench.disk={}", d.display()));
         let address = self.address.map(|(ip, prefix)| format!("tarebench.address={ip}/{prefix}"));
+        let nfs = self.nfs.map(|server| format!("tarebench.nfs={server}"));
         let address6 = self.address6.map(|(ip, prefix)| format!("tarebench.address6={ip}/{prefix}"));
-        f.write_str(&disk.into_iter().chain(address).chain(address6).collect::<Vec<_>>().join(" "))
+        let link = self.link.as_ref().map(|name| format!("tarebench.link={name}"));
+        let hostfs = self.hostfs.as_ref().map(|d| format!("tarebench.hostfs={}", d.display()));
+        let tty = self.tty.as_ref().map(|t| format!("tarebench.tty={}", t.display()));
+        let words = [disk, nfs, address, address6, link, hostfs, tty];
+        f.write_str(&words.into_iter().flatten().collect::<Vec<_>>().join(" "))
     }
 }
 
@@ -65,8 +81,12 @@ impl Orders {
             let Some((name, value)) = word.strip_prefix("tarebench.").and_then(|w| w.split_once('=')) else { continue };
             match name {
                 "disk" => orders.disk = Some(PathBuf::from(value)),
+                "nfs" => orders.nfs = Some(value.parse().with_context(|| format!("bad address in `{word}`"))?),
                 "address" => orders.address = Some(parse_address(word, value, 32)?),
                 "address6" => orders.address6 = Some(parse_address(word, value, 128)?),
+                "link" => orders.link = Some(value.to_string()),
+                "hostfs" => orders.hostfs = Some(PathBuf::from(value)),
+                "tty" => orders.tty = Some(PathBuf::from(value)),
                 _ => bail!("unknown order `{word}` on the kernel command line"),
             }
         }
@@ -109,20 +129,27 @@ fn run() -> anyhow::Result<()> {
         .context("can't ignore SIGCHLD")?;
     for (source, target) in [("devtmpfs", "/dev"), ("proc", "/proc"), ("sysfs", "/sys"), ("tmpfs", "/tmp")] {
         fs::create_dir_all(target).with_context(|| format!("can't make {target}"))?;
-        mount(Some(source), target, Some(source), MsFlags::empty(), None::<&str>)
-            .with_context(|| format!("can't mount {source} on {target}"))?;
+        match mount(Some(source), target, Some(source), MsFlags::empty(), None::<&str>) {
+            // Some kernels have mounted /dev themselves.
+            Ok(()) | Err(Errno::EBUSY) => {}
+            Err(e) => return Err(e).with_context(|| format!("can't mount {source} on {target}")),
+        }
     }
     let command_line = fs::read_to_string("/proc/cmdline").context("can't read the kernel command line")?;
     let orders = Orders::parse(&command_line)?;
-    load_modules(Path::new(MODULES))?;
+    // No initramfs, no modules: the kernel has what it needs.
+    if Path::new(MODULES).exists() {
+        load_modules(Path::new(MODULES))?;
+    }
     set_up_link("lo", Some((Ipv4Addr::LOCALHOST, 8)))?;
     if orders.address.is_some() {
-        wait_for(Path::new("/sys/class/net/eth0"), "a network device")?;
+        let link = orders.link.as_deref().unwrap_or(LINK);
+        wait_for(&Path::new("/sys/class/net").join(link), "a network device")?;
         // Before the device is up: it would ask for routers and for others with its address while something is timed.
-        let ipv6 = orders.address6.filter(|_| keep_ipv6_quiet("eth0"));
-        set_up_link("eth0", orders.address)?;
+        let ipv6 = orders.address6.filter(|_| keep_ipv6_quiet(link));
+        set_up_link(link, orders.address)?;
         if let Some((ip, prefix)) = ipv6 {
-            add_address6("eth0", ip, prefix)?;
+            add_address6(link, ip, prefix)?;
         }
     }
     fs::create_dir_all(DATA).with_context(|| format!("can't make {DATA}"))?;
@@ -132,11 +159,30 @@ fn run() -> anyhow::Result<()> {
         mount(Some(disk), DATA, Some("ext4"), MsFlags::empty(), None::<&str>)
             .with_context(|| format!("can't mount {} on {DATA} as ext4", disk.display()))?;
     }
-    let served = serve(&find_port()?);
-    if orders.disk.is_some() {
+    if let Some(server) = orders.nfs {
+        mount_nfs(server, orders.address)?;
+    }
+    if let Some(folder) = &orders.hostfs {
+        mount(Some("none"), DATA, Some("hostfs"), MsFlags::empty(), Some(folder))
+            .with_context(|| format!("can't mount the host's {} on {DATA} as hostfs", folder.display()))?;
+    }
+    let served = match &orders.tty {
+        Some(line) => serve_on_line(line),
+        None => serve(&find_port()?),
+    };
+    if orders.disk.is_some() || orders.nfs.is_some() || orders.hostfs.is_some() {
         umount(DATA).with_context(|| format!("can't unmount {DATA}"))?;
     }
     served
+}
+
+/// By system call, with the options that mount.nfs would find out (nfs(5)); the protocol's newest version is agreed upon.
+fn mount_nfs(server: Ipv4Addr, own: Option<(Ipv4Addr, u8)>) -> anyhow::Result<()> {
+    let (own, _) = own.context("data on NFS needs a network device")?;
+    let options = format!("vers=4.2,addr={server},clientaddr={own}");
+    let source = format!("{server}:/data");
+    mount(Some(source.as_str()), DATA, Some("nfs4"), MsFlags::empty(), Some(options.as_str()))
+        .with_context(|| format!("can't mount {source} on {DATA} as nfs4 with {options}"))
 }
 
 fn serve(path: &Path) -> anyhow::Result<()> {
@@ -148,6 +194,27 @@ fn serve(path: &Path) -> anyhow::Result<()> {
         .with_context(|| format!("can't open the channel {}", path.display()))?;
     let mut output = Port(port.try_clone().context("can't clone the channel")?);
     crate::agent::serve(&mut BufReader::with_capacity(1 << 16, Port(port)), &mut output, Path::new(DATA))
+}
+
+/// A serial line is 8-bit clean and passes everything on at once only when told so.
+fn serve_on_line(path: &Path) -> anyhow::Result<()> {
+    use nix::sys::termios::{SetArg, cfmakeraw, tcgetattr, tcsetattr};
+    let line = File::options()
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_NOCTTY)
+        .open(path)
+        .with_context(|| format!("can't open the channel {}", path.display()))?;
+    let mut how = tcgetattr(&line).with_context(|| format!("{} is no serial line", path.display()))?;
+    cfmakeraw(&mut how);
+    tcsetattr(&line, SetArg::TCSANOW, &how).with_context(|| format!("can't make {} raw", path.display()))?;
+    let mut output = line.try_clone().context("can't clone the channel")?;
+    let served = crate::agent::serve(&mut BufReader::with_capacity(1 << 16, line), &mut output, Path::new(DATA));
+    // Power off does not wait for what the line still holds. A host that has gone leaves a line that can't be drained.
+    if let Err(e) = nix::sys::termios::tcdrain(&output) {
+        eprintln!("tarebench init: can't drain the channel: {e}");
+    }
+    served
 }
 
 /// A virtio port that notices when the host has gone. The kernel lets a blocking write to such a port sleep for ever:
@@ -326,8 +393,12 @@ mod tests {
     fn orders_survive_the_kernel_command_line() {
         let orders = Orders {
             disk: Some("/dev/vda".into()),
+            nfs: Some([198, 18, 0, 1].into()),
             address: Some(([198, 18, 0, 2].into(), 30)),
             address6: Some((Ipv6Addr::new(0x2001, 2, 0, 1, 0, 0, 0, 2), 64)),
+            link: Some("vec0".into()),
+            hostfs: Some("/var/tmp/data".into()),
+            tty: Some("/dev/ttyS0".into()),
         };
         let line = format!("console=ttyS0 quiet {orders} panic=-1\n");
         assert_eq!(Orders::parse(&line).expect("our own words"), orders);

@@ -21,6 +21,7 @@ pub mod settings;
 pub mod sqlite;
 pub mod stopwatch;
 pub mod timeline;
+pub mod visit;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;

@@ -43,6 +43,14 @@ pub enum Kind {
     Switch,
     /// A path on the host, or empty for the runner's own choice.
     Path,
+    /// A command, split into words by the quoting rules of a POSIX shell but never given to one, in which these names in
+    /// braces stand for something: `docker exec -i box {run}`. Empty for none.
+    Command(&'static [&'static str]),
+    /// A name or an address that goes into a command line: letters, digits and `._:%@/-`, not beginning with `-`. Empty for
+    /// none.
+    Word,
+    /// An IPv4 or IPv6 address, or empty for none.
+    Address,
 }
 
 /// One setting: its name, type, default and meaning.
@@ -162,6 +170,20 @@ impl Settings {
         self.get(name) == "true"
     }
 
+    /// The words of a [`Kind::Command`] setting with everything filled in; empty where it is. A name that is a word by itself
+    /// becomes all its words, within a word they are joined by spaces.
+    pub fn command(&self, name: &str, filled: &[(&str, &[String])]) -> Vec<String> {
+        let words = shell_words::split(self.get(name)).expect("commands were checked by resolve");
+        let mut all = Vec::new();
+        for word in words {
+            match filled.iter().find(|(name, _)| word == format!("{{{name}}}")) {
+                Some((_, values)) => all.extend(values.iter().cloned()),
+                None => all.push(fill(&word, filled)),
+            }
+        }
+        all
+    }
+
     /// Name and value of each setting, by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(k, v)| (k.as_str(), v.as_str()))
@@ -190,6 +212,41 @@ fn amount(text: &str, min: u64, max: u64) -> Option<String> {
     let Some(times) = text.strip_suffix('x') else { return bytes(text, min, max) };
     let times: f64 = times.parse().ok()?;
     (MULTIPLES.0..=MULTIPLES.1).contains(&times).then(|| format!("{times}x"))
+}
+
+/// Fills in names within a word, from left to right: what was filled in is not looked at again.
+fn fill(word: &str, filled: &[(&str, &[String])]) -> String {
+    let (mut done, mut rest) = (String::new(), word);
+    while let Some(at) = rest.find('{') {
+        let (before, from) = rest.split_at(at);
+        done.push_str(before);
+        let found = filled.iter().find_map(|(name, values)| {
+            let after = from[1..].strip_prefix(name)?.strip_prefix('}')?;
+            Some((values.join(" "), after))
+        });
+        let (text, after) = found.unwrap_or_else(|| ("{".into(), &from[1..]));
+        done.push_str(&text);
+        rest = after;
+    }
+    done + rest
+}
+
+/// What is wrong with a command, where something is. Braces around anything but a small word are the command's own.
+fn command_problem(text: &str, names: &[&str]) -> Option<String> {
+    let words = match shell_words::split(text) {
+        Ok(words) => words,
+        Err(e) => return Some(format!("a command whose quotes are closed ({e})")),
+    };
+    let in_braces = words.iter().flat_map(|w| w.split('{').skip(1)).filter_map(|t| t.split_once('}')).map(|(t, _)| t);
+    let unknown = in_braces
+        .into_iter()
+        .find(|t| t.chars().all(|c| c.is_ascii_lowercase()) && !t.is_empty() && !names.contains(t));
+    let known: Vec<String> = names.iter().map(|n| format!("{{{n}}}")).collect();
+    unknown.map(|t| format!("{{{t}}} stands for nothing; there are {}", known.join(", ")))
+}
+
+fn is_word(text: &str) -> bool {
+    !text.starts_with('-') && text.chars().all(|c| c.is_ascii_alphanumeric() || "._:%@/-".contains(c))
 }
 
 fn span(min: u64, max: u64) -> String {
@@ -230,10 +287,21 @@ impl Setting {
             Kind::Switch if matches!(text, "true" | "false") => Ok(text.to_string()),
             Kind::Switch => Err(wrong("true or false".into())),
             Kind::Path => Ok(text.to_string()),
+            Kind::Command(names) => match command_problem(text, names) {
+                None => Ok(text.to_string()),
+                Some(problem) => Err(wrong(problem)),
+            },
+            Kind::Word if is_word(text) => Ok(text.to_string()),
+            Kind::Word => Err(wrong("letters, digits and ._:%@/-, not beginning with -".into())),
+            Kind::Address if text.is_empty() => Ok(String::new()),
+            Kind::Address => match text.parse::<std::net::IpAddr>() {
+                Ok(address) => Ok(address.to_string()),
+                Err(_) => Err(wrong("an IPv4 or IPv6 address, or nothing".into())),
+            },
         }
     }
 
-    /// `choice`, `number`, `bytes`, `amount`, `duration`, `switch` or `path`, for `list --json`.
+    /// `choice`, `number`, `bytes`, `amount`, `duration`, `switch`, `path`, `command`, `word` or `address`, for `list --json`.
     pub fn type_name(&self) -> &'static str {
         match self.kind {
             Kind::Choice(_) => "choice",
@@ -243,10 +311,13 @@ impl Setting {
             Kind::Duration { .. } => "duration",
             Kind::Switch => "switch",
             Kind::Path => "path",
+            Kind::Command(_) => "command",
+            Kind::Word => "word",
+            Kind::Address => "address",
         }
     }
 
-    /// The allowed values: the words of a choice, the bounds of a number; empty where anything goes.
+    /// The allowed values: the words of a choice, the bounds of a number, what a command may name; empty where anything goes.
     pub fn values(&self) -> Vec<String> {
         match self.kind {
             Kind::Choice(words) => words.iter().map(|w| w.to_string()).collect(),
@@ -258,7 +329,8 @@ impl Setting {
                 vec![text(min), text(max)]
             }
             Kind::Switch => vec!["true".into(), "false".into()],
-            Kind::Path => Vec::new(),
+            Kind::Command(names) => names.iter().map(|n| format!("{{{n}}}")).collect(),
+            Kind::Path | Kind::Word | Kind::Address => Vec::new(),
         }
     }
 }
@@ -292,5 +364,45 @@ mod tests {
     fn a_value_out_of_bounds_says_the_bounds() {
         let e = Settings::resolve(KNOWN, &given(&[("size", "1")])).expect_err("too small");
         assert!(e.to_string().starts_with("`size` can't be `1`: a size from 4"), "{e}");
+    }
+
+    const BOX: &[Setting] = &[
+        Setting { name: "command", kind: Kind::Command(&["run", "id"]), default: "", about: "" },
+        Setting { name: "host", kind: Kind::Word, default: "", about: "" },
+        Setting { name: "peer", kind: Kind::Address, default: "", about: "" },
+    ];
+
+    #[test]
+    fn a_command_is_split_by_quotes_and_filled_in() {
+        let words = |text: &str| {
+            let s = Settings::resolve(BOX, &given(&[("command", text)])).expect("a command");
+            s.command("command", &[("run", &["/a b".into(), "agent".into()]), ("id", &["x{run}".into()])])
+        };
+        assert_eq!(words("enter 'my box' {run}"), ["enter", "my box", "/a b", "agent"]);
+        assert_eq!(words("sh -c '{run}; $(rm {id})'"), ["sh", "-c", "/a b agent; $(rm x{run})"]);
+        assert_eq!(
+            words("docker inspect --format '{{.State}}' {id}"),
+            ["docker", "inspect", "--format", "{{.State}}", "x{run}"]
+        );
+        assert!(words("").is_empty());
+    }
+
+    #[test]
+    fn a_command_that_names_nothing_known_is_refused() {
+        let e = |text: &str| Settings::resolve(BOX, &given(&[("command", text)])).expect_err("refused").to_string();
+        assert!(
+            e("enter {runn}").contains("{runn} stands for nothing; there are {run}, {id}"),
+            "{}",
+            e("enter {runn}")
+        );
+        assert!(e("enter 'box").contains("quotes"), "{}", e("enter 'box"));
+    }
+
+    #[test]
+    fn a_word_can_be_no_option_and_an_address_is_one() {
+        let refused = |k: &str, v: &str| Settings::resolve(BOX, &given(&[(k, v)])).is_err();
+        assert!(refused("host", "-oProxyCommand=x") && refused("host", "a b") && refused("host", "$(x)"));
+        assert!(!refused("host", "me@fe80::1%eth0") && !refused("host", ""));
+        assert!(refused("peer", "localhost") && !refused("peer", "2001:2::1") && !refused("peer", ""));
     }
 }

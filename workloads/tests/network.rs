@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+#[cfg(target_os = "linux")]
 use std::os::fd::AsRawFd as _;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -279,6 +280,7 @@ fn a_path_that_loses_everything_is_a_failure_in_bounded_time() {
 }
 
 /// Runs in a thread with a network namespace of its own, which ends with it; `false` where that needs root.
+#[cfg(target_os = "linux")]
 fn in_own_namespace(work: fn()) -> bool {
     // SAFETY: no arguments, no failure.
     if unsafe { libc::geteuid() } != 0 {
@@ -293,6 +295,7 @@ fn in_own_namespace(work: fn()) -> bool {
     true
 }
 
+#[cfg(target_os = "linux")]
 fn bring_loopback_up() {
     let socket = UdpSocket::bind("0.0.0.0:0").expect("bound");
     // SAFETY: all-zero bytes are a valid ifreq.
@@ -306,11 +309,13 @@ fn bring_loopback_up() {
 }
 
 /// Few ephemeral ports; a file of the namespace that the thread is in.
+#[cfg(target_os = "linux")]
 fn leave_few_ports() {
     std::fs::write("/proc/sys/net/ipv4/ip_local_port_range", "40000 40007").expect("the namespace is ours");
 }
 
 #[test]
+#[cfg(target_os = "linux")]
 fn used_up_ephemeral_ports_are_a_failure_that_says_so() {
     in_own_namespace(|| {
         bring_loopback_up();
@@ -336,6 +341,7 @@ fn used_up_ephemeral_ports_are_a_failure_that_says_so() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
 fn connections_leave_no_port_behind_in_the_environment() {
     in_own_namespace(|| {
         bring_loopback_up();
@@ -349,6 +355,7 @@ fn connections_leave_no_port_behind_in_the_environment() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
 fn an_environment_without_ipv6_says_so() {
     in_own_namespace(|| {
         // A loopback that is down has no addresses, and there is no other device.

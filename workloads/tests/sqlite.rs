@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 use std::io::BufReader;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+#[cfg(target_os = "linux")]
+use std::path::PathBuf;
 use std::thread::JoinHandle;
 
+#[cfg(target_os = "linux")]
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use workloads::protocol::{self, BurstPlan, Envelope, Request, Response, Sample, Task};
 use workloads::registry;
@@ -193,6 +196,7 @@ fn cold_reads_come_from_the_disk_and_find_the_same() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
 fn a_file_system_that_keeps_its_pages_is_no_place_for_cold_reads() {
     let Some(place) = Mounted::tmpfs("16m") else { return };
     let mut agent = Driven::start(&place.0);
@@ -286,8 +290,10 @@ fn a_database_too_large_for_the_disk_is_refused_before_it_is_made() {
 }
 
 /// A file system of our own, taken away when dropped.
+#[cfg(target_os = "linux")]
 struct Mounted(PathBuf, #[expect(dead_code, reason = "removed when dropped")] tempfile::TempDir);
 
+#[cfg(target_os = "linux")]
 impl Mounted {
     /// A small one in memory; `None`, said aloud, for who may not mount.
     fn tmpfs(size: &str) -> Option<Self> {
@@ -304,6 +310,7 @@ impl Mounted {
     }
 }
 
+#[cfg(target_os = "linux")]
 impl Drop for Mounted {
     fn drop(&mut self) {
         if let Err(e) = umount2(&self.0, MntFlags::MNT_DETACH) {
@@ -313,8 +320,10 @@ impl Drop for Mounted {
 }
 
 /// Takes up all room of a file system but 1 MiB, until it's dropped.
+#[cfg(target_os = "linux")]
 struct Ballast(PathBuf);
 
+#[cfg(target_os = "linux")]
 impl Ballast {
     fn load(place: &Path) -> Self {
         let room = nix::sys::statvfs::statvfs(place).expect("asked");
@@ -325,6 +334,7 @@ impl Ballast {
     }
 }
 
+#[cfg(target_os = "linux")]
 impl Drop for Ballast {
     fn drop(&mut self) {
         if let Err(e) = std::fs::remove_file(&self.0) {
@@ -334,6 +344,7 @@ impl Drop for Ballast {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
 fn a_disk_that_fills_up_is_a_failure_with_advice_and_not_the_end() {
     let Some(place) = Mounted::tmpfs("48m") else { return };
     let mut agent = Driven::start(&place.0);

@@ -4,7 +4,7 @@
 //! What sits in a buffer has not arrived. So the last blocks sent in the warm-up and in the measured part ask the peer what it
 //! has received, and the time until it has answered belongs to the last operation.
 //!
-//! The peer sends only what it has been asked for, [`WINDOW`] bytes ahead of what has arrived: when a burst ends, it stops.
+//! The peer sends only what it has been asked for, `WINDOW` bytes ahead of what has arrived: when a burst ends, it stops.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;

@@ -1,0 +1,232 @@
+//! `cloud-hypervisor`: a virtual machine under Cloud Hypervisor, reached over a virtio console. Checked against its published
+//! options; not yet seen running.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::Context;
+use workloads::init::Orders;
+use workloads::settings::{Kind, Setting, Settings};
+
+use crate::firecracker::{kernel, raw_disk, tap, version};
+use crate::host::Host;
+use crate::qemu::boot_files;
+use crate::stage::Stage;
+use crate::words::words;
+use crate::{Launch, Network, Runner, Unavailable, engine};
+
+/// A virtual machine under Cloud Hypervisor.
+#[derive(Debug)]
+pub struct CloudHypervisor;
+
+const PROGRAM: &str = "cloud-hypervisor";
+const FIX: &str = "download `cloud-hypervisor-static` from https://github.com/cloud-hypervisor/cloud-hypervisor/releases and put \
+                   it into PATH as `cloud-hypervisor`";
+
+const DRIVERS: &[&str] = &["virtio_pci", "virtio_console", "ext4", "virtio_blk", "virtio_net"];
+
+/// What the program holds besides the guest's memory, bytes.
+const MONITOR_BYTES: u64 = 64 << 20;
+
+words! {
+    /// How the guest reaches the peer.
+    Net {
+        /// A tap as root, else nothing.
+        Auto = "auto",
+        /// A tap device.
+        Tap = "tap",
+        /// Not at all.
+        None = "none",
+    }
+}
+
+const SETTINGS: &[Setting] = &[
+    Setting {
+        name: "disk.direct",
+        kind: Kind::Switch,
+        default: "true",
+        about: "Whether the disk's file is opened with O_DIRECT, past the host's page cache",
+    },
+    Setting {
+        name: "disk.io_uring",
+        kind: Kind::Switch,
+        default: "true",
+        about: "Whether the disk's requests may be done by io_uring, else by Linux AIO",
+    },
+    Setting {
+        name: "disk.size",
+        kind: Kind::Bytes { min: 32 << 20, max: 1 << 40 },
+        default: "512MiB",
+        about: "Size of the data disk; all of it is written once before the first start",
+    },
+    Setting {
+        name: "net",
+        kind: Kind::Choice(Net::WORDS),
+        default: "auto",
+        about: "How the guest reaches the peer; auto is a tap device as root, else nothing",
+    },
+    Setting {
+        name: "kernel",
+        kind: Kind::Path,
+        default: "",
+        about: "The guest's kernel, a bzImage or an ELF file; empty for the best that is installed, cloud kernels first",
+    },
+];
+
+impl Runner for CloudHypervisor {
+    fn name(&self) -> &'static str {
+        "cloud-hypervisor"
+    }
+
+    fn about(&self) -> &'static str {
+        "A virtual machine under Cloud Hypervisor, a monitor for cloud workloads; needs KVM"
+    }
+
+    fn settings(&self) -> &'static [Setting] {
+        SETTINGS
+    }
+
+    fn version(&self, _host: &Host) -> Result<String, Unavailable> {
+        version(PROGRAM, FIX)
+    }
+
+    fn engine(&self, _settings: &Settings) -> Option<PathBuf> {
+        engine::find(PROGRAM)
+    }
+
+    fn start_deadline(&self) -> Duration {
+        Duration::from_secs(30)
+    }
+
+    fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
+        let program = engine::find(PROGRAM).with_context(|| format!("`{PROGRAM}` is not in PATH; {FIX}"))?;
+        let kernel = kernel(settings.get("kernel"), &stage.host, DRIVERS)?;
+        let boot = boot_files(&stage.host, &kernel, DRIVERS)?;
+        let disk = raw_disk(stage, settings.number("disk.size"))?;
+        let net = Net::of(settings, "net");
+        let (tap, netns) = tap(net == Net::None, net == Net::Tap, stage)?;
+        let guest = Guest {
+            kernel: &boot.kernel,
+            initramfs: &boot.initramfs,
+            disk: &disk,
+            direct: settings.switch("disk.direct"),
+            io_uring: settings.switch("disk.io_uring"),
+            cpus: stage.host.resources.cpus,
+            memory_bytes: stage.host.resources.memory_bytes,
+            orders: Orders {
+                disk: Some("/dev/vda".into()),
+                address: tap.as_ref().map(|t| t.address),
+                address6: tap.as_ref().and_then(|t| t.address6),
+                tty: Some("/dev/hvc0".into()),
+                ..Orders::default()
+            },
+            tap: tap.as_ref().map(|t| t.device.as_str()),
+        };
+        let mut command = Command::new(program);
+        command.args(guest.arguments());
+        let how = if guest.direct { "O_DIRECT" } else { "through the host's page cache" };
+        let by = if guest.io_uring { "io_uring" } else { "aio" };
+        let mut launch = Launch::new(command)
+            .data_path(format!("ext4 on virtio-blk, raw (full), {how}, {by}, on {}", stage.data_file_system()));
+        launch.network = if tap.is_some() { Network::Tap } else { Network::None };
+        launch.peer = tap.as_ref().map(|t| t.peer);
+        launch.peer6 = tap.and_then(|t| t.peer6);
+        launch.netns = netns;
+        launch.memory_beside = MONITOR_BYTES;
+        Ok(launch)
+    }
+}
+
+/// What Cloud Hypervisor is told.
+struct Guest<'a> {
+    kernel: &'a Path,
+    initramfs: &'a Path,
+    disk: &'a Path,
+    direct: bool,
+    io_uring: bool,
+    cpus: u32,
+    memory_bytes: u64,
+    orders: Orders,
+    tap: Option<&'a str>,
+}
+
+impl Guest<'_> {
+    fn arguments(&self) -> Vec<String> {
+        let switch = |on: bool| if on { "on" } else { "off" };
+        // The console of virtio carries the frames, the serial line what the kernel says before it dies.
+        let mut words: Vec<String> = ["--console", "tty", "--serial", "file=/dev/stderr"].map(String::from).into();
+        let mut add = |flag: &str, value: String| words.extend([flag.to_string(), value]);
+        add("--cpus", format!("boot={}", self.cpus));
+        add("--memory", format!("size={}M", self.memory_bytes >> 20));
+        add("--kernel", self.kernel.display().to_string());
+        add("--initramfs", self.initramfs.display().to_string());
+        add("--cmdline", format!("console=ttyS0 quiet panic=-1 cryptomgr.notests=1 {}", self.orders));
+        // Where io_uring is not to be had it takes AIO by itself, so there is a switch for `off` only. The image is raw: left
+        // to guess, newer releases refuse writes to its first sector.
+        let unless = if self.io_uring { "" } else { ",_disable_io_uring=on" };
+        let file = self.disk.display();
+        add("--disk", format!("path={file},direct={}{unless}", switch(self.direct)));
+        if let Some(device) = self.tap {
+            add("--net", format!("tap={device}"));
+        }
+        words
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The keys that each option takes (`vmm/src/api/openapi/cloud-hypervisor.yaml` and `docs/`, read in November 2026).
+    const OPTIONS: &[(&str, &[&str])] = &[
+        ("--console", &[]),
+        ("--serial", &["file"]),
+        ("--cpus", &["boot", "max", "topology", "kvm_hyperv", "max_phys_bits", "nested", "affinity", "features"]),
+        ("--memory", &["size", "mergeable", "shared", "hugepages", "hugepage_size", "prefault", "thp"]),
+        ("--kernel", &[]),
+        ("--initramfs", &[]),
+        ("--cmdline", &[]),
+        (
+            "--disk",
+            &["path", "readonly", "direct", "num_queues", "queue_size", "id", "_disable_io_uring", "_disable_aio"],
+        ),
+        ("--net", &["tap", "ip", "mask", "mac", "num_queues", "queue_size", "id"]),
+    ];
+
+    fn guest<'a>() -> Guest<'a> {
+        Guest {
+            kernel: Path::new("/k"),
+            initramfs: Path::new("/i"),
+            disk: Path::new("/d"),
+            direct: true,
+            io_uring: true,
+            cpus: 1,
+            memory_bytes: 512 << 20,
+            orders: Orders { tty: Some("/dev/hvc0".into()), ..Orders::default() },
+            tap: Some("tare0"),
+        }
+    }
+
+    #[test]
+    fn every_option_and_key_is_published() {
+        let words = Guest { direct: false, io_uring: false, ..guest() }.arguments();
+        for pair in words.chunks(2) {
+            let (_, keys) = OPTIONS.iter().find(|(flag, _)| *flag == pair[0]).expect("a known option");
+            for part in pair[1].split(',').filter(|_| !keys.is_empty()) {
+                let (key, value) = part.split_once('=').expect("key=value");
+                assert!(keys.contains(&key) && !value.is_empty(), "{pair:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn settings_find_their_way() {
+        let line = |guest: Guest| guest.arguments().join(" ");
+        let both = line(guest());
+        assert!(both.contains("--disk path=/d,direct=on ") && both.ends_with("--net tap=tare0"), "{both}");
+        assert!(both.contains("tarebench.tty=/dev/hvc0 --disk"), "{both}");
+        let neither = line(Guest { direct: false, io_uring: false, tap: None, ..guest() });
+        assert!(neither.ends_with("--disk path=/d,direct=off,_disable_io_uring=on"), "{neither}");
+    }
+}

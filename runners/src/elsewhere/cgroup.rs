@@ -1,0 +1,71 @@
+//! Stands in for cgroups where there are none: nothing is limited or counted, and every report says so.
+
+use std::path::PathBuf;
+
+use crate::host::Host;
+
+/// No group: a jail's limits are its own (rctl), and other environments have the CPU affinity alone.
+#[derive(Debug)]
+pub struct Cgroup;
+
+impl Cgroup {
+    pub(crate) fn make(_host: &Host, _environment: &str) -> Self {
+        Self
+    }
+
+    pub(crate) fn limit_memory(&self, _bytes: u64) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    /// Why the limits are not enforced.
+    pub fn unequal(&self) -> Option<&str> {
+        Some("CPUs and memory are not limited: this kernel has no cgroups; CPU affinity is still set")
+    }
+
+    /// The group that an engine may make its own groups in: there is none.
+    pub fn parent_for_engine(&self) -> Option<String> {
+        None
+    }
+
+    pub(crate) fn entrances(&self) -> Vec<PathBuf> {
+        Vec::new()
+    }
+
+    /// CPU time used, nanoseconds: not counted.
+    pub fn cpu_ns(&self) -> Option<u64> {
+        None
+    }
+
+    /// How often the group used up its quota: not counted.
+    pub fn throttled(&self) -> Option<u64> {
+        None
+    }
+
+    /// Memory held, bytes: not counted.
+    pub fn memory_bytes(&self) -> Option<u64> {
+        None
+    }
+
+    pub(crate) fn pressure_us(&self, _what: &str) -> Option<u64> {
+        None
+    }
+
+    pub(crate) fn kill(&self) {}
+}
+
+#[derive(Debug)]
+pub(crate) struct Mount {
+    pub(crate) v2: bool,
+}
+
+pub(crate) fn mounts() -> Vec<Mount> {
+    Vec::new()
+}
+
+pub(crate) fn kill_all(_name: &str) {}
+
+pub(crate) fn remove(_name: &str) {}
+
+pub(crate) fn pressure_total(_text: &str) -> Option<u64> {
+    None
+}

@@ -1,0 +1,461 @@
+//! `firecracker`: a virtual machine under Firecracker, configured by one file and reached over its serial line. Checked
+//! against Firecracker's published interface; not yet seen running.
+
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use serde_json::{Value, json};
+use workloads::init::Orders;
+use workloads::settings::{Kind, Setting, Settings};
+
+use crate::host::Host;
+use crate::qemu::kernel::Kernel;
+use crate::qemu::options::{Allocation, Format};
+use crate::qemu::{boot_files, image};
+use crate::stage::Stage;
+use crate::words::words;
+use crate::{Launch, Network, Runner, Unavailable, engine};
+
+/// A virtual machine under Firecracker.
+#[derive(Debug)]
+pub struct Firecracker;
+
+const FIX: &str = "download a release of 1.8 or later from https://github.com/firecracker-microvm/firecracker/releases and put \
+                   `firecracker` (for launch=jailer `jailer` too) into PATH";
+
+/// Its devices are virtio-mmio, which it announces by ACPI since 1.8; drivers that are modules find them so only.
+const DRIVERS: &[&str] = &["virtio_mmio", "ext4", "virtio_blk", "virtio_net"];
+
+/// What the program holds besides the guest's memory, bytes. Its makers promise 5 MiB; page tables come on top.
+const MONITOR_BYTES: u64 = 32 << 20;
+
+words! {
+    /// How the disk's requests are done.
+    IoEngine {
+        /// One after the other, in the device's thread.
+        Sync = "sync",
+        /// io_uring.
+        Async = "async",
+    }
+}
+
+words! {
+    /// What the guest's flushes do.
+    CacheType {
+        /// Nothing: the guest is not even offered them.
+        Unsafe = "unsafe",
+        /// They reach the host's disk.
+        Writeback = "writeback",
+    }
+}
+
+words! {
+    /// How the guest reaches the peer.
+    Net {
+        /// A tap as root, else nothing.
+        Auto = "auto",
+        /// A tap device.
+        Tap = "tap",
+        /// Not at all.
+        None = "none",
+    }
+}
+
+words! {
+    /// What starts it.
+    Starter {
+        /// We do.
+        Direct = "direct",
+        /// Its jailer, in a root directory of its own.
+        Jailer = "jailer",
+    }
+}
+
+const SETTINGS: &[Setting] = &[
+    Setting {
+        name: "launch",
+        kind: Kind::Choice(Starter::WORDS),
+        default: "direct",
+        about: "What starts it: we do, or its jailer, which needs root",
+    },
+    Setting {
+        name: "disk.engine",
+        kind: Kind::Choice(IoEngine::WORDS),
+        default: "sync",
+        about: "How the disk's requests are done: one after the other, or by io_uring (Firecracker's io_engine)",
+    },
+    Setting {
+        name: "disk.cache",
+        kind: Kind::Choice(CacheType::WORDS),
+        // Firecracker's own default is Unsafe, under which nothing is ever durable.
+        default: "writeback",
+        about: "Whether the guest's flushes reach the host's disk (Firecracker's cache_type, there unsafe by default)",
+    },
+    Setting {
+        name: "disk.size",
+        kind: Kind::Bytes { min: 32 << 20, max: 1 << 40 },
+        default: "512MiB",
+        about: "Size of the data disk; all of it is written once before the first start",
+    },
+    Setting {
+        name: "net",
+        kind: Kind::Choice(Net::WORDS),
+        default: "auto",
+        about: "How the guest reaches the peer; auto is a tap device as root, else nothing",
+    },
+    Setting {
+        name: "kernel",
+        kind: Kind::Path,
+        default: "",
+        about: "The guest's kernel, a bzImage or an ELF file; empty for the best that is installed, cloud kernels first",
+    },
+];
+
+impl Runner for Firecracker {
+    fn name(&self) -> &'static str {
+        "firecracker"
+    }
+
+    fn about(&self) -> &'static str {
+        "A virtual machine under Firecracker, the monitor of serverless platforms; needs KVM"
+    }
+
+    fn settings(&self) -> &'static [Setting] {
+        SETTINGS
+    }
+
+    fn version(&self, _host: &Host) -> Result<String, Unavailable> {
+        version("firecracker", FIX)
+    }
+
+    fn engine(&self, _settings: &Settings) -> Option<PathBuf> {
+        engine::find("firecracker")
+    }
+
+    fn start_deadline(&self) -> Duration {
+        Duration::from_secs(30)
+    }
+
+    fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
+        let program = program("firecracker")?;
+        let starter = Starter::of(settings, "launch");
+        if starter == Starter::Jailer && !stage.host.privileged {
+            bail!("launch=jailer needs root; set launch=direct");
+        }
+        let kernel = kernel(settings.get("kernel"), &stage.host, DRIVERS)?;
+        let boot = boot_files(&stage.host, &kernel, DRIVERS)?;
+        let disk = raw_disk(stage, settings.number("disk.size"))?;
+        let (tap, netns) = tap(Net::of(settings, "net") == Net::None, Net::of(settings, "net") == Net::Tap, stage)?;
+        let guest = Guest {
+            kernel: &boot.kernel,
+            initramfs: &boot.initramfs,
+            disk: &disk,
+            engine: IoEngine::of(settings, "disk.engine"),
+            cache: CacheType::of(settings, "disk.cache"),
+            cpus: stage.host.resources.cpus,
+            memory_bytes: stage.host.resources.memory_bytes,
+            orders: Orders {
+                disk: Some("/dev/vda".into()),
+                address: tap.as_ref().map(|t| t.address),
+                address6: tap.as_ref().and_then(|t| t.address6),
+                tty: Some("/dev/ttyS0".into()),
+                ..Orders::default()
+            },
+            tap: tap.as_ref().map(|t| t.device.as_str()),
+        };
+        let id = engine::container_id(stage);
+        let mut launch = match starter {
+            Starter::Direct => {
+                let config = stage.scratch().join("firecracker.json");
+                guest.write(&config, Some("/dev/stderr"))?;
+                let mut command = Command::new(program);
+                command.args(["--id", &short(&id)]).arg("--no-api").arg("--config-file").arg(config);
+                Launch::new(command)
+            }
+            Starter::Jailer => jailed(&guest, &program, &short(&id), stage.data(), netns.as_deref())?,
+        };
+        let (engine, cache) = (guest.engine, guest.cache);
+        launch = launch.data_path(format!(
+            "ext4 on virtio-blk, raw (full), cache_type={cache}, io_engine={engine}, on {}",
+            stage.data_file_system()
+        ));
+        launch.network = if tap.is_some() { Network::Tap } else { Network::None };
+        launch.peer = tap.as_ref().map(|t| t.peer);
+        launch.peer6 = tap.and_then(|t| t.peer6);
+        launch.netns = netns;
+        launch.memory_beside = MONITOR_BYTES;
+        Ok(launch)
+    }
+}
+
+/// What Firecracker is told.
+struct Guest<'a> {
+    kernel: &'a Path,
+    initramfs: &'a Path,
+    disk: &'a Path,
+    engine: IoEngine,
+    cache: CacheType,
+    cpus: u32,
+    memory_bytes: u64,
+    orders: Orders,
+    tap: Option<&'a str>,
+}
+
+impl Guest<'_> {
+    /// The file that `--config-file` takes: `FullVmConfiguration` of its interface. Without a `log` it is silent; its words
+    /// would otherwise stand between the frames.
+    fn config(&self, log: Option<&str>) -> Value {
+        let engine = match self.engine {
+            IoEngine::Sync => "Sync",
+            IoEngine::Async => "Async",
+        };
+        let cache = match self.cache {
+            CacheType::Unsafe => "Unsafe",
+            CacheType::Writeback => "Writeback",
+        };
+        let mut config = json!({
+            "boot-source": {
+                "kernel_image_path": self.kernel,
+                "initrd_path": self.initramfs,
+                // No console: the one serial line carries the frames, and its input and output are ours.
+                "boot_args": format!("reboot=k panic=1 pci=off quiet cryptomgr.notests=1 {}", self.orders),
+            },
+            "drives": [{
+                "drive_id": "data",
+                "path_on_host": self.disk,
+                "is_root_device": false,
+                "is_read_only": false,
+                "cache_type": cache,
+                "io_engine": engine,
+            }],
+            "machine-config": { "vcpu_count": self.cpus, "mem_size_mib": self.memory_bytes >> 20 },
+        });
+        if let Some(path) = log {
+            config["logger"] = json!({ "log_path": path, "level": "Error" });
+        }
+        if let Some(device) = self.tap {
+            config["network-interfaces"] = json!([{ "iface_id": "net", "host_dev_name": device }]);
+        }
+        config
+    }
+
+    fn write(&self, path: &Path, log: Option<&str>) -> anyhow::Result<()> {
+        if self.cpus != 1 && self.cpus % 2 == 1 || self.cpus > 32 {
+            bail!("Firecracker takes 1 CPU or an even number up to 32, not {}; change cpus in resources", self.cpus);
+        }
+        let text = serde_json::to_string_pretty(&self.config(log)).expect("strings and numbers only");
+        fs::write(path, text).with_context(|| format!("can't write {}", path.display()))
+    }
+}
+
+/// In the jail the files have other names, and everything has to be on one file system with the disk, which is linked in.
+fn jailed(guest: &Guest, program: &Path, id: &str, data: &Path, netns: Option<&Path>) -> anyhow::Result<Launch> {
+    let jailer = self::program("jailer")?;
+    let base = data.join("jail");
+    let name = program.file_name().context("firecracker has no name")?;
+    let jail = base.join(name).join(id);
+    let root = jail.join("root");
+    fs::create_dir_all(&root).with_context(|| format!("can't make {}", root.display()))?;
+    let naming = || format!("can't fill the jail {}", root.display());
+    fs::copy(guest.kernel, root.join("kernel")).with_context(naming)?;
+    fs::copy(guest.initramfs, root.join("initramfs")).with_context(naming)?;
+    fs::hard_link(guest.disk, root.join("disk")).with_context(naming)?;
+    let inside = Guest {
+        kernel: Path::new("/kernel"),
+        initramfs: Path::new("/initramfs"),
+        disk: Path::new("/disk"),
+        orders: guest.orders.clone(),
+        ..*guest
+    };
+    // There is no /dev/stderr in there.
+    inside.write(&root.join("config.json"), None)?;
+    let mut command = Command::new(jailer);
+    // As root, since a tap without an owner can be opened by nobody else.
+    command.args(["--id", id]).args(["--uid", "0"]).args(["--gid", "0"]);
+    command.arg("--exec-file").arg(program).arg("--chroot-base-dir").arg(base);
+    if let Some(netns) = netns {
+        command.arg("--netns").arg(netns);
+    }
+    command.args(["--", "--no-api", "--config-file", "/config.json"]);
+    Ok(Launch::new(command).cleanup(move || {
+        if let Err(e) = fs::remove_dir_all(&jail) {
+            log::warn!("can't remove {}: {e}", jail.display());
+        }
+    }))
+}
+
+/// An id has at most 64 characters: those at the end are what makes it the only one.
+fn short(id: &str) -> String {
+    id.chars().rev().take(64).collect::<Vec<_>>().into_iter().rev().collect()
+}
+
+/// What the program says of itself, where it and KVM are there.
+pub(crate) fn version(name: &str, fix: &str) -> Result<String, Unavailable> {
+    let absent = |because: String| Unavailable { because, fix: fix.into(), broken: false };
+    let version = engine::version(name, name).map_err(|e| Unavailable { fix: fix.into(), ..e })?;
+    let kvm = fs::OpenOptions::new().read(true).write(true).open("/dev/kvm");
+    kvm.map_err(|e| Unavailable {
+        fix: "use a machine whose CPU has virtualisation turned on, as a user who may open /dev/kvm".into(),
+        ..absent(format!("{name} needs KVM: can't open /dev/kvm: {e}"))
+    })?;
+    Ok(version)
+}
+
+fn program(name: &str) -> anyhow::Result<PathBuf> {
+    engine::find(name).with_context(|| format!("`{name}` is not in PATH; {FIX}"))
+}
+
+/// The kernel that was asked for, or the best that is installed.
+pub(crate) fn kernel(path: &str, host: &Host, drivers: &[&str]) -> anyhow::Result<Kernel> {
+    if path.is_empty() {
+        return Kernel::find(&host.kernel, drivers)
+            .map_err(|e| anyhow::anyhow!("{e}; apt install linux-image-cloud-amd64"));
+    }
+    let kernel = Kernel::at(Path::new(path))?;
+    kernel.modules(drivers)?;
+    Ok(kernel)
+}
+
+/// The stage's data disk, made at its first start.
+pub(crate) fn raw_disk(stage: &Stage, bytes: u64) -> anyhow::Result<PathBuf> {
+    let path = stage.data().join("disk.raw");
+    if !path.exists() {
+        let unfinished = stage.data().join("disk.unfinished");
+        image::make(&unfinished, Format::Raw, Allocation::Full, bytes)?;
+        fs::rename(&unfinished, &path).with_context(|| format!("can't make {}", path.display()))?;
+    }
+    Ok(path)
+}
+
+/// A tap for a guest.
+pub(crate) struct GuestTap {
+    pub(crate) device: String,
+    pub(crate) address: (Ipv4Addr, u8),
+    pub(crate) address6: Option<(Ipv6Addr, u8)>,
+    pub(crate) peer: IpAddr,
+    pub(crate) peer6: Option<Ipv6Addr>,
+}
+
+/// A tap and the namespace it is in, unless none is wanted; without privileges none, which is an error where it is `required`.
+pub(crate) fn tap(
+    unwanted: bool,
+    required: bool,
+    stage: &mut Stage,
+) -> anyhow::Result<(Option<GuestTap>, Option<PathBuf>)> {
+    let tap = if unwanted { None } else { stage.tap()? };
+    match tap {
+        Some(tap) => {
+            let IpAddr::V4(guest) = tap.guest else { bail!("the guest can't be given the address {}", tap.guest) };
+            let found = GuestTap {
+                device: tap.device,
+                address: (guest, tap.prefix),
+                address6: tap.guest6,
+                peer: tap.peer,
+                peer6: tap.peer6,
+            };
+            Ok((Some(found), Some(tap.netns)))
+        }
+        None if required => {
+            let because = stage.host.peer_network().err().unwrap_or("there is none").to_string();
+            bail!("net=tap needs a tap device: {because}; set net=none")
+        }
+        None => Ok((None, None)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `src/firecracker/swagger/firecracker.yaml` says (1.14, read in November 2026): properties, and which are required.
+    const SCHEMA: &[(&str, &[&str], &[&str])] = &[
+        ("boot-source", &["boot_args", "initrd_path", "kernel_image_path"], &["kernel_image_path"]),
+        (
+            "drives",
+            &[
+                "drive_id",
+                "partuuid",
+                "is_root_device",
+                "cache_type",
+                "is_read_only",
+                "path_on_host",
+                "rate_limiter",
+                "io_engine",
+                "socket",
+            ],
+            &["drive_id", "is_root_device"],
+        ),
+        (
+            "machine-config",
+            &["cpu_template", "smt", "mem_size_mib", "track_dirty_pages", "vcpu_count", "huge_pages"],
+            &["mem_size_mib", "vcpu_count"],
+        ),
+        (
+            "network-interfaces",
+            &["guest_mac", "host_dev_name", "iface_id", "mtu", "rx_rate_limiter", "tx_rate_limiter"],
+            &["host_dev_name", "iface_id"],
+        ),
+        ("logger", &["level", "log_path", "show_level", "show_log_origin", "module"], &[]),
+    ];
+
+    fn guest<'a>() -> Guest<'a> {
+        Guest {
+            kernel: Path::new("/k"),
+            initramfs: Path::new("/i"),
+            disk: Path::new("/d"),
+            engine: IoEngine::Async,
+            cache: CacheType::Writeback,
+            cpus: 2,
+            memory_bytes: 512 << 20,
+            orders: Orders { tty: Some("/dev/ttyS0".into()), ..Orders::default() },
+            tap: Some("tare0"),
+        }
+    }
+
+    #[test]
+    fn the_configuration_is_what_the_published_schema_takes() {
+        let config = guest().config(Some("/dev/stderr"));
+        for (section, content) in config.as_object().expect("an object") {
+            let (_, known, required) = SCHEMA.iter().find(|(n, ..)| n == section).expect("a known section");
+            for one in content.as_array().map_or_else(|| vec![content], |list| list.iter().collect()) {
+                let keys: Vec<&str> = one.as_object().expect("an object").keys().map(String::as_str).collect();
+                assert!(keys.iter().all(|k| known.contains(k)), "{section}: {keys:?} is more than {known:?}");
+                assert!(required.iter().all(|r| keys.contains(r)), "{section}: {keys:?} lacks some of {required:?}");
+            }
+        }
+        let drive = &config["drives"][0];
+        assert_eq!((drive["io_engine"].as_str(), drive["cache_type"].as_str()), (Some("Async"), Some("Writeback")));
+        assert_eq!(config["machine-config"]["mem_size_mib"], 512);
+        let arguments = config["boot-source"]["boot_args"].as_str().expect("text");
+        assert!(!arguments.contains("console=") && arguments.ends_with("tarebench.tty=/dev/ttyS0"), "{arguments}");
+        let other = Guest { engine: IoEngine::Sync, cache: CacheType::Unsafe, tap: None, ..guest() }.config(None);
+        assert_eq!(other["drives"][0]["io_engine"], "Sync");
+        assert_eq!(other["drives"][0]["cache_type"], "Unsafe");
+        assert!(other.get("network-interfaces").is_none() && other.get("logger").is_none());
+    }
+
+    #[test]
+    fn a_number_of_cpus_that_it_refuses_is_refused() {
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        for (cpus, fine) in [(1, true), (2, true), (3, false), (32, true), (34, false)] {
+            let written = Guest { cpus, ..guest() }.write(&folder.path().join("config"), None);
+            assert_eq!(written.is_ok(), fine, "{cpus}");
+        }
+    }
+
+    #[test]
+    fn an_id_is_never_too_long() {
+        assert_eq!(short("tarebench-x-1"), "tarebench-x-1");
+        assert_eq!(short(&format!("{}-7", "x".repeat(80))).len(), 64);
+    }
+
+    #[test]
+    fn without_the_program_the_way_to_it_is_told() {
+        let e = version("no-such-monitor", FIX).expect_err("not there");
+        assert!(!e.broken && e.fix.contains("releases"), "{e:?}");
+    }
+}

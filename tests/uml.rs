@@ -1,0 +1,116 @@
+//! User-mode Linux for real: every place that data can lie in, and the network.
+
+#![cfg(target_os = "linux")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use runners::host::{Host, Resources};
+use runners::peer::PeerProcess;
+use runners::session::{Session, SessionError};
+use runners::stage::Stage;
+use runners::uml::Uml;
+use runners::{Network, Runner};
+use workloads::Far;
+use workloads::protocol::{BurstPlan, Task};
+use workloads::settings::{Kind, Settings};
+
+const PATIENCE: Duration = Duration::from_secs(120);
+
+fn settings(pairs: &[(&str, &str)]) -> Settings {
+    let small = ("disk.size".to_string(), "64MiB".to_string());
+    let given: BTreeMap<_, _> = pairs.iter().map(|(k, v)| (k.to_string(), v.to_string())).chain([small]).collect();
+    Settings::resolve(Uml.settings(), &given).expect("valid settings")
+}
+
+fn host(name: &str, cpus: u32) -> Arc<Host> {
+    let id = format!("{name}{}", std::process::id() % 10_000);
+    let resources = Resources { cpus, memory_bytes: 256 << 20 };
+    Arc::new(Host::new(&id, Path::new(env!("CARGO_BIN_EXE_tarebench")), resources).expect("a host"))
+}
+
+#[test]
+fn data_lies_where_it_is_said_and_the_peer_is_reached() {
+    let host = host("um", 1);
+    if let Err(e) = Uml.version(&host) {
+        assert!(!std::env::var("TAREBENCH_MUST_RUN").is_ok_and(|m| m.split(',').any(|n| n == "uml")), "{e}; {}", e.fix);
+        eprintln!("SKIPPED: {e}; {}", e.fix);
+        return;
+    }
+    let cases = [
+        ("ubd", "ext4", "ext4 on ubd, raw (full), through the host's page cache, on "),
+        ("ubd-sync", "ext4", "ext4 on ubd, raw (full), O_SYNC, on "),
+        ("cow", "ext4", "ext4 on ubd, a copy-on-write file over raw, through the host's page cache, on "),
+        ("hostfs", "hostfs", "hostfs of "),
+    ];
+    let known = Uml.settings().iter().find(|s| s.name == "data").expect("it has data").kind;
+    assert_eq!(known, Kind::Choice(&["ubd", "ubd-sync", "cow", "hostfs"]), "a new one needs a case");
+    // Not in /tmp, which may be a tmpfs.
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a data directory");
+    let peer = PeerProcess::start(&host, PATIENCE).expect("a peer");
+    for (data, file_system, data_path) in cases {
+        let mut stage = Stage::new(Arc::clone(&host), data, folder.path()).expect("a stage");
+        // Twice: the second start finds the disk of the first, and its copy-on-write file.
+        for _ in 0..2 {
+            let launch = stage.launch(&Uml, &settings(&[("data", data)])).expect("a launch");
+            assert!(launch.data_path.starts_with(data_path), "{}", launch.data_path);
+            assert!(launch.emulated.is_some());
+            let (network, address) = (launch.network.clone(), launch.peer);
+            let mut session = Session::start(launch, PATIENCE).unwrap_or_else(|e| panic!("{data}: {e}"));
+            println!("{data}: launch to hello: {:?}", session.start);
+            let identity = session.identify(PATIENCE).unwrap_or_else(|e| panic!("{data}: {e}"));
+            assert_eq!(identity.file_system, file_system);
+            work(&mut session, Task::of("sqlite/commit"));
+            work(&mut session, Task::of("disk/fsync"));
+            if let Some(address) = address {
+                assert_eq!(network, Network::Tap);
+                let far = Far::from(SocketAddr::new(address, peer.port));
+                work(&mut session, Task { peer: Some(far), ..Task::of("net/rr") });
+            }
+        }
+        let names: Vec<_> = fs::read_dir(stage.data()).expect("readable").flatten().map(|e| e.file_name()).collect();
+        assert_eq!(names.contains(&"disk.cow".into()), data == "cow", "{names:?}");
+        if data == "cow" {
+            let copied = fs::metadata(stage.data().join("disk.cow")).expect("it is there");
+            let written = std::os::unix::fs::MetadataExt::blocks(&copied) * 512;
+            assert!(written > 100_000, "the guest's writes went elsewhere: {written} bytes");
+        }
+    }
+    assert_eq!(fs::read_dir(folder.path()).expect("readable").count(), 0, "the stages leave nothing");
+}
+
+fn work(session: &mut Session, task: Task) {
+    let name = task.workload.clone();
+    let attempt = || -> Result<(), SessionError> {
+        session.prepare(task, PATIENCE)?;
+        let sample = session.burst(BurstPlan { operations: 20, warmup: 4, batch: 1, limit_ns: u64::MAX }, PATIENCE)?;
+        assert_eq!(sample.operations, 20);
+        session.verify(PATIENCE)?;
+        session.release(PATIENCE)
+    };
+    attempt().unwrap_or_else(|e| panic!("{name}: {e}"));
+}
+
+#[test]
+fn what_it_can_not_do_is_refused_with_a_way_out() {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a data directory");
+    let two = host("uc", 2);
+    if Uml.version(&two).is_err() {
+        eprintln!("SKIPPED: there is no User-mode Linux");
+        return;
+    }
+    let refused = |host: &Arc<Host>, folder: &Path| {
+        let mut stage = Stage::new(Arc::clone(host), "uml", folder).expect("a stage");
+        format!("{:#}", stage.launch(&Uml, &settings(&[])).expect_err("it can't be"))
+    };
+    let text = refused(&two, folder.path());
+    assert!(text.contains("cpus = 1"), "{text}");
+    let spaced = folder.path().join("a b");
+    fs::create_dir(&spaced).expect("made");
+    let text = refused(&host("us", 1), &spaced);
+    assert!(text.contains("space, comma or colon"), "{text}");
+}
