@@ -5,7 +5,9 @@
 
 mod common;
 
+use std::io::Read as _;
 use std::path::Path;
+use std::process::Child;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -165,6 +167,15 @@ fn engine_killed_mid_burst(name: &str) {
     scene.end(&[]);
 }
 
+/// What a harness that has ended said on stderr.
+fn said(harness: &mut Child) -> String {
+    let mut text = String::new();
+    if let Some(mut stderr) = harness.stderr.take() {
+        stderr.read_to_string(&mut text).expect("text");
+    }
+    text
+}
+
 /// The harness itself is killed and can't clean up: `doctor --clean` does.
 fn harness_killed(name: &str) {
     let Some(scene) = Scene::of(name, "h") else { return };
@@ -179,7 +190,10 @@ fn harness_killed(name: &str) {
     let words = ["run", &suite, "--workload", "disk/fsync", "--blocks", "50"];
     let mut harness = scene.bench.start(&words);
     let ran = || scene.bench.run(&["list", "runs", "--json"]);
-    eventually("two bursts are in the store", Duration::from_secs(90), || {
+    // A box that doesn't start is waited for twice before the run goes on without it.
+    eventually("two bursts are in the store", Duration::from_secs(270), || {
+        let ended = harness.try_wait().expect("ours");
+        assert!(ended.is_none(), "the run ended by itself: {ended:?}\n{}", said(&mut harness));
         let list: serde_json::Value = serde_json::from_str(&ran().stdout).unwrap_or_default();
         list[0]["bursts"].as_u64().is_some_and(|n| n >= 4)
     });
