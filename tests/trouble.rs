@@ -117,7 +117,8 @@ fn without_root_it_works_as_far_as_it_can_and_says_so() {
         .gid(nobody)
         .env("XDG_CACHE_HOME", b.path("cache"))
         .env("HOME", b.dir.path());
-    let ran = ran(command.stdin(Stdio::null()).output().expect("starts")).ends_with(0);
+    // One block and a restless disk: whether it was conclusive is not what is asked here.
+    let ran = ran(command.stdin(Stdio::null()).output().expect("starts")).ends_with_any(&[0, 4]);
     ran.says("disk/fsync").says("loopback").says("unequal-resources");
     b.holds_only(&["tarebench", "tarebench.db", "cache"]);
 }
