@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use runners::host::Resources;
+use runners::host::{IoLimits, Resources};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use workloads::settings::nearest;
@@ -15,6 +15,7 @@ use workloads::settings::nearest;
 pub const BUILT_IN: &[(&str, &str)] = &[
     ("quick", include_str!("../suites/quick.toml")),
     ("standard", include_str!("../suites/standard.toml")),
+    ("boxes", include_str!("../suites/boxes.toml")),
     ("story", include_str!("../suites/story.toml")),
     ("full", include_str!("../suites/full.toml")),
 ];
@@ -156,10 +157,9 @@ impl Suite {
         if let Some(budget) = self.budget {
             line("budget", quote(&humantime::format_duration(budget).to_string()));
         }
-        line(
-            "resources",
-            format!("{{ cpus = {}, memory = \"{}B\" }}", self.resources.cpus, self.resources.memory_bytes),
-        );
+        let Resources { cpus, memory_bytes, io } = self.resources;
+        let io: String = io.set().map(|(name, limit)| format!(", io.{name} = {limit}")).collect();
+        line("resources", format!("{{ cpus = {cpus}, memory = \"{memory_bytes}B\"{io} }}"));
         for (section, key, entries) in
             [("environments", "runner", &self.environments), ("workloads", "workload", &self.workloads)]
         {
@@ -214,7 +214,7 @@ impl Source<'_> {
             burst_max: Duration::ZERO,
             operations: None,
             budget: None,
-            resources: Resources { cpus: 1, memory_bytes: 512 << 20 },
+            resources: Resources::new(1, 512 << 20),
             environments: Vec::new(),
             workloads: Vec::new(),
         };
@@ -289,24 +289,51 @@ impl Source<'_> {
             .get_ref()
             .as_table()
             .ok_or_else(|| self.expected(key, value, "a table, as in { cpus = 1, memory = \"512MiB\" }"))?;
-        let mut resources = Resources { cpus: 1, memory_bytes: 512 << 20 };
+        let mut resources = Resources::new(1, 512 << 20);
         for (key, value) in table {
             match key.get_ref().as_ref() {
                 "cpus" => resources.cpus = self.number(key, value, 1, 4096)? as u32,
                 "memory" => {
                     let text = self.text_of(key, value)?;
-                    let bytes: bytesize::ByteSize = text.parse().map_err(|e| {
-                        self.error(value, format!("`memory` is not a size: {e}; write it as in \"512MiB\""))
-                    })?;
-                    if bytes.as_u64() < 64 << 20 {
-                        return Err(self.error(value, format!("`memory` is {bytes}, but a guest needs at least 64MiB")));
+                    let bytes = self.size(key, value, &text)?;
+                    if bytes < 64 << 20 {
+                        let shown = bytesize::ByteSize(bytes);
+                        return Err(self.error(value, format!("`memory` is {shown}, but a guest needs at least 64MiB")));
                     }
-                    resources.memory_bytes = bytes.as_u64();
+                    resources.memory_bytes = bytes;
                 }
-                _ => return Err(self.unknown(key, &["cpus", "memory"])),
+                "io" => resources.io = self.io_limits(key, value)?,
+                _ => return Err(self.unknown(key, &["cpus", "memory", "io"])),
             }
         }
         Ok(resources)
+    }
+
+    /// `io = { wbps = "20MB", riops = 500 }`: what may be read and written per second.
+    fn io_limits(&self, key: &Key, value: &Spanned<DeValue>) -> anyhow::Result<IoLimits> {
+        let what = "a table, as in { wbps = \"20MB\", riops = 500 }";
+        let table = value.get_ref().as_table().ok_or_else(|| self.expected(key, value, what))?;
+        let mut limits = IoLimits::default();
+        for (key, value) in table {
+            let limit = match key.get_ref().as_ref() {
+                "rbps" => &mut limits.rbps,
+                "wbps" => &mut limits.wbps,
+                "riops" => &mut limits.riops,
+                "wiops" => &mut limits.wiops,
+                _ => return Err(self.unknown(key, &["rbps", "wbps", "riops", "wiops"])),
+            };
+            *limit = Some(match value.get_ref().as_str() {
+                Some(text) if key.get_ref().ends_with("bps") => self.size(key, value, text)?.max(1),
+                _ => self.number(key, value, 1, u64::MAX)?,
+            });
+        }
+        Ok(limits)
+    }
+
+    fn size(&self, key: &Key, value: &Spanned<DeValue>, text: &str) -> anyhow::Result<u64> {
+        let size: Result<bytesize::ByteSize, _> = text.parse();
+        let problem = |e| format!("`{}` is not a size: {e}; write it as in \"512MiB\"", key.get_ref());
+        size.map(|bytes| bytes.as_u64()).map_err(|e| self.error(value, problem(e)))
     }
 
     fn entries(&self, key: &Key, value: &Spanned<DeValue>, of_key: &str) -> anyhow::Result<Vec<Entry>> {
@@ -456,6 +483,19 @@ mod tests {
         assert_eq!(s.environments[0].kind(), "qemu");
         assert_eq!(s.environments[0].settings["disk.bus"], "ide");
         assert_eq!(s.environments[1].name, "a");
+    }
+
+    #[test]
+    fn limits_of_io_are_read_with_their_units() {
+        let text = "resources = { cpus = 2, io = { wbps = \"2MiB\", riops = 500 } }\n";
+        let suite = Suite::parse("s", text).expect("reads");
+        let wanted = IoLimits { wbps: Some(2 << 20), riops: Some(500), ..IoLimits::default() };
+        assert_eq!(suite.resources, Resources { io: wanted, ..Resources::new(2, 512 << 20) });
+        assert_eq!(Suite::parse("s", &suite.to_toml()).expect("our own TOML reads"), suite);
+        assert!(error("resources = { io = { wbsp = 1 } }").contains("did you mean `wbps`?"));
+        assert!(error("resources = { io = { riops = \"fast\" } }").contains("must be a whole number"));
+        assert!(error("resources = { io = { rbps = \"fast\" } }").contains("is not a size"));
+        assert!(error("resources = { io = { wiops = 0 } }").contains("must be from 1"));
     }
 
     #[test]

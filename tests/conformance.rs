@@ -69,7 +69,7 @@ impl Scene {
         static SCENES: AtomicU32 = AtomicU32::new(0);
         let scene = SCENES.fetch_add(1, Ordering::Relaxed);
         let id = format!("{test}{}{scene:x}", std::process::id() % 10_000);
-        let resources = Resources { cpus: 1, memory_bytes: 512 << 20 };
+        let resources = Resources::new(1, 512 << 20);
         let host = Arc::new(Host::new(&id, Path::new(env!("CARGO_BIN_EXE_tarebench")), resources).expect("a host"));
         let around = Premises::of(name, bench.dir.path());
         let given = around.settings.iter().map(|(k, v)| (k.to_string(), v.clone())).collect();

@@ -23,7 +23,7 @@ fn id(test: &str) -> String {
 }
 
 fn host(id: &str) -> Arc<Host> {
-    let resources = Resources { cpus: 1, memory_bytes: MEMORY };
+    let resources = Resources::new(1, MEMORY);
     Arc::new(Host::new(id, Path::new(env!("CARGO_BIN_EXE_tarebench")), resources).unwrap())
 }
 

@@ -20,7 +20,7 @@ use workloads::settings::Settings;
 #[test]
 fn the_agent_answers_from_inside_and_nothing_is_left() {
     let id = format!("o{:x}", std::process::id() % 0xff_ffff);
-    let resources = Resources { cpus: 1, memory_bytes: 256 << 20 };
+    let resources = Resources::new(1, 256 << 20);
     let host = Arc::new(Host::new(&id, Path::new(env!("CARGO_BIN_EXE_tarebench")), resources).unwrap());
     let data = tempfile::tempdir_in("/var/tmp").unwrap();
     for name in ["bare", "chroot", "namespaces"] {

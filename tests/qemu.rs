@@ -33,7 +33,7 @@ struct Scene {
 impl Scene {
     fn new(name: &str) -> Self {
         let id = format!("{name}{}", std::process::id() % 10_000);
-        let resources = Resources { cpus: 1, memory_bytes: 256 << 20 };
+        let resources = Resources::new(1, 256 << 20);
         let host = Host::new(&id, Path::new(env!("CARGO_BIN_EXE_tarebench")), resources).expect("a host");
         let host = Arc::new(host);
         // Beside the binary: /tmp may be a tmpfs, where nothing is durable.

@@ -29,7 +29,7 @@ fn settings(pairs: &[(&str, &str)]) -> Settings {
 
 fn host(name: &str, cpus: u32) -> Arc<Host> {
     let id = format!("{name}{}", std::process::id() % 10_000);
-    let resources = Resources { cpus, memory_bytes: 256 << 20 };
+    let resources = Resources::new(cpus, 256 << 20);
     Arc::new(Host::new(&id, Path::new(env!("CARGO_BIN_EXE_tarebench")), resources).expect("a host"))
 }
 

@@ -1,6 +1,8 @@
 //! Equal CPUs and memory for every environment, the baseline included: a cgroup (v1, v2 or hybrid) that the engine's
 //! command is in before it is executed.
 
+mod io;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -13,9 +15,11 @@ use cgroups_rs::fs::memory::MemController;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::disk::Disk;
 use crate::host::{Host, Resources};
 use crate::journal::Made;
 use crate::network::safe_name;
+use io::Throttle;
 
 /// Where an environment's limits are, and what the kernel counts there.
 #[derive(Debug)]
@@ -26,27 +30,32 @@ pub struct Cgroup {
     directories: Vec<PathBuf>,
     /// Directories that the front process enters: the same, but a leaf in v2, where inner nodes may hold no process.
     entries: Vec<PathBuf>,
+    throttle: Option<Throttle>,
     unequal: Option<String>,
 }
 
 impl Cgroup {
-    /// Makes the group with the host's limits. Where that can't be done, [`Cgroup::unequal`] says why.
-    pub(crate) fn make(host: &Host, environment: &str) -> Self {
+    /// Makes the group with the host's limits, those of I/O for the disk. Where that can't be done, [`Cgroup::unequal`] says
+    /// why.
+    pub(crate) fn make(host: &Host, environment: &str, disk: Option<&Disk>) -> Self {
         let name = format!("tarebench-{}/{}", host.id, safe_name(environment));
-        let mut group = Self { name, directories: Vec::new(), entries: Vec::new(), unequal: None };
+        let mut group = Self { name, directories: Vec::new(), entries: Vec::new(), throttle: None, unequal: None };
         if !host.privileged {
             group.unequal = Some("CPUs and memory are not limited: not root; CPU affinity is still set".into());
             return group;
         }
-        if let Err(e) = group.create(host) {
+        if let Err(e) = group.create(host, disk) {
             group.unequal = Some(format!("CPUs and memory are not limited: {e:#}"));
         }
         group
     }
 
-    fn create(&mut self, host: &Host) -> anyhow::Result<()> {
+    fn create(&mut self, host: &Host, disk: Option<&Disk>) -> anyhow::Result<()> {
         let mounts = mounts();
-        let wanted = ["cpu", "cpuacct", "cpuset", "memory"];
+        self.throttle = Throttle::of(host.resources.io, disk)?;
+        // The first are v1's, the last is v2's name.
+        let io: &[&str] = if self.throttle.is_some() { &["blkio", "io"] } else { &[] };
+        let wanted = [&["cpu", "cpuacct", "cpuset", "memory"], io].concat();
         // A hybrid host mounts an empty v2 tree beside v1; what counts is where the controllers are.
         let v2 = !mounts.iter().any(|m| m.controllers.iter().any(|c| wanted.contains(&c.as_str())));
         if mounts.is_empty() {
@@ -59,11 +68,7 @@ impl Cgroup {
             let there = mounts.iter().find(|m| m.v2).map(|m| fs::read_to_string(m.point.join("cgroup.controllers")));
             let there = there.transpose().context("can't read cgroup.controllers")?.unwrap_or_default();
             let there: Vec<&str> = there.split_whitespace().collect();
-            let here = ["cpu", "cpuset", "memory"]
-                .map(String::from)
-                .into_iter()
-                .filter(|c| there.contains(&c.as_str()))
-                .collect();
+            let here = wanted.iter().filter(|c| there.contains(c)).map(|c| c.to_string()).collect();
             let leaf = format!("{}/front", self.name);
             cgroups_rs::fs::Cgroup::new_with_specified_controllers(hierarchy, leaf, Some(here))
                 .with_context(|| format!("can't make cgroup {}", self.name))?;
@@ -71,7 +76,7 @@ impl Cgroup {
             self.directories = base.into_iter().collect();
             self.entries = self.directories.iter().map(|d| d.join("front")).collect();
         } else {
-            let here = wanted.map(String::from).to_vec();
+            let here = wanted.iter().map(|c| c.to_string()).collect();
             cgroups_rs::fs::Cgroup::new_with_specified_controllers(hierarchy, &self.name, Some(here))
                 .with_context(|| format!("can't make cgroup {}", self.name))?;
             for mount in mounts.iter().filter(|m| m.controllers.iter().any(|c| wanted.contains(&c.as_str()))) {
@@ -87,6 +92,9 @@ impl Cgroup {
         }
         if let Err(e) = self.limit_memory(host.resources.memory_bytes) {
             missing.push(format!("memory: {e:#}"));
+        }
+        if let Err(e) = self.hold_io() {
+            missing.push(format!("I/O: {e:#}"));
         }
         if !missing.is_empty() {
             self.unequal = Some(format!("not limited: {}", missing.join("; ")));
@@ -119,6 +127,24 @@ impl Cgroup {
             && let Err(e) = fs::write(&file, "0")
         {
             log::debug!("{}: {e}", file.display());
+        }
+        Ok(())
+    }
+
+    /// Holds this group, and those that an engine has made below it by now, to the limits of I/O: cgroup v1 lets a group
+    /// have what its parent may not.
+    ///
+    /// # Errors
+    /// When the kernel refuses, or says another limit than was set.
+    pub(crate) fn hold_io(&self) -> anyhow::Result<()> {
+        let Some(throttle) = &self.throttle else { return Ok(()) };
+        let place = mounts().into_iter().find(|m| {
+            m.controllers.iter().any(|c| c == "blkio") || (m.v2 && m.point.join(&self.name).join("io.max").exists())
+        });
+        let point = place.context("no hierarchy with an I/O controller is mounted")?.point;
+        for directory in below(&point.join(&self.name)) {
+            let name = directory.strip_prefix(&point).expect("it is below").to_string_lossy().into_owned();
+            throttle.hold(&name, &directory).with_context(|| format!("can't limit the I/O of cgroup {name}"))?;
         }
         Ok(())
     }
@@ -264,24 +290,22 @@ fn parse_mount(line: &str) -> Option<Mount> {
     }
 }
 
+/// A directory and all below it, descendants before their parents.
+fn below(directory: &Path) -> Vec<PathBuf> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|t| t.is_dir()) {
+            all.extend(below(&entry.path()));
+        }
+    }
+    all.push(directory.to_path_buf());
+    all
+}
+
 /// Directories of a group in all hierarchies, its descendants before their parents.
 fn tree(name: &str) -> Vec<PathBuf> {
-    fn walk(dir: &Path, all: &mut Vec<PathBuf>) {
-        for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-            if entry.file_type().is_ok_and(|t| t.is_dir()) {
-                walk(&entry.path(), all);
-            }
-        }
-        all.push(dir.to_path_buf());
-    }
-    let mut all = Vec::new();
-    for mount in mounts() {
-        let dir = mount.point.join(name);
-        if dir.is_dir() {
-            walk(&dir, &mut all);
-        }
-    }
-    all
+    let groups = mounts().into_iter().map(|mount| mount.point.join(name)).filter(|dir| dir.is_dir());
+    groups.flat_map(|dir| below(&dir)).collect()
 }
 
 /// Kills every process in a group of ours and waits up to two seconds until the kernel has let go of them.

@@ -295,7 +295,7 @@ mod tests {
         let given: BTreeMap<_, _> = given.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
         let settings = Settings::resolve(SETTINGS, &given).expect("valid");
         let mut command = Command::new("docker");
-        let limits = Resources { cpus: 1, memory_bytes: 1 << 29 };
+        let limits = Resources::new(1, 1 << 29);
         arguments(&mut command, &settings, "box-1", Path::new("/d"), parent, limits, &[0, 2]).expect("a line");
         command.get_args().map(|a| a.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
     }

@@ -139,7 +139,7 @@ mod tests {
         let settings = Settings::resolve(SETTINGS, &given)?;
         let data = tempfile::tempdir()?;
         let id = format!("{test}{:x}", std::process::id() & 0xff_ffff);
-        let host = Host::new(&id, Path::new("/proc/self/exe"), Resources { cpus: 1, memory_bytes: 1 << 28 })?;
+        let host = Host::new(&id, Path::new("/proc/self/exe"), Resources::new(1, 1 << 28))?;
         Exec.launch(&settings, &mut Stage::new(Arc::new(host), "box", data.path())?)
     }
 

@@ -52,6 +52,50 @@ pub struct Resources {
     pub cpus: u32,
     /// Memory, bytes.
     pub memory_bytes: u64,
+    /// Of the disk under the data.
+    pub io: IoLimits,
+}
+
+impl Resources {
+    /// CPUs and memory (bytes), with no limits of I/O.
+    pub const fn new(cpus: u32, memory_bytes: u64) -> Self {
+        Self { cpus, memory_bytes, io: IoLimits { rbps: None, wbps: None, riops: None, wiops: None } }
+    }
+}
+
+impl std::fmt::Display for Resources {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let cpus = if self.cpus == 1 { "CPU" } else { "CPUs" };
+        write!(f, "{} {cpus}, {} of memory", self.cpus, bytesize::ByteSize(self.memory_bytes))?;
+        for (name, limit) in self.io.set() {
+            match name.strip_suffix("bps") {
+                Some(_) => write!(f, ", {name} {}", bytesize::ByteSize(limit))?,
+                None => write!(f, ", {name} {limit}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What may be read and written per second, as cgroup v2 names it in `io.max`; `None` is no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct IoLimits {
+    /// Bytes read per second.
+    pub rbps: Option<u64>,
+    /// Bytes written per second.
+    pub wbps: Option<u64>,
+    /// Read operations per second.
+    pub riops: Option<u64>,
+    /// Write operations per second.
+    pub wiops: Option<u64>,
+}
+
+impl IoLimits {
+    /// Those that are set, by name.
+    pub fn set(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let all = [("rbps", self.rbps), ("wbps", self.wbps), ("riops", self.riops), ("wiops", self.wiops)];
+        all.into_iter().filter_map(|(name, limit)| Some((name, limit?)))
+    }
 }
 
 /// What all stages share. Dropping it removes the scratch directory.
@@ -236,8 +280,16 @@ mod tests {
     }
 
     #[test]
+    fn limits_are_said_with_their_units() {
+        assert_eq!(Resources::new(1, 512 << 20).to_string(), "1 CPU, 512.0 MiB of memory");
+        let io = IoLimits { wbps: Some(2 << 20), riops: Some(500), ..IoLimits::default() };
+        let all = Resources { io, ..Resources::new(2, 1 << 30) };
+        assert_eq!(all.to_string(), "2 CPUs, 1.0 GiB of memory, wbps 2.0 MiB, riops 500");
+    }
+
+    #[test]
     fn an_id_that_does_not_fit_names_is_refused() {
-        let resources = Resources { cpus: 1, memory_bytes: 1 << 28 };
+        let resources = Resources::new(1, 1 << 28);
         for id in ["", "123456789", "../x", "AB"] {
             assert!(Host::new(id, Path::new("/proc/self/exe"), resources).is_err(), "{id}");
         }

@@ -210,7 +210,7 @@ impl Order {
     /// What is run before the jail is made: neither is part of the time a start takes.
     fn preparation(&self) -> Vec<Vec<String>> {
         let mut steps = Vec::new();
-        if let Some(Resources { cpus, memory_bytes }) = self.limits {
+        if let Some(Resources { cpus, memory_bytes, .. }) = self.limits {
             // Of a single CPU's time, in percent.
             let rules = [format!("memoryuse:deny={memory_bytes}"), format!("pcpu:deny={}", 100 * cpus)];
             steps.extend(rules.map(|rule| words(&["rctl", "-a", &format!("jail:{}:{rule}", self.name)])));

@@ -114,7 +114,7 @@ mod tests {
         std::fs::write(&file, format!("#!/bin/sh\n{script}\n")).unwrap();
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
         let id = format!("{id}{:x}", std::process::id() % 0xf_ffff);
-        (dir, Host::new(&id, &file, Resources { cpus: 1, memory_bytes: 1 << 28 }).unwrap())
+        (dir, Host::new(&id, &file, Resources::new(1, 1 << 28)).unwrap())
     }
 
     #[test]

@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use workloads::settings::Settings;
 
 use crate::host::{Host, Resources, hex};
-use crate::session::Session;
+use crate::session::{Session, SessionError};
 use crate::stage::Stage;
 use crate::{Runner, Unavailable};
 
@@ -120,9 +120,10 @@ fn ask(runner: &dyn Runner, settings: &Settings, host: &Arc<Host>, data_dir: &Pa
             // What only the settings could tell.
             Ok(no) => answer(if no.broken { Verdict::Broken } else { Verdict::Absent }, Some(no.because), Some(no.fix)),
             Err(e) => {
-                let fix =
-                    format!("try it by hand; `tarebench doctor -v` shows the command that starts {}", runner.name());
-                answer(Verdict::Broken, Some(format!("{e:#}")), Some(fix))
+                // A launch that is refused says itself what to set; one that was tried and died can only be looked at.
+                let by_hand = "run it by hand: `tarebench doctor -v` shows the command that starts";
+                let fix = e.is::<SessionError>().then(|| format!("{by_hand} {}", runner.name()));
+                answer(Verdict::Broken, Some(format!("{e:#}")), fix)
             }
         },
     }
@@ -154,9 +155,9 @@ fn key(runner: &dyn Runner, settings: &Settings, host: &Host, probe: &Probe) -> 
         format!("{} {size} {time}", path.display())
     });
     let uid = nix::unistd::geteuid();
-    let Resources { cpus, memory_bytes } = host.resources;
+    let Resources { cpus, memory_bytes, io } = host.resources;
     let all = format!(
-        "{}|{:?}|{engine:?}|{}|{boot}|{}|{uid}|{settings}|{cpus}|{memory_bytes}",
+        "{}|{:?}|{engine:?}|{}|{boot}|{}|{uid}|{settings}|{cpus}|{memory_bytes}|{io:?}",
         runner.name(),
         probe.version,
         host.kernel,

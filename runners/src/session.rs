@@ -125,6 +125,10 @@ impl Session {
             }
             other => return Err(session.garbage("hello", format!("{other:?}"))),
         }
+        // Only now are all groups there that the engine makes of its own.
+        if let Some(cgroup) = &session.cgroup {
+            cgroup.hold_io().map_err(|e| SessionError::Unlimited(format!("{e:#}")))?;
+        }
         Ok(session)
     }
 

@@ -139,7 +139,7 @@ impl Stage {
 
     /// The cgroup with the suite's limits. [`Cgroup::unequal`] says why, where they can't be enforced.
     pub fn cgroup(&mut self) -> Arc<Cgroup> {
-        let make = || Arc::new(Cgroup::make(&self.host, &self.environment));
+        let make = || Arc::new(Cgroup::make(&self.host, &self.environment, self.disk.as_ref()));
         Arc::clone(self.cgroup.get_or_insert_with(make))
     }
 

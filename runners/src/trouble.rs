@@ -51,6 +51,9 @@ pub enum SessionError {
         /// What the harness copied there.
         ours: String,
     },
+    /// Its I/O can't be held to the suite's limits.
+    #[error("the environment is up, but its I/O isn't limited as the suite says: {0}")]
+    Unlimited(String),
     /// The agent could not do it, and says why; the session goes on.
     #[error("{0}")]
     Refused(String),

@@ -68,7 +68,7 @@ fn harness() {
         return;
     }
     let (id, data) = (std::env::var(ID).unwrap(), PathBuf::from(std::env::var_os(DATA).unwrap()));
-    let resources = Resources { cpus: 1, memory_bytes: 256 << 20 };
+    let resources = Resources::new(1, 256 << 20);
     let host = Arc::new(Host::new(&id, Path::new("/proc/self/exe"), resources).unwrap());
     let mut stage = Stage::new(Arc::clone(&host), "env", &data).unwrap();
     let launch = stage.launch(&Sleeper, &Settings::default()).unwrap();

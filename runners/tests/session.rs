@@ -104,7 +104,7 @@ struct Place {
 fn place() -> Place {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let id = format!("f{:x}{:x}", NEXT.fetch_add(1, Ordering::Relaxed), std::process::id() % 0xff_ffff);
-    let resources = Resources { cpus: 1, memory_bytes: 256 << 20 };
+    let resources = Resources::new(1, 256 << 20);
     let host = Arc::new(Host::new(&id, Path::new("/proc/self/exe"), resources).unwrap());
     Place { host, data: tempfile::tempdir_in("/var/tmp").unwrap(), cleaned: Arc::default() }
 }

@@ -12,7 +12,7 @@ use runners::host::{Host, Resources};
 use runners::stage::Stage;
 
 fn host(id: &str) -> Arc<Host> {
-    let resources = Resources { cpus: 1, memory_bytes: 256 << 20 };
+    let resources = Resources::new(1, 256 << 20);
     Arc::new(Host::new(id, Path::new("/proc/self/exe"), resources).unwrap())
 }
 

@@ -33,7 +33,7 @@ pub fn run(args: cli::Doctor) -> anyhow::Result<Exit> {
         return clean(&left);
     }
     let binary = std::env::current_exe()?;
-    let resources = Resources { cpus: 1, memory_bytes: 512 << 20 };
+    let resources = Resources::new(1, 512 << 20);
     let mut host = Host::new(&new_id(), &binary, resources).or_exit(Exit::Host)?;
     host.interrupt = Arc::clone(&interrupt.flag);
     let host = Arc::new(host);

@@ -34,8 +34,7 @@ fn describe(plan: &Plan) -> anyhow::Result<String> {
     for work in &plan.works {
         writeln!(out, "  {:<18} {}", work.name, work.settings)?;
     }
-    let memory = bytesize::ByteSize(suite.resources.memory_bytes);
-    writeln!(out, "\nwith {} CPU and {memory} of memory for each environment", suite.resources.cpus)?;
+    writeln!(out, "\nwith {} for each environment", suite.resources)?;
     let seconds = plan.estimate(plan.environments.len()).as_secs();
     let about = humantime::format_duration(std::time::Duration::from_secs(seconds));
     match suite.budget {

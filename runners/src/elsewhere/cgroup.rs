@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::disk::Disk;
 use crate::host::Host;
 
 /// No group: a jail's limits are its own (rctl), and other environments have the CPU affinity alone.
@@ -9,11 +10,15 @@ use crate::host::Host;
 pub struct Cgroup;
 
 impl Cgroup {
-    pub(crate) fn make(_host: &Host, _environment: &str) -> Self {
+    pub(crate) fn make(_host: &Host, _environment: &str, _disk: Option<&Disk>) -> Self {
         Self
     }
 
     pub(crate) fn limit_memory(&self, _bytes: u64) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    pub(crate) fn hold_io(&self) -> anyhow::Result<()> {
         Ok(())
     }
 

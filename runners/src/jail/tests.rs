@@ -45,7 +45,7 @@ fn order(given: &[(&str, &str)]) -> Order {
             "none" => Link::None,
             _ => Link::Shared,
         },
-        limits: settings.switch("limits").then_some(Resources { cpus: 2, memory_bytes: 512 << 20 }),
+        limits: settings.switch("limits").then_some(Resources::new(2, 512 << 20)),
     }
 }
 

@@ -1,0 +1,108 @@
+//! Equal resources, for real: in every kind of box that works here the limits are read back from inside, and felt by the work.
+
+#![cfg(target_os = "linux")]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::{Bench, must_run};
+use nix::unistd::geteuid;
+use runners::Runner;
+use runners::host::{Host, IoLimits, Resources};
+use runners::probe;
+use runners::registry::RUNNERS;
+use runners::session::Session;
+use runners::stage::Stage;
+use workloads::protocol::{BurstPlan, Sample, Task};
+use workloads::settings::Settings;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+const MEMORY: u64 = 256 << 20;
+/// Writes that a box may make in a second.
+const WRITES: u64 = 25;
+/// Durable ones that are made: each is at least one write of the disk.
+const APPENDS: u64 = 10;
+
+/// One limit of each kind, far below what any machine has.
+fn resources() -> Resources {
+    Resources { io: IoLimits { wiops: Some(WRITES), ..IoLimits::default() }, ..Resources::new(1, MEMORY) }
+}
+
+/// A workload with these settings, told that there is memory in plenty.
+fn task(workload: &str, given: &[(&str, &str)]) -> Task {
+    let known = workloads::registry::find(workload).expect("registered");
+    let given: BTreeMap<_, _> = given.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+    let settings = Settings::resolve(&workloads::load::settings(known), &given).expect("valid");
+    Task { settings, memory: 64 << 30, ..Task::of(workload) }
+}
+
+fn work(session: &mut Session, task: Task, operations: u64) -> Sample {
+    session.prepare(task, PATIENCE).expect("prepares");
+    let plan = BurstPlan { operations, warmup: 0, batch: 1, limit_ns: 20_000_000_000 };
+    let sample = session.burst(plan, PATIENCE).expect("bursts");
+    session.release(PATIENCE).expect("releases");
+    sample
+}
+
+/// Operations a second, the best of three: what else runs here can only take away.
+fn best(session: &mut Session, jobs: &str) -> f64 {
+    let one = |session: &mut Session| {
+        let sample = work(session, task("control/cpu", &[("jobs", jobs)]), 5_000);
+        sample.operations as f64 / sample.elapsed_ns as f64
+    };
+    (0..3).map(|_| one(session)).fold(0.0, f64::max)
+}
+
+fn holds(runner: &'static dyn Runner, host: &Arc<Host>, bench: &Bench) {
+    let settings = Settings::resolve(runner.settings(), &BTreeMap::new()).expect("defaults are valid");
+    let mut stage = Stage::new(Arc::clone(host), runner.name(), bench.dir.path()).expect("a stage");
+    let name = runner.name();
+    let launch = stage.launch(runner, &settings).expect("launches");
+    let mut session = Session::start(launch, PATIENCE).unwrap_or_else(|e| panic!("{name}: {e}"));
+
+    assert_eq!(session.hello.cpus, 1, "{name}: CPUs as seen from inside");
+    let (one, two) = (best(&mut session, "1"), best(&mut session, "2"));
+    assert!(two < 1.5 * one, "{name}: two jobs do {:.2} times the work of one, on a single CPU", two / one);
+
+    let sample = work(&mut session, task("disk/fsync", &[]), APPENDS);
+    let seconds = sample.elapsed_ns as f64 / 1e9;
+    // The kernel lets a tenth of a second's writes go ahead.
+    let least = APPENDS as f64 / WRITES as f64 - 0.2;
+    assert!(seconds > least, "{name}: {APPENDS} durable writes took {seconds:.3} s at {WRITES} a second");
+
+    // Either it is refused with the numbers, where the memory inside is the box's own, or the kernel ends the box.
+    let error = session.prepare(task("control/memory", &[("size", "1GiB")]), PATIENCE).expect_err("too large");
+    eprintln!("{name}: two jobs {:.2}x one; {APPENDS} writes {seconds:.2} s; 1 GiB of 256 MiB: {error}", two / one);
+}
+
+#[test]
+fn every_box_sees_and_feels_its_limits() {
+    let bench = Bench::new();
+    let id = format!("lim{:x}", std::process::id() % 0xf_ffff);
+    let host = Host::new(&id, Path::new(env!("CARGO_BIN_EXE_tarebench")), resources()).expect("a host");
+    let host = Arc::new(host);
+    if !geteuid().is_root() || host.pinning.work == host.pinning.harness {
+        eprintln!("SKIPPED: limits need root, and two CPUs to tell one from");
+        return;
+    }
+    let mut held = Vec::new();
+    for runner in RUNNERS {
+        let settings = Settings::resolve(runner.settings(), &BTreeMap::new()).expect("defaults are valid");
+        let probe = probe::probe_cached(*runner, &settings, &host, bench.dir.path());
+        if probe.usable() {
+            holds(*runner, &host, &bench);
+            held.push(runner.name());
+        } else {
+            // Those that enter boxes which are there already hold nothing, and every cell of theirs is flagged for it.
+            eprintln!("SKIPPED: {}: {:?}", runner.name(), probe.because);
+            assert!(!must_run(runner.name()) || runner.name() == "docker", "{} must run here", runner.name());
+        }
+    }
+    assert!(held.contains(&"bare") && held.contains(&"namespaces"), "{held:?}");
+    drop(host);
+    bench.holds_only(&[]);
+}
