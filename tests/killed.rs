@@ -30,10 +30,16 @@ const BOXES: &[(&str, f64)] = &[
     ("namespaces:network=bridge,data=overlay,seccomp=docker-like", 2.0),
     ("namespaces:user=false,pid=false,data=tmpfs", 2.0),
     ("bubblewrap:data=overlay,seccomp=docker-like", 2.0),
+    ("firejail", 2.0),
+    ("nspawn", 3.0),
+    ("lxc:data=overlay", 3.0),
     ("runc", 3.0),
     ("gvisor", 3.0),
     ("podman", 4.0),
+    ("podman:data=named,network=bridge", 4.0),
     ("qemu", 12.0),
+    ("qemu:data=nfs", 12.0),
+    ("uml", 8.0),
 ];
 
 /// Things on the host with names like ours that belong to somebody else.
