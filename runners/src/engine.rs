@@ -248,7 +248,9 @@ fn ask_both(mut command: Command, input: Stdio, patience: Duration) -> Result<(S
         return Ok((stdout, stderr));
     }
     let words = [stderr.trim(), stdout.trim()].into_iter().find(|t| !t.is_empty()).unwrap_or("it said nothing");
-    let last = words.lines().last().unwrap_or(words);
+    // Some say what is wrong and then what to do, others print their whole usage before what is wrong.
+    let lines: Vec<&str> = words.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
+    let last = lines[lines.len().saturating_sub(4)..].join(" ");
     Err(format!("`{name}` failed ({status}): {last}"))
 }
 

@@ -38,7 +38,11 @@ impl Runner for Firejail {
     }
 
     fn version(&self, _host: &Host) -> Result<String, Unavailable> {
-        engine::version("firejail", "firejail")
+        engine::version("firejail", "firejail").map_err(|no| {
+            // Even its version is only for those in a list of its own.
+            let refused = no.because.contains("not allowed to use Firejail");
+            if refused { Unavailable { fix: "sudo firecfg".into(), ..no } } else { no }
+        })
     }
 
     fn engine(&self, _settings: &Settings) -> Option<PathBuf> {
