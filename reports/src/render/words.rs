@@ -183,6 +183,7 @@ pub fn sentence(c: &Comparison, environment: &Environment) -> Vec<Piece> {
     let mut clauses = worse(&sorted.worse, &c.run.baseline);
     clauses.extend(better(&sorted.better, &format!("faster than {} in ", c.run.baseline)));
     clauses.extend(better(&sorted.doubtful, "looks faster, but read its flags, in "));
+    clauses.extend(better(&sorted.unsure, "too few blocks to be sure of "));
     let mut clause = |text: String| clauses.push(vec![Piece::Plain(text)]);
     match sorted.equal.len() {
         0 => {}
@@ -270,6 +271,8 @@ struct Sorted<'a> {
     better: Vec<(&'a Cell, &'a Finding)>,
     /// As good, but something speaks against it: nobody is praised for work that may not have been done.
     doubtful: Vec<(&'a Cell, &'a Finding)>,
+    /// Without an interval nobody knows which of these they are; worst first.
+    unsure: Vec<(&'a Cell, &'a Finding)>,
     equal: Vec<&'a str>,
     /// By the flags that make them so, in order of appearance.
     invalid: Vec<(String, Vec<&'a str>)>,
@@ -299,6 +302,7 @@ impl<'a> Sorted<'a> {
             }
             sorted.flags.extend(doubts(cell));
             match finding.overhead.interval {
+                None => sorted.unsure.push((cell, finding)),
                 Some(i) if i.contains(1.0) => sorted.equal.push(&cell.workload),
                 _ if finding.overhead.value >= 1.0 => sorted.worse.push((cell, finding)),
                 _ if cell.verdict == Verdict::Suspect => sorted.doubtful.push((cell, finding)),
@@ -307,6 +311,7 @@ impl<'a> Sorted<'a> {
         }
         let by_value = |a: &(&Cell, &Finding), b: &(&Cell, &Finding)| a.1.overhead.value.total_cmp(&b.1.overhead.value);
         sorted.worse.sort_by(|a, b| by_value(b, a));
+        sorted.unsure.sort_by(|a, b| by_value(b, a));
         // What explains the rest is not the headline.
         sorted.worse.sort_by_key(|(cell, _)| cell.workload.starts_with("control/"));
         sorted.better.sort_by(by_value);
@@ -358,6 +363,19 @@ mod tests {
             "{said}"
         );
         assert!(said.contains("; flagged emulated-cpu"), "{said}");
+    }
+
+    #[test]
+    fn too_few_blocks_are_no_claim() {
+        let mut c = sample::comparison();
+        for cell in c.cells.iter_mut().filter(|cell| cell.environment == "gvisor") {
+            if let Ok(finding) = &mut cell.finding {
+                finding.overhead.interval = None;
+            }
+        }
+        let said = said(&c, "gvisor");
+        assert!(said.starts_with("too few blocks to be sure of sqlite/inserts 15"), "{said}");
+        assert!(!said.contains("as long as on bare") && !said.contains("faster"), "{said}");
     }
 
     #[test]
