@@ -1,0 +1,120 @@
+//! cgroup v2 for real, whatever this machine has mounted: an emulated machine that has nothing else, with limits of every kind on
+//! the boxes in it. It is also where crun runs, which refuses a v1 with an empty v2 beside it.
+
+#![cfg(target_os = "linux")]
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use common::emulated::{self, output, read_from};
+
+/// Programs of the machine, with the libraries that they ask for.
+const PROGRAMS: &[&str] = &["dash", "mount", "modprobe", "ip", "runc", "crun", "bwrap"];
+
+const BOXES: &[&str] = &["bare", "namespaces", "bubblewrap", "runc", "crun"];
+
+/// From power on to power off.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// Writes that a box may make in a second: far below what the disk makes.
+const WRITES: f64 = 25.0;
+
+const SUITE: &str = r#"
+description = "cgroup v2"
+baseline = "bare"
+blocks = 1
+rounds = 1
+burst = "400ms"
+burst_max = "4s"
+resources = { cpus = 1, memory = "256MiB", io = { wiops = 25 } }
+
+[environments.bare]
+[environments.namespaces]
+[environments.bubblewrap]
+[environments.runc]
+[environments.crun]
+
+[workloads."disk/fsync"]
+[workloads."sqlite/commit"]
+[workloads."net/rr"]
+"#;
+
+const INIT: &str = r#"#!/bin/dash
+export PATH=/usr/sbin:/usr/bin HOME=/tmp
+mount -t devtmpfs dev /dev; mount -t proc proc /proc; mount -t sysfs sys /sys
+mount -t tmpfs tmpfs /tmp; mount -t tmpfs tmpfs /run; mount -t cgroup2 none /sys/fs/cgroup
+modprobe veth
+ip link set lo up
+cd /data
+tarebench verify suite.toml > verify 2>&1; echo "$?" > code
+tarebench run suite.toml --store store.db > run 2>&1
+tarebench report latest --store store.db --format json -o report.json
+ls -d /sys/fs/cgroup/*/ > groups
+echo s > /proc/sysrq-trigger
+mount -o remount,ro /
+echo o > /proc/sysrq-trigger
+while :; do :; done
+"#;
+
+#[test]
+#[ignore = "boots an emulated machine and starts boxes in it, which takes 1 to 6 minutes: cargo test --test cgroup2 -- --ignored"]
+fn limits_hold_and_crun_runs_where_there_is_only_version_2() {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
+    // It has NVMe and ext4 built in, so that the machine needs no initramfs.
+    let kernel = emulated::kernel(|path| path.contains("cloud"), "linux-image-cloud-amd64");
+    let image = folder.path().join("image");
+    make_image(&folder.path().join("root"), &kernel, &image);
+    emulated::boot(machine(&kernel, &image), &folder.path().join("console"), PATIENCE);
+    let read = |name: &str| read_from(&image, &format!("/data/{name}"));
+    println!("{}{}", read("verify"), read("run"));
+    assert_eq!(read("code").trim(), "0");
+    let report: Value = serde_json::from_str(&read("report.json")).expect("a report");
+    for name in BOXES {
+        let known = report["environments"].as_array().expect("environments").iter().find(|e| e["name"] == *name);
+        let known = known.unwrap_or_else(|| panic!("{name} is not in the report"));
+        assert_eq!(known["outcome"], "measured", "{known}");
+        assert!(known["memory_bytes"].as_u64().is_some_and(|n| n > 0), "counted by its cgroup: {known}");
+        assert!(!known.to_string().contains("unequal-resources"), "{known}");
+    }
+    for cell in report["cells"].as_array().expect("cells") {
+        assert!(!cell.to_string().contains("unequal-resources"), "{cell}");
+        if cell["metric"] == "throughput" && cell["workload"] == "disk/fsync" {
+            for side in ["net", "gross"] {
+                let rate = cell[side].as_f64().expect("measured");
+                assert!(
+                    rate < 1.5 * WRITES,
+                    "{side}: {rate} durable writes a second where {WRITES} are allowed: {cell}"
+                );
+            }
+        }
+    }
+    assert!(!read("groups").contains("tarebench"), "no group is left: {}", read("groups"));
+}
+
+fn make_image(root: &Path, kernel: &Path, image: &Path) {
+    emulated::make_root(root);
+    PROGRAMS.iter().for_each(|program| emulated::copy_program(program, root));
+    let modules = Path::new("/lib/modules").join(emulated::release(kernel));
+    output(Command::new("cp").arg("-a").arg(modules).arg(root.join("usr/lib/modules")));
+    fs::copy(env!("CARGO_BIN_EXE_tarebench"), root.join("usr/bin/tarebench")).expect("copied");
+    fs::write(root.join("data/suite.toml"), SUITE).expect("written");
+    emulated::write_init(root, INIT);
+    output(Command::new("mkfs.ext4").args(["-q", "-F", "-d"]).arg(root).arg(image).arg("2G"));
+}
+
+fn machine(kernel: &Path, image: &Path) -> Command {
+    let mut command = Command::new("qemu-system-x86_64");
+    command.args(["-nodefaults", "-no-user-config", "-no-reboot"]).args(["-display", "none"]);
+    command.args(["-accel", "tcg,thread=multi"]).args(["-cpu", "max"]).args(["-M", "q35"]);
+    command.args(["-m", "2048"]).args(["-smp", "2"]).arg("-kernel").arg(kernel);
+    command.args(["-append", "root=/dev/nvme0n1 rw init=/init console=ttyS0 panic=-1 quiet"]);
+    command.arg("-drive").arg(format!("file={},if=none,id=root,format=raw,cache=unsafe", image.display()));
+    command.args(["-device", "nvme,drive=root,serial=first"]).args(["-serial", "stdio"]);
+    command
+}
