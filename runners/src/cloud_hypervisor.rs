@@ -9,12 +9,11 @@ use anyhow::Context;
 use workloads::init::Orders;
 use workloads::settings::{Kind, Setting, Settings};
 
-use crate::firecracker::{kernel, raw_disk, tap, version};
 use crate::host::Host;
-use crate::qemu::boot_files;
 use crate::stage::Stage;
-use crate::words::words;
-use crate::{Launch, Network, Runner, Unavailable, engine};
+use crate::vm::image::{Allocation, Format};
+use crate::vm::{self, Link, Net};
+use crate::{Launch, Runner, Unavailable, engine};
 
 /// A virtual machine under Cloud Hypervisor.
 #[derive(Debug)]
@@ -29,18 +28,6 @@ const DRIVERS: &[&str] = &["virtio_pci", "virtio_console", "ext4", "virtio_blk",
 /// What the program holds besides the guest's memory, bytes.
 const MONITOR_BYTES: u64 = 64 << 20;
 
-words! {
-    /// How the guest reaches the peer.
-    Net {
-        /// A tap as root, else nothing.
-        Auto = "auto",
-        /// A tap device.
-        Tap = "tap",
-        /// Not at all.
-        None = "none",
-    }
-}
-
 const SETTINGS: &[Setting] = &[
     Setting {
         name: "disk.direct",
@@ -54,24 +41,9 @@ const SETTINGS: &[Setting] = &[
         default: "true",
         about: "Whether the disk's requests may be done by io_uring, else by Linux AIO",
     },
-    Setting {
-        name: "disk.size",
-        kind: Kind::Bytes { min: 32 << 20, max: 1 << 40 },
-        default: "512MiB",
-        about: "Size of the data disk; all of it is written once before the first start",
-    },
-    Setting {
-        name: "net",
-        kind: Kind::Choice(Net::WORDS),
-        default: "auto",
-        about: "How the guest reaches the peer; auto is a tap device as root, else nothing",
-    },
-    Setting {
-        name: "kernel",
-        kind: Kind::Path,
-        default: "",
-        about: "The guest's kernel, a bzImage or an ELF file; empty for the best that is installed, cloud kernels first",
-    },
+    vm::DISK_SIZE,
+    vm::NET,
+    vm::KERNEL,
 ];
 
 impl Runner for CloudHypervisor {
@@ -88,7 +60,7 @@ impl Runner for CloudHypervisor {
     }
 
     fn version(&self, _host: &Host) -> Result<String, Unavailable> {
-        version(PROGRAM, FIX)
+        vm::version_under_kvm(PROGRAM, FIX)
     }
 
     fn engine(&self, _settings: &Settings) -> Option<PathBuf> {
@@ -101,11 +73,10 @@ impl Runner for CloudHypervisor {
 
     fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
         let program = engine::find(PROGRAM).with_context(|| format!("`{PROGRAM}` is not in PATH; {FIX}"))?;
-        let kernel = kernel(settings.get("kernel"), &stage.host, DRIVERS)?;
-        let boot = boot_files(&stage.host, &kernel, DRIVERS)?;
-        let disk = raw_disk(stage, settings.number("disk.size"))?;
-        let net = Net::of(settings, "net");
-        let (tap, netns) = tap(net == Net::None, net == Net::Tap, stage)?;
+        let kernel = vm::kernel(vm::chosen_kernel(settings).as_deref(), &stage.host, DRIVERS)?;
+        let boot = vm::boot_files(&stage.host, &kernel, DRIVERS)?;
+        let disk = vm::data_disk(stage, Format::Raw, Allocation::Full, settings.number("disk.size"))?;
+        let link = Link::make(Net::of(settings, "net"), stage)?;
         let guest = Guest {
             kernel: &boot.kernel,
             initramfs: &boot.initramfs,
@@ -114,14 +85,8 @@ impl Runner for CloudHypervisor {
             io_uring: settings.switch("disk.io_uring"),
             cpus: stage.host.resources.cpus,
             memory_bytes: stage.host.resources.memory_bytes,
-            orders: Orders {
-                disk: Some("/dev/vda".into()),
-                address: tap.as_ref().map(|t| t.address),
-                address6: tap.as_ref().and_then(|t| t.address6),
-                tty: Some("/dev/hvc0".into()),
-                ..Orders::default()
-            },
-            tap: tap.as_ref().map(|t| t.device.as_str()),
+            orders: Orders { disk: Some("/dev/vda".into()), tty: Some("/dev/hvc0".into()), ..link.orders() },
+            tap: link.device.as_deref(),
         };
         let mut command = Command::new(program);
         command.args(guest.arguments());
@@ -129,12 +94,8 @@ impl Runner for CloudHypervisor {
         let by = if guest.io_uring { "io_uring" } else { "aio" };
         let mut launch = Launch::new(command)
             .data_path(format!("ext4 on virtio-blk, raw (full), {how}, {by}, on {}", stage.data_file_system()));
-        launch.network = if tap.is_some() { Network::Tap } else { Network::None };
-        launch.peer = tap.as_ref().map(|t| t.peer);
-        launch.peer6 = tap.and_then(|t| t.peer6);
-        launch.netns = netns;
         launch.memory_beside = MONITOR_BYTES;
-        Ok(launch)
+        Ok(link.lead(launch))
     }
 }
 

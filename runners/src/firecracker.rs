@@ -2,7 +2,6 @@
 //! against Firecracker's published interface; not yet seen running.
 
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -13,12 +12,11 @@ use workloads::init::Orders;
 use workloads::settings::{Kind, Setting, Settings};
 
 use crate::host::Host;
-use crate::qemu::kernel::Kernel;
-use crate::qemu::options::{Allocation, Format};
-use crate::qemu::{boot_files, image};
 use crate::stage::Stage;
+use crate::vm::image::{Allocation, Format};
+use crate::vm::{self, Link, Net};
 use crate::words::words;
-use crate::{Launch, Network, Runner, Unavailable, engine};
+use crate::{Launch, Runner, Unavailable, engine};
 
 /// A virtual machine under Firecracker.
 #[derive(Debug)]
@@ -54,18 +52,6 @@ words! {
 }
 
 words! {
-    /// How the guest reaches the peer.
-    Net {
-        /// A tap as root, else nothing.
-        Auto = "auto",
-        /// A tap device.
-        Tap = "tap",
-        /// Not at all.
-        None = "none",
-    }
-}
-
-words! {
     /// What starts it.
     Starter {
         /// We do.
@@ -95,24 +81,9 @@ const SETTINGS: &[Setting] = &[
         default: "writeback",
         about: "Whether the guest's flushes reach the host's disk (Firecracker's cache_type, there unsafe by default)",
     },
-    Setting {
-        name: "disk.size",
-        kind: Kind::Bytes { min: 32 << 20, max: 1 << 40 },
-        default: "512MiB",
-        about: "Size of the data disk; all of it is written once before the first start",
-    },
-    Setting {
-        name: "net",
-        kind: Kind::Choice(Net::WORDS),
-        default: "auto",
-        about: "How the guest reaches the peer; auto is a tap device as root, else nothing",
-    },
-    Setting {
-        name: "kernel",
-        kind: Kind::Path,
-        default: "",
-        about: "The guest's kernel, a bzImage or an ELF file; empty for the best that is installed, cloud kernels first",
-    },
+    vm::DISK_SIZE,
+    vm::NET,
+    vm::KERNEL,
 ];
 
 impl Runner for Firecracker {
@@ -129,7 +100,7 @@ impl Runner for Firecracker {
     }
 
     fn version(&self, _host: &Host) -> Result<String, Unavailable> {
-        version("firecracker", FIX)
+        vm::version_under_kvm("firecracker", FIX)
     }
 
     fn engine(&self, _settings: &Settings) -> Option<PathBuf> {
@@ -146,10 +117,10 @@ impl Runner for Firecracker {
         if starter == Starter::Jailer && !stage.host.privileged {
             bail!("launch=jailer needs root; set launch=direct");
         }
-        let kernel = kernel(settings.get("kernel"), &stage.host, DRIVERS)?;
-        let boot = boot_files(&stage.host, &kernel, DRIVERS)?;
-        let disk = raw_disk(stage, settings.number("disk.size"))?;
-        let (tap, netns) = tap(Net::of(settings, "net") == Net::None, Net::of(settings, "net") == Net::Tap, stage)?;
+        let kernel = vm::kernel(vm::chosen_kernel(settings).as_deref(), &stage.host, DRIVERS)?;
+        let boot = vm::boot_files(&stage.host, &kernel, DRIVERS)?;
+        let disk = vm::data_disk(stage, Format::Raw, Allocation::Full, settings.number("disk.size"))?;
+        let link = Link::make(Net::of(settings, "net"), stage)?;
         let guest = Guest {
             kernel: &boot.kernel,
             initramfs: &boot.initramfs,
@@ -158,14 +129,8 @@ impl Runner for Firecracker {
             cache: CacheType::of(settings, "disk.cache"),
             cpus: stage.host.resources.cpus,
             memory_bytes: stage.host.resources.memory_bytes,
-            orders: Orders {
-                disk: Some("/dev/vda".into()),
-                address: tap.as_ref().map(|t| t.address),
-                address6: tap.as_ref().and_then(|t| t.address6),
-                tty: Some("/dev/ttyS0".into()),
-                ..Orders::default()
-            },
-            tap: tap.as_ref().map(|t| t.device.as_str()),
+            orders: Orders { disk: Some("/dev/vda".into()), tty: Some("/dev/ttyS0".into()), ..link.orders() },
+            tap: link.device.as_deref(),
         };
         let id = engine::container_id(stage);
         let mut launch = match starter {
@@ -176,19 +141,15 @@ impl Runner for Firecracker {
                 command.args(["--id", &short(&id)]).arg("--no-api").arg("--config-file").arg(config);
                 Launch::new(command)
             }
-            Starter::Jailer => jailed(&guest, &program, &short(&id), stage.data(), netns.as_deref())?,
+            Starter::Jailer => jailed(&guest, &program, &short(&id), stage.data(), link.netns.as_deref())?,
         };
         let (engine, cache) = (guest.engine, guest.cache);
         launch = launch.data_path(format!(
             "ext4 on virtio-blk, raw (full), cache_type={cache}, io_engine={engine}, on {}",
             stage.data_file_system()
         ));
-        launch.network = if tap.is_some() { Network::Tap } else { Network::None };
-        launch.peer = tap.as_ref().map(|t| t.peer);
-        launch.peer6 = tap.and_then(|t| t.peer6);
-        launch.netns = netns;
         launch.memory_beside = MONITOR_BYTES;
-        Ok(launch)
+        Ok(link.lead(launch))
     }
 }
 
@@ -293,78 +254,8 @@ fn short(id: &str) -> String {
     id.chars().rev().take(64).collect::<Vec<_>>().into_iter().rev().collect()
 }
 
-/// What the program says of itself, where it and KVM are there.
-pub(crate) fn version(name: &str, fix: &str) -> Result<String, Unavailable> {
-    let absent = |because: String| Unavailable { because, fix: fix.into(), broken: false };
-    let version = engine::version(name, name).map_err(|e| Unavailable { fix: fix.into(), ..e })?;
-    let kvm = fs::OpenOptions::new().read(true).write(true).open("/dev/kvm");
-    kvm.map_err(|e| Unavailable {
-        fix: "use a machine whose CPU has virtualisation turned on, as a user who may open /dev/kvm".into(),
-        ..absent(format!("{name} needs KVM: can't open /dev/kvm: {e}"))
-    })?;
-    Ok(version)
-}
-
 fn program(name: &str) -> anyhow::Result<PathBuf> {
     engine::find(name).with_context(|| format!("`{name}` is not in PATH; {FIX}"))
-}
-
-/// The kernel that was asked for, or the best that is installed.
-pub(crate) fn kernel(path: &str, host: &Host, drivers: &[&str]) -> anyhow::Result<Kernel> {
-    if path.is_empty() {
-        return Kernel::find(&host.kernel, drivers)
-            .map_err(|e| anyhow::anyhow!("{e}; apt install linux-image-cloud-amd64"));
-    }
-    let kernel = Kernel::at(Path::new(path))?;
-    kernel.modules(drivers)?;
-    Ok(kernel)
-}
-
-/// The stage's data disk, made at its first start.
-pub(crate) fn raw_disk(stage: &Stage, bytes: u64) -> anyhow::Result<PathBuf> {
-    let path = stage.data().join("disk.raw");
-    if !path.exists() {
-        let unfinished = stage.data().join("disk.unfinished");
-        image::make(&unfinished, Format::Raw, Allocation::Full, bytes)?;
-        fs::rename(&unfinished, &path).with_context(|| format!("can't make {}", path.display()))?;
-    }
-    Ok(path)
-}
-
-/// A tap for a guest.
-pub(crate) struct GuestTap {
-    pub(crate) device: String,
-    pub(crate) address: (Ipv4Addr, u8),
-    pub(crate) address6: Option<(Ipv6Addr, u8)>,
-    pub(crate) peer: IpAddr,
-    pub(crate) peer6: Option<Ipv6Addr>,
-}
-
-/// A tap and the namespace it is in, unless none is wanted; without privileges none, which is an error where it is `required`.
-pub(crate) fn tap(
-    unwanted: bool,
-    required: bool,
-    stage: &mut Stage,
-) -> anyhow::Result<(Option<GuestTap>, Option<PathBuf>)> {
-    let tap = if unwanted { None } else { stage.tap()? };
-    match tap {
-        Some(tap) => {
-            let IpAddr::V4(guest) = tap.guest else { bail!("the guest can't be given the address {}", tap.guest) };
-            let found = GuestTap {
-                device: tap.device,
-                address: (guest, tap.prefix),
-                address6: tap.guest6,
-                peer: tap.peer,
-                peer6: tap.peer6,
-            };
-            Ok((Some(found), Some(tap.netns)))
-        }
-        None if required => {
-            let because = stage.host.peer_network().err().unwrap_or("there is none").to_string();
-            bail!("net=tap needs a tap device: {because}; set net=none")
-        }
-        None => Ok((None, None)),
-    }
 }
 
 #[cfg(test)]
@@ -451,11 +342,5 @@ mod tests {
     fn an_id_is_never_too_long() {
         assert_eq!(short("tarebench-x-1"), "tarebench-x-1");
         assert_eq!(short(&format!("{}-7", "x".repeat(80))).len(), 64);
-    }
-
-    #[test]
-    fn without_the_program_the_way_to_it_is_told() {
-        let e = version("no-such-monitor", FIX).expect_err("not there");
-        assert!(!e.broken && e.fix.contains("releases"), "{e:?}");
     }
 }

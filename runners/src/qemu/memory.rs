@@ -41,7 +41,7 @@ impl Backing {
     pub fn make(kind: Memory, bytes: u64, folder: &Path) -> anyhow::Result<Self> {
         let mut backing = Self { kind, ..Self::anonymous(bytes) };
         match kind {
-            Memory::Anonymous | Memory::Tmpfs => {}
+            Memory::Auto | Memory::Anonymous | Memory::Tmpfs => {}
             Memory::File => backing.file = Some(new_file(folder.join("memory"), backing.bytes)?),
             Memory::Hugepages => enough_huge_pages(backing.bytes, huge_pages(Path::new(HUGE))?)?,
         }
@@ -52,7 +52,7 @@ impl Backing {
     pub fn add_to(&self, q: &mut Command) -> &'static str {
         let bytes = self.bytes;
         let object = match (self.kind, &self.file) {
-            (Memory::Anonymous, _) => return "",
+            (Memory::Auto | Memory::Anonymous, _) => return "",
             // Without a name in any file system: nothing of it can be left behind.
             (Memory::Tmpfs, _) => format!("memory-backend-memfd,id=memory,size={bytes}"),
             (Memory::Hugepages, _) => {
