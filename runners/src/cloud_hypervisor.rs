@@ -83,6 +83,7 @@ impl Runner for CloudHypervisor {
             disk: &disk,
             direct: settings.switch("disk.direct"),
             io_uring: settings.switch("disk.io_uring"),
+            says_raw: knows_image_types(&program)?,
             cpus: stage.host.resources.cpus,
             memory_bytes: stage.host.resources.memory_bytes,
             orders: Orders { disk: Some("/dev/vda".into()), tty: Some("/dev/hvc0".into()), ..link.orders() },
@@ -106,6 +107,8 @@ struct Guest<'a> {
     disk: &'a Path,
     direct: bool,
     io_uring: bool,
+    /// Whether it is told that the image is raw.
+    says_raw: bool,
     cpus: u32,
     memory_bytes: u64,
     orders: Orders,
@@ -123,11 +126,11 @@ impl Guest<'_> {
         add("--kernel", self.kernel.display().to_string());
         add("--initramfs", self.initramfs.display().to_string());
         add("--cmdline", format!("console=ttyS0 quiet panic=-1 cryptomgr.notests=1 {}", self.orders));
-        // Where io_uring is not to be had it takes AIO by itself, so there is a switch for `off` only. The image is raw: left
-        // to guess, newer releases refuse writes to its first sector.
+        // Where io_uring is not to be had it takes AIO by itself, so there is a switch for `off` only.
         let unless = if self.io_uring { "" } else { ",_disable_io_uring=on" };
+        let kind = if self.says_raw { ",image_type=raw" } else { "" };
         let file = self.disk.display();
-        add("--disk", format!("path={file},direct={}{unless}", switch(self.direct)));
+        add("--disk", format!("path={file},direct={}{unless}{kind}", switch(self.direct)));
         if let Some(device) = self.tap {
             add("--net", format!("tap={device}"));
         }
@@ -135,11 +138,20 @@ impl Guest<'_> {
     }
 }
 
+/// Whether it can be told the kind of an image. Releases since 50.1 can, and left to guess they refuse writes to the first
+/// sector, in which an ext4 keeps its superblock's block; older ones refuse the word.
+fn knows_image_types(program: &Path) -> anyhow::Result<bool> {
+    let mut command = Command::new(program);
+    command.arg("--help");
+    let help = engine::ask_all(command).map_err(|e| anyhow::anyhow!("`{} --help`: {e}", program.display()))?;
+    Ok(help.contains("image_type="))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// The keys that each option takes (`vmm/src/api/openapi/cloud-hypervisor.yaml` and `docs/`, read in November 2026).
+    /// The keys that each option takes (`SYNTAX` in `vmm/src/config.rs` of 53.0, read in November 2026); others are refused.
     const OPTIONS: &[(&str, &[&str])] = &[
         ("--console", &[]),
         ("--serial", &["file"]),
@@ -150,7 +162,18 @@ mod tests {
         ("--cmdline", &[]),
         (
             "--disk",
-            &["path", "readonly", "direct", "num_queues", "queue_size", "id", "_disable_io_uring", "_disable_aio"],
+            &[
+                "path",
+                "readonly",
+                "direct",
+                "num_queues",
+                "queue_size",
+                "id",
+                "sparse",
+                "image_type",
+                "_disable_io_uring",
+                "_disable_aio",
+            ],
         ),
         ("--net", &["tap", "ip", "mask", "mac", "num_queues", "queue_size", "id"]),
     ];
@@ -162,6 +185,7 @@ mod tests {
             disk: Path::new("/d"),
             direct: true,
             io_uring: true,
+            says_raw: true,
             cpus: 1,
             memory_bytes: 512 << 20,
             orders: Orders { tty: Some("/dev/hvc0".into()), ..Orders::default() },
@@ -185,9 +209,26 @@ mod tests {
     fn settings_find_their_way() {
         let line = |guest: Guest| guest.arguments().join(" ");
         let both = line(guest());
-        assert!(both.contains("--disk path=/d,direct=on ") && both.ends_with("--net tap=tare0"), "{both}");
+        assert!(
+            both.contains("--disk path=/d,direct=on,image_type=raw ") && both.ends_with("--net tap=tare0"),
+            "{both}"
+        );
         assert!(both.contains("tarebench.tty=/dev/hvc0 --disk"), "{both}");
-        let neither = line(Guest { direct: false, io_uring: false, tap: None, ..guest() });
+        let neither = line(Guest { direct: false, io_uring: false, says_raw: false, tap: None, ..guest() });
         assert!(neither.ends_with("--disk path=/d,direct=off,_disable_io_uring=on"), "{neither}");
+    }
+
+    #[test]
+    fn its_own_help_says_whether_it_knows_the_kinds_of_images() {
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        for (help, knows) in
+            [("sparse=on|off,image_type=<raw,qcow2,vhd,vhdx>", true), ("path=<path>,readonly=on|off", false)]
+        {
+            let program = folder.path().join("monitor");
+            std::fs::write(&program, format!("#!/bin/sh\necho '{help}'\n")).expect("written");
+            let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+            std::fs::set_permissions(&program, executable).expect("ours");
+            assert_eq!(knows_image_types(&program).expect("it answers"), knows);
+        }
     }
 }

@@ -28,6 +28,9 @@ const FIX: &str = "download a release of 1.8 or later from https://github.com/fi
 /// Its devices are virtio-mmio, which it announces by ACPI since 1.8; drivers that are modules find them so only.
 const DRIVERS: &[&str] = &["virtio_mmio", "ext4", "virtio_blk", "virtio_net"];
 
+/// More than this its interface refuses.
+const MOST_CPUS: u32 = 32;
+
 /// What the program holds besides the guest's memory, bytes. Its makers promise 5 MiB; page tables come on top.
 const MONITOR_BYTES: u64 = 32 << 20;
 
@@ -205,8 +208,9 @@ impl Guest<'_> {
     }
 
     fn write(&self, path: &Path, log: Option<&str>) -> anyhow::Result<()> {
-        if self.cpus != 1 && self.cpus % 2 == 1 || self.cpus > 32 {
-            bail!("Firecracker takes 1 CPU or an even number up to 32, not {}; change cpus in resources", self.cpus);
+        // An odd number is fine without SMT, which since 1.0 is off unless asked for.
+        if !(1..=MOST_CPUS).contains(&self.cpus) {
+            bail!("Firecracker takes 1 to {MOST_CPUS} CPUs, not {}; change cpus in resources", self.cpus);
         }
         let text = serde_json::to_string_pretty(&self.config(log)).expect("strings and numbers only");
         fs::write(path, text).with_context(|| format!("can't write {}", path.display()))
@@ -262,36 +266,106 @@ fn program(name: &str) -> anyhow::Result<PathBuf> {
 mod tests {
     use super::*;
 
-    /// What `src/firecracker/swagger/firecracker.yaml` says (1.14, read in November 2026): properties, and which are required.
-    const SCHEMA: &[(&str, &[&str], &[&str])] = &[
-        ("boot-source", &["boot_args", "initrd_path", "kernel_image_path"], &["kernel_image_path"]),
+    /// What a property takes.
+    enum Type {
+        Text,
+        Bool,
+        Number(u64, u64),
+        Word(&'static [&'static str]),
+    }
+    use Type::*;
+
+    impl Type {
+        fn takes(&self, value: &Value) -> bool {
+            match self {
+                Text => value.is_string(),
+                Bool => value.is_boolean(),
+                Number(min, max) => value.as_u64().is_some_and(|n| (*min..=*max).contains(&n)),
+                Word(words) => value.as_str().is_some_and(|w| words.contains(&w)),
+            }
+        }
+    }
+
+    type Properties = &'static [(&'static str, Type)];
+
+    /// What `src/firecracker/swagger/firecracker.yaml` says of a `FullVmConfiguration` (1.17, read in November 2026), by
+    /// section: the properties that are neither objects nor deprecated, and which are required. Firecracker refuses others.
+    const SCHEMA: &[(&str, Properties, &[&str])] = &[
+        (
+            "boot-source",
+            &[("boot_args", Text), ("initrd_path", Text), ("kernel_image_path", Text)],
+            &["kernel_image_path"],
+        ),
         (
             "drives",
             &[
-                "drive_id",
-                "partuuid",
-                "is_root_device",
-                "cache_type",
-                "is_read_only",
-                "path_on_host",
-                "rate_limiter",
-                "io_engine",
-                "socket",
+                ("drive_id", Text),
+                ("partuuid", Text),
+                ("is_root_device", Bool),
+                ("cache_type", Word(&["Unsafe", "Writeback"])),
+                ("is_read_only", Bool),
+                ("path_on_host", Text),
+                ("io_engine", Word(&["Sync", "Async"])),
+                ("socket", Text),
             ],
             &["drive_id", "is_root_device"],
         ),
         (
             "machine-config",
-            &["cpu_template", "smt", "mem_size_mib", "track_dirty_pages", "vcpu_count", "huge_pages"],
+            &[
+                ("smt", Bool),
+                ("mem_size_mib", Number(0, u64::MAX)),
+                ("track_dirty_pages", Bool),
+                ("vcpu_count", Number(1, 32)),
+                ("huge_pages", Word(&["None", "Transparent", "2M"])),
+            ],
             &["mem_size_mib", "vcpu_count"],
         ),
         (
             "network-interfaces",
-            &["guest_mac", "host_dev_name", "iface_id", "mtu", "rx_rate_limiter", "tx_rate_limiter"],
+            &[("guest_mac", Text), ("host_dev_name", Text), ("iface_id", Text), ("mtu", Number(68, 65535))],
             &["host_dev_name", "iface_id"],
         ),
-        ("logger", &["level", "log_path", "show_level", "show_log_origin", "module"], &[]),
+        (
+            "logger",
+            &[
+                ("level", Word(&["Error", "Warning", "Info", "Debug", "Trace", "Off"])),
+                ("log_path", Text),
+                ("show_level", Bool),
+                ("show_log_origin", Bool),
+                ("module", Text),
+            ],
+            &[],
+        ),
     ];
+
+    /// What the schema has against a configuration.
+    fn objections(config: &Value) -> Vec<String> {
+        let mut objections = Vec::new();
+        for (section, content) in config.as_object().expect("an object") {
+            let Some((_, known, required)) = SCHEMA.iter().find(|(name, ..)| name == section) else {
+                objections.push(format!("no section {section}"));
+                continue;
+            };
+            let list = matches!(section.as_str(), "drives" | "network-interfaces");
+            if content.is_array() != list {
+                objections.push(format!("{section} is a list or isn't"));
+            }
+            for one in content.as_array().map_or_else(|| vec![content], |list| list.iter().collect()) {
+                let one = one.as_object().expect("an object");
+                let lacking = required.iter().filter(|name| !one.contains_key(**name));
+                objections.extend(lacking.map(|name| format!("{section} lacks {name}")));
+                for (name, value) in one {
+                    match known.iter().find(|(known, _)| known == name) {
+                        Some((_, kind)) if kind.takes(value) => {}
+                        Some(_) => objections.push(format!("{section}: {name} can't be {value}")),
+                        None => objections.push(format!("{section} has no {name}")),
+                    }
+                }
+            }
+        }
+        objections
+    }
 
     fn guest<'a>() -> Guest<'a> {
         Guest {
@@ -310,29 +384,38 @@ mod tests {
     #[test]
     fn the_configuration_is_what_the_published_schema_takes() {
         let config = guest().config(Some("/dev/stderr"));
-        for (section, content) in config.as_object().expect("an object") {
-            let (_, known, required) = SCHEMA.iter().find(|(n, ..)| n == section).expect("a known section");
-            for one in content.as_array().map_or_else(|| vec![content], |list| list.iter().collect()) {
-                let keys: Vec<&str> = one.as_object().expect("an object").keys().map(String::as_str).collect();
-                assert!(keys.iter().all(|k| known.contains(k)), "{section}: {keys:?} is more than {known:?}");
-                assert!(required.iter().all(|r| keys.contains(r)), "{section}: {keys:?} lacks some of {required:?}");
-            }
-        }
+        assert_eq!(objections(&config), Vec::<String>::new());
         let drive = &config["drives"][0];
         assert_eq!((drive["io_engine"].as_str(), drive["cache_type"].as_str()), (Some("Async"), Some("Writeback")));
         assert_eq!(config["machine-config"]["mem_size_mib"], 512);
         let arguments = config["boot-source"]["boot_args"].as_str().expect("text");
         assert!(!arguments.contains("console=") && arguments.ends_with("tarebench.tty=/dev/ttyS0"), "{arguments}");
         let other = Guest { engine: IoEngine::Sync, cache: CacheType::Unsafe, tap: None, ..guest() }.config(None);
+        assert_eq!(objections(&other), Vec::<String>::new());
         assert_eq!(other["drives"][0]["io_engine"], "Sync");
         assert_eq!(other["drives"][0]["cache_type"], "Unsafe");
         assert!(other.get("network-interfaces").is_none() && other.get("logger").is_none());
     }
 
     #[test]
+    fn what_the_schema_refuses_is_noticed() {
+        let mut config = guest().config(None);
+        config["drives"][0]["io_engine"] = json!("async");
+        config["drives"][0]["speed"] = json!(1);
+        config["machine-config"] = json!({ "vcpu_count": 33 });
+        let expected = [
+            "drives: io_engine can't be \"async\"",
+            "drives has no speed",
+            "machine-config lacks mem_size_mib",
+            "machine-config: vcpu_count can't be 33",
+        ];
+        assert_eq!(objections(&config), expected);
+    }
+
+    #[test]
     fn a_number_of_cpus_that_it_refuses_is_refused() {
         let folder = tempfile::tempdir().expect("a temporary directory");
-        for (cpus, fine) in [(1, true), (2, true), (3, false), (32, true), (34, false)] {
+        for (cpus, fine) in [(0, false), (1, true), (3, true), (32, true), (33, false)] {
             let written = Guest { cpus, ..guest() }.write(&folder.path().join("config"), None);
             assert_eq!(written.is_ok(), fine, "{cpus}");
         }

@@ -138,6 +138,10 @@ impl Machine<'_> {
             disk.add_to(&mut q, way);
         }
         if let Some(share) = &self.share {
+            if self.kind == MachineType::Microvm && matches!(share, Share::Virtiofs(_)) {
+                // Its devices are those of before virtio 1.0 unless told otherwise, and virtiofsd hangs up on such.
+                q.args(["-global", "virtio-mmio.force-legacy=false"]);
+            }
             share.add_to(&mut q, way);
         }
         self.add_network(&mut q, way);
@@ -309,7 +313,11 @@ mod tests {
         ];
         holds(&words, &parts);
         let words = line(|m| (m.kind, m.share) = (MachineType::Microvm, Some(Share::Virtiofs("/s".into()))));
-        holds(&words, &["-chardev socket,id=share,path=/s -device vhost-user-fs-device,chardev=share,tag=tarebench"]);
+        let parts = [
+            "-global virtio-mmio.force-legacy=false ",
+            "-chardev socket,id=share,path=/s -device vhost-user-fs-device,chardev=share,tag=tarebench",
+        ];
+        holds(&words, &parts);
         let words = line(|m| m.netdev = Netdev::Tap { device: "t".into(), vhost: true });
         holds(&words, &["ifname=t,script=no,downscript=no,vhost=on"]);
         holds(&line(|m| m.netdev = Netdev::User), &["-netdev user,id=net -device"]);

@@ -103,6 +103,23 @@ fn huge_pages(folder: &Path) -> anyhow::Result<u64> {
     Ok(free + count("nr_overcommit_hugepages")?.saturating_sub(count("surplus_hugepages")?))
 }
 
+/// Refuses what QEMU would end with: memory that this user may not lock.
+///
+/// # Errors
+/// When the limit is too low, with what it has to be.
+pub fn may_lock(bytes: u64, limit: u64) -> anyhow::Result<()> {
+    if bytes > limit {
+        bail!(
+            "overcommit.mem-lock=true locks all of {} KiB and this user may lock {} KiB; raise the limit (`ulimit -l {}` as \
+             root), or set overcommit.mem-lock=false",
+            bytes >> 10,
+            limit >> 10,
+            bytes >> 10
+        );
+    }
+    Ok(())
+}
+
 fn enough_huge_pages(bytes: u64, free: u64) -> anyhow::Result<()> {
     if !bytes.is_multiple_of(HUGE_BYTES) {
         bail!("memory=hugepages needs memory in multiples of 2 MiB, not {bytes} bytes; change it in resources");
@@ -155,6 +172,13 @@ mod tests {
         assert!(enough_huge_pages(8192, 66).is_err(), "less than a page");
         let error = huge_pages(Path::new("/no/such/folder")).expect_err("not there").to_string();
         assert!(error.contains("memory=anonymous"), "{error}");
+    }
+
+    #[test]
+    fn memory_that_may_not_be_locked_is_refused_with_the_limit_that_is_needed() {
+        may_lock(8 << 20, 8 << 20).expect("just enough");
+        let error = may_lock(512 << 20, 8 << 20).expect_err("too much").to_string();
+        assert!(error.contains("ulimit -l 524288") && error.contains("may lock 8192 KiB"), "{error}");
     }
 
     #[test]

@@ -14,7 +14,8 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
+use nix::sys::resource::{Resource, getrlimit};
 use workloads::init::Orders;
 use workloads::settings::{Setting, Settings};
 
@@ -93,8 +94,13 @@ impl Runner for Qemu {
         let kernel = vm::kernel(options.kernel.as_deref(), &stage.host, &options.drivers())?;
         let accelerator = choose(&stage.host, options.accel, &kernel)?;
         check_against(&accelerator, &options)?;
+        let memory_bytes = stage.host.resources.memory_bytes;
+        if options.overcommit.mem_lock && !stage.host.privileged {
+            let (limit, _) = getrlimit(Resource::RLIMIT_MEMLOCK).context("can't ask how much memory may be locked")?;
+            memory::may_lock(memory_bytes + MONITOR_BYTES + (TRANSLATION_MIB << 20), limit)?;
+        }
         let boot = vm::boot_files(&stage.host, &kernel, &options.drivers())?;
-        let memory = Backing::make(options.memory, stage.host.resources.memory_bytes, stage.data())?;
+        let memory = Backing::make(options.memory, memory_bytes, stage.data())?;
         let link = Link::make(options.net, stage)?;
         let source = Source::make(&options, &link, stage)?;
         let machine = Machine {
