@@ -34,7 +34,7 @@ modprobe tun; modprobe veth; modprobe vhost_net
 ip link set lo up
 cd /data
 tarebench run --env bare --env qemu:accel=kvm,disk.size=64MiB \
-  --env qemu:accel=kvm,disk.size=64MiB,net=vhost --workload control/clock --workload disk/fsync \
+  --env qemu:accel=kvm,disk.size=64MiB,net=vhost,overcommit.cpu-pm=true --workload control/clock --workload disk/fsync \
   --workload net/rr --blocks 1 --store /data/store.db --data-dir /data
 echo "$?" > /data/code
 tarebench report latest --store /data/store.db --format json -o /data/report.json

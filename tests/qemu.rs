@@ -85,8 +85,8 @@ fn it_boots_answers_and_powers_off() {
 /// One boot: what is set, and what must be seen from inside and outside.
 struct Boot {
     settings: &'static [(&'static str, &'static str)],
-    /// The disk as the guest names it.
-    device: &'static str,
+    /// The disk as the guest names it; without one, what the data lies on is a directory of the host.
+    device: Option<&'static str>,
     /// The path down to the host's file system, as reports have it.
     data_path: &'static str,
     network: Network,
@@ -105,7 +105,7 @@ const BOOTS: &[Boot] = &[
             ("net", "tap"),
             ("balloon", "true"),
         ],
-        device: "vda",
+        device: Some("vda"),
         data_path: "ext4 on virtio-blk, raw (falloc), cache=none, aio=native, on ",
         network: Network::Tap,
         mapped: Some("/memfd:memory-backend-memfd"),
@@ -122,7 +122,7 @@ const BOOTS: &[Boot] = &[
             ("memory", "file"),
             ("net", "user"),
         ],
-        device: "sda",
+        device: Some("sda"),
         data_path: "ext4 on virtio-scsi, qcow2 (sparse), cache=writeback, aio=threads in an I/O thread, on ",
         network: Network::UserNat,
         mapped: Some("/memory"),
@@ -135,8 +135,9 @@ const BOOTS: &[Boot] = &[
             ("disk.cache", "directsync"),
             ("disk.aio", "native"),
             ("net", "none"),
+            ("overcommit.mem-lock", "true"),
         ],
-        device: "nvme0n1",
+        device: Some("nvme0n1"),
         data_path: "ext4 on NVMe, qcow2 (metadata), cache=directsync, aio=native, on ",
         network: Network::None,
         mapped: None,
@@ -149,8 +150,9 @@ const BOOTS: &[Boot] = &[
             ("disk.allocation", "full"),
             ("disk.cache", "writethrough"),
             ("disk.aio", "io_uring"),
+            ("memory", "anonymous"),
         ],
-        device: "sda",
+        device: Some("sda"),
         data_path: "ext4 on IDE, qcow2 (full), cache=writethrough, aio=io_uring, on ",
         network: Network::Tap,
         mapped: None,
@@ -163,33 +165,121 @@ const BOOTS: &[Boot] = &[
             ("disk.iothread", "true"),
             ("net", "passt"),
         ],
-        device: "vda",
+        device: Some("vda"),
         data_path: "ext4 on virtio-blk, raw (sparse), cache=unsafe, aio=threads in an I/O thread, on ",
         network: Network::Passt,
         mapped: None,
     },
     Boot {
         settings: &[("machine", "microvm"), ("disk.bus", "scsi"), ("memory", "hugepages")],
-        device: "sda",
+        device: Some("sda"),
         data_path: "ext4 on virtio-scsi, raw (full), cache=none, aio=native, on ",
         network: Network::Tap,
         mapped: Some("hugetlb"),
     },
     Boot {
         settings: &[("disk.bus", "ide"), ("net.model", "e1000")],
-        device: "sda",
+        device: Some("sda"),
         data_path: "ext4 on AHCI, raw (full), cache=none, aio=native, on ",
         network: Network::Tap,
         mapped: None,
     },
     Boot {
         settings: &[("net", "vhost")],
-        device: "vda",
+        device: Some("vda"),
         data_path: "ext4 on virtio-blk, raw (full), cache=none, aio=native, on ",
         network: Network::Vhost,
         mapped: None,
     },
+    Boot {
+        settings: &[("overcommit.cpu-pm", "true")],
+        device: Some("vda"),
+        data_path: "ext4 on virtio-blk, raw (full), cache=none, aio=native, on ",
+        network: Network::Tap,
+        mapped: None,
+    },
+    Boot {
+        settings: &[("data", "virtiofs"), ("net", "none")],
+        device: None,
+        data_path: "virtiofs by virtiofsd, cache=auto, through the host's page cache, on ",
+        network: Network::None,
+        mapped: Some("/memfd:memory-backend-memfd"),
+    },
+    Boot {
+        settings: &[
+            ("data", "virtiofs"),
+            ("virtiofs.cache", "always"),
+            ("machine", "microvm"),
+            ("memory", "file"),
+            ("net", "none"),
+        ],
+        device: None,
+        data_path: "virtiofs by virtiofsd, cache=always, through the host's page cache, on ",
+        network: Network::None,
+        mapped: Some("/memory"),
+    },
+    Boot {
+        settings: &[("data", "virtiofs"), ("virtiofs.cache", "none"), ("virtiofs.direct", "true"), ("net", "none")],
+        device: None,
+        data_path: "virtiofs by virtiofsd, cache=none, O_DIRECT allowed, on ",
+        network: Network::None,
+        mapped: Some("/memfd:memory-backend-memfd"),
+    },
+    Boot {
+        settings: &[("data", "9p"), ("net", "none")],
+        device: None,
+        data_path: "9p by QEMU, cache=mmap, security_model=none, through the host's page cache, on ",
+        network: Network::None,
+        mapped: None,
+    },
+    Boot {
+        settings: &[
+            ("data", "9p"),
+            ("9p.cache", "loose"),
+            ("9p.security", "passthrough"),
+            ("machine", "microvm"),
+            ("net", "none"),
+        ],
+        device: None,
+        data_path: "9p by QEMU, cache=loose, security_model=passthrough, through the host's page cache, on ",
+        network: Network::None,
+        mapped: None,
+    },
+    Boot {
+        settings: &[("data", "9p"), ("9p.cache", "none"), ("9p.security", "mapped-xattr"), ("net", "none")],
+        device: None,
+        data_path: "9p by QEMU, cache=none, security_model=mapped-xattr, through the host's page cache, on ",
+        network: Network::None,
+        mapped: None,
+    },
+    Boot {
+        settings: &[("data", "9p"), ("9p.security", "mapped-file"), ("machine", "microvm"), ("net", "none")],
+        device: None,
+        data_path: "9p by QEMU, cache=mmap, security_model=mapped-file, through the host's page cache, on ",
+        network: Network::None,
+        mapped: None,
+    },
 ];
+
+impl Boot {
+    fn has(&self, name: &str, value: &str) -> bool {
+        self.settings.contains(&(name, value))
+    }
+
+    /// What the guest must say it has its data on.
+    fn file_system(&self) -> &'static str {
+        match self.settings.iter().find(|(name, _)| *name == "data") {
+            Some((_, "9p")) => "9p",
+            Some((_, "virtiofs")) => "virtiofs",
+            _ => "ext4",
+        }
+    }
+
+    /// Whether files can be mapped for writing, which SQLite's write-ahead log takes.
+    fn maps_files(&self) -> bool {
+        !self.has("9p.cache", "none") && !self.has("virtiofs.cache", "none")
+    }
+}
 
 /// What a host may lack, the words of the refusal, and how to see whether this one has it.
 fn may_be_missing(settings: &[(&str, &str)]) -> Option<&'static str> {
@@ -198,6 +288,9 @@ fn may_be_missing(settings: &[(&str, &str)]) -> Option<&'static str> {
         (("net", "vhost"), "modprobe vhost_net"),
         (("net", "passt"), "apt install passt"),
         (("net.model", "e1000"), "linux-image-amd64"),
+        (("data", "9p"), "linux-image-amd64"),
+        (("data", "virtiofs"), "apt install virtiofsd"),
+        (("overcommit.cpu-pm", "true"), "needs KVM"),
     ];
     lacks.into_iter().find(|(setting, _)| settings.contains(setting)).map(|(_, words)| words)
 }
@@ -227,11 +320,14 @@ fn every_value_of_every_setting_boots_and_is_what_it_says() {
         let mut session = Session::start(launch, PATIENCE).unwrap_or_else(|e| panic!("{:?}: {e}", boot.settings));
         println!("{:?}: launch to hello: {:?}", boot.settings, session.start);
         let identity = session.identify(PATIENCE).unwrap_or_else(|e| panic!("{:?}: {e}", boot.settings));
-        assert_eq!(identity.device.as_deref(), Some(boot.device), "{:?}", boot.settings);
-        assert_eq!(identity.file_system, "ext4");
+        assert_eq!(identity.device.as_deref(), boot.device, "{:?}", boot.settings);
+        assert_eq!(identity.file_system, boot.file_system());
         assert_eq!(identity.clock_source.as_deref(), Some("tsc"), "{:?}", boot.settings);
         check_from_outside(boot, session.pid());
         work(&mut session, Task { peer: None, ..Task::of("disk/fsync") });
+        if boot.device.is_none() {
+            work_on_a_directory(boot, &scene, &mut session);
+        }
         if let Some((_, far)) = &peer {
             work(&mut session, Task { peer: Some(*far), ..Task::of("net/rr") });
         }
@@ -241,6 +337,20 @@ fn every_value_of_every_setting_boots_and_is_what_it_says() {
     }
     println!("{booted} of {} booted", BOOTS.len());
     assert!(booted >= 4, "what every host with QEMU has must boot");
+}
+
+/// SQLite's commits, where its log can be mapped, else the words for it; and the guest's files are the host's.
+fn work_on_a_directory(boot: &Boot, scene: &Scene, session: &mut Session) {
+    session.prepare(Task::of("disk/fsync"), PATIENCE).unwrap_or_else(|e| panic!("{:?}: {e}", boot.settings));
+    let files = fs::read_dir(scene.stage.data().join("work")).expect("the guest's directory").count();
+    assert!(files > 0, "{:?}: the guest's files are not here", boot.settings);
+    session.release(PATIENCE).unwrap_or_else(|e| panic!("{:?}: {e}", boot.settings));
+    if boot.maps_files() {
+        work(session, Task::of("sqlite/commit"));
+    } else {
+        let error = session.prepare(Task::of("sqlite/commit"), PATIENCE).expect_err("no shared memory").to_string();
+        assert!(error.contains("journal = delete"), "{error}");
+    }
 }
 
 /// What the host sees of a running QEMU.
@@ -254,8 +364,12 @@ fn check_from_outside(boot: &Boot, pid: u32) {
     }
     let threads = fs::read_dir(process.join("task")).expect("it runs").flatten();
     let names: Vec<_> = threads.map(|t| fs::read_to_string(t.path().join("comm")).unwrap_or_default()).collect();
-    let wanted = boot.settings.contains(&("disk.iothread", "true"));
+    let wanted = boot.has("disk.iothread", "true");
     assert_eq!(names.iter().any(|n| n.contains("IO disk")), wanted, "{:?}: {names:?}", boot.settings);
+    let locked = fs::read_to_string(process.join("status")).expect("it runs");
+    let locked = locked.lines().find_map(|l| l.strip_prefix("VmLck:")?.trim().strip_suffix(" kB")?.trim().parse().ok());
+    let whole = locked.is_some_and(|kilobytes: u64| kilobytes >= 256 << 10);
+    assert_eq!(whole, boot.has("overcommit.mem-lock", "true"), "{:?}: {locked:?} kB are locked", boot.settings);
 }
 
 fn work(session: &mut Session, task: Task) {
@@ -274,11 +388,12 @@ fn work(session: &mut Session, task: Task) {
 fn every_value_is_booted() {
     for setting in Qemu.settings() {
         // `auto` is one of the others; what runs the guest is chosen by the host; paths and sizes have no values to list.
-        // tests/nfs.rs boots what has its data on NFS.
-        if matches!(setting.name, "accel" | "data") || !matches!(setting.kind, Kind::Choice(_) | Kind::Switch) {
+        if setting.name == "accel" || !matches!(setting.kind, Kind::Choice(_) | Kind::Switch) {
             continue;
         }
-        for value in setting.values().iter().filter(|v| *v != "auto") {
+        // tests/nfs.rs boots what has its data on NFS.
+        let elsewhere = |value: &str| value == "auto" || (setting.name, value) == ("data", "nfs");
+        for value in setting.values().iter().filter(|v| !elsewhere(v)) {
             let tried = BOOTS.iter().any(|b| match b.settings.iter().find(|(name, _)| *name == setting.name) {
                 Some((_, set)) => set == value,
                 None => setting.default == value,

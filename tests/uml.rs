@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use nix::fcntl::OFlag;
 use runners::host::{Host, Resources};
 use runners::peer::PeerProcess;
 use runners::session::{Session, SessionError};
@@ -64,6 +65,7 @@ fn data_lies_where_it_is_said_and_the_peer_is_reached() {
             println!("{data}: launch to hello: {:?}", session.start);
             let identity = session.identify(PATIENCE).unwrap_or_else(|e| panic!("{data}: {e}"));
             assert_eq!(identity.file_system, file_system);
+            assert_eq!(synchronous(session.pid()), data == "ubd-sync", "{data}");
             work(&mut session, Task::of("sqlite/commit"));
             work(&mut session, Task::of("disk/fsync"));
             if let Some(address) = address {
@@ -81,6 +83,19 @@ fn data_lies_where_it_is_said_and_the_peer_is_reached() {
         }
     }
     assert_eq!(fs::read_dir(folder.path()).expect("readable").count(), 0, "the stages leave nothing");
+}
+
+/// Whether the kernel's process has its disk open with O_SYNC. Its flushes do nothing (see the README), so that is all there is.
+fn synchronous(pid: u32) -> bool {
+    let open = fs::read_dir(format!("/proc/{pid}/fd")).expect("it runs").flatten();
+    let disk = open.filter(|fd| fs::read_link(fd.path()).is_ok_and(|to| to.to_string_lossy().contains("/disk.")));
+    let flags = disk.map(|fd| {
+        let about =
+            fs::read_to_string(format!("/proc/{pid}/fdinfo/{}", fd.file_name().to_string_lossy())).expect("open");
+        let flags = about.lines().find_map(|l| l.strip_prefix("flags:")).expect("flags").trim();
+        i32::from_str_radix(flags, 8).expect("octal")
+    });
+    flags.collect::<Vec<_>>().iter().any(|flags| OFlag::from_bits_retain(*flags).contains(OFlag::O_SYNC))
 }
 
 fn work(session: &mut Session, task: Task) {

@@ -9,12 +9,11 @@ use anyhow::Context;
 use workloads::init::Orders;
 use workloads::settings::{Kind, Setting, Settings};
 
-use crate::firecracker::{kernel, raw_disk, tap, version};
 use crate::host::Host;
-use crate::qemu::boot_files;
 use crate::stage::Stage;
-use crate::words::words;
-use crate::{Launch, Network, Runner, Unavailable, engine};
+use crate::vm::image::{Allocation, Format};
+use crate::vm::{self, Link, Net};
+use crate::{Launch, Runner, Unavailable, engine};
 
 /// A virtual machine under Cloud Hypervisor.
 #[derive(Debug)]
@@ -29,18 +28,6 @@ const DRIVERS: &[&str] = &["virtio_pci", "virtio_console", "ext4", "virtio_blk",
 /// What the program holds besides the guest's memory, bytes.
 const MONITOR_BYTES: u64 = 64 << 20;
 
-words! {
-    /// How the guest reaches the peer.
-    Net {
-        /// A tap as root, else nothing.
-        Auto = "auto",
-        /// A tap device.
-        Tap = "tap",
-        /// Not at all.
-        None = "none",
-    }
-}
-
 const SETTINGS: &[Setting] = &[
     Setting {
         name: "disk.direct",
@@ -54,24 +41,9 @@ const SETTINGS: &[Setting] = &[
         default: "true",
         about: "Whether the disk's requests may be done by io_uring, else by Linux AIO",
     },
-    Setting {
-        name: "disk.size",
-        kind: Kind::Bytes { min: 32 << 20, max: 1 << 40 },
-        default: "512MiB",
-        about: "Size of the data disk; all of it is written once before the first start",
-    },
-    Setting {
-        name: "net",
-        kind: Kind::Choice(Net::WORDS),
-        default: "auto",
-        about: "How the guest reaches the peer; auto is a tap device as root, else nothing",
-    },
-    Setting {
-        name: "kernel",
-        kind: Kind::Path,
-        default: "",
-        about: "The guest's kernel, a bzImage or an ELF file; empty for the best that is installed, cloud kernels first",
-    },
+    vm::DISK_SIZE,
+    vm::NET,
+    vm::KERNEL,
 ];
 
 impl Runner for CloudHypervisor {
@@ -88,7 +60,7 @@ impl Runner for CloudHypervisor {
     }
 
     fn version(&self, _host: &Host) -> Result<String, Unavailable> {
-        version(PROGRAM, FIX)
+        vm::version_under_kvm(PROGRAM, FIX)
     }
 
     fn engine(&self, _settings: &Settings) -> Option<PathBuf> {
@@ -101,27 +73,21 @@ impl Runner for CloudHypervisor {
 
     fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
         let program = engine::find(PROGRAM).with_context(|| format!("`{PROGRAM}` is not in PATH; {FIX}"))?;
-        let kernel = kernel(settings.get("kernel"), &stage.host, DRIVERS)?;
-        let boot = boot_files(&stage.host, &kernel, DRIVERS)?;
-        let disk = raw_disk(stage, settings.number("disk.size"))?;
-        let net = Net::of(settings, "net");
-        let (tap, netns) = tap(net == Net::None, net == Net::Tap, stage)?;
+        let kernel = vm::kernel(vm::chosen_kernel(settings).as_deref(), &stage.host, DRIVERS)?;
+        let boot = vm::boot_files(&stage.host, &kernel, DRIVERS)?;
+        let disk = vm::data_disk(stage, Format::Raw, Allocation::Full, settings.number("disk.size"))?;
+        let link = Link::make(Net::of(settings, "net"), stage)?;
         let guest = Guest {
             kernel: &boot.kernel,
             initramfs: &boot.initramfs,
             disk: &disk,
             direct: settings.switch("disk.direct"),
             io_uring: settings.switch("disk.io_uring"),
+            says_raw: knows_image_types(&program)?,
             cpus: stage.host.resources.cpus,
             memory_bytes: stage.host.resources.memory_bytes,
-            orders: Orders {
-                disk: Some("/dev/vda".into()),
-                address: tap.as_ref().map(|t| t.address),
-                address6: tap.as_ref().and_then(|t| t.address6),
-                tty: Some("/dev/hvc0".into()),
-                ..Orders::default()
-            },
-            tap: tap.as_ref().map(|t| t.device.as_str()),
+            orders: Orders { disk: Some("/dev/vda".into()), tty: Some("/dev/hvc0".into()), ..link.orders() },
+            tap: link.device.as_deref(),
         };
         let mut command = Command::new(program);
         command.args(guest.arguments());
@@ -129,12 +95,8 @@ impl Runner for CloudHypervisor {
         let by = if guest.io_uring { "io_uring" } else { "aio" };
         let mut launch = Launch::new(command)
             .data_path(format!("ext4 on virtio-blk, raw (full), {how}, {by}, on {}", stage.data_file_system()));
-        launch.network = if tap.is_some() { Network::Tap } else { Network::None };
-        launch.peer = tap.as_ref().map(|t| t.peer);
-        launch.peer6 = tap.and_then(|t| t.peer6);
-        launch.netns = netns;
         launch.memory_beside = MONITOR_BYTES;
-        Ok(launch)
+        Ok(link.lead(launch))
     }
 }
 
@@ -145,6 +107,8 @@ struct Guest<'a> {
     disk: &'a Path,
     direct: bool,
     io_uring: bool,
+    /// Whether it is told that the image is raw.
+    says_raw: bool,
     cpus: u32,
     memory_bytes: u64,
     orders: Orders,
@@ -162,11 +126,11 @@ impl Guest<'_> {
         add("--kernel", self.kernel.display().to_string());
         add("--initramfs", self.initramfs.display().to_string());
         add("--cmdline", format!("console=ttyS0 quiet panic=-1 cryptomgr.notests=1 {}", self.orders));
-        // Where io_uring is not to be had it takes AIO by itself, so there is a switch for `off` only. The image is raw: left
-        // to guess, newer releases refuse writes to its first sector.
+        // Where io_uring is not to be had it takes AIO by itself, so there is a switch for `off` only.
         let unless = if self.io_uring { "" } else { ",_disable_io_uring=on" };
+        let kind = if self.says_raw { ",image_type=raw" } else { "" };
         let file = self.disk.display();
-        add("--disk", format!("path={file},direct={}{unless}", switch(self.direct)));
+        add("--disk", format!("path={file},direct={}{unless}{kind}", switch(self.direct)));
         if let Some(device) = self.tap {
             add("--net", format!("tap={device}"));
         }
@@ -174,11 +138,20 @@ impl Guest<'_> {
     }
 }
 
+/// Whether it can be told the kind of an image. Releases since 50.1 can, and left to guess they refuse writes to the first
+/// sector, in which an ext4 keeps its superblock's block; older ones refuse the word.
+fn knows_image_types(program: &Path) -> anyhow::Result<bool> {
+    let mut command = Command::new(program);
+    command.arg("--help");
+    let help = engine::ask_all(command).map_err(|e| anyhow::anyhow!("`{} --help`: {e}", program.display()))?;
+    Ok(help.contains("image_type="))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// The keys that each option takes (`vmm/src/api/openapi/cloud-hypervisor.yaml` and `docs/`, read in November 2026).
+    /// The keys that each option takes (`SYNTAX` in `vmm/src/config.rs` of 53.0, read in November 2026); others are refused.
     const OPTIONS: &[(&str, &[&str])] = &[
         ("--console", &[]),
         ("--serial", &["file"]),
@@ -189,7 +162,18 @@ mod tests {
         ("--cmdline", &[]),
         (
             "--disk",
-            &["path", "readonly", "direct", "num_queues", "queue_size", "id", "_disable_io_uring", "_disable_aio"],
+            &[
+                "path",
+                "readonly",
+                "direct",
+                "num_queues",
+                "queue_size",
+                "id",
+                "sparse",
+                "image_type",
+                "_disable_io_uring",
+                "_disable_aio",
+            ],
         ),
         ("--net", &["tap", "ip", "mask", "mac", "num_queues", "queue_size", "id"]),
     ];
@@ -201,6 +185,7 @@ mod tests {
             disk: Path::new("/d"),
             direct: true,
             io_uring: true,
+            says_raw: true,
             cpus: 1,
             memory_bytes: 512 << 20,
             orders: Orders { tty: Some("/dev/hvc0".into()), ..Orders::default() },
@@ -224,9 +209,26 @@ mod tests {
     fn settings_find_their_way() {
         let line = |guest: Guest| guest.arguments().join(" ");
         let both = line(guest());
-        assert!(both.contains("--disk path=/d,direct=on ") && both.ends_with("--net tap=tare0"), "{both}");
+        assert!(
+            both.contains("--disk path=/d,direct=on,image_type=raw ") && both.ends_with("--net tap=tare0"),
+            "{both}"
+        );
         assert!(both.contains("tarebench.tty=/dev/hvc0 --disk"), "{both}");
-        let neither = line(Guest { direct: false, io_uring: false, tap: None, ..guest() });
+        let neither = line(Guest { direct: false, io_uring: false, says_raw: false, tap: None, ..guest() });
         assert!(neither.ends_with("--disk path=/d,direct=off,_disable_io_uring=on"), "{neither}");
+    }
+
+    #[test]
+    fn its_own_help_says_whether_it_knows_the_kinds_of_images() {
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        for (help, knows) in
+            [("sparse=on|off,image_type=<raw,qcow2,vhd,vhdx>", true), ("path=<path>,readonly=on|off", false)]
+        {
+            let program = folder.path().join("monitor");
+            std::fs::write(&program, format!("#!/bin/sh\necho '{help}'\n")).expect("written");
+            let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+            std::fs::set_permissions(&program, executable).expect("ours");
+            assert_eq!(knows_image_types(&program).expect("it answers"), knows);
+        }
     }
 }

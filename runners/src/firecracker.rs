@@ -2,7 +2,6 @@
 //! against Firecracker's published interface; not yet seen running.
 
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -13,12 +12,11 @@ use workloads::init::Orders;
 use workloads::settings::{Kind, Setting, Settings};
 
 use crate::host::Host;
-use crate::qemu::kernel::Kernel;
-use crate::qemu::options::{Allocation, Format};
-use crate::qemu::{boot_files, image};
 use crate::stage::Stage;
+use crate::vm::image::{Allocation, Format};
+use crate::vm::{self, Link, Net};
 use crate::words::words;
-use crate::{Launch, Network, Runner, Unavailable, engine};
+use crate::{Launch, Runner, Unavailable, engine};
 
 /// A virtual machine under Firecracker.
 #[derive(Debug)]
@@ -29,6 +27,9 @@ const FIX: &str = "download a release of 1.8 or later from https://github.com/fi
 
 /// Its devices are virtio-mmio, which it announces by ACPI since 1.8; drivers that are modules find them so only.
 const DRIVERS: &[&str] = &["virtio_mmio", "ext4", "virtio_blk", "virtio_net"];
+
+/// More than this its interface refuses.
+const MOST_CPUS: u32 = 32;
 
 /// What the program holds besides the guest's memory, bytes. Its makers promise 5 MiB; page tables come on top.
 const MONITOR_BYTES: u64 = 32 << 20;
@@ -50,18 +51,6 @@ words! {
         Unsafe = "unsafe",
         /// They reach the host's disk.
         Writeback = "writeback",
-    }
-}
-
-words! {
-    /// How the guest reaches the peer.
-    Net {
-        /// A tap as root, else nothing.
-        Auto = "auto",
-        /// A tap device.
-        Tap = "tap",
-        /// Not at all.
-        None = "none",
     }
 }
 
@@ -95,24 +84,9 @@ const SETTINGS: &[Setting] = &[
         default: "writeback",
         about: "Whether the guest's flushes reach the host's disk (Firecracker's cache_type, there unsafe by default)",
     },
-    Setting {
-        name: "disk.size",
-        kind: Kind::Bytes { min: 32 << 20, max: 1 << 40 },
-        default: "512MiB",
-        about: "Size of the data disk; all of it is written once before the first start",
-    },
-    Setting {
-        name: "net",
-        kind: Kind::Choice(Net::WORDS),
-        default: "auto",
-        about: "How the guest reaches the peer; auto is a tap device as root, else nothing",
-    },
-    Setting {
-        name: "kernel",
-        kind: Kind::Path,
-        default: "",
-        about: "The guest's kernel, a bzImage or an ELF file; empty for the best that is installed, cloud kernels first",
-    },
+    vm::DISK_SIZE,
+    vm::NET,
+    vm::KERNEL,
 ];
 
 impl Runner for Firecracker {
@@ -129,7 +103,7 @@ impl Runner for Firecracker {
     }
 
     fn version(&self, _host: &Host) -> Result<String, Unavailable> {
-        version("firecracker", FIX)
+        vm::version_under_kvm("firecracker", FIX)
     }
 
     fn engine(&self, _settings: &Settings) -> Option<PathBuf> {
@@ -146,10 +120,10 @@ impl Runner for Firecracker {
         if starter == Starter::Jailer && !stage.host.privileged {
             bail!("launch=jailer needs root; set launch=direct");
         }
-        let kernel = kernel(settings.get("kernel"), &stage.host, DRIVERS)?;
-        let boot = boot_files(&stage.host, &kernel, DRIVERS)?;
-        let disk = raw_disk(stage, settings.number("disk.size"))?;
-        let (tap, netns) = tap(Net::of(settings, "net") == Net::None, Net::of(settings, "net") == Net::Tap, stage)?;
+        let kernel = vm::kernel(vm::chosen_kernel(settings).as_deref(), &stage.host, DRIVERS)?;
+        let boot = vm::boot_files(&stage.host, &kernel, DRIVERS)?;
+        let disk = vm::data_disk(stage, Format::Raw, Allocation::Full, settings.number("disk.size"))?;
+        let link = Link::make(Net::of(settings, "net"), stage)?;
         let guest = Guest {
             kernel: &boot.kernel,
             initramfs: &boot.initramfs,
@@ -158,14 +132,8 @@ impl Runner for Firecracker {
             cache: CacheType::of(settings, "disk.cache"),
             cpus: stage.host.resources.cpus,
             memory_bytes: stage.host.resources.memory_bytes,
-            orders: Orders {
-                disk: Some("/dev/vda".into()),
-                address: tap.as_ref().map(|t| t.address),
-                address6: tap.as_ref().and_then(|t| t.address6),
-                tty: Some("/dev/ttyS0".into()),
-                ..Orders::default()
-            },
-            tap: tap.as_ref().map(|t| t.device.as_str()),
+            orders: Orders { disk: Some("/dev/vda".into()), tty: Some("/dev/ttyS0".into()), ..link.orders() },
+            tap: link.device.as_deref(),
         };
         let id = engine::container_id(stage);
         let mut launch = match starter {
@@ -176,19 +144,15 @@ impl Runner for Firecracker {
                 command.args(["--id", &short(&id)]).arg("--no-api").arg("--config-file").arg(config);
                 Launch::new(command)
             }
-            Starter::Jailer => jailed(&guest, &program, &short(&id), stage.data(), netns.as_deref())?,
+            Starter::Jailer => jailed(&guest, &program, &short(&id), stage.data(), link.netns.as_deref())?,
         };
         let (engine, cache) = (guest.engine, guest.cache);
         launch = launch.data_path(format!(
             "ext4 on virtio-blk, raw (full), cache_type={cache}, io_engine={engine}, on {}",
             stage.data_file_system()
         ));
-        launch.network = if tap.is_some() { Network::Tap } else { Network::None };
-        launch.peer = tap.as_ref().map(|t| t.peer);
-        launch.peer6 = tap.and_then(|t| t.peer6);
-        launch.netns = netns;
         launch.memory_beside = MONITOR_BYTES;
-        Ok(launch)
+        Ok(link.lead(launch))
     }
 }
 
@@ -244,8 +208,9 @@ impl Guest<'_> {
     }
 
     fn write(&self, path: &Path, log: Option<&str>) -> anyhow::Result<()> {
-        if self.cpus != 1 && self.cpus % 2 == 1 || self.cpus > 32 {
-            bail!("Firecracker takes 1 CPU or an even number up to 32, not {}; change cpus in resources", self.cpus);
+        // An odd number is fine without SMT, which since 1.0 is off unless asked for.
+        if !(1..=MOST_CPUS).contains(&self.cpus) {
+            bail!("Firecracker takes 1 to {MOST_CPUS} CPUs, not {}; change cpus in resources", self.cpus);
         }
         let text = serde_json::to_string_pretty(&self.config(log)).expect("strings and numbers only");
         fs::write(path, text).with_context(|| format!("can't write {}", path.display()))
@@ -293,114 +258,114 @@ fn short(id: &str) -> String {
     id.chars().rev().take(64).collect::<Vec<_>>().into_iter().rev().collect()
 }
 
-/// What the program says of itself, where it and KVM are there.
-pub(crate) fn version(name: &str, fix: &str) -> Result<String, Unavailable> {
-    let absent = |because: String| Unavailable { because, fix: fix.into(), broken: false };
-    let version = engine::version(name, name).map_err(|e| Unavailable { fix: fix.into(), ..e })?;
-    let kvm = fs::OpenOptions::new().read(true).write(true).open("/dev/kvm");
-    kvm.map_err(|e| Unavailable {
-        fix: "use a machine whose CPU has virtualisation turned on, as a user who may open /dev/kvm".into(),
-        ..absent(format!("{name} needs KVM: can't open /dev/kvm: {e}"))
-    })?;
-    Ok(version)
-}
-
 fn program(name: &str) -> anyhow::Result<PathBuf> {
     engine::find(name).with_context(|| format!("`{name}` is not in PATH; {FIX}"))
-}
-
-/// The kernel that was asked for, or the best that is installed.
-pub(crate) fn kernel(path: &str, host: &Host, drivers: &[&str]) -> anyhow::Result<Kernel> {
-    if path.is_empty() {
-        return Kernel::find(&host.kernel, drivers)
-            .map_err(|e| anyhow::anyhow!("{e}; apt install linux-image-cloud-amd64"));
-    }
-    let kernel = Kernel::at(Path::new(path))?;
-    kernel.modules(drivers)?;
-    Ok(kernel)
-}
-
-/// The stage's data disk, made at its first start.
-pub(crate) fn raw_disk(stage: &Stage, bytes: u64) -> anyhow::Result<PathBuf> {
-    let path = stage.data().join("disk.raw");
-    if !path.exists() {
-        let unfinished = stage.data().join("disk.unfinished");
-        image::make(&unfinished, Format::Raw, Allocation::Full, bytes)?;
-        fs::rename(&unfinished, &path).with_context(|| format!("can't make {}", path.display()))?;
-    }
-    Ok(path)
-}
-
-/// A tap for a guest.
-pub(crate) struct GuestTap {
-    pub(crate) device: String,
-    pub(crate) address: (Ipv4Addr, u8),
-    pub(crate) address6: Option<(Ipv6Addr, u8)>,
-    pub(crate) peer: IpAddr,
-    pub(crate) peer6: Option<Ipv6Addr>,
-}
-
-/// A tap and the namespace it is in, unless none is wanted; without privileges none, which is an error where it is `required`.
-pub(crate) fn tap(
-    unwanted: bool,
-    required: bool,
-    stage: &mut Stage,
-) -> anyhow::Result<(Option<GuestTap>, Option<PathBuf>)> {
-    let tap = if unwanted { None } else { stage.tap()? };
-    match tap {
-        Some(tap) => {
-            let IpAddr::V4(guest) = tap.guest else { bail!("the guest can't be given the address {}", tap.guest) };
-            let found = GuestTap {
-                device: tap.device,
-                address: (guest, tap.prefix),
-                address6: tap.guest6,
-                peer: tap.peer,
-                peer6: tap.peer6,
-            };
-            Ok((Some(found), Some(tap.netns)))
-        }
-        None if required => {
-            let because = stage.host.peer_network().err().unwrap_or("there is none").to_string();
-            bail!("net=tap needs a tap device: {because}; set net=none")
-        }
-        None => Ok((None, None)),
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// What `src/firecracker/swagger/firecracker.yaml` says (1.14, read in November 2026): properties, and which are required.
-    const SCHEMA: &[(&str, &[&str], &[&str])] = &[
-        ("boot-source", &["boot_args", "initrd_path", "kernel_image_path"], &["kernel_image_path"]),
+    /// What a property takes.
+    enum Type {
+        Text,
+        Bool,
+        Number(u64, u64),
+        Word(&'static [&'static str]),
+    }
+    use Type::*;
+
+    impl Type {
+        fn takes(&self, value: &Value) -> bool {
+            match self {
+                Text => value.is_string(),
+                Bool => value.is_boolean(),
+                Number(min, max) => value.as_u64().is_some_and(|n| (*min..=*max).contains(&n)),
+                Word(words) => value.as_str().is_some_and(|w| words.contains(&w)),
+            }
+        }
+    }
+
+    type Properties = &'static [(&'static str, Type)];
+
+    /// What `src/firecracker/swagger/firecracker.yaml` says of a `FullVmConfiguration` (1.17, read in November 2026), by
+    /// section: the properties that are neither objects nor deprecated, and which are required. Firecracker refuses others.
+    const SCHEMA: &[(&str, Properties, &[&str])] = &[
+        (
+            "boot-source",
+            &[("boot_args", Text), ("initrd_path", Text), ("kernel_image_path", Text)],
+            &["kernel_image_path"],
+        ),
         (
             "drives",
             &[
-                "drive_id",
-                "partuuid",
-                "is_root_device",
-                "cache_type",
-                "is_read_only",
-                "path_on_host",
-                "rate_limiter",
-                "io_engine",
-                "socket",
+                ("drive_id", Text),
+                ("partuuid", Text),
+                ("is_root_device", Bool),
+                ("cache_type", Word(&["Unsafe", "Writeback"])),
+                ("is_read_only", Bool),
+                ("path_on_host", Text),
+                ("io_engine", Word(&["Sync", "Async"])),
+                ("socket", Text),
             ],
             &["drive_id", "is_root_device"],
         ),
         (
             "machine-config",
-            &["cpu_template", "smt", "mem_size_mib", "track_dirty_pages", "vcpu_count", "huge_pages"],
+            &[
+                ("smt", Bool),
+                ("mem_size_mib", Number(0, u64::MAX)),
+                ("track_dirty_pages", Bool),
+                ("vcpu_count", Number(1, 32)),
+                ("huge_pages", Word(&["None", "Transparent", "2M"])),
+            ],
             &["mem_size_mib", "vcpu_count"],
         ),
         (
             "network-interfaces",
-            &["guest_mac", "host_dev_name", "iface_id", "mtu", "rx_rate_limiter", "tx_rate_limiter"],
+            &[("guest_mac", Text), ("host_dev_name", Text), ("iface_id", Text), ("mtu", Number(68, 65535))],
             &["host_dev_name", "iface_id"],
         ),
-        ("logger", &["level", "log_path", "show_level", "show_log_origin", "module"], &[]),
+        (
+            "logger",
+            &[
+                ("level", Word(&["Error", "Warning", "Info", "Debug", "Trace", "Off"])),
+                ("log_path", Text),
+                ("show_level", Bool),
+                ("show_log_origin", Bool),
+                ("module", Text),
+            ],
+            &[],
+        ),
     ];
+
+    /// What the schema has against a configuration.
+    fn objections(config: &Value) -> Vec<String> {
+        let mut objections = Vec::new();
+        for (section, content) in config.as_object().expect("an object") {
+            let Some((_, known, required)) = SCHEMA.iter().find(|(name, ..)| name == section) else {
+                objections.push(format!("no section {section}"));
+                continue;
+            };
+            let list = matches!(section.as_str(), "drives" | "network-interfaces");
+            if content.is_array() != list {
+                objections.push(format!("{section} is a list or isn't"));
+            }
+            for one in content.as_array().map_or_else(|| vec![content], |list| list.iter().collect()) {
+                let one = one.as_object().expect("an object");
+                let lacking = required.iter().filter(|name| !one.contains_key(**name));
+                objections.extend(lacking.map(|name| format!("{section} lacks {name}")));
+                for (name, value) in one {
+                    match known.iter().find(|(known, _)| known == name) {
+                        Some((_, kind)) if kind.takes(value) => {}
+                        Some(_) => objections.push(format!("{section}: {name} can't be {value}")),
+                        None => objections.push(format!("{section} has no {name}")),
+                    }
+                }
+            }
+        }
+        objections
+    }
 
     fn guest<'a>() -> Guest<'a> {
         Guest {
@@ -419,29 +384,38 @@ mod tests {
     #[test]
     fn the_configuration_is_what_the_published_schema_takes() {
         let config = guest().config(Some("/dev/stderr"));
-        for (section, content) in config.as_object().expect("an object") {
-            let (_, known, required) = SCHEMA.iter().find(|(n, ..)| n == section).expect("a known section");
-            for one in content.as_array().map_or_else(|| vec![content], |list| list.iter().collect()) {
-                let keys: Vec<&str> = one.as_object().expect("an object").keys().map(String::as_str).collect();
-                assert!(keys.iter().all(|k| known.contains(k)), "{section}: {keys:?} is more than {known:?}");
-                assert!(required.iter().all(|r| keys.contains(r)), "{section}: {keys:?} lacks some of {required:?}");
-            }
-        }
+        assert_eq!(objections(&config), Vec::<String>::new());
         let drive = &config["drives"][0];
         assert_eq!((drive["io_engine"].as_str(), drive["cache_type"].as_str()), (Some("Async"), Some("Writeback")));
         assert_eq!(config["machine-config"]["mem_size_mib"], 512);
         let arguments = config["boot-source"]["boot_args"].as_str().expect("text");
         assert!(!arguments.contains("console=") && arguments.ends_with("tarebench.tty=/dev/ttyS0"), "{arguments}");
         let other = Guest { engine: IoEngine::Sync, cache: CacheType::Unsafe, tap: None, ..guest() }.config(None);
+        assert_eq!(objections(&other), Vec::<String>::new());
         assert_eq!(other["drives"][0]["io_engine"], "Sync");
         assert_eq!(other["drives"][0]["cache_type"], "Unsafe");
         assert!(other.get("network-interfaces").is_none() && other.get("logger").is_none());
     }
 
     #[test]
+    fn what_the_schema_refuses_is_noticed() {
+        let mut config = guest().config(None);
+        config["drives"][0]["io_engine"] = json!("async");
+        config["drives"][0]["speed"] = json!(1);
+        config["machine-config"] = json!({ "vcpu_count": 33 });
+        let expected = [
+            "drives: io_engine can't be \"async\"",
+            "drives has no speed",
+            "machine-config lacks mem_size_mib",
+            "machine-config: vcpu_count can't be 33",
+        ];
+        assert_eq!(objections(&config), expected);
+    }
+
+    #[test]
     fn a_number_of_cpus_that_it_refuses_is_refused() {
         let folder = tempfile::tempdir().expect("a temporary directory");
-        for (cpus, fine) in [(1, true), (2, true), (3, false), (32, true), (34, false)] {
+        for (cpus, fine) in [(0, false), (1, true), (3, true), (32, true), (33, false)] {
             let written = Guest { cpus, ..guest() }.write(&folder.path().join("config"), None);
             assert_eq!(written.is_ok(), fine, "{cpus}");
         }
@@ -451,11 +425,5 @@ mod tests {
     fn an_id_is_never_too_long() {
         assert_eq!(short("tarebench-x-1"), "tarebench-x-1");
         assert_eq!(short(&format!("{}-7", "x".repeat(80))).len(), 64);
-    }
-
-    #[test]
-    fn without_the_program_the_way_to_it_is_told() {
-        let e = version("no-such-monitor", FIX).expect_err("not there");
-        assert!(!e.broken && e.fix.contains("releases"), "{e:?}");
     }
 }

@@ -77,6 +77,8 @@ mod trouble;
 pub mod uml;
 mod visit;
 #[cfg(target_os = "linux")]
+mod vm;
+#[cfg(target_os = "linux")]
 mod words;
 
 use std::fmt::{self, Debug};

@@ -1,7 +1,6 @@
 //! `uml`: User-mode Linux. A Linux kernel that is an ordinary program of the host: its processes are processes of the host
 //! whose every system call is caught, its disk is a file or a directory, its network a tap.
 
-use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -11,11 +10,11 @@ use workloads::init::Orders;
 use workloads::settings::{Kind, Setting, Settings};
 
 use crate::host::Host;
-use crate::qemu::image;
-use crate::qemu::options::{Allocation, Format};
 use crate::stage::Stage;
+use crate::vm::image::{self, Allocation, Format};
+use crate::vm::{self, Link, Net};
 use crate::words::words;
-use crate::{Launch, Network, Runner, Unavailable, engine};
+use crate::{Launch, Runner, Unavailable, engine};
 
 /// A kernel that is a process.
 #[derive(Debug)]
@@ -41,6 +40,11 @@ const MONITOR_BYTES: u64 = 96 << 20;
 
 words! {
     /// Where the data lies.
+    ///
+    /// A flush of the guest's does nothing on any of the block devices: the driver makes it a request of no parts, and its I/O
+    /// thread works on the parts (`ubd_submit_request`, `io_thread`); Linux 6.1 was seen to call no fsync, fdatasync or
+    /// sync_file_range at all. What is durable is what is written with O_SYNC. On hostfs every fdatasync of the
+    /// guest is one on the host.
     Data {
         /// An image, written through the host's page cache.
         Ubd = "ubd",
@@ -53,38 +57,16 @@ words! {
     }
 }
 
-words! {
-    /// How the guest reaches the peer.
-    Net {
-        /// A tap as root, else nothing.
-        Auto = "auto",
-        /// A tap device behind the vector driver.
-        Tap = "tap",
-        /// Not at all.
-        None = "none",
-    }
-}
-
 const SETTINGS: &[Setting] = &[
     Setting {
         name: "data",
         kind: Kind::Choice(Data::WORDS),
         default: "ubd",
         about: "An ext4 on a file as a block device, that with synchronous writes, that with a copy-on-write file over it, \
-                or the host's directory",
+                or the host's directory; flushes of ubd and cow reach no disk (Linux 6.1), ubd-sync needs none",
     },
-    Setting {
-        name: "disk.size",
-        kind: Kind::Bytes { min: 32 << 20, max: 1 << 40 },
-        default: "512MiB",
-        about: "Size of the data disk; all of it is written once before the first start",
-    },
-    Setting {
-        name: "net",
-        kind: Kind::Choice(Net::WORDS),
-        default: "auto",
-        about: "How the guest reaches the peer; auto is a tap device as root, else nothing",
-    },
+    vm::DISK_SIZE,
+    vm::NET,
 ];
 
 impl Runner for Uml {
@@ -126,20 +108,23 @@ impl Runner for Uml {
         }
         let data = Data::of(settings, "data");
         let root = root(stage)?;
-        let mut orders = Orders { tty: Some(LINE.into()), ..Orders::default() };
+        let mut link = Link::make(Net::of(settings, "net"), stage)?;
+        // Debian's kernel has IPv6 as a module, and its root here has none.
+        (link.address6, link.peer6) = (None, None);
+        let mut orders = Orders { tty: Some(LINE.into()), ..link.orders() };
         let disk = match data {
             Data::Hostfs => {
                 orders.hostfs = Some(stage.data().to_path_buf());
                 None
             }
             Data::Ubd | Data::UbdSync | Data::Cow => {
+                let bytes = settings.number("disk.size");
+                let image = vm::data_disk(stage, Format::Raw, Allocation::Full, bytes)?;
                 orders.disk = Some("/dev/ubda".into());
-                Some(disk_argument(data, &data_disk(stage, settings.number("disk.size"))?))
+                Some(disk_argument(data, &image))
             }
         };
-        let link = link(Net::of(settings, "net"), stage)?;
-        if let Some((_, address)) = &link.tap {
-            orders.address = Some(*address);
+        if link.device.is_some() {
             orders.link = Some(LINK.into());
         }
         let mut command = Command::new(program);
@@ -151,7 +136,7 @@ impl Runner for Uml {
         command.args(["con=null", "con0=null,fd:2", "ssl=null", "ssl0=fd:0,fd:1"]);
         command.args(["quiet", "panic=-1", "noreboot"]);
         command.args(disk);
-        if let Some((device, _)) = &link.tap {
+        if let Some(device) = &link.device {
             command.arg(format!("{LINK}:transport=tap,ifname={device},depth=64,gro=1"));
         }
         command.args(orders.to_string().split(' '));
@@ -166,13 +151,10 @@ impl Runner for Uml {
             }
             Data::Hostfs => format!("hostfs of {below}"),
         });
-        launch.netns = link.netns;
-        launch.network = if link.tap.is_some() { Network::Tap } else { Network::None };
-        launch.peer = link.peer;
         launch.memory_beside = MONITOR_BYTES;
         launch.emulated =
             Some("User-mode Linux: no hardware runs the guest's kernel, the host's traces every system call".into());
-        Ok(launch)
+        Ok(link.lead(launch))
     }
 }
 
@@ -195,16 +177,6 @@ fn root(stage: &mut Stage) -> anyhow::Result<PathBuf> {
     Ok(root)
 }
 
-fn data_disk(stage: &Stage, bytes: u64) -> anyhow::Result<PathBuf> {
-    let path = stage.data().join("disk.raw");
-    if !path.exists() {
-        let unfinished = stage.data().join("disk.unfinished");
-        image::make(&unfinished, Format::Raw, Allocation::Full, bytes)?;
-        std::fs::rename(&unfinished, &path).with_context(|| format!("can't make {}", path.display()))?;
-    }
-    Ok(path)
-}
-
 /// The block device as the kernel is told. Without `d` it would look into the file for the header of a copy-on-write file,
 /// and what a guest wrote there is not ours to trust.
 fn disk_argument(data: Data, image: &Path) -> String {
@@ -215,32 +187,10 @@ fn disk_argument(data: Data, image: &Path) -> String {
     }
 }
 
-struct Link {
-    /// The device on the host, and the guest's address with the length of its prefix.
-    tap: Option<(String, (Ipv4Addr, u8))>,
-    peer: Option<IpAddr>,
-    netns: Option<PathBuf>,
-}
-
-fn link(wanted: Net, stage: &mut Stage) -> anyhow::Result<Link> {
-    let tap = if wanted == Net::None { None } else { stage.tap()? };
-    match tap {
-        Some(tap) => {
-            let IpAddr::V4(guest) = tap.guest else { bail!("the guest can't be given the address {}", tap.guest) };
-            Ok(Link { tap: Some((tap.device, (guest, tap.prefix))), peer: Some(tap.peer), netns: Some(tap.netns) })
-        }
-        None if wanted == Net::Tap => {
-            let because = stage.host.peer_network().err().unwrap_or("there is none").to_string();
-            bail!("net=tap needs a tap device: {because}; set net=none")
-        }
-        None => Ok(Link { tap: None, peer: None, netns: None }),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-    use std::net::SocketAddr;
+    use std::net::{IpAddr, SocketAddr};
 
     use workloads::Far;
     use workloads::protocol::{Envelope, Request, Task, write_frame};

@@ -32,6 +32,9 @@ pub const DATA: &str = "/data";
 /// What Linux calls the first network device of most drivers.
 pub const LINK: &str = "eth0";
 
+/// Tag of the host's directory that the monitor shares with the guest by 9p or virtiofs.
+pub const SHARE: &str = "tarebench";
+
 /// How long a device may take to show up after its driver is loaded. Drivers probe within `finit_module`, NVMe and SCSI
 /// behind it; under emulation on a busy machine that has taken 0.3 s.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -43,6 +46,10 @@ pub struct Orders {
     pub disk: Option<PathBuf>,
     /// The server of an NFS export `/data` that takes the place of the data disk.
     pub nfs: Option<Ipv4Addr>,
+    /// How a directory [`SHARE`], shared by 9p in the place of the data disk, is cached: `none`, `mmap`, `loose`.
+    pub p9: Option<String>,
+    /// Whether a directory [`SHARE`], shared by virtiofs, takes the place of the data disk.
+    pub virtiofs: bool,
     /// Address of the network device, with the length of its prefix.
     pub address: Option<(Ipv4Addr, u8)>,
     /// The same in IPv6.
@@ -65,12 +72,19 @@ impl fmt::Display for Orders {
         let link = self.link.as_ref().map(|name| format!("tarebench.link={name}"));
         let hostfs = self.hostfs.as_ref().map(|d| format!("tarebench.hostfs={}", d.display()));
         let tty = self.tty.as_ref().map(|t| format!("tarebench.tty={}", t.display()));
-        let words = [disk, nfs, address, address6, link, hostfs, tty];
+        let p9 = self.p9.as_ref().map(|cache| format!("tarebench.9p={cache}"));
+        let virtiofs = self.virtiofs.then(|| format!("tarebench.virtiofs={SHARE}"));
+        let words = [disk, nfs, p9, virtiofs, address, address6, link, hostfs, tty];
         f.write_str(&words.into_iter().flatten().collect::<Vec<_>>().join(" "))
     }
 }
 
 impl Orders {
+    /// Whether something is to be mounted on [`DATA`].
+    fn has_data(&self) -> bool {
+        self.disk.is_some() || self.nfs.is_some() || self.p9.is_some() || self.virtiofs || self.hostfs.is_some()
+    }
+
     /// Finds the orders among the other words of a kernel command line.
     ///
     /// # Errors
@@ -82,6 +96,8 @@ impl Orders {
             match name {
                 "disk" => orders.disk = Some(PathBuf::from(value)),
                 "nfs" => orders.nfs = Some(value.parse().with_context(|| format!("bad address in `{word}`"))?),
+                "9p" => orders.p9 = Some(value.to_string()),
+                "virtiofs" => orders.virtiofs = value == SHARE,
                 "address" => orders.address = Some(parse_address(word, value, 32)?),
                 "address6" => orders.address6 = Some(parse_address(word, value, 128)?),
                 "link" => orders.link = Some(value.to_string()),
@@ -162,6 +178,13 @@ fn run() -> anyhow::Result<()> {
     if let Some(server) = orders.nfs {
         mount_nfs(server, orders.address)?;
     }
+    if let Some(cache) = &orders.p9 {
+        // Without a size of messages: 128 KiB since 5.15.
+        mount_share("9p", Some(&format!("trans=virtio,version=9p2000.L,cache={cache}")))?;
+    }
+    if orders.virtiofs {
+        mount_share("virtiofs", None)?;
+    }
     if let Some(folder) = &orders.hostfs {
         mount(Some("none"), DATA, Some("hostfs"), MsFlags::empty(), Some(folder))
             .with_context(|| format!("can't mount the host's {} on {DATA} as hostfs", folder.display()))?;
@@ -170,7 +193,7 @@ fn run() -> anyhow::Result<()> {
         Some(line) => serve_on_line(line),
         None => serve(&find_port()?),
     };
-    if orders.disk.is_some() || orders.nfs.is_some() || orders.hostfs.is_some() {
+    if orders.has_data() {
         umount(DATA).with_context(|| format!("can't unmount {DATA}"))?;
     }
     served
@@ -183,6 +206,12 @@ fn mount_nfs(server: Ipv4Addr, own: Option<(Ipv4Addr, u8)>) -> anyhow::Result<()
     let source = format!("{server}:/data");
     mount(Some(source.as_str()), DATA, Some("nfs4"), MsFlags::empty(), Some(options.as_str()))
         .with_context(|| format!("can't mount {source} on {DATA} as nfs4 with {options}"))
+}
+
+/// A directory that the monitor hands on through a virtio device, whose driver finds it by its tag.
+fn mount_share(kind: &str, options: Option<&str>) -> anyhow::Result<()> {
+    mount(Some(SHARE), DATA, Some(kind), MsFlags::empty(), options)
+        .with_context(|| format!("can't mount the host's directory on {DATA} as {kind} with {options:?}"))
 }
 
 fn serve(path: &Path) -> anyhow::Result<()> {
@@ -394,6 +423,8 @@ mod tests {
         let orders = Orders {
             disk: Some("/dev/vda".into()),
             nfs: Some([198, 18, 0, 1].into()),
+            p9: Some("mmap".into()),
+            virtiofs: true,
             address: Some(([198, 18, 0, 2].into(), 30)),
             address6: Some((Ipv6Addr::new(0x2001, 2, 0, 1, 0, 0, 0, 2), 64)),
             link: Some("vec0".into()),

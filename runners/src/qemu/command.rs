@@ -7,10 +7,11 @@ use std::process::Command;
 use workloads::init::{Orders, PORT};
 
 use super::accel::Accelerator;
-use super::initramfs::Boot;
 use super::memory::Backing;
-use super::options::{Bus, DiskOptions, MachineType, Model};
+use super::options::{Bus, DiskOptions, MachineType, Model, Overcommit};
+use super::share::Share;
 use super::tsc;
+use crate::vm::initramfs::Boot;
 
 /// The emulator.
 pub const PROGRAM: &str = "qemu-system-x86_64";
@@ -24,10 +25,6 @@ const QBOOT: &str = "/usr/share/qemu/qboot.rom";
 
 /// Drivers of the smallest guest that says hello.
 pub const DRIVERS: &[&str] = &["virtio_pci", "virtio_console", "ext4"];
-
-/// What ext4 asks for at mount time by name, which no `modules.dep` knows. Built in or gone in some kernels.
-/// IPv6 is a module in some too.
-pub const DRIVERS_WHERE_THERE: &[&str] = &["crc32c_generic", "ipv6"];
 
 /// The data disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,12 +90,16 @@ pub struct Machine<'a> {
     pub orders: Orders,
     /// The data disk, where there is one.
     pub disk: Option<Disk<'a>>,
+    /// The directory, where data lies in one.
+    pub share: Option<Share>,
     /// The network device.
     pub model: Model,
     /// Its end on the host.
     pub netdev: Netdev,
     /// With a balloon.
     pub balloon: bool,
+    /// What it keeps from the rest of the host.
+    pub overcommit: Overcommit,
 }
 
 impl Machine<'_> {
@@ -136,7 +137,20 @@ impl Machine<'_> {
         if let Some(disk) = &self.disk {
             disk.add_to(&mut q, way);
         }
+        if let Some(share) = &self.share {
+            if self.kind == MachineType::Microvm && matches!(share, Share::Virtiofs(_)) {
+                // Its devices are those of before virtio 1.0 unless told otherwise, and virtiofsd hangs up on such.
+                q.args(["-global", "virtio-mmio.force-legacy=false"]);
+            }
+            share.add_to(&mut q, way);
+        }
         self.add_network(&mut q, way);
+        if self.overcommit.mem_lock {
+            q.args(["-overcommit", "mem-lock=on"]);
+        }
+        if self.overcommit.cpu_pm {
+            q.args(["-overcommit", "cpu-pm=on"]);
+        }
         if self.balloon {
             q.arg("-device").arg(format!("virtio-balloon-{way},free-page-reporting=on"));
         }
@@ -207,7 +221,7 @@ impl Disk<'_> {
 mod tests {
     use workloads::settings::Settings;
 
-    use super::super::options::{Memory, Options, SETTINGS};
+    use super::super::options::{Memory, Options, SETTINGS, Security};
     use super::*;
 
     fn line(change: impl FnOnce(&mut Machine)) -> String {
@@ -229,6 +243,8 @@ mod tests {
             model: Model::Virtio,
             netdev: Netdev::Tap { device: "tare0".into(), vhost: false },
             balloon: false,
+            share: None,
+            overcommit: Overcommit::default(),
         };
         change(&mut machine);
         let command = machine.command();
@@ -287,6 +303,21 @@ mod tests {
             m.disk.as_mut().expect("there is one").options = options(&[("disk.bus", "nvme"), ("disk.cache", "unsafe")]);
         });
         holds(&words, &["-device e1000,netdev=net,romfile=", "cache=unsafe,aio=threads -device nvme,drive=data"]);
+        let words = line(|m| {
+            m.share = Some(Share::P9 { folder: "/a,b".into(), security: Security::MappedXattr });
+            m.overcommit = Overcommit { mem_lock: true, cpu_pm: true };
+        });
+        let parts = [
+            "-fsdev local,id=share,path=/a,,b,security_model=mapped-xattr -device virtio-9p-pci,fsdev=share,mount_tag=tarebench",
+            "-overcommit mem-lock=on -overcommit cpu-pm=on",
+        ];
+        holds(&words, &parts);
+        let words = line(|m| (m.kind, m.share) = (MachineType::Microvm, Some(Share::Virtiofs("/s".into()))));
+        let parts = [
+            "-global virtio-mmio.force-legacy=false ",
+            "-chardev socket,id=share,path=/s -device vhost-user-fs-device,chardev=share,tag=tarebench",
+        ];
+        holds(&words, &parts);
         let words = line(|m| m.netdev = Netdev::Tap { device: "t".into(), vhost: true });
         holds(&words, &["ifname=t,script=no,downscript=no,vhost=on"]);
         holds(&line(|m| m.netdev = Netdev::User), &["-netdev user,id=net -device"]);

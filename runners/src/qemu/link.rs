@@ -1,7 +1,6 @@
 //! The guest's path to the peer.
 
 use std::fs::{self, File, OpenOptions};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -13,7 +12,7 @@ use super::command::{Netdev, USER_GUEST, USER_GUEST6, USER_PEER, USER_PEER6};
 use super::options::Net;
 use crate::confine::confine;
 use crate::stage::Stage;
-use crate::{Network, engine, network};
+use crate::{Network, engine, network, vm};
 
 /// The kernel's side of a tap whose packets don't pass through QEMU.
 const VHOST: &str = "/dev/vhost-net";
@@ -26,20 +25,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The guest's path to the peer, ready to be used.
 pub struct Link {
+    /// Addresses and where QEMU is started.
+    pub path: vm::Link,
     /// QEMU's end.
     pub netdev: Netdev,
-    /// The kind of path, for the report.
-    pub network: Network,
-    /// The guest's address and the length of its prefix.
-    pub address: Option<(Ipv4Addr, u8)>,
-    /// The same in IPv6; `None` where there is none.
-    pub address6: Option<(Ipv6Addr, u8)>,
-    /// The peer's address as the guest sees it.
-    pub peer: Option<IpAddr>,
-    /// The same in IPv6.
-    pub peer6: Option<Ipv6Addr>,
-    /// Where QEMU is started.
-    pub netns: Option<PathBuf>,
     /// What translates addresses in a process of its own.
     pub passt: Option<Passt>,
 }
@@ -51,82 +40,58 @@ impl Link {
     /// When it can't be had here, with the reason and what to set instead.
     pub fn make(wanted: Net, stage: &mut Stage) -> anyhow::Result<Self> {
         match wanted {
-            Net::None => Ok(Self {
-                netdev: Netdev::None,
-                network: Network::None,
-                address: None,
-                address6: None,
-                peer: None,
-                peer6: None,
-                netns: None,
-                passt: None,
-            }),
+            Net::None => Ok(Self { path: vm::Link::none(), netdev: Netdev::None, passt: None }),
             Net::User => Ok(Self::by_qemu(stage)),
             Net::Auto => match Self::tap(stage, false)? {
                 Some(link) => Ok(link),
                 None => Ok(Self::by_qemu(stage)),
             },
-            Net::Tap => Self::tap(stage, false)?.with_context(|| no_tap(wanted, stage)),
+            Net::Tap => Self::tap(stage, false)?.with_context(|| vm::no_tap(wanted, stage, "user")),
             Net::Vhost => {
                 vhost(Path::new(VHOST))?;
-                Self::tap(stage, true)?.with_context(|| no_tap(wanted, stage))
+                Self::tap(stage, true)?.with_context(|| vm::no_tap(wanted, stage, "user"))
             }
             Net::Passt => {
                 let passt = Passt::start(stage)?;
-                let mut link = Self::translated(stage, Netdev::Passt(passt.socket.clone()), Network::Passt);
-                link.passt = Some(passt);
-                Ok(link)
+                let path = Self::translated(stage, Network::Passt);
+                Ok(Self { path, netdev: Netdev::Passt(passt.socket.clone()), passt: Some(passt) })
             }
         }
     }
 
     /// `None` without privileges.
     fn tap(stage: &mut Stage, vhost: bool) -> anyhow::Result<Option<Self>> {
-        let Some(tap) = stage.tap()? else { return Ok(None) };
-        let IpAddr::V4(guest) = tap.guest else { bail!("the guest can't be given the address {}", tap.guest) };
-        Ok(Some(Self {
-            netdev: Netdev::Tap { device: tap.device, vhost },
-            network: if vhost { Network::Vhost } else { Network::Tap },
-            address: Some((guest, tap.prefix)),
-            address6: tap.guest6,
-            peer: Some(tap.peer),
-            peer6: tap.peer6,
-            netns: Some(tap.netns),
-            passt: None,
-        }))
+        let Some(mut path) = vm::Link::tap(stage)? else { return Ok(None) };
+        if vhost {
+            path.network = Network::Vhost;
+        }
+        let device = path.device.clone().expect("a tap has a device");
+        Ok(Some(Self { path, netdev: Netdev::Tap { device, vhost }, passt: None }))
     }
 
     /// Both translators forward to the loopback of the namespace they run in, and that has to be where the peer listens.
     /// What [`Passt`] is told makes it offer IPv4 only.
-    fn translated(stage: &Stage, netdev: Netdev, network: Network) -> Self {
-        Self {
-            netdev,
+    fn translated(stage: &Stage, network: Network) -> vm::Link {
+        vm::Link {
             network,
             address: Some(USER_GUEST),
-            address6: None,
             peer: Some(USER_PEER.into()),
-            peer6: None,
             netns: stage.host.peer_network().ok().map(|network| network.netns().path()),
-            passt: None,
+            ..vm::Link::none()
         }
     }
 
     fn by_qemu(stage: &Stage) -> Self {
-        let link = Self::translated(stage, Netdev::User, Network::UserNat);
+        let mut path = Self::translated(stage, Network::UserNat);
         let ipv6 = match stage.host.peer_network() {
             Ok(network) => network.ipv6(),
             Err(_) => network::loopback_has_ipv6(),
         };
-        if !ipv6 {
-            return link;
+        if ipv6 {
+            (path.address6, path.peer6) = (Some(USER_GUEST6), Some(USER_PEER6));
         }
-        Self { address6: Some(USER_GUEST6), peer6: Some(USER_PEER6), ..link }
+        Self { path, netdev: Netdev::User, passt: None }
     }
-}
-
-fn no_tap(wanted: Net, stage: &Stage) -> String {
-    let because = stage.host.peer_network().err().unwrap_or("there is none").to_string();
-    format!("net={wanted} needs a tap device: {because}; set net=user")
 }
 
 fn vhost(device: &Path) -> anyhow::Result<()> {

@@ -41,7 +41,7 @@ impl Backing {
     pub fn make(kind: Memory, bytes: u64, folder: &Path) -> anyhow::Result<Self> {
         let mut backing = Self { kind, ..Self::anonymous(bytes) };
         match kind {
-            Memory::Anonymous | Memory::Tmpfs => {}
+            Memory::Auto | Memory::Anonymous | Memory::Tmpfs => {}
             Memory::File => backing.file = Some(new_file(folder.join("memory"), backing.bytes)?),
             Memory::Hugepages => enough_huge_pages(backing.bytes, huge_pages(Path::new(HUGE))?)?,
         }
@@ -52,7 +52,7 @@ impl Backing {
     pub fn add_to(&self, q: &mut Command) -> &'static str {
         let bytes = self.bytes;
         let object = match (self.kind, &self.file) {
-            (Memory::Anonymous, _) => return "",
+            (Memory::Auto | Memory::Anonymous, _) => return "",
             // Without a name in any file system: nothing of it can be left behind.
             (Memory::Tmpfs, _) => format!("memory-backend-memfd,id=memory,size={bytes}"),
             (Memory::Hugepages, _) => {
@@ -101,6 +101,23 @@ fn huge_pages(folder: &Path) -> anyhow::Result<u64> {
     let free = count("free_hugepages")?.saturating_sub(count("resv_hugepages")?);
     // What the kernel may make when asked, less what it has made so.
     Ok(free + count("nr_overcommit_hugepages")?.saturating_sub(count("surplus_hugepages")?))
+}
+
+/// Refuses what QEMU would end with: memory that this user may not lock.
+///
+/// # Errors
+/// When the limit is too low, with what it has to be.
+pub fn may_lock(bytes: u64, limit: u64) -> anyhow::Result<()> {
+    if bytes > limit {
+        bail!(
+            "overcommit.mem-lock=true locks all of {} KiB and this user may lock {} KiB; raise the limit (`ulimit -l {}` as \
+             root), or set overcommit.mem-lock=false",
+            bytes >> 10,
+            limit >> 10,
+            bytes >> 10
+        );
+    }
+    Ok(())
 }
 
 fn enough_huge_pages(bytes: u64, free: u64) -> anyhow::Result<()> {
@@ -155,6 +172,13 @@ mod tests {
         assert!(enough_huge_pages(8192, 66).is_err(), "less than a page");
         let error = huge_pages(Path::new("/no/such/folder")).expect_err("not there").to_string();
         assert!(error.contains("memory=anonymous"), "{error}");
+    }
+
+    #[test]
+    fn memory_that_may_not_be_locked_is_refused_with_the_limit_that_is_needed() {
+        may_lock(8 << 20, 8 << 20).expect("just enough");
+        let error = may_lock(512 << 20, 8 << 20).expect_err("too much").to_string();
+        assert!(error.contains("ulimit -l 524288") && error.contains("may lock 8192 KiB"), "{error}");
     }
 
     #[test]

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use anyhow::bail;
 use workloads::settings::{Kind, Setting, Settings};
 
+use crate::vm;
+use crate::vm::image::{Allocation, Format};
 use crate::words::words;
 
 words! {
@@ -38,6 +40,61 @@ words! {
         Disk = "disk",
         /// In the host's directory, exported by NFS.
         Nfs = "nfs",
+        /// In the host's directory, served by QEMU itself.
+        P9 = "9p",
+        /// In the host's directory, served by virtiofsd.
+        Virtiofs = "virtiofs",
+    }
+}
+
+words! {
+    /// Whose the guest's files are on the host, with 9p.
+    Security {
+        /// QEMU's user's; that owners can't be changed is nobody's concern.
+        None = "none",
+        /// The guest's users', which takes root.
+        Passthrough = "passthrough",
+        /// QEMU's user's; the guest's owners and modes are extended attributes.
+        MappedXattr = "mapped-xattr",
+        /// QEMU's user's; the guest's owners and modes are in files beside them.
+        MappedFile = "mapped-file",
+    }
+}
+
+impl Security {
+    /// The same, where this user may have it.
+    ///
+    /// # Errors
+    /// For what takes root.
+    pub fn allowed(self, privileged: bool) -> anyhow::Result<Self> {
+        if self == Self::Passthrough && !privileged {
+            bail!("9p.security=passthrough needs root; set 9p.security=none or mapped-xattr");
+        }
+        Ok(self)
+    }
+}
+
+words! {
+    /// What the guest keeps of files that it has by 9p.
+    P9Cache {
+        /// Nothing, so files can't be mapped for writing; what Linux does unless told otherwise.
+        None = "none",
+        /// What is mapped.
+        Mmap = "mmap",
+        /// All, and never looks whether the host has changed it.
+        Loose = "loose",
+    }
+}
+
+words! {
+    /// What the guest may keep of files that it has by virtiofs.
+    VirtiofsCache {
+        /// Nothing.
+        None = "none",
+        /// Data until a file is opened again, attributes for a second.
+        Auto = "auto",
+        /// All, and never looks whether the host has changed it.
+        Always = "always",
     }
 }
 
@@ -52,30 +109,6 @@ words! {
         Nvme = "nvme",
         /// A disk on the machine's own controller: IDE on `pc`, AHCI on `q35`.
         Ide = "ide",
-    }
-}
-
-words! {
-    /// What the disk's file holds.
-    Format {
-        /// The disk's bytes and nothing else.
-        Raw = "raw",
-        /// QEMU's own format, with tables from guest to file.
-        Qcow2 = "qcow2",
-    }
-}
-
-words! {
-    /// How much of the disk's file is there before the guest writes.
-    Allocation {
-        /// Nothing but what mkfs wrote.
-        Sparse = "sparse",
-        /// The tables of a qcow2, not the data.
-        Metadata = "metadata",
-        /// All of it, as unwritten extents of the host's file system.
-        Falloc = "falloc",
-        /// All of it, written.
-        Full = "full",
     }
 }
 
@@ -119,6 +152,8 @@ words! {
 words! {
     /// What the guest's memory is on the host.
     Memory {
+        /// `anonymous`, but `tmpfs` where another process has to work in it.
+        Auto = "auto",
         /// Private pages of QEMU.
         Anonymous = "anonymous",
         /// A file beside the data, mapped and shared: what the guest dirties, the host writes to disk.
@@ -176,7 +211,8 @@ pub const SETTINGS: &[Setting] = &[
         name: "data",
         kind: Kind::Choice(Data::WORDS),
         default: "disk",
-        about: "An ext4 on a disk image, or an NFSv4 export of the host's directory (nfs-ganesha, over the guest's tap device)",
+        about: "An ext4 on a disk image, or the host's directory: by NFSv4 (nfs-ganesha, over the guest's tap device), 9p or \
+                virtiofs (as root)",
     },
     Setting {
         name: "disk.bus",
@@ -215,16 +251,39 @@ pub const SETTINGS: &[Setting] = &[
         about: "Whether a thread of its own serves the disk, instead of QEMU's main loop; virtio and scsi only",
     },
     Setting {
-        name: "disk.size",
-        kind: Kind::Bytes { min: 32 << 20, max: 1 << 40 },
-        default: "512MiB",
         about: "Size of the data disk; with disk.allocation=full all of it is written once before the first start",
+        ..vm::DISK_SIZE
+    },
+    Setting {
+        name: "9p.cache",
+        kind: Kind::Choice(P9Cache::WORDS),
+        default: "mmap",
+        about: "What the guest keeps of files by 9p; with none, Linux' own default, SQLite can't map its write-ahead log",
+    },
+    Setting {
+        name: "9p.security",
+        kind: Kind::Choice(Security::WORDS),
+        default: "none",
+        about: "Whose the guest's files are on the host by 9p (QEMU's security_model); passthrough needs root",
+    },
+    Setting {
+        name: "virtiofs.cache",
+        kind: Kind::Choice(VirtiofsCache::WORDS),
+        default: "auto",
+        about: "What the guest keeps of files by virtiofs: nothing, data while a file is open, or all",
+    },
+    Setting {
+        name: "virtiofs.direct",
+        kind: Kind::Switch,
+        default: "false",
+        about: "Whether the guest's O_DIRECT is the host's too, past its page cache (virtiofsd's allow_direct_io)",
     },
     Setting {
         name: "memory",
         kind: Kind::Choice(Memory::WORDS),
-        default: "anonymous",
-        about: "What the guest's memory is: QEMU's own pages, a file on the data's disk, a tmpfs, or huge pages set aside",
+        default: "auto",
+        about: "What the guest's memory is: QEMU's own pages, a file on the data's disk, a tmpfs, or huge pages set aside; \
+                auto is anonymous, or tmpfs with data=virtiofs",
     },
     Setting {
         name: "net",
@@ -245,11 +304,18 @@ pub const SETTINGS: &[Setting] = &[
         about: "Whether the guest gives pages that it has freed back to the host, through a virtio balloon",
     },
     Setting {
-        name: "kernel",
-        kind: Kind::Path,
-        default: "",
-        about: "The guest's kernel, a bzImage or an ELF file; empty for the best that is installed, cloud kernels first",
+        name: "overcommit.mem-lock",
+        kind: Kind::Switch,
+        default: "false",
+        about: "Whether all of QEMU's memory is locked from the start, so that the host can't promise it twice or swap it out",
     },
+    Setting {
+        name: "overcommit.cpu-pm",
+        kind: Kind::Switch,
+        default: "false",
+        about: "Whether an idle guest keeps its CPU instead of giving it back to the host; KVM only",
+    },
+    vm::KERNEL,
 ];
 
 /// The data disk, as set.
@@ -271,6 +337,33 @@ pub struct DiskOptions {
     pub size: u64,
 }
 
+/// A directory by virtiofs, as set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VirtiofsOptions {
+    /// See [`VirtiofsCache`].
+    pub cache: VirtiofsCache,
+    /// O_DIRECT reaches the host.
+    pub direct: bool,
+}
+
+/// A directory by 9p, as set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct P9Options {
+    /// See [`P9Cache`].
+    pub cache: P9Cache,
+    /// See [`Security`].
+    pub security: Security,
+}
+
+/// What QEMU does not share with the rest of the host.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Overcommit {
+    /// All of its memory is locked.
+    pub mem_lock: bool,
+    /// Its guest's idle CPUs are kept.
+    pub cpu_pm: bool,
+}
+
 /// A machine as set: only what can be together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
@@ -282,7 +375,11 @@ pub struct Options {
     pub data: Data,
     /// The data disk, where the data lies on one.
     pub disk: DiskOptions,
-    /// See [`Memory`].
+    /// The directory, where it comes by 9p.
+    pub p9: P9Options,
+    /// The directory, where it comes by virtiofs.
+    pub virtiofs: VirtiofsOptions,
+    /// See [`Memory`]; never `Auto`.
     pub memory: Memory,
     /// See [`Net`].
     pub net: Net,
@@ -290,6 +387,8 @@ pub struct Options {
     pub model: Model,
     /// With a balloon.
     pub balloon: bool,
+    /// See [`Overcommit`].
+    pub overcommit: Overcommit,
     /// `None` for the best that is installed.
     pub kernel: Option<PathBuf>,
 }
@@ -301,10 +400,11 @@ impl Options {
     /// For values that can't be together, with the reason and what to set instead.
     pub fn read(settings: &Settings) -> anyhow::Result<Self> {
         let cache = Cache::of(settings, "disk.cache");
+        let data = Data::of(settings, "data");
         let options = Self {
             accel: Accel::of(settings, "accel"),
             machine: MachineType::of(settings, "machine"),
-            data: Data::of(settings, "data"),
+            data,
             disk: DiskOptions {
                 bus: Bus::of(settings, "disk.bus"),
                 format: Format::of(settings, "disk.format"),
@@ -314,13 +414,27 @@ impl Options {
                 iothread: settings.switch("disk.iothread"),
                 size: settings.number("disk.size"),
             },
-            memory: Memory::of(settings, "memory"),
+            p9: P9Options { cache: P9Cache::of(settings, "9p.cache"), security: Security::of(settings, "9p.security") },
+            virtiofs: VirtiofsOptions {
+                cache: VirtiofsCache::of(settings, "virtiofs.cache"),
+                direct: settings.switch("virtiofs.direct"),
+            },
+            memory: match (Memory::of(settings, "memory"), data) {
+                (Memory::Auto, Data::Virtiofs) => Memory::Tmpfs,
+                (Memory::Auto, _) => Memory::Anonymous,
+                (set, _) => set,
+            },
             net: Net::of(settings, "net"),
             model: Model::of(settings, "net.model"),
             balloon: settings.switch("balloon"),
-            kernel: Some(settings.get("kernel")).filter(|path| !path.is_empty()).map(PathBuf::from),
+            overcommit: Overcommit {
+                mem_lock: settings.switch("overcommit.mem-lock"),
+                cpu_pm: settings.switch("overcommit.cpu-pm"),
+            },
+            kernel: vm::chosen_kernel(settings),
         };
         options.check()?;
+        refuse_without_effect(settings, data)?;
         Ok(options)
     }
 
@@ -356,6 +470,12 @@ impl Options {
                 self.net
             );
         }
+        if self.data == Data::Virtiofs && self.memory == Memory::Anonymous {
+            bail!(
+                "data=virtiofs is served by a process that works in the guest's memory, and memory=anonymous is QEMU's alone; \
+                 set memory=auto, or data=9p"
+            );
+        }
         if self.model == Model::E1000 && self.net == Net::None {
             bail!("net.model=e1000 without a network (net=none) is no device at all; set net=tap or net=user");
         }
@@ -374,6 +494,8 @@ impl Options {
         let mut drivers = vec![transport, "virtio_console", "ext4"];
         drivers.extend_from_slice(match (self.data, self.disk.bus, self.machine) {
             (Data::Nfs, ..) => &["nfsv4"][..],
+            (Data::P9, ..) => &["9p", "9pnet_virtio"],
+            (Data::Virtiofs, ..) => &["virtiofs"],
             (Data::Disk, Bus::Virtio, _) => &["virtio_blk"],
             (Data::Disk, Bus::Scsi, _) => &["virtio_scsi", "sd_mod"],
             (Data::Disk, Bus::Nvme, _) => &["nvme"],
@@ -390,6 +512,23 @@ impl Options {
         }
         drivers
     }
+}
+
+/// Refuses what is set for data that lies elsewhere: a report would show it beside figures that it had no part in.
+fn refuse_without_effect(settings: &Settings, data: Data) -> anyhow::Result<()> {
+    let families = [("disk.", Data::Disk), ("9p.", Data::P9), ("virtiofs.", Data::Virtiofs)];
+    let defaults = Settings::resolve(SETTINGS, &Default::default()).expect("the defaults are valid");
+    for (name, value) in settings.iter().filter(|(name, value)| *value != defaults.get(name)) {
+        match families.iter().find(|(prefix, _)| name.starts_with(prefix)) {
+            // A size alone claims nothing, and suites give it for all their environments.
+            _ if name == vm::DISK_SIZE.name => {}
+            Some((_, whose)) if *whose != data => {
+                bail!("{name}={value} has no effect with data={data}; leave it away, or set data={whose}")
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// `native` submits from QEMU's own thread; `threads` hands every request to another thread, which where QEMU has one CPU
@@ -424,6 +563,10 @@ mod tests {
             (&[("disk.iothread", "true"), ("disk.bus", "ide")], &[("disk.iothread", "false")]),
             (&[("data", "nfs"), ("net", "user")], &[("net", "tap")]),
             (&[("data", "nfs"), ("net", "passt")], &[("data", "disk")]),
+            (&[("data", "virtiofs"), ("memory", "anonymous")], &[("memory", "auto")]),
+            (&[("data", "9p"), ("disk.cache", "unsafe")], &[("data", "disk")]),
+            (&[("data", "disk"), ("9p.cache", "loose")], &[("data", "9p")]),
+            (&[("data", "nfs"), ("virtiofs.direct", "true")], &[("data", "virtiofs")]),
             (&[("net.model", "e1000"), ("net", "none")], &[("net", "tap")]),
             (&[("net.model", "e1000"), ("net", "vhost")], &[("net.model", "virtio")]),
         ];
@@ -456,9 +599,29 @@ mod tests {
         assert_eq!(drivers(&[("net", "none"), ("disk.bus", "nvme")]), "virtio_pci virtio_console ext4 nvme");
         assert_eq!(drivers(&[("machine", "microvm")]), "virtio_mmio virtio_console ext4 virtio_blk virtio_net");
         assert_eq!(drivers(&[("data", "nfs")]), "virtio_pci virtio_console ext4 nfsv4 virtio_net");
+        assert_eq!(drivers(&[("data", "9p")]), "virtio_pci virtio_console ext4 9p 9pnet_virtio virtio_net");
+        assert_eq!(drivers(&[("data", "virtiofs")]), "virtio_pci virtio_console ext4 virtiofs virtio_net");
         assert!(drivers(&[("disk.bus", "ide")]).contains("ahci sd_mod"));
         assert!(drivers(&[("disk.bus", "ide"), ("machine", "pc")]).contains("ata_piix sd_mod"));
         assert!(drivers(&[("net.model", "e1000"), ("balloon", "true")]).ends_with("e1000 virtio_balloon"));
+    }
+
+    #[test]
+    fn passing_owners_through_takes_root() {
+        for word in Security::WORDS {
+            let security = read(&[("data", "9p"), ("9p.security", word)]).expect("possible").p9.security;
+            assert_eq!(security.allowed(true).expect("root may"), security);
+            assert_eq!(security.allowed(false).is_err(), *word == "passthrough");
+        }
+    }
+
+    #[test]
+    fn memory_is_shared_where_another_process_serves_from_it() {
+        let memory = |pairs: &[(&str, &str)]| read(pairs).expect("possible").memory;
+        assert_eq!(memory(&[]), Memory::Anonymous);
+        assert_eq!(memory(&[("data", "virtiofs")]), Memory::Tmpfs);
+        assert_eq!(memory(&[("data", "virtiofs"), ("memory", "file")]), Memory::File);
+        read(&[("data", "9p"), ("disk.size", "64MiB")]).expect("a size claims nothing");
     }
 
     #[test]

@@ -10,10 +10,34 @@ use anyhow::{Context, bail};
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};
 
-use super::options::{Allocation, Format};
 use crate::engine;
+use crate::words::words;
 
 const CHUNK: usize = 4 << 20;
+
+words! {
+    /// What the disk's file holds.
+    Format {
+        /// The disk's bytes and nothing else.
+        Raw = "raw",
+        /// QEMU's own format, with tables from guest to file.
+        Qcow2 = "qcow2",
+    }
+}
+
+words! {
+    /// How much of the disk's file is there before the guest writes.
+    Allocation {
+        /// Nothing but what mkfs wrote.
+        Sparse = "sparse",
+        /// The tables of a qcow2, not the data.
+        Metadata = "metadata",
+        /// All of it, as unwritten extents of the host's file system.
+        Falloc = "falloc",
+        /// All of it, written.
+        Full = "full",
+    }
+}
 
 /// Writes an image of `bytes` bytes at `path` with an empty ext4 in it.
 ///
