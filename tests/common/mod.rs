@@ -4,6 +4,8 @@
 
 #[cfg(target_os = "linux")]
 pub mod boxes;
+#[cfg(target_os = "linux")]
+pub mod emulated;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};

@@ -366,6 +366,33 @@ mod tests {
         assert!(data_path(Backend::Qdisk, false, "xfs").contains("QEMU (qdisk), through dom0's page cache"));
     }
 
+    #[test]
+    fn a_loop_device_goes_with_its_last_user() {
+        if !nix::unistd::geteuid().is_root() || engine::find("losetup").is_none() {
+            eprintln!("SKIPPED: loop devices take root and losetup");
+            return;
+        }
+        // Not in /tmp, which may be a tmpfs: no direct I/O there.
+        let folder = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).expect("a directory");
+        let image = folder.path().join("disk");
+        File::create(&image).and_then(|file| file.set_len(32 << 20)).expect("made");
+        let listed = || {
+            let mut command = Command::new("losetup");
+            command.args(["--noheadings", "--output", "AUTOCLEAR,DIO,BACK-FILE"]);
+            let all = engine::ask(command).expect("it lists");
+            all.lines().find(|l| l.ends_with(&engine::mark(&image))).map(|l| l.replace(' ', ""))
+        };
+        let (first, user) = {
+            let attached = Loop::attach(&image, true).expect("attached");
+            let user = File::open(&attached.path).expect("a second user");
+            (listed().expect("it is there"), user)
+        };
+        assert!(first.starts_with("11"), "to be dropped, and direct: {first}");
+        assert!(listed().is_some(), "somebody has it open");
+        drop(user);
+        assert_eq!(listed(), None);
+    }
+
     /// Run by a shell whose `ip` and `xenstore-write` only say what they were asked.
     #[test]
     fn the_script_moves_the_interface_and_only_when_it_comes() {
