@@ -17,7 +17,7 @@ use common::emulated::{self, copy, copy_libraries, output, read_from};
 /// Programs of dom0, with the libraries that they ask for. Most are for the scripts that `xl` runs.
 const PROGRAMS: &[&str] = &[
     "bash",
-    "dash",
+    "sh",
     "mount",
     "modprobe",
     "ip",

@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
@@ -37,6 +37,15 @@ const DRIVERS: &[&str] = &["ext4", "xen_blkfront", "xen_netfront"];
 /// What `xl` holds while it builds a domain, bytes: the unpacked kernel, the initramfs and the domain's memory that they are
 /// copied to (160 MiB seen). The domain's own memory is Xen's to give, and no part of the group's.
 const TOOL_BYTES: u64 = 256 << 20;
+
+/// Makes the domain and becomes its console. `xl create -c` would do both, but its console reads nothing from a pipe.
+const FRONT: &str = r#""$1" create "$2" </dev/null >&2 && exec "$3" --interactive "$("$1" domid "$4")""#;
+
+/// `xenconsole` is not for users, and so in nobody's PATH: Debian keeps one for every version, Fedora follows GNU.
+const CONSOLES: &[&str] = &["/usr/lib/xen/bin", "/usr/libexec/xen/bin", "/usr/local/lib/xen/bin"];
+
+/// How long a domain may take to be taken apart: its memory is wiped, and on an emulated machine that has taken ten seconds.
+const DESTRUCTION: Duration = Duration::from_secs(60);
 
 /// Where `xl` keeps a log for every domain it has made.
 const LOGS: &str = "/var/log/xen";
@@ -184,8 +193,8 @@ impl Runner for Xen {
         };
         let path = stage.scratch().join("domain.cfg");
         fs::write(&path, domain.config()?).with_context(|| format!("can't write {}", path.display()))?;
-        let mut command = Command::new(&program);
-        command.args(["create", "-c"]).arg(path);
+        let mut command = Command::new("sh");
+        command.args(["-c", FRONT, PROGRAM]).arg(&program).arg(path).arg(console()?).arg(&name);
         let below = stage.data_file_system();
         let mut launch = Launch::new(command).data_path(data_path(backend, direct, &below));
         launch.unequal = Some(
@@ -201,6 +210,17 @@ impl Runner for Xen {
         }
         Ok(launch.cleanup(move || destroy(&program, &name, &logs)).cleanup(move || drop(attached)))
     }
+}
+
+/// The program that stands between a domain's console and us.
+fn console() -> anyhow::Result<PathBuf> {
+    let version = fs::read_to_string("/sys/hypervisor/version/major").and_then(|major| {
+        let minor = fs::read_to_string("/sys/hypervisor/version/minor")?;
+        Ok(format!("/usr/lib/xen-{}.{}/bin", major.trim(), minor.trim()))
+    });
+    let places: Vec<String> = version.into_iter().chain(CONSOLES.iter().map(|c| c.to_string())).collect();
+    let found = places.iter().find_map(|place| engine::find(&format!("{place}/xenconsole")));
+    found.with_context(|| format!("there is no xenconsole in {}; {FIX}", places.join(", ")))
 }
 
 /// The path from the guest's file system down to the image, as the report has it.
@@ -314,7 +334,7 @@ fn write_script(folder: &Path, vif: &Vif) -> anyhow::Result<PathBuf> {
 fn destroy(program: &Path, name: &str, logs: &[String]) {
     let mut command = Command::new(program);
     command.args(["destroy", name]);
-    if let Err(words) = engine::ask(command)
+    if let Err(words) = engine::ask_patiently(command, Stdio::null(), DESTRUCTION)
         && !words.contains("invalid domain identifier")
     {
         log::warn!("can't destroy the domain {name}: {words}; `xl destroy {name}` does it by hand");
