@@ -43,6 +43,7 @@ const COVERED: &[&str] = &[
     "uml",
     "firecracker",
     "cloud-hypervisor",
+    "xen",
     "exec",
     "ssh",
     "jail",
@@ -233,7 +234,7 @@ macro_rules! conformance {
 
 conformance!(
     bare chroot namespaces bubblewrap firejail nspawn lxc runc crun oci gvisor podman docker qemu uml firecracker
-    cloud_hypervisor exec exec_lxc exec_docker ssh jail
+    cloud_hypervisor xen exec exec_lxc exec_docker ssh jail
 );
 
 #[test]

@@ -3,12 +3,16 @@
 
 #![cfg(target_os = "linux")]
 
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+mod common;
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
 
 use serde_json::Value;
+
+use common::emulated::{self, copy, output, read_from};
 
 /// Programs of the first guest, with the libraries that they ask for.
 const PROGRAMS: &[&str] = &["dash", "mount", "modprobe", "ip", "mkfs.ext4", "qemu-system-x86_64"];
@@ -48,7 +52,8 @@ while :; do :; done
 #[ignore = "boots a guest in an emulated guest, which takes 2 to 6 minutes: cargo test --test nested -- --ignored"]
 fn a_guest_under_kvm_is_measured_inside_an_emulated_one() {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
-    let kernel = kernel();
+    // It has NVMe and ext4 built in, so that the first guest needs no initramfs.
+    let kernel = emulated::kernel(|path| path.contains("cloud"), "linux-image-cloud-amd64");
     let image = folder.path().join("first.img");
     make_image(&folder.path().join("root"), &kernel, &image);
     boot(&kernel, &image, &folder.path().join("console"));
@@ -76,50 +81,16 @@ fn a_guest_under_kvm_is_measured_inside_an_emulated_one() {
     assert_eq!(report["failures"], serde_json::json!([]), "every workload did its work and was verified");
 }
 
-/// A kernel with NVMe and ext4 built in, so that the first guest needs no initramfs: Debian's for clouds.
-fn kernel() -> PathBuf {
-    let installed = fs::read_dir("/boot").expect("/boot").flatten().map(|e| e.path());
-    let cloud = |p: &PathBuf| {
-        p.file_name().is_some_and(|n| n.to_string_lossy().starts_with("vmlinuz-"))
-            && p.to_string_lossy().contains("cloud")
-    };
-    installed.filter(cloud).max().expect("no kernel for clouds in /boot; apt install linux-image-cloud-amd64")
-}
-
 fn make_image(root: &Path, kernel: &Path, image: &Path) {
-    for dir in
-        ["proc", "sys", "dev", "tmp", "run", "data", "boot", "usr/bin", "usr/sbin", "usr/lib/modules", "usr/lib64"]
-    {
-        fs::create_dir_all(root.join(dir)).expect("made");
-    }
-    for name in ["bin", "sbin", "lib", "lib64"] {
-        std::os::unix::fs::symlink(format!("usr/{name}"), root.join(name)).expect("made");
-    }
-    for program in PROGRAMS {
-        let path = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"].iter().map(|d| Path::new(d).join(program));
-        let path = path.into_iter().find(|p| p.exists()).unwrap_or_else(|| panic!("{program} is not installed"));
-        let libraries = output(Command::new("ldd").arg(&path));
-        let words = libraries.split_whitespace().filter(|w| w.starts_with('/'));
-        for file in words.map(Path::new).chain([path.as_path()]) {
-            copy(file, root);
-        }
-    }
+    emulated::make_root(root);
+    PROGRAMS.iter().for_each(|program| emulated::copy_program(program, root));
     FIRMWARE.iter().for_each(|file| copy(Path::new(file), root));
     copy(kernel, root);
-    let release = kernel.file_name().expect("a file").to_string_lossy().replace("vmlinuz-", "");
-    let modules = Path::new("/lib/modules").join(release);
+    let modules = Path::new("/lib/modules").join(emulated::release(kernel));
     output(Command::new("cp").arg("-a").arg(modules).arg(root.join("usr/lib/modules")));
     fs::copy(env!("CARGO_BIN_EXE_tarebench"), root.join("usr/bin/tarebench")).expect("copied");
-    fs::write(root.join("init"), INIT).expect("written");
-    output(Command::new("chmod").arg("755").arg(root.join("init")));
+    emulated::write_init(root, INIT);
     output(Command::new("mkfs.ext4").args(["-q", "-F", "-d"]).arg(root).arg(image).arg("2G"));
-}
-
-/// Into the same place below `root`, links followed.
-fn copy(file: &Path, root: &Path) {
-    let target = root.join(file.strip_prefix("/").expect("absolute"));
-    fs::create_dir_all(target.parent().expect("not the root")).expect("made");
-    fs::copy(file, &target).unwrap_or_else(|e| panic!("can't copy {}: {e}", file.display()));
 }
 
 /// Until it powers off.
@@ -131,35 +102,5 @@ fn boot(kernel: &Path, image: &Path, console: &Path) {
     command.args(["-append", "root=/dev/nvme0n1 rw init=/init console=ttyS0 panic=-1 quiet"]);
     command.arg("-drive").arg(format!("file={},if=none,id=root,format=raw,cache=unsafe", image.display()));
     command.args(["-device", "nvme,drive=root,serial=first"]).args(["-serial", "stdio"]);
-    command.stdin(Stdio::null()).stdout(File::create(console).expect("a console"));
-    let mut machine = Machine(command.spawn().expect("QEMU starts"));
-    let begun = Instant::now();
-    while machine.0.try_wait().expect("ours").is_none() {
-        assert!(begun.elapsed() < PATIENCE, "{}", fs::read_to_string(console).unwrap_or_default());
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    println!("first guest: {:?}", begun.elapsed());
-}
-
-/// Killed on drop.
-struct Machine(Child);
-
-impl Drop for Machine {
-    fn drop(&mut self) {
-        // It may have gone by itself.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// A file of an ext4 image, without mounting it.
-fn read_from(image: &Path, path: &str) -> String {
-    output(Command::new("debugfs").args(["-R", &format!("cat {path}")]).arg(image))
-}
-
-fn output(command: &mut Command) -> String {
-    let output = command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").stderr(Stdio::inherit()).output();
-    let output = output.unwrap_or_else(|e| panic!("can't start {command:?}: {e}"));
-    assert!(output.status.success(), "{command:?}: {}", output.status);
-    String::from_utf8_lossy(&output.stdout).into_owned()
+    emulated::boot(command, console, PATIENCE);
 }

@@ -80,6 +80,8 @@ mod visit;
 mod vm;
 #[cfg(target_os = "linux")]
 mod words;
+#[cfg(target_os = "linux")]
+pub mod xen;
 
 use std::fmt::{self, Debug};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -156,6 +158,8 @@ pub enum Network {
     Tap,
     /// The same, its packets passed on by the host's kernel instead of the VM's monitor.
     Vhost,
+    /// The back end of a Xen domain's interface (netback), moved into the peer's network namespace.
+    Vif,
     /// A bridge: ours in the peer's namespace, or the engine's between its containers and the host.
     Bridge,
     /// Address translation by a kernel: in a router's namespace of ours, or behind the engine's bridge.
@@ -180,6 +184,7 @@ impl fmt::Display for Network {
             Network::Veth => "veth",
             Network::Tap => "tap",
             Network::Vhost => "tap with vhost-net",
+            Network::Vif => "vif",
             Network::Bridge => "bridge",
             Network::Nat => "kernel NAT",
             Network::Host => "host",

@@ -163,6 +163,32 @@ impl PeerNetwork {
         ip(&["-n", p, "link", "set", &tap.device, "up"])?;
         Ok(tap)
     }
+
+    /// Name and addresses for the interface of a Xen domain. Xen makes it with the domain and takes it away again.
+    pub(crate) fn vif(&self) -> anyhow::Result<Vif> {
+        let number = self.number()?;
+        let (peer, guest) = addresses(number);
+        let (peer6, guest6) = self.ipv6.then(|| addresses6(number)).unzip();
+        let (device, netns) = (device_name(&self.id, number, 'v'), self.netns.name().to_string());
+        Ok(Vif { device, netns, guest, guest6, peer, peer6 })
+    }
+}
+
+/// What the interface of a Xen domain is to be called and how it is addressed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Vif {
+    /// The back end's name in the peer's namespace.
+    pub device: String,
+    /// Name of that namespace.
+    pub netns: String,
+    /// The guest's address.
+    pub guest: Ipv4Addr,
+    /// The guest's IPv6 address; `None` where the host has no IPv6.
+    pub guest6: Option<Ipv6Addr>,
+    /// The peer's address.
+    pub peer: Ipv4Addr,
+    /// The peer's IPv6 address.
+    pub peer6: Option<Ipv6Addr>,
 }
 
 /// An environment's namespace with its end of a veth pair.

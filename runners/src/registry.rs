@@ -11,7 +11,7 @@ use crate::ssh::Ssh;
 use crate::{
     bubblewrap::Bubblewrap, chroot::Chroot, cloud_hypervisor::CloudHypervisor, crun::Crun, docker::Docker,
     firecracker::Firecracker, firejail::Firejail, gvisor::Gvisor, lxc::Lxc, namespaces::Namespaces, nspawn::Nspawn,
-    podman::Podman, qemu::Qemu, runc::Runc, runtime::Oci, uml::Uml,
+    podman::Podman, qemu::Qemu, runc::Runc, runtime::Oci, uml::Uml, xen::Xen,
 };
 
 /// Every runner, in the order in which lists and reports show them.
@@ -34,6 +34,7 @@ pub static RUNNERS: &[&dyn Runner] = &[
     &Uml,
     &Firecracker,
     &CloudHypervisor,
+    &Xen,
     &Exec,
     &Ssh,
     &Jail,
@@ -59,6 +60,7 @@ pub static RUNNERS: &[&dyn Runner] = &[
     &NeedsLinux("uml"),
     &NeedsLinux("firecracker"),
     &NeedsLinux("cloud-hypervisor"),
+    &NeedsLinux("xen"),
     &Exec,
     &Ssh,
     &Jail,

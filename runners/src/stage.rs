@@ -16,7 +16,7 @@ use crate::evidence::Witness;
 use crate::host::Host;
 use crate::journal::Made;
 use crate::leftovers;
-use crate::network::{self, PREFIX, PREFIX6, TapLink, Veth};
+use crate::network::{self, PREFIX, PREFIX6, TapLink, Veth, Vif};
 use crate::peer::PeerProcess;
 use crate::{Confinement, Launch, Network, Runner};
 
@@ -77,6 +77,7 @@ pub struct Stage {
     cgroup: Option<Arc<Cgroup>>,
     veth: Option<Veth>,
     tap: Option<TapLink>,
+    vif: Option<Vif>,
     #[cfg(target_os = "linux")]
     link: Option<network::links::Link>,
     own_peer: Option<PeerProcess>,
@@ -107,6 +108,7 @@ impl Stage {
             cgroup: None,
             veth: None,
             tap: None,
+            vif: None,
             #[cfg(target_os = "linux")]
             link: None,
             own_peer: None,
@@ -284,6 +286,20 @@ impl Stage {
             peer6: tap.peer6,
             prefix: PREFIX,
         }))
+    }
+
+    /// What the interface of a Xen domain is to be called and how it is addressed; `None` without privileges, for the reason
+    /// that [`Host::peer_network`] gives.
+    ///
+    /// # Errors
+    /// When all addresses are in use.
+    pub fn vif(&mut self) -> anyhow::Result<Option<Vif>> {
+        let Ok(peer_network) = self.host.peer_network() else { return Ok(None) };
+        let vif = match &mut self.vif {
+            Some(vif) => vif,
+            none => none.insert(peer_network.vif()?),
+        };
+        Ok(Some(vif.clone()))
     }
 }
 
