@@ -365,4 +365,14 @@ mod tests {
         assert_eq!(keyed("nr_periods 3\nnr_throttled 7\n", "nr_throttled"), Some(7));
         assert_eq!(pressure_total("some avg10=0.00 avg60=0.00 avg300=0.00 total=1234\nfull x total=9\n"), Some(1234));
     }
+
+    #[test]
+    fn a_group_is_entered_by_one_thread_where_that_is_possible() {
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        let [v1, v2] = ["v1", "v2"].map(|name| folder.path().join(name));
+        fs::create_dir(&v1).and_then(|()| fs::write(v1.join("tasks"), "")).expect("made");
+        let entries = vec![v1.clone(), v2.clone()];
+        let group = Cgroup { name: String::new(), directories: Vec::new(), entries, unequal: None };
+        assert_eq!(group.entrances(), [v1.join("tasks"), v2.join("cgroup.procs")]);
+    }
 }
