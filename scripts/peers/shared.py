@@ -1,0 +1,71 @@
+"""What the tables of scripts/bench share: running a program, intervals, the machine in words."""
+
+import itertools
+import math
+import os
+import re
+import statistics
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+# As tarebench has it for an environment of one CPU: the work on the first, harness and peer on the next.
+CPU, PEER_CPU = "0", "1"
+
+
+def run(words, patience=600, good=(0,), **more):
+    """What a program printed. It is given so many seconds, and ends with one of the good codes."""
+    words = [str(word) for word in words]
+    try:
+        done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=patience, **more)
+    except subprocess.TimeoutExpired:
+        raise Failed(f"{' '.join(words)} did not end within {patience} s") from None
+    if done.returncode not in good:
+        raise Failed(f"{' '.join(words)} ended with {done.returncode}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return done.stdout
+
+
+class Failed(Exception):
+    """A program that didn't do what it was asked for; a row of the table and not the end of it."""
+
+
+def middle(values):
+    """Hodges-Lehmann estimate and exact 95 % signed-rank interval of the median; no interval from fewer than 6."""
+    n = len(values)
+    walsh = sorted((a + b) / 2 for a, b in itertools.combinations_with_replacement(values, 2))
+    null = [1.0]
+    for i in range(1, n + 1):
+        null = [((null[w] if w < len(null) else 0) + (null[w - i] if 0 <= w - i < len(null) else 0)) / 2 for w in range(len(null) + i)]
+    below, k = 0.0, 0
+    for probability in null:
+        below += probability
+        if 2 * below > 0.05:
+            break
+        k += 1
+    estimate = statistics.median(walsh)
+    return (estimate, walsh[k - 1], walsh[len(walsh) - k]) if k else (estimate, math.nan, math.nan)
+
+
+def interval(ratios):
+    """The same of ratios, on a logarithmic scale."""
+    return tuple(math.exp(value) for value in middle([math.log(ratio) for ratio in ratios]))
+
+
+def build():
+    """Our program as it is released."""
+    subprocess.run(["cargo", "build", "--release", "--locked"], check=True)
+    return max(ROOT.glob("target/*/release/tarebench"), key=lambda path: path.stat().st_mtime)
+
+
+def machine():
+    """What it was measured on, in words."""
+    cpu = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), os.uname().machine)
+    return f"{cpu}, {os.cpu_count()} CPUs, Linux {os.uname().release}"
+
+
+def matches(pattern, *texts):
+    return any(re.search(pattern, text, re.IGNORECASE) for text in texts)
+
+
+def pinned(cpu=CPU):
+    return ["taskset", "-c", cpu]
