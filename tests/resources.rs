@@ -59,7 +59,8 @@ fn best(session: &mut Session, jobs: &str) -> f64 {
 
 /// The defaults, but for a disk whose flushes do nothing: it is not held back where it doesn't write.
 fn settings(runner: &dyn Runner) -> Settings {
-    let given = if runner.name() == "uml" { BTreeMap::from([("data".into(), "ubd-sync".into())]) } else { BTreeMap::new() };
+    let given =
+        if runner.name() == "uml" { BTreeMap::from([("data".into(), "ubd-sync".into())]) } else { BTreeMap::new() };
     Settings::resolve(runner.settings(), &given).expect("valid")
 }
 

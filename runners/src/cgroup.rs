@@ -396,7 +396,7 @@ mod tests {
         let [v1, v2] = ["v1", "v2"].map(|name| folder.path().join(name));
         fs::create_dir(&v1).and_then(|()| fs::write(v1.join("tasks"), "")).expect("made");
         let entries = vec![v1.clone(), v2.clone()];
-        let group = Cgroup { name: String::new(), directories: Vec::new(), entries, unequal: None };
+        let group = Cgroup { name: String::new(), directories: Vec::new(), entries, throttle: None, unequal: None };
         assert_eq!(group.entrances(), [v1.join("tasks"), v2.join("cgroup.procs")]);
     }
 }

@@ -12,11 +12,11 @@ use anyhow::{Context, anyhow, bail};
 use workloads::init::Orders;
 use workloads::settings::{Kind, Setting, Settings};
 
-use crate::firecracker::{kernel, raw_disk};
 use crate::host::Host;
 use crate::network::{PREFIX, PREFIX6, Vif};
-use crate::qemu::{boot_files, image};
 use crate::stage::Stage;
+use crate::vm::image::{self, Allocation, Format};
+use crate::vm::{self, DISK_SIZE, KERNEL};
 use crate::words::words;
 use crate::{Launch, Network, Runner, Unavailable, engine, fingerprint};
 
@@ -101,24 +101,14 @@ const SETTINGS: &[Setting] = &[
         default: "true",
         about: "Whether the disk's file is opened with O_DIRECT, past the host's page cache (direct-io-safe for qdisk)",
     },
-    Setting {
-        name: "disk.size",
-        kind: Kind::Bytes { min: 32 << 20, max: 1 << 40 },
-        default: "512MiB",
-        about: "Size of the data disk; all of it is written once before the first start",
-    },
+    DISK_SIZE,
     Setting {
         name: "net",
         kind: Kind::Choice(Net::WORDS),
         default: "auto",
         about: "How the guest reaches the peer; auto is an interface of Xen's (vif) as root, else nothing",
     },
-    Setting {
-        name: "kernel",
-        kind: Kind::Path,
-        default: "",
-        about: "The guest's kernel, a bzImage or an ELF file; empty for the best that is installed, cloud kernels first",
-    },
+    KERNEL,
 ];
 
 impl Runner for Xen {
@@ -160,9 +150,9 @@ impl Runner for Xen {
         engine::require_root(&stage.host, "xl").map_err(|e| anyhow!("{e}; {}", e.fix))?;
         let kind = Type::of(settings, "type");
         Hypervisor::ask().map_err(|e| anyhow!("{e}; {}", e.fix))?.check(kind)?;
-        let kernel = kernel(settings.get("kernel"), &stage.host, DRIVERS)?;
-        let boot = boot_files(&stage.host, &kernel, DRIVERS)?;
-        let image = raw_disk(stage, settings.number("disk.size"))?;
+        let kernel = vm::kernel(vm::chosen_kernel(settings).as_deref(), &stage.host, DRIVERS)?;
+        let boot = vm::boot_files(&stage.host, &kernel, DRIVERS)?;
+        let image = vm::data_disk(stage, Format::Raw, Allocation::Full, settings.number(DISK_SIZE.name))?;
         let (backend, direct) = (Backend::of(settings, "disk"), settings.switch("disk.direct"));
         let vif = vif(Net::of(settings, "net"), stage)?;
         let name = engine::container_id(stage);
