@@ -113,7 +113,7 @@ impl Runner for Gvisor {
             cgroup: None,
             mapped: None,
             seccomp: None,
-            open_files: None,
+            limits: Vec::new(),
         }
         .write(&bundle)?;
 
