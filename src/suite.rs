@@ -420,9 +420,17 @@ fn spread(entry: Entry, axes: &[(String, Vec<String>)]) -> Vec<Entry> {
     })
 }
 
-/// What of a value may stand in a name.
+/// What of a value may stand in a name: all of it that is a letter or a digit; of a long one the end of the path, and a checksum.
 fn plain(value: &str) -> String {
-    value.chars().filter(char::is_ascii_alphanumeric).collect()
+    const LONG: usize = 16;
+    let plain = |text: &str| text.chars().filter(char::is_ascii_alphanumeric).collect::<String>();
+    let all = plain(value);
+    if all.len() <= LONG {
+        return all;
+    }
+    let end: String = plain(value.rsplit('/').next().unwrap_or(value)).chars().take(LONG - 6).collect();
+    let sum = value.bytes().fold(0x811c_9dc5_u32, |h, b| (h ^ u32::from(b)).wrapping_mul(0x0100_0193));
+    format!("{end}-{:04x}", sum & 0xffff)
 }
 
 fn article(word: &str) -> &'static str {
@@ -525,5 +533,10 @@ mod tests {
         let e = Entry::parse("qemu:accel=tcg,disk.cache=none").expect("reads");
         assert_eq!((e.name.as_str(), e.kind()), ("qemu-tcg-none", "qemu"));
         assert!(Entry::parse("qemu:accel").is_err());
+        let name = |spec: &str| Entry::parse(spec).expect("reads").name;
+        let [one, other] =
+            ["new", "old"].map(|folder| name(&format!("gvisor:runsc=/opt/a/long/path/to/{folder}/bin/runsc")));
+        assert!(one.starts_with("gvisor-runsc-") && one.len() < 20, "{one}");
+        assert_ne!(one, other);
     }
 }

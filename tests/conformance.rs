@@ -39,6 +39,7 @@ const COVERED: &[&str] = &[
     "gvisor",
     "podman",
     "docker",
+    "nerdctl",
     "qemu",
     "uml",
     "firecracker",
@@ -233,7 +234,7 @@ macro_rules! conformance {
 }
 
 conformance!(
-    bare chroot namespaces bubblewrap firejail nspawn lxc runc crun oci gvisor podman docker qemu uml firecracker
+    bare chroot namespaces bubblewrap firejail nspawn lxc runc crun oci gvisor podman docker nerdctl qemu uml firecracker
     cloud_hypervisor xen exec exec_lxc exec_docker ssh jail
 );
 

@@ -2,17 +2,24 @@
 
 #![cfg(target_os = "linux")]
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use runners::Network;
+use common::boxes::Premises;
+use common::{Bench, has_nft, must_run};
 use runners::host::{Host, Resources};
+use runners::peer::PeerProcess;
+use runners::probe::{Verdict, probe};
 use runners::registry;
 use runners::session::Session;
 use runners::stage::Stage;
+use runners::{Network, Unavailable};
+use workloads::protocol::{BurstPlan, Task};
 use workloads::settings::Settings;
 
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -211,6 +218,11 @@ fn runc_starts_obeys_and_leaves_nothing() {
 }
 
 #[test]
+fn crun_starts_obeys_and_leaves_nothing() {
+    conforms("crun", "ec");
+}
+
+#[test]
 fn gvisor_starts_obeys_and_leaves_nothing() {
     conforms("gvisor", "eg");
 }
@@ -242,9 +254,14 @@ fn other_settings_start_too() {
         ("podman", &[("data", "layer"), ("network", "slirp4netns")]),
         ("podman", &[("data", "named"), ("network", "bridge"), ("rm", "false")]),
         ("podman", &[("data", "layer"), ("network", "host"), ("rm", "false")]),
+        ("podman", &[("data", "layer"), ("storage", "vfs"), ("runtime", "crun")]),
+        ("podman", &[("data", "layer"), ("storage", "fuse-overlayfs")]),
+        ("podman", &[("runtime", "runsc")]),
+        ("podman", &[("runtime", "runsc"), ("network", "none")]),
     ];
     for (n, (runner, given)) in all.iter().enumerate() {
-        if !available(runner, &host) {
+        let needs = given.iter().map(|(_, v)| *v).filter(|v| matches!(*v, "crun" | "runsc" | "fuse-overlayfs"));
+        if !available(runner, &host) || !needs.into_iter().all(installed) {
             continue;
         }
         let mut stage =
@@ -254,4 +271,278 @@ fn other_settings_start_too() {
         drop(session);
         assert_session_left_nothing(&id, &format!("{runner} {given:?}"));
     }
+}
+
+/// Whether this program is there; loud where not.
+fn installed(program: &str) -> bool {
+    let there =
+        std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).any(|dir| dir.join(program).exists());
+    assert!(there || !must_run(program), "{program} must be installed here");
+    if !there {
+        eprintln!("SKIPPED: {program} is not installed");
+    }
+    there
+}
+
+/// Network namespaces that an engine has named by itself (`netns-...`).
+fn nameless_namespaces() -> Vec<String> {
+    let names = fs::read_dir("/run/netns").into_iter().flatten().flatten();
+    let names = names.map(|e| e.file_name().to_string_lossy().into_owned());
+    let mut all: Vec<String> = names.filter(|name| name.starts_with("netns-")).collect();
+    all.sort();
+    all
+}
+
+/// Twenty requests to the peer, answered.
+fn asks_the_peer(session: &mut Session, far: workloads::Far) {
+    let task = Task { peer: Some(far), ..Task::of("net/rr") };
+    session.prepare(task, DEADLINE).unwrap();
+    let plan = BurstPlan { operations: 20, warmup: 2, batch: 1, limit_ns: 10_000_000_000 };
+    assert_eq!(session.burst(plan, DEADLINE).unwrap().operations, 20);
+    session.verify(DEADLINE).unwrap();
+    session.release(DEADLINE).unwrap();
+}
+
+#[test]
+fn every_path_leads_to_the_peer() {
+    let id = id("ew");
+    let host = host(&id);
+    if !host.privileged {
+        eprintln!("SKIPPED: paths of our own take root");
+        return;
+    }
+    let peer = PeerProcess::start(&host, DEADLINE).unwrap();
+    let data = tempfile::tempdir_in("/var/tmp").unwrap();
+    let before = nameless_namespaces();
+    let all: &[(&str, &str, Network, &str)] = &[
+        ("runc", "veth", Network::Veth, "runc"),
+        ("runc", "bridge", Network::Bridge, "runc"),
+        ("runc", "nat", Network::Nat, "nft"),
+        ("runc", "slirp4netns", Network::UserNat, "slirp4netns"),
+        ("runc", "pasta", Network::Passt, "pasta"),
+        ("runc", "host", Network::Host, "runc"),
+        ("crun", "pasta", Network::Passt, "pasta"),
+        ("podman", "bridge", Network::Nat, "podman"),
+        ("podman", "slirp4netns", Network::UserNat, "slirp4netns"),
+        ("podman", "host", Network::Host, "podman"),
+        ("gvisor", "netstack", Network::Veth, "runsc"),
+        ("gvisor", "host", Network::Veth, "runsc"),
+    ];
+    for (runner, word, expected, needs) in all {
+        if !available(runner, &host) || !installed(needs) || (*needs == "nft" && !has_nft()) {
+            continue;
+        }
+        let mut stage = Stage::new(Arc::clone(&host), &format!("{runner}-{word}"), data.path()).unwrap();
+        let runner = registry::find(runner).unwrap();
+        // Twice: a path is kept from block to block. The second is killed, as a deadline does it.
+        for start in 0..2 {
+            let launch = stage.launch(runner, &settings(runner.name(), &[("network", word)])).unwrap();
+            assert_eq!(launch.network, *expected, "{} {word}", runner.name());
+            let far = launch.far(Some(peer.port)).unwrap();
+            let started = Session::start(launch, DEADLINE);
+            let mut session = started.unwrap_or_else(|e| panic!("{} {word}: {e}", runner.name()));
+            asks_the_peer(&mut session, far);
+            if start == 1 {
+                let group = nix::unistd::Pid::from_raw(session.pid() as i32);
+                nix::sys::signal::killpg(group, nix::sys::signal::Signal::SIGKILL).unwrap();
+            }
+        }
+        drop(stage);
+        assert_session_left_nothing(&id, &format!("{} {word}", runner.name()));
+        assert_eq!(nameless_namespaces(), before, "{} {word}", runner.name());
+    }
+    drop(peer);
+    drop(host);
+    assert_eq!(common::traces(&id), [] as [String; 0]);
+}
+
+#[test]
+fn limits_of_processes_are_those_that_were_set() {
+    let id = id("eu");
+    let host = host(&id);
+    let data = tempfile::tempdir_in("/var/tmp").unwrap();
+    for runner in ["runc", "crun"] {
+        if !available(runner, &host) {
+            continue;
+        }
+        let mut stage = Stage::new(Arc::clone(&host), runner, data.path()).unwrap();
+        let given = [("open-files", "321"), ("processes", "123"), ("locked-memory", "64KiB"), ("network", "none")];
+        let (session, _) = start(runner, &given, &mut stage);
+        let agents: Vec<String> = fs::read_dir("/proc")
+            .unwrap()
+            .flatten()
+            .filter(|p| fs::read(p.path().join("cmdline")).is_ok_and(|line| line.starts_with(b"/tarebench\0agent\0")))
+            .filter(|p| {
+                fs::read_to_string(p.path().join("cgroup")).is_ok_and(|c| c.contains(&format!("tarebench-{id}")))
+            })
+            .map(|p| fs::read_to_string(p.path().join("limits")).unwrap())
+            .collect();
+        let [limits] = &agents[..] else { panic!("{runner}: one agent, and not {}", agents.len()) };
+        for (name, value) in [("Max open files", "321"), ("Max processes", "123"), ("Max locked memory", "65536")] {
+            let line = limits.lines().find(|l| l.starts_with(name)).unwrap();
+            let numbers: Vec<&str> = line[name.len()..].split_whitespace().take(2).collect();
+            assert_eq!(numbers, [value, value], "{runner}: {line}");
+        }
+        drop(session);
+    }
+}
+
+/// The releases of runsc that are here: the installed one, and the newer one of Debian's backports.
+fn releases() -> Vec<PathBuf> {
+    let cache = std::env::var_os("XDG_CACHE_HOME").filter(|v| !v.is_empty()).map(PathBuf::from);
+    let cache = cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
+    let newer = cache.map(|c| c.join("tarebench/engines/runsc-backports/usr/bin/runsc")).filter(|p| p.exists());
+    assert!(
+        newer.is_some() || !must_run("gvisor-backports"),
+        "the newer runsc must be here: scripts/engines --releases"
+    );
+    if newer.is_none() {
+        eprintln!("SKIPPED: a second release of gVisor: scripts/engines --releases fetches it on Debian 12");
+    }
+    let installed = Path::new("/usr/bin/runsc");
+    Some(installed).filter(|p| p.exists()).map(Path::to_path_buf).into_iter().chain(newer).collect()
+}
+
+/// Settings; the file system of the data as seen inside; and what an old release says to set where it can't do that.
+type Case<'a> = (&'a [(&'a str, &'a str)], &'a str, Option<&'a str>);
+
+/// Every setting on every release: it works, or is refused with the reason and what to set instead.
+#[test]
+fn gvisor_does_what_its_release_can_and_says_what_it_can_not() {
+    const NEW: &str = "of 2023 or later";
+    let id = id("ev");
+    let host = host(&id);
+    if !available("gvisor", &host) {
+        return;
+    }
+    let root = host.privileged;
+    let network = if root { "netstack" } else { "host" };
+    let peer = PeerProcess::start(&host, DEADLINE).unwrap();
+    let data = tempfile::tempdir_in("/var/tmp").unwrap();
+    let all: &[Case] = &[
+        (&[], "9p", None),
+        (&[("platform", "ptrace"), ("network", "host")], "9p", None),
+        (&[("platform", "systrap")], "9p", Some("set platform=ptrace")),
+        (&[("network", "none"), ("file-access", "exclusive")], "9p", None),
+        (&[("file-access", "shared"), ("directfs", "false")], "9p", None),
+        (&[("directfs", "true")], "9p", Some(NEW)),
+        (&[("data", "root"), ("overlay", "root:memory")], "overlay", None),
+        (&[("overlay", "all:memory")], "overlay", None),
+        (&[("data", "root"), ("overlay", "root:self")], "overlay", Some(NEW)),
+        (&[("overlay", "all:self")], "overlay", Some(NEW)),
+    ];
+    for runsc in releases() {
+        let old = runsc.starts_with("/usr") && !systrap(&runsc);
+        for (n, (given, file_system, refusal)) in all.iter().enumerate() {
+            let path = runsc.to_str().unwrap();
+            let given: Vec<_> = [("runsc", path), ("network", network)].iter().chain(*given).copied().collect();
+            let mut stage = Stage::new(Arc::clone(&host), &format!("{n}-{old}"), data.path()).unwrap();
+            let launch = stage.launch(registry::find("gvisor").unwrap(), &settings("gvisor", &given));
+            if let Some(words) = refusal.filter(|_| old) {
+                let no = launch.expect_err("refused").downcast::<Unavailable>().expect("not a failure of the box");
+                assert!(no.fix.contains(words) && !no.broken, "{given:?}: {no:?}");
+                continue;
+            }
+            let launch = launch.unwrap();
+            let far = launch.far(Some(peer.port));
+            let version = launch.version.clone().unwrap();
+            let mut session = Session::start(launch, DEADLINE).unwrap_or_else(|e| panic!("{given:?}: {e}"));
+            let identity = session.identify(DEADLINE).unwrap();
+            eprintln!("{version} {:?}: {:?} to hello, clock {} ns", &given[2..], session.start, identity.clock_ns);
+            assert_eq!(identity.file_system, *file_system, "{given:?}");
+            if let Some(far) = far {
+                asks_the_peer(&mut session, far);
+            }
+            drop(session);
+            assert_session_left_nothing(&id, &format!("{given:?}"));
+        }
+        // It may work on a machine of one's own. Where it doesn't, that is said in time, and nothing is left.
+        let began = Instant::now();
+        let given = [("runsc", runsc.to_str().unwrap()), ("platform", "kvm"), ("network", network)];
+        let answer = probe(registry::find("gvisor").unwrap(), &settings("gvisor", &given), &host, data.path());
+        eprintln!("{} on kvm: {answer:?}", runsc.display());
+        assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+        assert!(answer.verdict == Verdict::Works || (answer.because.is_some() && answer.fix.is_some()), "{answer:?}");
+        assert_session_left_nothing(&id, "platform=kvm");
+    }
+}
+
+fn systrap(runsc: &Path) -> bool {
+    let output = std::process::Command::new(runsc).arg("flags").output().unwrap();
+    String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).contains("systrap (default)")
+}
+
+/// A daemon of our own: each setting of docker, and `docker exec` into a container that was there before, over its own bridge.
+#[test]
+fn docker_takes_every_setting_and_reaches_the_peer() {
+    let bench = Bench::new();
+    let around = Premises::of("exec_docker", bench.dir.path());
+    if around.settings.is_empty() {
+        assert!(!must_run("docker"), "docker must run here");
+        eprintln!("SKIPPED: docker: it needs root and dockerd (apt install docker.io)");
+        return;
+    }
+    let mut suite = String::from(
+        "description = \"docker\"\nbaseline = \"bare\"\nblocks = 1\nrounds = 1\nburst = \"20ms\"\n\
+         resources = { cpus = 1, memory = \"256MiB\" }\n[workloads.\"disk/fsync\"]\n[workloads.\"net/rr\"]\n[environments.bare]\n",
+    );
+    // Name and settings; the network, and the file system of the data as seen inside, where it is not the host's.
+    let mut cases = vec![
+        ("bridge", "storage = 'overlay2'", "bridge", ""),
+        ("host", "network = 'host'\ndata = 'named'\nseccomp = 'none'", "loopback", ""),
+        ("none", "network = 'none'\ndata = 'layer'\nruntime = 'runc'", "none", "overlay"),
+    ];
+    match installed("runsc") {
+        true => cases.push(("runsc", "runtime = 'runsc'\ndata = 'tmpfs'", "bridge", "tmpfs")),
+        false => cases.push(("tmpfs", "data = 'tmpfs'", "bridge", "tmpfs")),
+    }
+    let host = format!("host = '{}'", around.daemon());
+    for (name, settings, ..) in &cases {
+        suite.push_str(&format!("[environments.{name}]\nrunner = \"docker\"\n{host}\n{settings}\n"));
+    }
+    suite.push_str("[environments.shop]\nrunner = \"exec\"\n");
+    for (key, value) in &around.settings {
+        suite.push_str(&format!("{key} = '{value}'\n"));
+    }
+    cases.push(("shop", "", "the box's own", "overlay"));
+    let file = bench.suite(&suite);
+    let ran = bench.run(&["run", &file]);
+    let talk = ran.stderr.clone();
+    ran.ends_with_any(&[0, 4, 7]);
+    let report: serde_json::Value = serde_json::from_str(&bench.run(&["report", "--format", "json"]).stdout).unwrap();
+    let below = runners::disk::Disk::under(bench.dir.path()).unwrap().file_system;
+    for (name, _, network, file_system) in cases {
+        let environment = report["environments"].as_array().unwrap().iter().find(|e| e["name"] == name).unwrap();
+        assert_ne!(environment["outcome"], "skipped", "{name}: {environment:#}\n{talk}");
+        assert_eq!(environment["network"], network, "{name}");
+        let failures = report["failures"].as_array().unwrap().iter().filter(|f| f["environment"] == name);
+        let failed: Vec<_> = failures.map(|f| f["workload"].as_str().unwrap_or_default()).collect();
+        let expected = if network == "none" { vec!["net/rr"] } else { vec![] };
+        assert_eq!(failed, expected, "{name}: {:#}", report["failures"]);
+        let (seen, expected) =
+            (environment["facts"].to_string(), if file_system.is_empty() { &below } else { file_system });
+        assert!(seen.contains(&format!("\"{expected}\"")), "{name} should have its data on {expected}: {seen}");
+    }
+    bench.holds_only(&["tarebench.db", "suite.toml"]);
+}
+
+/// The storage driver is the daemon's: what another is asked for is refused.
+#[test]
+fn docker_says_which_storage_driver_it_has() {
+    let bench = Bench::new();
+    let around = Premises::of("docker_vfs", bench.dir.path());
+    if around.settings.is_empty() {
+        eprintln!("SKIPPED: docker: it needs root and dockerd (apt install docker.io)");
+        return;
+    }
+    let verify = |storage: &str| {
+        let host = around.daemon();
+        let suite = bench.suite(&format!(
+            "description = \"storage\"\nbaseline = \"bare\"\n[workloads.\"disk/fsync\"]\n[environments.bare]\n[environments.box]\n\
+             runner = \"docker\"\nhost = '{host}'\nnetwork = 'none'\ndata = 'layer'\nstorage = '{storage}'\n"
+        ));
+        bench.run(&["verify", &suite])
+    };
+    verify("vfs").ends_with(0).says("3 passed, 0 failed");
+    verify("overlay2").says("the daemon's storage driver is vfs").says("storage=vfs");
 }

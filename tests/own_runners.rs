@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{Bench, has_nft};
+use common::{Bench, has_nft, must_run};
 use runners::Network;
 use runners::disk::Disk;
 use runners::host::{Host, Resources};
@@ -75,6 +75,7 @@ fn every_setting_does_what_its_name_says() {
         ("n-neither", "namespaces", "pid = false\nuser = false", veth, &host, true),
         ("n-bridge", "namespaces", "network = \"bridge\"", "bridge", &host, true),
         ("n-nat", "namespaces", "network = \"nat\"", "kernel NAT", &host, true),
+        ("n-pasta", "namespaces", "network = \"pasta\"", "user NAT (passt)", &host, true),
         ("n-none", "namespaces", "network = \"none\"", "none", &host, false),
         ("c-overlay", "chroot", "data = \"overlay\"", "veth", "overlay", true),
         ("c-tmpfs", "chroot", "data = \"tmpfs\"", "veth", "tmpfs", true),
@@ -88,10 +89,15 @@ fn every_setting_does_what_its_name_says() {
     ];
     let bwrap = runners::registry::find("bubblewrap").unwrap();
     let available = |runner: &str| runner != "bubblewrap" || bwrap.engine(&Settings::default()).is_some();
+    let pasta = Path::new("/usr/bin/pasta").exists();
+    assert!(pasta || !must_run("pasta"), "pasta must be installed here");
     let nft = has_nft();
     let possible = |c: &&_| {
         let &&(_, runner, _, network, _, takes_root): &&(&str, &str, &str, &str, &str, bool) = c;
-        (root || !takes_root) && (nft || network != "kernel NAT") && available(runner)
+        (root || !takes_root)
+            && (nft || network != "kernel NAT")
+            && (pasta || network != "user NAT (passt)")
+            && available(runner)
     };
     let cases: Vec<_> = cases.iter().filter(possible).collect();
     for (name, runner, settings, ..) in &cases {
@@ -130,7 +136,7 @@ fn every_setting_does_what_its_name_says() {
 fn what_can_not_be_is_refused_with_the_reason_and_the_way_out() {
     let bench = Bench::new();
     for (spec, words) in [
-        ("chroot:network=none", "one of veth, bridge, nat, host"),
+        ("chroot:network=none", "one of veth, bridge, nat, slirp4netns, pasta, host"),
         ("namespaces:data=zfs", "one of bind, overlay, tmpfs"),
         ("namespaces:seccomp=all", "docker-like"),
         ("jail:network=bridge", "one of shared, vnet, none"),

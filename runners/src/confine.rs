@@ -32,7 +32,6 @@ pub(crate) fn confine(
     let pinned = !cpus.is_empty();
     let parent = std::process::id();
     let between = move || {
-        let check = |result: libc::c_int| if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) };
         if let Some(netns) = &netns {
             // SAFETY: the descriptor is open; the call touches no memory of ours.
             check(unsafe { libc::setns(netns.as_raw_fd(), libc::CLONE_NEWNET) })?;
@@ -66,22 +65,40 @@ pub(crate) fn confine(
 pub(crate) fn hide(command: &mut Command, directory: &'static CStr, read_only: bool) {
     const SOURCE: &CStr = c"none";
     const TMPFS: &CStr = c"tmpfs";
-    const ROOT: &CStr = c"/";
     let mode = if read_only { libc::MS_RDONLY } else { 0 };
     let hide = move || {
-        let check = |result: libc::c_int| if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) };
-        // SAFETY: the process has one thread between fork and exec; no memory is involved.
-        check(unsafe { libc::unshare(libc::CLONE_NEWNS) })?;
-        let (none, flags) = (std::ptr::null(), libc::MS_REC | libc::MS_SLAVE);
-        // A slave, not private: what is unmounted on the host must not live on in here.
-        // SAFETY: the strings are static and end in a zero; the kernel takes null for the others.
-        check(unsafe { libc::mount(none, ROOT.as_ptr(), none, flags, none.cast()) })?;
+        own_mounts()?;
         let flags = mode | libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
-        // SAFETY: as above.
+        // SAFETY: the strings are static and end in a zero.
         check(unsafe {
             libc::mount(SOURCE.as_ptr(), directory.as_ptr(), TMPFS.as_ptr(), flags, c"mode=755".as_ptr().cast())
         })
     };
     // SAFETY: the closure only makes async-signal-safe system calls and allocates nothing.
     unsafe { command.pre_exec(hide) };
+}
+
+/// Makes the command not see what is mounted here, in a mount namespace of its own. Needs root.
+pub(crate) fn unmount(command: &mut Command, point: &'static CStr) {
+    let unmount = move || {
+        own_mounts()?;
+        // SAFETY: the string is static and ends in a zero.
+        check(unsafe { libc::umount2(point.as_ptr(), libc::MNT_DETACH) })
+    };
+    // SAFETY: the closure only makes async-signal-safe system calls and allocates nothing.
+    unsafe { command.pre_exec(unmount) };
+}
+
+/// Gives the calling process, which has one thread between fork and exec, a mount namespace of its own.
+fn own_mounts() -> io::Result<()> {
+    // SAFETY: no memory is involved.
+    check(unsafe { libc::unshare(libc::CLONE_NEWNS) })?;
+    let (none, flags) = (std::ptr::null(), libc::MS_REC | libc::MS_SLAVE);
+    // A slave, not private: what is unmounted on the host must not live on in here.
+    // SAFETY: the string is static and ends in a zero; the kernel takes null for the others.
+    check(unsafe { libc::mount(none, c"/".as_ptr(), none, flags, none.cast()) })
+}
+
+fn check(result: libc::c_int) -> io::Result<()> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

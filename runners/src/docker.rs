@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use workloads::settings::{Kind, Setting, Settings};
 
 use crate::host::{Host, Resources};
-use crate::stage::Stage;
+use crate::stage::{PathToPeer, Stage};
 use crate::{Launch, Network, Runner, Unavailable, engine};
 
 /// Docker's client, daemon, containerd and runtime. Every container, image and volume that we make is removed again.
@@ -19,6 +19,14 @@ pub struct Docker;
 
 /// For handing the image over, which is as large as our binary.
 const IMPORT: Duration = Duration::from_secs(60);
+
+/// Where data lies.
+pub(crate) const DATA: Setting = Setting {
+    name: "data",
+    kind: Kind::Choice(&["bind", "named", "layer", "tmpfs"]),
+    default: "bind",
+    about: "Where data lies: a bind mount of the data directory, a volume that the daemon keeps, the container's writable layer, or memory",
+};
 
 const SETTINGS: &[Setting] = &[
     Setting {
@@ -33,18 +41,19 @@ const SETTINGS: &[Setting] = &[
         default: "bridge",
         about: "Path to the peer: Docker's default bridge to this host, this host's loopback, or none",
     },
-    Setting {
-        name: "data",
-        kind: Kind::Choice(&["bind", "named", "layer", "tmpfs"]),
-        default: "bind",
-        about: "Where data lies: a bind mount of the data directory, a volume of Docker's, the container's writable layer, or memory",
-    },
+    DATA,
     engine::SECCOMP,
     Setting {
         name: "runtime",
         kind: Kind::Word,
         default: "",
         about: "A runtime that the daemon knows by this name (runc, runsc, kata); by default the daemon's choice",
+    },
+    Setting {
+        name: "storage",
+        kind: Kind::Word,
+        default: "",
+        about: "The storage driver (overlay2, vfs, btrfs, ...), which is the daemon's: another than this one is refused; by default any",
     },
 ];
 
@@ -70,109 +79,46 @@ impl Runner for Docker {
     }
 
     fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
-        let client = Client { program: engine::require("docker", "docker.io")?, host: settings.get("host").into() };
-        let daemon = client.daemon()?;
-        let id = engine::container_id(stage);
-        let data = settings.get("data");
-        let network = settings.get("network");
-        // Undone from the last to the first: the container goes before what it stands on.
-        client.note(stage, &["image", "rm", "--force", &id])?;
-        if data == "named" {
-            client.note(stage, &["volume", "rm", "--force", &id])?;
-        }
-        client.note(stage, &["rm", "--force", "--volumes", &id])?;
-        let mut launch = {
-            let (client, id) = (client.clone(), id.clone());
-            let volume = data == "named";
-            // Made before there is anything to remove: what fails half-way is removed, too.
-            Launch::new(Command::new(&client.program)).cleanup(move || client.remove(&id, volume))
+        let host = settings.get("host");
+        let client = Client {
+            name: "docker",
+            program: engine::require("docker", "docker.io")?,
+            options: if host.is_empty() { Vec::new() } else { vec!["--host".into(), host.into()] },
         };
-        client.import(stage, &id)?;
-        let (peer, port) = match network {
-            "host" => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
-            "bridge" => Some(client.gateway()?),
-            _ => None,
-        }
-        .map(|address| anyhow::Ok((address, stage.peer_on(address)?)))
-        .transpose()?
-        .unzip();
-        let parent = match daemon.driver.as_str() {
-            "cgroupfs" => stage.cgroup().parent_for_engine(),
-            _ => None,
-        };
-        launch.command = client.command();
-        let source = stage.data().to_path_buf();
-        let limits = stage.host.resources;
-        arguments(&mut launch.command, settings, &id, &source, parent.as_deref(), limits, &stage.host.pinning.work)?;
-        launch.unequal = parent.is_none().then(|| {
-            format!(
-                "the daemon's cgroup driver is {}: Docker holds CPUs and memory itself, and no counters of ours see it",
-                daemon.driver
-            )
-        });
-        launch.data_path = match data {
-            "tmpfs" => "tmpfs: memory".into(),
-            "named" => "a volume in Docker's data directory".into(),
-            "layer" => format!("the container's writable layer ({})", daemon.storage),
-            _ => format!("bind mount of {}", stage.data_file_system()),
-        };
-        launch.version = Some(format!("{} (daemon)", daemon.version));
-        launch.network = match network {
-            "host" => Network::Loopback,
-            "bridge" => Network::Bridge,
-            _ => Network::None,
-        };
-        (launch.peer, launch.peer_port) = (peer, port);
-        Ok(launch)
+        let daemon = daemon(&client, settings)?;
+        client.launch(settings, stage, &daemon)
     }
 }
 
-/// What follows the client's own options.
-fn arguments(
-    command: &mut Command,
-    settings: &Settings,
-    id: &str,
-    data: &Path,
-    parent: Option<&str>,
-    limits: Resources,
-    cpus: &[usize],
-) -> anyhow::Result<()> {
-    command.args(["run", "--interactive", "--name", id, "--network", settings.get("network")]);
-    // No copy of every frame into a log file.
-    command.args(["--log-driver", "none"]);
-    match parent {
-        Some(parent) => command.args(["--cgroup-parent", parent]),
-        None => {
-            let list: Vec<String> = cpus.iter().map(usize::to_string).collect();
-            let memory = limits.memory_bytes.to_string();
-            command.args(["--cpuset-cpus", &list.join(",")]).args(["--memory", &memory, "--memory-swap", &memory])
-        }
+fn daemon(client: &Client, settings: &Settings) -> Result<Daemon, Unavailable> {
+    let unavailable = |because| {
+        Unavailable {
+        because,
+        fix: "systemctl start docker (or: service docker start), or name a daemon that runs: host=unix:///PATH, or DOCKER_HOST"
+            .into(),
+        broken: true,
+    }
     };
-    match settings.get("data") {
-        "bind" => {
-            let source = engine::plain(data, "docker", &[',', '"', '\n'])?;
-            command.args(["--mount", &format!("type=bind,source={source},target=/data")]);
-        }
-        "named" => {
-            command.args(["--mount", &format!("type=volume,source={id},target=/data")]);
-        }
-        "tmpfs" => {
-            command.args(["--mount", "type=tmpfs,target=/data"]);
-        }
-        _ => {}
+    // `docker info` prints what it knows and succeeds even without a daemon; this doesn't.
+    client.ask(&["version", "--format", "{{.Server.Version}}"]).map_err(unavailable)?;
+    let daemon = client.daemon().map_err(unavailable)?;
+    let storage = settings.get("storage");
+    if !storage.is_empty() && storage != daemon.storage {
+        return Err(Unavailable {
+            because: format!("the daemon's storage driver is {}, not {storage}", daemon.storage),
+            fix: format!(
+                "start the daemon with --storage-driver {storage} (or \"storage-driver\" in /etc/docker/daemon.json), or set \
+                 storage={}",
+                daemon.storage
+            ),
+            broken: false,
+        });
     }
-    if settings.get("seccomp") == "none" {
-        command.args(["--security-opt", "seccomp=unconfined"]);
-    }
-    if !settings.get("runtime").is_empty() {
-        command.args(["--runtime", settings.get("runtime")]);
-    }
-    command.args([id, "/tarebench", "agent", "--data", "/data"]);
-    Ok(())
+    Ok(daemon)
 }
 
 /// What the daemon says of itself.
-struct Daemon {
+pub(crate) struct Daemon {
     version: String,
     /// Of cgroups: `cgroupfs` or `systemd`.
     driver: String,
@@ -180,26 +126,112 @@ struct Daemon {
     storage: String,
 }
 
-/// Docker's client, talking to one daemon.
+/// Docker's client, or one with the same command line, talking to one daemon.
 #[derive(Debug, Clone)]
-struct Client {
-    program: PathBuf,
-    /// Empty for the client's own choice.
-    host: String,
+pub(crate) struct Client {
+    /// As users call it.
+    pub(crate) name: &'static str,
+    pub(crate) program: PathBuf,
+    /// What comes before each command: which daemon, for one.
+    pub(crate) options: Vec<String>,
+}
+
+/// How a container reaches the peer.
+struct Way {
+    /// The value of `--network`.
+    option: String,
+    network: Network,
+    peer: Option<IpAddr>,
+    port: Option<u16>,
+    /// With a link of ours.
+    path: Option<PathToPeer>,
 }
 
 impl Client {
-    fn words(&self) -> Vec<&str> {
-        if self.host.is_empty() { Vec::new() } else { vec!["--host", &self.host] }
+    /// A container from an image of our own; everything that was made goes with the launch.
+    pub(crate) fn launch(&self, settings: &Settings, stage: &mut Stage, daemon: &Daemon) -> anyhow::Result<Launch> {
+        let id = engine::container_id(stage);
+        let data = settings.get("data");
+        // Undone from the last to the first: the container goes before what it stands on.
+        self.note(stage, &["image", "rm", "--force", &id])?;
+        if data == "named" {
+            self.note(stage, &["volume", "rm", "--force", &id])?;
+        }
+        self.note(stage, &["rm", "--force", "--volumes", &id])?;
+        let mut launch = {
+            let (client, id) = (self.clone(), id.clone());
+            let volume = data == "named";
+            // Made before there is anything to remove: what fails half-way is removed, too.
+            Launch::new(Command::new(&client.program)).cleanup(move || client.remove(&id, volume))
+        };
+        self.import(stage, &id)?;
+        let way = self.way(settings.get("network"), stage)?;
+        let parent = match daemon.driver.as_str() {
+            "cgroupfs" => stage.cgroup().parent_for_engine(),
+            _ => None,
+        };
+        launch.command = self.command();
+        let run = Run {
+            id: &id,
+            network: &way.option,
+            data: stage.data(),
+            parent: parent.as_deref(),
+            limits: stage.host.resources,
+            cpus: &stage.host.pinning.work,
+        };
+        run.arguments(&mut launch.command, self.name, settings)?;
+        launch.unequal = parent.is_none().then(|| {
+            format!(
+                "the cgroup driver of {} is {}: it holds CPUs and memory itself, and no counters of ours see it",
+                self.name, daemon.driver
+            )
+        });
+        launch.data_path = match data {
+            "tmpfs" => "tmpfs: memory".into(),
+            "named" => "a volume in the daemon's data directory".into(),
+            "layer" => format!("the container's writable layer ({})", daemon.storage),
+            _ => format!("bind mount of {}", stage.data_file_system()),
+        };
+        launch.version = Some(format!("{} (daemon)", daemon.version));
+        if let Some(path) = way.path {
+            // The client itself stays outside.
+            launch = Launch { netns: None, ..launch.over(path) };
+        } else {
+            launch.peer = way.peer;
+        }
+        (launch.network, launch.peer_port) = (way.network, way.port);
+        Ok(launch)
+    }
+
+    fn way(&self, word: &str, stage: &mut Stage) -> anyhow::Result<Way> {
+        let way = |network, peer, port| Way { option: word.into(), network, peer, port, path: None };
+        Ok(match word {
+            "veth" => {
+                let path = stage.path_to_peer()?;
+                let Some(netns) = &path.netns else {
+                    bail!("network=veth needs root; set network=none, or run tarebench as root");
+                };
+                Way { option: format!("ns:{}", netns.display()), path: Some(path), ..way(Network::Veth, None, None) }
+            }
+            "host" => {
+                let peer = IpAddr::V4(Ipv4Addr::LOCALHOST);
+                way(Network::Loopback, Some(peer), Some(stage.peer_on(peer)?))
+            }
+            "bridge" => {
+                let peer = self.gateway()?;
+                way(Network::Bridge, Some(peer), Some(stage.peer_on(peer)?))
+            }
+            _ => way(Network::None, None, None),
+        })
     }
 
     fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
-        command.args(self.words());
+        command.args(&self.options);
         command
     }
 
-    fn ask(&self, words: &[&str]) -> Result<String, String> {
+    pub(crate) fn ask(&self, words: &[&str]) -> Result<String, String> {
         let mut command = self.command();
         command.args(words);
         engine::ask(command).map(|text| text.trim().to_string())
@@ -207,29 +239,28 @@ impl Client {
 
     fn note(&self, stage: &Stage, words: &[&str]) -> anyhow::Result<()> {
         let program = engine::mark(&self.program);
-        let all: Vec<&str> = std::iter::once(&*program).chain(self.words()).chain(words.iter().copied()).collect();
+        let options = self.options.iter().map(String::as_str);
+        let all: Vec<&str> = std::iter::once(&*program).chain(options).chain(words.iter().copied()).collect();
         stage.note(&all)
     }
 
-    fn daemon(&self) -> Result<Daemon, Unavailable> {
-        let unavailable = |because| Unavailable {
-            because,
-            fix: "start the daemon (systemctl start docker), or name it: host = unix:///PATH, or DOCKER_HOST".into(),
-            broken: true,
-        };
-        // `docker info` prints what it knows and succeeds even without a daemon; this doesn't.
-        let version = self.ask(&["version", "--format", "{{.Server.Version}}"]).map_err(unavailable)?;
-        let about = self.ask(&["info", "--format", "{{.CgroupDriver}} {{.Driver}}"]).map_err(unavailable)?;
-        let (driver, storage) = about.split_once(' ').unwrap_or((&about, ""));
-        Ok(Daemon { version, driver: driver.into(), storage: storage.into() })
+    /// Asks the daemon.
+    ///
+    /// # Errors
+    /// The client's words, where it finds none.
+    pub(crate) fn daemon(&self) -> Result<Daemon, String> {
+        let about = self.ask(&["info", "--format", "{{.ServerVersion}} {{.CgroupDriver}} {{.Driver}}"])?;
+        let mut words = about.split(' ').map(String::from);
+        let mut next = || words.next().unwrap_or_default();
+        Ok(Daemon { version: next(), driver: next(), storage: next() })
     }
 
-    /// This host's address on Docker's default bridge.
+    /// This host's address on the default bridge.
     fn gateway(&self) -> anyhow::Result<IpAddr> {
         let format = "{{range .IPAM.Config}}{{.Gateway}},{{.Subnet}} {{end}}";
         let words = self
             .ask(&["network", "inspect", "bridge", "--format", format])
-            .map_err(|words| anyhow!("the daemon has no default bridge: {words}; set network = host or none"))?;
+            .map_err(|words| anyhow!("{} has no default bridge: {words}; set network = host or none", self.name))?;
         gateway_of(&words)
             .with_context(|| format!("the default bridge has no address in `{words}`; set network = host or none"))
     }
@@ -245,11 +276,11 @@ impl Client {
         command.args(["import", "-", id]);
         engine::ask_patiently(command, Stdio::from(file), IMPORT)
             .map(drop)
-            .map_err(|words| anyhow!("docker takes no image from us: {words}"))
+            .map_err(|words| anyhow!("{} takes no image from us: {words}", self.name))
     }
 
     fn remove(&self, id: &str, volume: bool) {
-        let gone = |words: &str| words.contains("No such");
+        let gone = |words: &str| words.to_lowercase().contains("no such");
         let mut steps = vec![["rm", "--force", "--volumes", id], ["image", "rm", "--force", id]];
         if volume {
             steps.push(["volume", "rm", "--force", id]);
@@ -258,9 +289,62 @@ impl Client {
             if let Err(words) = self.ask(&step)
                 && !gone(&words)
             {
-                log::warn!("`docker {}`: {words}", step.join(" "));
+                log::warn!("`{} {}`: {words}", self.name, step.join(" "));
             }
         }
+    }
+}
+
+/// One container.
+#[derive(Debug)]
+pub(crate) struct Run<'a> {
+    /// Its name, and that of its image and its volume.
+    pub(crate) id: &'a str,
+    /// The value of `--network`.
+    pub(crate) network: &'a str,
+    /// The data directory.
+    pub(crate) data: &'a Path,
+    /// The cgroup above the container's, with the limits; without one the daemon is told them.
+    pub(crate) parent: Option<&'a str>,
+    pub(crate) limits: Resources,
+    pub(crate) cpus: &'a [usize],
+}
+
+impl Run<'_> {
+    /// What follows the client's own options.
+    pub(crate) fn arguments(&self, command: &mut Command, client: &str, settings: &Settings) -> anyhow::Result<()> {
+        command.args(["run", "--interactive", "--name", self.id, "--network", self.network]);
+        // Nobody else's image of this name; and no copy of every frame into a log file.
+        command.args(["--pull", "never"]).args(["--log-driver", "none"]);
+        match self.parent {
+            Some(parent) => command.args(["--cgroup-parent", parent]),
+            None => {
+                let list: Vec<String> = self.cpus.iter().map(usize::to_string).collect();
+                let memory = self.limits.memory_bytes.to_string();
+                command.args(["--cpuset-cpus", &list.join(",")]).args(["--memory", &memory, "--memory-swap", &memory])
+            }
+        };
+        match settings.get("data") {
+            "bind" => {
+                let source = engine::plain(self.data, client, &[',', '"', '\n'])?;
+                command.args(["--mount", &format!("type=bind,source={source},target=/data")]);
+            }
+            "named" => {
+                command.args(["--mount", &format!("type=volume,source={},target=/data", self.id)]);
+            }
+            "tmpfs" => {
+                command.args(["--mount", "type=tmpfs,target=/data"]);
+            }
+            _ => {}
+        }
+        if settings.get("seccomp") == "none" {
+            command.args(["--security-opt", "seccomp=unconfined"]);
+        }
+        if !settings.get("runtime").is_empty() {
+            command.args(["--runtime", settings.get("runtime")]);
+        }
+        command.args([self.id, "/tarebench", "agent", "--data", "/data"]);
+        Ok(())
     }
 }
 
@@ -296,7 +380,9 @@ mod tests {
         let settings = Settings::resolve(SETTINGS, &given).expect("valid");
         let mut command = Command::new("docker");
         let limits = Resources::new(1, 1 << 29);
-        arguments(&mut command, &settings, "box-1", Path::new("/d"), parent, limits, &[0, 2]).expect("a line");
+        let network = settings.get("network");
+        let run = Run { id: "box-1", network, data: Path::new("/d"), parent, limits, cpus: &[0, 2] };
+        run.arguments(&mut command, "docker", &settings).expect("a line");
         command.get_args().map(|a| a.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
     }
 

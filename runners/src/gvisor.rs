@@ -1,8 +1,9 @@
 //! `gvisor`: an OCI container whose system calls are answered by runsc's kernel in user space.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, bail};
 use workloads::settings::{Kind, Setting, Settings};
@@ -18,10 +19,16 @@ pub struct Gvisor;
 
 const SETTINGS: &[Setting] = &[
     Setting {
+        name: "runsc",
+        kind: Kind::Path,
+        default: "",
+        about: "Path of runsc, for a release beside the installed one; by default the one in PATH",
+    },
+    Setting {
         name: "platform",
         kind: Kind::Choice(&["auto", "systrap", "ptrace", "kvm"]),
         default: "auto",
-        about: "How system calls are caught; auto is systrap where this runsc has it, else ptrace",
+        about: "How system calls are caught: by seccomp traps (systrap, since 2023), ptrace or /dev/kvm; auto is systrap where this runsc has it, else ptrace",
     },
     Setting {
         name: "network",
@@ -39,7 +46,7 @@ const SETTINGS: &[Setting] = &[
         name: "overlay",
         kind: Kind::Choice(&["none", "root:memory", "all:memory", "root:self", "all:self"]),
         default: "none",
-        about: "What writes go to instead of the host: nothing, memory, or a file of the sandbox's own (overlay2)",
+        about: "What writes go to instead of the host (overlay2): nothing, memory, or a file of the sandbox's own in the root (self, since 2023; the default of newer releases is root:self)",
     },
     Setting {
         name: "file-access",
@@ -51,7 +58,7 @@ const SETTINGS: &[Setting] = &[
         name: "directfs",
         kind: Kind::Choice(&["auto", "true", "false"]),
         default: "auto",
-        about: "Whether the sandbox opens files itself rather than through the gofer; auto is runsc's own choice",
+        about: "Whether the sandbox opens files itself rather than through the gofer (since 2023); auto is runsc's own choice",
     },
 ];
 
@@ -69,22 +76,19 @@ impl Runner for Gvisor {
     }
 
     fn version(&self, _host: &Host) -> Result<String, Unavailable> {
-        let version = engine::version("runsc", "runsc")?;
-        let runsc = engine::require("runsc", "runsc")?;
-        let flags = Flags::of(&runsc).map_err(|because| Unavailable {
-            because,
-            fix: "apt install --reinstall runsc".into(),
-            broken: true,
-        })?;
-        Ok(format!("{version} (platform {} by default)", flags.best_platform()))
+        Release::of(engine::require("runsc", "runsc")?).map(|release| release.in_words())
     }
 
-    fn engine(&self, _settings: &Settings) -> Option<PathBuf> {
-        engine::find("runsc")
+    fn version_with(&self, _host: &Host, settings: &Settings) -> Result<String, Unavailable> {
+        Release::of(program(settings)?).map(|release| release.in_words())
+    }
+
+    fn engine(&self, settings: &Settings) -> Option<PathBuf> {
+        program(settings).ok()
     }
 
     fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
-        let runsc = engine::require("runsc", "runsc")?;
+        let release = Release::of(program(settings)?)?;
         let id = engine::container_id(stage);
         let privileged = stage.host.privileged;
         let network = settings.get("network");
@@ -93,7 +97,8 @@ impl Runner for Gvisor {
                 "gVisor's network stack needs a network namespace that only root can make: run as root, or set network=host"
             );
         }
-        let options = Flags::of(&runsc).map_err(anyhow::Error::msg)?.options(settings)?;
+        let platform = release.platform(settings.get("platform"))?;
+        let options = release.options(settings, platform)?;
         let state = stage.scratch().join("runsc");
         let bundle = stage.scratch().join(&id);
         let in_root = settings.get("data") == "root";
@@ -113,11 +118,11 @@ impl Runner for Gvisor {
             cgroup: None,
             mapped: None,
             seccomp: None,
-            open_files: None,
+            limits: Vec::new(),
         }
         .write(&bundle)?;
 
-        let mut command = Command::new(&runsc);
+        let mut command = Command::new(&release.runsc);
         command.arg(joined("--root=", &state)).args(&options);
         if !privileged {
             command.arg("--rootless");
@@ -134,6 +139,7 @@ impl Runner for Gvisor {
         let launch = Launch::new(command)
             .data_path(format!("{}{how}{overlay}", oci::data_path(stage, in_root)))
             .cleanup(move || remove(&state, &id, &bundle));
+        let launch = Launch { version: Some(format!("{} (platform {platform})", release.version)), ..launch };
         Ok(match path {
             Some(path) => launch.over(path),
             None => launch,
@@ -167,22 +173,117 @@ fn joined(option: &str, path: &Path) -> std::ffi::OsString {
     text
 }
 
+/// The runsc that these settings stand for.
+fn program(settings: &Settings) -> Result<PathBuf, Unavailable> {
+    let set = settings.get("runsc");
+    if set.is_empty() {
+        return engine::require("runsc", "runsc");
+    }
+    Some(set).filter(|path| path.starts_with('/')).and_then(engine::find).ok_or_else(|| Unavailable {
+        because: format!("there is no program at `{set}`"),
+        fix: "set runsc to the full path of a runsc, or leave it away for the one in PATH".into(),
+        broken: false,
+    })
+}
+
+/// One release of runsc and what it can do.
+#[derive(Debug)]
+struct Release {
+    runsc: PathBuf,
+    version: String,
+    flags: Flags,
+}
+
+impl Release {
+    /// Asks it once; the answers hold as long as we run.
+    fn of(runsc: PathBuf) -> Result<Arc<Self>, Unavailable> {
+        static KNOWN: Mutex<BTreeMap<PathBuf, Arc<Release>>> = Mutex::new(BTreeMap::new());
+        let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(release) = known.get(&runsc) {
+            return Ok(Arc::clone(release));
+        }
+        let fix = match runsc.starts_with("/usr/bin") || runsc.starts_with("/usr/sbin") {
+            true => "apt install --reinstall runsc".into(),
+            false => format!("put a runsc for this machine at {}, or leave the setting runsc away", runsc.display()),
+        };
+        let broken = |because| Unavailable { because, fix: fix.clone(), broken: true };
+        let version = engine::version(&engine::mark(&runsc), "runsc").map_err(|no| broken(no.because))?;
+        let mut command = Command::new(&runsc);
+        // It prints them to stderr, or to stdout, depending on the release.
+        command.arg("flags");
+        let flags = Flags(engine::ask_all(command).map_err(&broken)?);
+        let release = Arc::new(Self { runsc: runsc.clone(), version, flags });
+        known.insert(runsc, Arc::clone(&release));
+        Ok(release)
+    }
+
+    fn in_words(&self) -> String {
+        format!("{} (platform {} by default)", self.version, self.flags.best_platform())
+    }
+
+    /// What a word of the setting stands for, where this release has it.
+    fn platform<'a>(&self, word: &'a str) -> Result<&'a str, Unavailable> {
+        let best = self.flags.best_platform();
+        let refuse = |because, fix| Err(Unavailable { because, fix, broken: false });
+        match word {
+            "auto" => Ok(best),
+            word if !self.flags.about("platform").contains(word) => refuse(
+                format!("runsc {} has no platform {word}", self.version),
+                format!("set platform={best}, or runsc to the path of another release (systrap came in 2023)"),
+            ),
+            "kvm" if !Path::new("/dev/kvm").exists() => refuse(
+                "platform=kvm needs /dev/kvm, which is not there".into(),
+                format!("load kvm_intel or kvm_amd (modprobe), or set platform={best}"),
+            ),
+            word => Ok(word),
+        }
+    }
+
+    fn options(&self, settings: &Settings, platform: &str) -> Result<Vec<String>, Unavailable> {
+        let refuse = |lacks: &str, set: &str| {
+            let because = format!("runsc {} {lacks}", self.version);
+            Err(Unavailable { because, fix: format!("set {set}"), broken: false })
+        };
+        let flags = &self.flags;
+        let network = if settings.get("network") == "netstack" { "sandbox" } else { settings.get("network") };
+        let mut options = vec![format!("--platform={platform}"), format!("--network={network}")];
+        // The processes of the sandbox stay in the group that they are started in, and so under its limits.
+        options.push("--ignore-cgroups".into());
+        let overlay = settings.get("overlay");
+        if flags.has("overlay2") {
+            if overlay.ends_with(":self") && !flags.about("overlay2").contains("self") {
+                let set = "overlay=none, root:memory or all:memory, or runsc to a release of 2023 or later";
+                return refuse("knows no overlay on a file of its own", set);
+            }
+            options.push(format!("--overlay2={overlay}"));
+        } else if overlay == "all:memory" {
+            options.push("--overlay=true".into());
+        } else if overlay != "none" {
+            return refuse("has no flag overlay2", "overlay=none or all:memory");
+        }
+        let access = settings.get("file-access");
+        if access != "auto" {
+            options.push(format!("--file-access={access}"));
+            if flags.has("file-access-mounts") {
+                options.push(format!("--file-access-mounts={access}"));
+            }
+        }
+        match settings.get("directfs") {
+            "auto" => {}
+            directfs if flags.has("directfs") => options.push(format!("--directfs={directfs}")),
+            // Without the flag everything goes through the gofer: that is what `false` asks for.
+            "false" => {}
+            _ => return refuse("has no directfs", "directfs=auto, or runsc to a release of 2023 or later"),
+        }
+        Ok(options)
+    }
+}
+
 /// What `runsc flags` lists: the only reliable word on what a release can do.
 #[derive(Debug)]
 struct Flags(String);
 
 impl Flags {
-    fn of(runsc: &Path) -> Result<&'static Self, String> {
-        static FLAGS: OnceLock<(PathBuf, Result<Flags, String>)> = OnceLock::new();
-        let (_, flags) = FLAGS.get_or_init(|| {
-            let mut command = Command::new(runsc);
-            // It prints them to stderr, or to stdout, depending on the release.
-            command.arg("flags");
-            (runsc.to_path_buf(), engine::ask_all(command).map(Flags))
-        });
-        flags.as_ref().map_err(Clone::clone)
-    }
-
     fn has(&self, flag: &str) -> bool {
         self.0.lines().filter_map(|l| l.trim().strip_prefix('-')).any(|l| l.split_whitespace().next() == Some(flag))
     }
@@ -196,62 +297,18 @@ impl Flags {
     fn best_platform(&self) -> &'static str {
         if self.about("platform").contains("systrap") { "systrap" } else { "ptrace" }
     }
-
-    fn options(&self, settings: &Settings) -> anyhow::Result<Vec<String>> {
-        let platform = match settings.get("platform") {
-            "auto" => self.best_platform(),
-            "systrap" if self.best_platform() != "systrap" => {
-                bail!("this runsc has no systrap: set platform=ptrace, or install a release of 2023 or later")
-            }
-            platform => platform,
-        };
-        let network = if settings.get("network") == "netstack" { "sandbox" } else { settings.get("network") };
-        let mut options = vec![format!("--platform={platform}"), format!("--network={network}")];
-        // The processes of the sandbox stay in the group that they are started in, and so under its limits.
-        options.push("--ignore-cgroups".into());
-        let overlay = settings.get("overlay");
-        if self.has("overlay2") {
-            if overlay.ends_with(":self") && !self.about("overlay2").contains("self") {
-                bail!(
-                    "this runsc knows no overlay on a file of its own: set overlay to none, root:memory or all:memory"
-                );
-            }
-            options.push(format!("--overlay2={overlay}"));
-        } else if overlay == "all:memory" {
-            options.push("--overlay=true".into());
-        } else if overlay != "none" {
-            bail!("this runsc knows overlay=none and overlay=all:memory only");
-        }
-        let access = settings.get("file-access");
-        if access != "auto" {
-            options.push(format!("--file-access={access}"));
-            if self.has("file-access-mounts") {
-                options.push(format!("--file-access-mounts={access}"));
-            }
-        }
-        match settings.get("directfs") {
-            "auto" => {}
-            directfs if self.has("directfs") => options.push(format!("--directfs={directfs}")),
-            // Without the flag everything goes through the gofer: that is what `false` asks for.
-            "false" => {}
-            _ => bail!("this runsc has no directfs: leave it at auto, or install a release of 2023 or later"),
-        }
-        Ok(options)
-    }
 }
 
 /// Older releases of runsc take every network namespace in which `/proc/sys/net/core/dev_weight` exists for the host's and
 /// refuse their own stack there; newer kernels show that file in all of them. So runsc sees an empty directory instead, in
 /// a mount namespace of its own. `/proc/sys/net` itself is the same directory in every network namespace, hence this works
 /// before the right one is entered.
-fn hide_sysctl(command: &mut Command) {
+pub(crate) fn hide_sysctl(command: &mut Command) {
     confine::hide(command, c"/proc/sys/net", true);
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
 
     const OLD: &str = "  -overlay2 value\n    \twrap mounts. 'medium' can be 'memory' or existing directory path\n  \
@@ -259,10 +316,11 @@ mod tests {
     const NEW: &str = "  -overlay2 value\n    \twrap mounts. 'memory', 'self' or 'dir=/abs/dir/path'\n  -directfs\n    \tdirectly\n  \
                        -platform string\n    \tspecifies which platform to use: systrap (default), ptrace, kvm.\n";
 
-    fn options(flags: &str, given: &[(&str, &str)]) -> anyhow::Result<String> {
+    fn options(flags: &str, given: &[(&str, &str)]) -> Result<String, Unavailable> {
         let given: BTreeMap<_, _> = given.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
         let settings = Settings::resolve(SETTINGS, &given).expect("valid settings");
-        Ok(Flags(flags.into()).options(&settings)?.join(" "))
+        let release = Release { runsc: "runsc".into(), version: "1".into(), flags: Flags(flags.into()) };
+        Ok(release.options(&settings, release.platform(settings.get("platform"))?)?.join(" "))
     }
 
     #[test]
@@ -275,14 +333,31 @@ mod tests {
 
     #[test]
     fn what_a_release_lacks_is_refused_with_the_way_out() {
-        let refused = |given| options(OLD, given).expect_err("refused").to_string();
+        let refused = |given| {
+            let no = options(OLD, given).expect_err("refused");
+            assert!(!no.broken && no.because.starts_with("runsc 1 "), "{no:?}");
+            no.fix
+        };
         assert!(refused(&[("platform", "systrap")]).contains("platform=ptrace"));
         assert!(refused(&[("overlay", "root:self")]).contains("root:memory"));
-        assert!(refused(&[("directfs", "true")]).contains("auto"));
+        assert!(refused(&[("directfs", "true")]).contains("directfs=auto"));
         assert!(options(OLD, &[("directfs", "false")]).is_ok());
         assert!(
             options(NEW, &[("directfs", "true"), ("overlay", "root:self")]).expect("new").contains("--directfs=true")
         );
+    }
+
+    #[test]
+    fn a_release_is_named_by_its_full_path() {
+        let of = |path: &str| {
+            let given = BTreeMap::from([("runsc".to_string(), path.to_string())]);
+            program(&Settings::resolve(SETTINGS, &given).expect("valid"))
+        };
+        assert_eq!(of("/bin/sh").expect("there"), Path::new("/bin/sh"));
+        for wrong in ["sh", "/no/such/runsc"] {
+            let no = of(wrong).expect_err("not there");
+            assert!(no.because.contains(wrong) && no.fix.contains("full path") && !no.broken, "{no:?}");
+        }
     }
 
     #[test]

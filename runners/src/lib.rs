@@ -44,6 +44,8 @@ mod loopback;
 pub mod lxc;
 #[cfg(target_os = "linux")]
 pub mod namespaces;
+#[cfg(target_os = "linux")]
+pub mod nerdctl;
 pub mod network;
 #[cfg(target_os = "linux")]
 mod nfs;
@@ -117,6 +119,13 @@ pub trait Runner: Sync + Debug {
     /// # Errors
     /// What is missing and how to get it.
     fn version(&self, host: &Host) -> Result<String, Unavailable>;
+    /// The same where the settings may name another program than the installed one.
+    ///
+    /// # Errors
+    /// See [`Runner::version`].
+    fn version_with(&self, host: &Host, _settings: &Settings) -> Result<String, Unavailable> {
+        self.version(host)
+    }
     /// Prepares the stage and says how the agent is started there. Called once per start; what it needs again and again
     /// (root file system, image, network) the stage keeps.
     ///

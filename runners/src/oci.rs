@@ -50,8 +50,8 @@ pub struct Bundle<'a> {
     pub mapped: Option<(u32, u32)>,
     /// `linux.seccomp`: a filter of system calls.
     pub seccomp: Option<Value>,
-    /// Files that may be open at a time; `None` for as many as the harness may.
-    pub open_files: Option<u64>,
+    /// `process.rlimits`, name and value: `RLIMIT_NOFILE`. Others are the harness's own.
+    pub limits: Vec<(&'static str, u64)>,
 }
 
 /// What the container may do beyond what anybody may.
@@ -92,8 +92,8 @@ impl Bundle<'_> {
         if let Some(filter) = &self.seccomp {
             linux["seccomp"] = filter.clone();
         }
-        let limit = |files: u64| json!({ "type": "RLIMIT_NOFILE", "soft": files, "hard": files });
-        let rlimits: Vec<Value> = self.open_files.into_iter().map(limit).collect();
+        let limit = |(name, most): &(&str, u64)| json!({ "type": name, "soft": most, "hard": most });
+        let rlimits: Vec<Value> = self.limits.iter().map(limit).collect();
         json!({
             "ociVersion": "1.0.2",
             "process": {
@@ -209,18 +209,18 @@ mod tests {
             cgroup: Some("box".into()),
             mapped: None,
             seccomp: None,
-            open_files: None,
+            limits: Vec::new(),
         }
     }
 
     #[test]
     fn layers_become_an_overlay_and_a_limit_a_limit() {
         let layers = Layers { lower: "/d/l".into(), upper: "/d/u".into(), work: "/d/w".into() };
-        let config = Bundle { data: Data::Overlay(&layers), open_files: Some(99), ..bundle() }.config();
+        let config = Bundle { data: Data::Overlay(&layers), limits: vec![("RLIMIT_NOFILE", 99)], ..bundle() }.config();
         let data = config["mounts"].as_array().expect("mounts").iter().find(|m| m["destination"] == "/data");
         let options = &data.expect("data is mounted")["options"];
         assert_eq!(options, &json!(["lowerdir=/d/l", "upperdir=/d/u", "workdir=/d/w"]));
-        assert_eq!(config["process"]["rlimits"][0]["hard"], 99);
+        assert_eq!(config["process"]["rlimits"], json!([{ "type": "RLIMIT_NOFILE", "soft": 99, "hard": 99 }]));
         assert_eq!(bundle().config()["process"]["rlimits"], json!([]));
     }
 

@@ -1,5 +1,6 @@
 //! `podman`: a container by Podman from a directory instead of an image, with a store of its own and no registry.
 
+use std::ffi::CStr;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
@@ -14,7 +15,7 @@ use crate::host::Host;
 use crate::leftovers::unmount_below;
 use crate::oci;
 use crate::stage::Stage;
-use crate::{Launch, Network, Runner, Unavailable, docker, engine};
+use crate::{Launch, Network, Runner, Unavailable, confine, crun, docker, engine, gvisor};
 
 /// Podman with conmon and an OCI runtime below it.
 #[derive(Debug)]
@@ -25,7 +26,7 @@ const SETTINGS: &[Setting] = &[
         name: "network",
         kind: Kind::Choice(&["veth", "host", "bridge", "slirp4netns", "pasta", "none"]),
         default: "veth",
-        about: "Path to the peer: a veth pair (without privileges the host's loopback), the network podman is started in, podman's bridge and kernel NAT, NAT in user space by slirp4netns or pasta, or none",
+        about: "Path to the peer: a veth pair (without privileges the host's loopback), the host's own stack, podman's bridge and kernel NAT, NAT in user space by podman's slirp4netns or pasta, or none",
     },
     Setting {
         name: "data",
@@ -45,7 +46,18 @@ const SETTINGS: &[Setting] = &[
         default: "default",
         about: "Podman's default filter of system calls, or none",
     },
-    Setting { name: "runtime", kind: Kind::Choice(&["runc", "crun"]), default: "runc", about: "The OCI runtime below" },
+    Setting {
+        name: "runtime",
+        kind: Kind::Word,
+        default: "runc",
+        about: "The OCI runtime below: a program in PATH (runc, crun, runsc, kata-runtime, youki) or its full path, with its own defaults",
+    },
+    Setting {
+        name: "storage",
+        kind: Kind::Choice(&["overlay", "fuse-overlayfs", "vfs"]),
+        default: "overlay",
+        about: "What the writable layer (data=layer) is made of: the kernel's overlayfs, fuse-overlayfs, or a plain copy (vfs)",
+    },
 ];
 
 /// Locks in files of the store rather than in `/dev/shm`, where they would outlive us. Nothing of the host's own
@@ -79,12 +91,15 @@ impl Runner for Podman {
     }
 
     fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
-        let runtime = engine::require(settings.get("runtime"), settings.get("runtime"))?;
+        let runtime = runtime(settings.get("runtime"))?;
         let podman = engine::require("podman", "podman")?;
-        let [network, data] = ["network", "data"].map(|name| settings.get(name));
+        let [network, data, storage] = ["network", "data", "storage"].map(|name| settings.get(name));
         check_network(network, &podman, stage.host.privileged)?;
+        let driver = Driver::of(data, storage)?;
         let id = engine::container_id(stage);
-        let store = Store::new(podman, runtime, data, stage);
+        let store = Store::new(podman, runtime, driver, data, stage);
+        let without = if store.is("crun") { crun::without(stage.host.privileged) } else { None };
+        let store = Store { without, ..store };
         store.make()?;
         let root = match data {
             "layer" => {
@@ -94,13 +109,29 @@ impl Runner for Podman {
             "root" => Some(oci::root_beside_data(stage)?),
             _ => Some(stage.root()?.to_path_buf()),
         };
-        let path = if network == "none" { None } else { Some(stage.path_to_peer()?) };
+        let path = match network {
+            "none" => None,
+            "host" => Some(stage.path_over("host")?),
+            _ => Some(stage.path_to_peer()?),
+        };
         let cgroup = if stage.host.privileged { stage.cgroup().parent_for_engine() } else { None };
 
         let mut command = store.command();
+        if store.is("runsc") {
+            check_runsc(network)?;
+            // Which stack it takes it must be told, or it looks for devices where there are none.
+            if matches!(network, "host" | "none") {
+                command.arg("--runtime-flag").arg(format!("network={network}"));
+            }
+            gvisor::hide_sysctl(&mut command);
+        }
         if network == "bridge" {
             // Its plugins write down every address that they ever gave.
             engine::own_run_directory(&mut command, c"/var/lib/cni")?;
+        }
+        if stage.host.privileged && !matches!(network, "veth" | "host") {
+            // Podman names the namespaces that it makes there, by names of its own, and forgets them when it is killed.
+            engine::own_run_directory(&mut command, c"/run/netns")?;
         }
         command.args(["run", "--interactive"]).args(["--name", &id]);
         if settings.switch("rm") {
@@ -132,10 +163,10 @@ impl Runner for Podman {
         let below = stage.data_file_system();
         let words = match data {
             "named" => format!("a named volume on {below}"),
-            "layer" if settings.switch("rm") => {
+            "layer" if settings.switch("rm") && storage == "overlay" => {
                 format!("the container's writable layer on {below}, overlay mounted volatile")
             }
-            "layer" => format!("the container's writable layer on {below}, overlay"),
+            "layer" => format!("the container's writable layer on {below}, {storage}"),
             _ => oci::data_path(stage, data == "root"),
         };
         let launch = Launch::new(command).data_path(words).cleanup(move || store.remove(&id));
@@ -146,7 +177,8 @@ impl Runner for Podman {
             Some(path) => {
                 let kind = match network {
                     "bridge" => Network::Nat,
-                    "slirp4netns" | "pasta" => Network::UserNat,
+                    "slirp4netns" => Network::UserNat,
+                    "pasta" => Network::Passt,
                     _ => path.network.clone(),
                 };
                 let loopback = path.netns.is_none() && network == "slirp4netns";
@@ -196,6 +228,20 @@ fn check_network(network: &str, podman: &Path, privileged: bool) -> Result<(), U
     }
 }
 
+/// runsc must not see what podman's bridge is switched on by (see [`gvisor::hide_sysctl`]).
+fn check_runsc(network: &str) -> Result<(), Unavailable> {
+    if network != "bridge" {
+        return Ok(());
+    }
+    Err(Unavailable {
+        because:
+            "podman's bridge needs /proc/sys/net, and runsc takes every network namespace that has it for the host's"
+                .into(),
+        fix: "set network=veth or slirp4netns, or another runtime".into(),
+        broken: false,
+    })
+}
+
 fn knows_pasta(version: &str) -> bool {
     let mut parts = version.split(|c: char| !c.is_ascii_digit()).map(|p| p.parse::<u32>().unwrap_or(0));
     (parts.next().unwrap_or(0), parts.next().unwrap_or(0)) >= (4, 4)
@@ -231,37 +277,85 @@ fn volume(data: &Path) -> anyhow::Result<String> {
     Ok(format!("{text}:/data"))
 }
 
+fn runtime(word: &str) -> Result<PathBuf, Unavailable> {
+    let package = matches!(word, "runc" | "crun" | "runsc").then_some(word);
+    engine::require(word, word).map_err(|no| Unavailable {
+        because: format!("there is no OCI runtime `{word}`"),
+        fix: package
+            .map_or("set runtime to the full path of one, or runtime=runc".into(), |p| format!("apt install {p}")),
+        ..no
+    })
+}
+
+/// What podman keeps layers with.
+#[derive(Debug)]
+struct Driver {
+    name: &'static str,
+    /// What mounts an overlay, where the kernel doesn't.
+    mounter: Option<PathBuf>,
+}
+
+impl Driver {
+    fn of(data: &str, storage: &str) -> Result<Self, Unavailable> {
+        // It holds nothing and needs no probing.
+        let vfs = Self { name: "vfs", mounter: None };
+        match (data, storage) {
+            ("layer", "fuse-overlayfs") => {
+                let mounter = engine::require("fuse-overlayfs", "fuse-overlayfs")?;
+                Ok(Self { name: "overlay", mounter: Some(mounter) })
+            }
+            ("layer", "vfs") => Ok(vfs),
+            ("layer", _) => Ok(Self { name: "overlay", mounter: None }),
+            (_, "overlay") => Ok(vfs),
+            _ => Err(Unavailable {
+                because: format!(
+                    "with data={data} nothing of the data lies in a layer, which storage={storage} is about"
+                ),
+                fix: "set data=layer, or leave storage away".into(),
+                broken: false,
+            }),
+        }
+    }
+}
+
 /// Storage, state and locks of one stage's containers: kept over its starts, gone with its scratch directory.
 #[derive(Debug)]
 struct Store {
     podman: PathBuf,
     runtime: PathBuf,
+    /// A mount that the runtime must not see.
+    without: Option<&'static CStr>,
     /// Folders that the runtime and the bridge's plugins make although they are told to use others, where they were not
     /// there before us.
     made: Vec<PathBuf>,
     directory: PathBuf,
     /// Images, layers and volumes: beside the data where data lies in them.
     storage: PathBuf,
-    /// Of storage: `overlay` for a writable layer; else `vfs`, which holds nothing and needs no probing.
-    driver: &'static str,
+    driver: Driver,
     /// Podman refuses run-time directories of more than 50 characters, so these are not below `directory`.
     run: PathBuf,
 }
 
 impl Store {
-    fn new(podman: PathBuf, runtime: PathBuf, data: &str, stage: &Stage) -> Self {
+    fn new(podman: PathBuf, runtime: PathBuf, driver: Driver, data: &str, stage: &Stage) -> Self {
         let sum = stage.environment.bytes().fold(0x811c_9dc5_u32, |h, b| (h ^ u32::from(b)).wrapping_mul(0x0100_0193));
         let made = vec![Path::new("/run").join(runtime.file_name().unwrap_or_default()), Path::new(CNI).to_path_buf()];
         Self {
             podman,
-            runtime,
             made: made.into_iter().filter(|m| !m.exists()).collect(),
             directory: stage.scratch().join("podman"),
             storage: if matches!(data, "named" | "layer") { stage.data() } else { stage.scratch() }
                 .join("podman-storage"),
-            driver: if data == "layer" { "overlay" } else { "vfs" },
+            driver,
+            without: None,
             run: stage.host.scratch.join(format!("p{sum:08x}")),
+            runtime,
         }
+    }
+
+    /// Whether this is the runtime below.
+    fn is(&self, runtime: &str) -> bool {
+        self.runtime.file_name().is_some_and(|name| name == runtime)
     }
 
     fn make(&self) -> anyhow::Result<()> {
@@ -301,10 +395,16 @@ impl Store {
         command.arg("--root").arg(&self.storage);
         command.arg("--network-config-dir").arg(self.directory.join("networks"));
         command.arg("--runroot").arg(self.run.join("r")).arg("--tmpdir").arg(self.run.join("t"));
-        command.args(["--storage-driver", self.driver]).args(["--cgroup-manager", "cgroupfs"]);
+        command.args(["--storage-driver", self.driver.name]).args(["--cgroup-manager", "cgroupfs"]);
+        if let Some(mounter) = &self.driver.mounter {
+            command.arg("--storage-opt").arg(format!("overlay.mount_program={}", mounter.display()));
+        }
         command.args(["--events-backend", "none"]).arg("--runtime").arg(&self.runtime);
         // Below our own folder, so that nothing of a killed run is left anywhere else.
         command.arg("--runtime-flag").arg(format!("root={}", self.state().display()));
+        if let Some(point) = self.without {
+            confine::unmount(&mut command, point);
+        }
         command
     }
 
@@ -316,7 +416,7 @@ impl Store {
         engine::kill_marked(&[id, &engine::mark(&self.directory)]);
         if !cid.is_empty() {
             self.remove_from_runtime(&cid);
-            if self.storage.join(format!("{}-containers", self.driver)).join(&cid).exists() {
+            if self.storage.join(format!("{}-containers", self.driver.name)).join(&cid).exists() {
                 let ask = || {
                     let mut command = self.command();
                     command.args(["rm", "--force", "--time", "0"]).arg(id);
@@ -342,6 +442,9 @@ impl Store {
     fn remove_from_runtime(&self, cid: &str) {
         if self.state().join(cid).exists() {
             let mut command = Command::new(&self.runtime);
+            if let Some(point) = self.without {
+                confine::unmount(&mut command, point);
+            }
             command.arg("--root").arg(self.state()).arg("delete").arg("--force").arg(cid);
             if let Err(words) = engine::ask(command) {
                 log::warn!("can't remove container {cid}: {words}");
@@ -375,6 +478,8 @@ mod tests {
         let no = check_network("bridge", Path::new("podman"), false).expect_err("refused");
         assert!(no.because.contains("without root") && no.fix.contains("slirp4netns") && !no.broken, "{no:?}");
         check_network("host", Path::new("podman"), false).expect("anybody may");
+        assert!(check_runsc("bridge").expect_err("refused").fix.contains("network=veth"));
+        check_runsc("veth").expect("works");
     }
 
     #[test]
@@ -385,13 +490,31 @@ mod tests {
             made: Vec::new(),
             directory: "/s".into(),
             storage: "/s/storage".into(),
-            driver: "vfs",
+            driver: Driver { name: "overlay", mounter: Some("/bin/f".into()) },
+            without: None,
             run: "/r".into(),
         };
         let line = format!("{:?}", store.command());
-        for option in [r#""--root" "/s/storage""#, r#""--runroot" "/r/r""#, r#""--tmpdir" "/r/t""#] {
+        let options = [
+            r#""--root" "/s/storage""#,
+            r#""--runroot" "/r/r""#,
+            r#""--tmpdir" "/r/t""#,
+            r#""--storage-driver" "overlay""#,
+            r#""--storage-opt" "overlay.mount_program=/bin/f""#,
+        ];
+        for option in options {
             assert!(line.contains(option), "{line}");
         }
+    }
+
+    #[test]
+    fn a_driver_is_for_the_layer_alone() {
+        let name = |data, storage| Driver::of(data, storage).map(|d| d.name);
+        assert_eq!(name("layer", "overlay"), Ok("overlay"));
+        assert_eq!(name("layer", "vfs"), Ok("vfs"));
+        assert_eq!(name("bind", "overlay"), Ok("vfs"), "the default means nothing there");
+        let no = name("named", "vfs").expect_err("refused");
+        assert!(no.because.contains("data=named") && no.fix.contains("data=layer"), "{no:?}");
     }
 
     #[test]

@@ -85,7 +85,7 @@ pub fn probe(runner: &dyn Runner, settings: &Settings, host: &Arc<Host>, data_di
 /// remembered: what is missing may be installed a moment later.
 pub fn probe_cached(runner: &dyn Runner, settings: &Settings, host: &Arc<Host>, data_dir: &Path) -> Probe {
     let began = Instant::now();
-    if let (Some(file), Ok(version)) = (cache_file(), runner.version(host)) {
+    if let (Some(file), Ok(version)) = (cache_file(), runner.version_with(host, settings)) {
         let blank = Probe { verdict: Verdict::Works, version: Some(version), because: None, fix: None, seconds: 0.0 };
         if let Some(mut known) = recall(&file).remove(&key(runner, settings, host, &blank)) {
             known.seconds = began.elapsed().as_secs_f64();
@@ -96,7 +96,7 @@ pub fn probe_cached(runner: &dyn Runner, settings: &Settings, host: &Arc<Host>, 
 }
 
 fn ask(runner: &dyn Runner, settings: &Settings, host: &Arc<Host>, data_dir: &Path) -> Probe {
-    let version = match runner.version(host) {
+    let version = match runner.version_with(host, settings) {
         Ok(version) => version,
         Err(no) => {
             let verdict = if no.broken { Verdict::Broken } else { Verdict::Absent };
@@ -121,12 +121,27 @@ fn ask(runner: &dyn Runner, settings: &Settings, host: &Arc<Host>, data_dir: &Pa
             Ok(no) => answer(if no.broken { Verdict::Broken } else { Verdict::Absent }, Some(no.because), Some(no.fix)),
             Err(e) => {
                 // A launch that is refused says itself what to set; one that was tried and died can only be looked at.
-                let by_hand = "run it by hand: `tarebench doctor -v` shows the command that starts";
-                let fix = e.is::<SessionError>().then(|| format!("{by_hand} {}", runner.name()));
+                let fix = e.is::<SessionError>().then(|| what_to_try(runner, settings));
                 answer(Verdict::Broken, Some(format!("{e:#}")), fix)
             }
         },
     }
+}
+
+/// Where the engine's words are all there is: without the settings it may work, and its command may be tried by hand.
+fn what_to_try(runner: &dyn Runner, settings: &Settings) -> String {
+    let defaults = Settings::resolve(runner.settings(), &BTreeMap::new()).unwrap_or_default();
+    let default = |name: &str| defaults.iter().find(|(n, _)| *n == name).map(|(_, value)| value);
+    let changed: Vec<String> =
+        settings.iter().filter(|(name, v)| default(name) != Some(v)).map(|(name, v)| format!("{name}={v}")).collect();
+    let name = runner.name();
+    if changed.is_empty() {
+        return format!("try it by hand; `tarebench doctor -vv` shows the command that starts {name}");
+    }
+    let changed = changed.join(",");
+    format!(
+        "leave {changed} away, or try it by hand; `tarebench -vv verify --env '{name}:{changed}'` shows the command that starts it"
+    )
 }
 
 /// What is known once an agent has answered.
@@ -195,6 +210,17 @@ fn remember(file: &Path, key: &str, probe: &Probe) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_setting_that_does_not_start_is_named() {
+        let bare = crate::registry::find("bare").expect("registered");
+        assert!(what_to_try(bare, &Settings::default()).starts_with("try it by hand; `tarebench doctor -vv`"));
+        let exec = crate::registry::find("exec").expect("registered");
+        let given = BTreeMap::from([("data".to_string(), "/srv".to_string())]);
+        let settings = Settings::resolve(exec.settings(), &given).expect("valid");
+        let fix = what_to_try(exec, &settings);
+        assert!(fix.starts_with("leave data=/srv away") && fix.contains("--env 'exec:data=/srv'"), "{fix}");
+    }
 
     #[test]
     fn answers_are_kept_and_rubbish_is_an_empty_cache() {

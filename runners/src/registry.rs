@@ -10,8 +10,8 @@ use crate::ssh::Ssh;
 #[cfg(target_os = "linux")]
 use crate::{
     bubblewrap::Bubblewrap, chroot::Chroot, cloud_hypervisor::CloudHypervisor, crun::Crun, docker::Docker,
-    firecracker::Firecracker, firejail::Firejail, gvisor::Gvisor, lxc::Lxc, namespaces::Namespaces, nspawn::Nspawn,
-    podman::Podman, qemu::Qemu, runc::Runc, runtime::Oci, uml::Uml, xen::Xen,
+    firecracker::Firecracker, firejail::Firejail, gvisor::Gvisor, lxc::Lxc, namespaces::Namespaces, nerdctl::Nerdctl,
+    nspawn::Nspawn, podman::Podman, qemu::Qemu, runc::Runc, runtime::Oci, uml::Uml, xen::Xen,
 };
 
 /// Every runner, in the order in which lists and reports show them.
@@ -30,6 +30,7 @@ pub static RUNNERS: &[&dyn Runner] = &[
     &Gvisor,
     &Podman,
     &Docker,
+    &Nerdctl,
     &Qemu,
     &Uml,
     &Firecracker,
@@ -56,6 +57,7 @@ pub static RUNNERS: &[&dyn Runner] = &[
     &NeedsLinux("gvisor"),
     &NeedsLinux("podman"),
     &NeedsLinux("docker"),
+    &NeedsLinux("nerdctl"),
     &NeedsLinux("qemu"),
     &NeedsLinux("uml"),
     &NeedsLinux("firecracker"),

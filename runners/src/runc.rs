@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use workloads::settings::{Setting, Settings};
 
 use crate::host::Host;
+use crate::network::links::NETWORK;
 use crate::runtime::{self, Runtime};
 use crate::stage::Stage;
 use crate::{Launch, Runner, Unavailable, engine};
@@ -13,7 +14,8 @@ use crate::{Launch, Runner, Unavailable, engine};
 #[derive(Debug)]
 pub struct Runc;
 
-const SETTINGS: &[Setting] = &[engine::NETWORK, runtime::DATA, runtime::SECCOMP, runtime::OPEN_FILES];
+const SETTINGS: &[Setting] =
+    &[NETWORK, runtime::DATA, runtime::SECCOMP, runtime::OPEN_FILES, runtime::PROCESSES, runtime::LOCKED_MEMORY];
 
 impl Runner for Runc {
     fn name(&self) -> &'static str {
@@ -38,6 +40,6 @@ impl Runner for Runc {
 
     fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
         let rootless = if stage.host.privileged { &[][..] } else { &["--rootless", "true"] };
-        Runtime { program: engine::require("runc", "runc")?, options: rootless }.launch(settings, stage)
+        Runtime { program: engine::require("runc", "runc")?, options: rootless, without: None }.launch(settings, stage)
     }
 }

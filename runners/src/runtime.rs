@@ -1,6 +1,7 @@
 //! `oci`: any OCI runtime by its path (youki, kata-runtime, a runc of one's own), and what `runc` and `crun` share with it:
 //! the command line that all of them have from runc.
 
+use std::ffi::CStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,9 +10,10 @@ use anyhow::Context;
 use workloads::settings::{Kind, Setting, Settings};
 
 use crate::host::Host;
+use crate::network::links::NETWORK;
 use crate::oci::{self, Bundle, Data, NetworkNamespace};
 use crate::stage::Stage;
-use crate::{Launch, Runner, Unavailable, engine, profile};
+use crate::{Launch, Runner, Unavailable, confine, engine, profile};
 
 /// Any runtime with runc's command line.
 #[derive(Debug)]
@@ -41,6 +43,26 @@ pub(crate) const OPEN_FILES: Setting = Setting {
     about: "Files that may be open at a time (RLIMIT_NOFILE); 0 is the harness's own limit",
 };
 
+/// Processes that may be.
+pub(crate) const PROCESSES: Setting = Setting {
+    name: "processes",
+    kind: Kind::Number { min: 0, max: 1 << 22 },
+    default: "0",
+    about: "Processes that the user inside may have (RLIMIT_NPROC); 0 is the harness's own limit",
+};
+
+/// Memory that may be locked.
+pub(crate) const LOCKED_MEMORY: Setting = Setting {
+    name: "locked-memory",
+    kind: Kind::Bytes { min: 0, max: 1 << 40 },
+    default: "0",
+    about: "Memory that may be locked (RLIMIT_MEMLOCK; older kernels charge io_uring to it); 0 is the harness's own limit",
+};
+
+/// Limits of a process, by setting.
+const LIMITS: [(&str, &str); 3] =
+    [("open-files", "RLIMIT_NOFILE"), ("processes", "RLIMIT_NPROC"), ("locked-memory", "RLIMIT_MEMLOCK")];
+
 const SETTINGS: &[Setting] = &[
     Setting {
         name: "runtime",
@@ -48,10 +70,12 @@ const SETTINGS: &[Setting] = &[
         default: "",
         about: "Path of the runtime: /usr/local/bin/youki, for one",
     },
-    engine::NETWORK,
+    NETWORK,
     DATA,
     SECCOMP,
     OPEN_FILES,
+    PROCESSES,
+    LOCKED_MEMORY,
 ];
 
 impl Runner for Oci {
@@ -89,7 +113,7 @@ impl Runner for Oci {
         let program = program.ok_or_else(|| unavailable(format!("there is no program at `{path}`")))?;
         let version = engine::version(path, path)?;
         let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let launch = Runtime { program, options: &[] }.launch(settings, stage)?;
+        let launch = Runtime { program, options: &[], without: None }.launch(settings, stage)?;
         Ok(Launch { version: Some(format!("{name} {}", launch.version.as_deref().unwrap_or(&version))), ..launch })
     }
 }
@@ -101,6 +125,8 @@ pub(crate) struct Runtime {
     pub(crate) program: PathBuf,
     /// What it must be told besides.
     pub(crate) options: &'static [&'static str],
+    /// A mount that it must not see.
+    pub(crate) without: Option<&'static CStr>,
 }
 
 impl Runtime {
@@ -118,7 +144,10 @@ impl Runtime {
             engine::plain(&layers.upper, "overlayfs", &[',', ':', '\\'])?;
         }
         let filter = (settings.get("seccomp") == "containers").then(|| profile::containers(&stage.host)).transpose()?;
-        let none = settings.get("network") == "none";
+        let network = settings.get("network");
+        let path = if network == "none" { None } else { Some(stage.path_over(network)?) };
+        let limits =
+            LIMITS.iter().map(|(setting, name)| (*name, settings.number(setting))).filter(|(_, most)| *most > 0);
         let user = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
         let cgroup = cgroup_below(stage, &id);
         Bundle {
@@ -130,18 +159,18 @@ impl Runtime {
                 (_, Some(layers)) => Data::Overlay(layers),
                 _ => Data::Bind(stage.data()),
             },
-            network: if none { NetworkNamespace::Empty } else { NetworkNamespace::Inherited },
+            network: if path.is_none() { NetworkNamespace::Empty } else { NetworkNamespace::Inherited },
             cgroup,
             mapped: (!stage.host.privileged).then_some(user),
             seccomp: filter.as_ref().map(|f| f.rules.clone()),
-            open_files: Some(settings.number("open-files")).filter(|n| *n > 0),
+            limits: limits.collect(),
         }
         .write(&bundle)?;
 
         let mut command = self.command(&state);
         command.arg("run").arg("--bundle").arg(&bundle).arg(&id);
         stage.note(&[&engine::mark(&self.program), "--root", &engine::mark(&state), "delete", "--force", &id])?;
-        let path = if data == "root" { oci::data_path(stage, true) } else { engine::data_path(settings, stage) };
+        let words = if data == "root" { oci::data_path(stage, true) } else { engine::data_path(settings, stage) };
         let version = match filter {
             Some(filter) => {
                 Some(format!("{}, {}", engine::version(&engine::mark(&self.program), "runc")?, filter.name))
@@ -151,7 +180,7 @@ impl Runtime {
         // Some make a folder in /run although they are told to use another.
         let made = Path::new("/run").join(self.program.file_name().unwrap_or_default());
         let made = Some(made).filter(|m| !m.exists());
-        let launch = Launch::new(command).data_path(path).cleanup(move || {
+        let launch = Launch::new(command).data_path(words).cleanup(move || {
             self.remove(&state, &id, &bundle);
             if let Some(made) = made
                 && let Err(e) = fs::remove_dir(&made)
@@ -160,12 +189,18 @@ impl Runtime {
             }
         });
         let launch = Launch { version, ..launch };
-        Ok(if none { launch } else { launch.over(stage.path_to_peer()?) })
+        Ok(match path {
+            Some(path) => launch.over(path),
+            None => launch,
+        })
     }
 
     fn command(&self, state: &Path) -> Command {
         let mut command = Command::new(&self.program);
         command.arg("--root").arg(state).args(self.options);
+        if let Some(point) = self.without {
+            confine::unmount(&mut command, point);
+        }
         command
     }
 
@@ -197,7 +232,9 @@ mod tests {
 
     #[test]
     fn what_a_runtime_must_be_told_comes_before_its_command() {
-        let line = |options| format!("{:?}", Runtime { program: "runc".into(), options }.command(Path::new("/s")));
+        let line = |options| {
+            format!("{:?}", Runtime { program: "runc".into(), options, without: None }.command(Path::new("/s")))
+        };
         assert_eq!(line(&[]), r#""runc" "--root" "/s""#);
         assert_eq!(line(&["--rootless", "true"]), r#""runc" "--root" "/s" "--rootless" "true""#);
     }

@@ -10,6 +10,8 @@ use std::time::Duration;
 use anyhow::Context;
 use workloads::settings::Settings;
 
+#[cfg(target_os = "linux")]
+use crate::Unavailable;
 use crate::cgroup::Cgroup;
 use crate::disk::Disk;
 use crate::evidence::Witness;
@@ -242,12 +244,21 @@ impl Stage {
         if word == "veth" || (word == "host" && self.host.peer_network().is_err()) {
             return self.path_to_peer();
         }
-        let peer_network = self.host.peer_network().map_err(|because| {
-            anyhow::anyhow!("network={word} is not possible: {because}; set network=veth or network=host")
+        let peer_network = self.host.peer_network().map_err(|because| Unavailable {
+            because: format!("network={word} is not possible: {because}"),
+            fix: "run tarebench as root, or set network=veth or network=host".into(),
+            broken: false,
         })?;
+        let (host, environment) = (&self.host, &self.environment);
         let link = match &mut self.link {
             Some(link) => link,
-            none => none.insert(network::links::Link::make(word, peer_network, &self.environment, &self.host.journal)?),
+            none => none.insert(network::links::Link::make(
+                word,
+                peer_network,
+                environment,
+                &host.journal,
+                &host.pinning.work,
+            )?),
         };
         Ok(link.path())
     }

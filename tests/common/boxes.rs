@@ -134,7 +134,8 @@ impl Premises {
             "exec_lxc" if is_root && Path::new("/usr/bin/lxc-attach").exists() => Self::lxc(),
             "exec_docker" if is_root && Path::new(DOCKERD).exists() => Self::container(),
             "oci" => Self::runtime(),
-            "docker" if is_root && Path::new(DOCKERD).exists() => Self::dockerd(),
+            "docker" if is_root && Path::new(DOCKERD).exists() => Self::dockerd(&[]),
+            "docker_vfs" if is_root && Path::new(DOCKERD).exists() => Self::dockerd(&["--storage-driver", "vfs"]),
             "ssh" if is_root => Self::sshd(folder),
             _ => Self { settings: Vec::new(), _parts: Vec::new(), _swept: Swept::default(), _folder: None },
         }
@@ -177,20 +178,23 @@ impl Premises {
 
     /// A container by a daemon of our own, kept up by our own program, for `docker exec`.
     fn container() -> Self {
-        let mut docker = Self::dockerd();
+        let mut docker = Self::dockerd(&[]);
         let socket = docker.settings[0].1.clone();
         let home = docker._folder.as_ref().expect("the daemon has one");
         let root = root_with_keeper(&home.path().join("root"));
         let archive = home.path().join("root.tar").display().to_string();
         run("tar", &["-C", &root, "-cf", &archive, "."]);
         run("docker", &["--host", &socket, "import", &archive, "shop"]);
-        let up = ["--host", &socket, "run", "-d", "-i", "--name", "shop", "--network", "none", "shop", "/keeper"];
+        let up = ["--host", &socket, "run", "-d", "-i", "--name", "shop", "--network", "bridge", "shop", "/keeper"];
         run("docker", &[&up[..], KEEP].concat());
+        let format = "{{.NetworkSettings.Gateway}}";
+        let gateway = run("docker", &["--host", &socket, "inspect", "--format", format, "shop"]);
         docker._parts.insert(0, Process::ended_by("docker", &["--host", &socket, "rm", "-f", "shop"]));
         docker.settings = vec![
             ("command", format!("docker --host {socket} exec -i shop {{run}}")),
             ("copy", format!("docker --host {socket} cp {{binary}} shop:{{agent}}")),
             ("data", "/data".to_string()),
+            ("peer", gateway.trim().to_string()),
         ];
         docker
     }
@@ -205,7 +209,7 @@ impl Premises {
 
     /// A Docker daemon with directories, socket and network namespace of its own; the calling thread and all that it starts
     /// are in that namespace from now on, as the harness and the daemon are on one host elsewhere.
-    fn dockerd() -> Self {
+    fn dockerd(options: &[&str]) -> Self {
         unshare(CloneFlags::CLONE_NEWNET).expect("root may make a network namespace");
         run("ip", &["link", "set", "lo", "up"]);
         let home = tempfile::tempdir_in("/var/tmp").expect("a directory");
@@ -224,8 +228,11 @@ impl Premises {
             "--host",
             &socket,
         ]);
-        dockerd.args(["--config-file", &at("none.json"), "--cgroup-parent", &format!("/{group}")]);
-        std::fs::write(at("none.json"), "{}").expect("written");
+        dockerd.args(["--config-file", &at("own.json"), "--cgroup-parent", &format!("/{group}")]).args(options);
+        // gVisor's own stack refuses to start below Docker on newer kernels (see the runner), so it takes the container's.
+        let runsc = r#"{ "runtimes": { "runsc": { "path": "/usr/bin/runsc", "runtimeArgs": ["--network=host"] } } }"#;
+        let runtimes = if Path::new("/usr/bin/runsc").exists() { runsc } else { "{}" };
+        std::fs::write(at("own.json"), runtimes).expect("written");
         let log = std::fs::File::create(at("log")).expect("made");
         dockerd.stdout(log.try_clone().expect("cloned")).stderr(log);
         // What it mounts, what it leaves in /run and the key that it writes into /etc/docker go with it.
@@ -257,6 +264,11 @@ impl Premises {
             std::thread::sleep(std::time::Duration::from_millis(50));
         }
         Self { settings: vec![("host", socket)], _parts: vec![dockerd], _swept: swept, _folder: Some(home) }
+    }
+
+    /// Where the Docker daemon of this box listens.
+    pub fn daemon(&self) -> String {
+        format!("unix://{}", self._folder.as_ref().expect("a daemon has a folder").path().join("socket").display())
     }
 
     /// A process in namespaces of its own, for nsenter.
@@ -326,7 +338,8 @@ impl Premises {
 }
 
 #[track_caller]
-fn run(program: &str, args: &[&str]) {
+fn run(program: &str, args: &[&str]) -> String {
     let output = Command::new(program).args(args).stdin(Stdio::null()).output().expect("it starts");
     assert!(output.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }

@@ -1,5 +1,6 @@
-//! Other paths to the peer than a plain veth pair: through a bridge, through a router that translates addresses, or from the
-//! host's own network stack. What is made lies in namespaces of ours, but for one end of the host's pair, which goes with the other.
+//! Other paths to the peer than a plain veth pair: through a bridge, through a router that translates addresses, through a
+//! program that does so in user space, or from the host's own network stack. What is made lies in namespaces of ours, but for
+//! one end of the host's pair, which goes with the other.
 
 use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr};
@@ -8,6 +9,7 @@ use std::os::fd::AsFd;
 use anyhow::{Context, bail};
 use workloads::settings::{Kind, Setting};
 
+use super::translator::{Program, Translator};
 use super::{
     Netns, PREFIX, PREFIX6, PeerNetwork, add_address6, addresses, addresses6, device_name, ip, namespace_name,
 };
@@ -18,17 +20,17 @@ use crate::{Network, engine};
 /// The network of a runner that starts in whichever network namespace we give it, and can have an empty one.
 pub(crate) const NETWORK: Setting = Setting {
     name: "network",
-    kind: Kind::Choice(&["veth", "bridge", "nat", "host", "none"]),
+    kind: Kind::Choice(&["veth", "bridge", "nat", "slirp4netns", "pasta", "host", "none"]),
     default: "veth",
     about: "Path to the peer: a veth pair (without privileges the host's loopback), through a bridge, through a router with \
-            nftables masquerade, from the host's own stack, or none",
+            nftables masquerade, through address translation in user space by slirp4netns or pasta, from the host's own stack, or none",
 };
 
 /// The same for a runner without a network namespace of its own making.
 pub(crate) const NETWORK_GIVEN: Setting = Setting {
-    kind: Kind::Choice(&["veth", "bridge", "nat", "host"]),
-    about: "Path to the peer: a veth pair, through a bridge, through a router with nftables masquerade, or from the host's own \
-            stack",
+    kind: Kind::Choice(&["veth", "bridge", "nat", "slirp4netns", "pasta", "host"]),
+    about: "Path to the peer: a veth pair, through a bridge, through a router with nftables masquerade, through address \
+            translation in user space by slirp4netns or pasta, or from the host's own stack",
     ..NETWORK
 };
 
@@ -37,18 +39,27 @@ pub(crate) const NETWORK_GIVEN: Setting = Setting {
 pub(crate) struct Link {
     path: PathToPeer,
     // In the order of removal: a namespace takes its ends of the pairs along.
+    _translator: Option<Translator>,
     _own: Option<Netns>,
     _router: Option<Netns>,
     _device: Option<Device>,
 }
 
 impl Link {
-    /// Makes the path that a setting's word stands for.
+    /// Makes the path that a setting's word stands for; `cpus` are the environment's.
     ///
     /// # Errors
     /// When it can't be made, with what to do.
-    pub(crate) fn make(word: &str, peer: &PeerNetwork, environment: &str, journal: &Journal) -> anyhow::Result<Self> {
+    pub(crate) fn make(
+        word: &str,
+        peer: &PeerNetwork,
+        environment: &str,
+        journal: &Journal,
+        cpus: &[usize],
+    ) -> anyhow::Result<Self> {
         match word {
+            "slirp4netns" => peer.translated(Program::Slirp4netns, environment, journal, cpus),
+            "pasta" => peer.translated(Program::Pasta, environment, journal, cpus),
             "bridge" => peer.bridge(environment, journal).context("can't make the bridge"),
             "nat" => peer.router(environment, journal).context("can't make the router for network=nat"),
             "host" => peer.join_host().context("can't join the host's network to the peer's"),
@@ -58,6 +69,11 @@ impl Link {
 
     pub(crate) fn path(&self) -> PathToPeer {
         self.path.clone()
+    }
+
+    /// One that this program keeps up, between the environment's namespace and the one that the pair ends in.
+    pub(super) fn translated(path: PathToPeer, translator: Translator, own: Netns, gate: Netns) -> Self {
+        Self { path, _translator: Some(translator), _own: Some(own), _router: Some(gate), _device: None }
     }
 }
 
@@ -106,11 +122,11 @@ impl PeerNetwork {
         let (peer6, own6) = six.map(|(peer6, own6)| (peer6, (own6, PREFIX6))).unzip();
         let path = path(Network::Bridge, Some(&own_ns), peer, own);
         let path = PathToPeer { device: Some(near), peer6, own6, ..path };
-        Ok(Link { path, _own: Some(own_ns), _router: None, _device: Some(device) })
+        Ok(Link { path, _translator: None, _own: Some(own_ns), _router: None, _device: Some(device) })
     }
 
     fn router(&self, environment: &str, journal: &Journal) -> anyhow::Result<Link> {
-        engine::require("nft", "nftables").map_err(|e| anyhow::anyhow!("{e}; {}", e.fix))?;
+        engine::require("nft", "nftables")?;
         let (inside, outside) = (self.number()?, self.number()?);
         let own_ns = Netns::make(namespace_name(&self.id, environment), journal)?;
         let router_ns = Netns::make(format!("{}-nat", namespace_name(&self.id, environment)), journal)?;
@@ -134,7 +150,7 @@ impl PeerNetwork {
         );
         ip(&["netns", "exec", r, "nft", &rules])?;
         let path = PathToPeer { device: Some(near), ..path(Network::Nat, Some(&own_ns), peer, own) };
-        Ok(Link { path, _own: Some(own_ns), _router: Some(router_ns), _device: None })
+        Ok(Link { path, _translator: None, _own: Some(own_ns), _router: Some(router_ns), _device: None })
     }
 
     fn join_host(&self) -> anyhow::Result<Link> {
@@ -148,12 +164,12 @@ impl PeerNetwork {
         address(Some(p), &far, peer)?;
         address(None, &near, own)?;
         let path = PathToPeer { device: Some(near), ..path(Network::Host, None, peer, own) };
-        Ok(Link { path, _own: None, _router: None, _device: Some(device) })
+        Ok(Link { path, _translator: None, _own: None, _router: None, _device: Some(device) })
     }
 }
 
 /// In IPv4 alone: nothing here translates IPv6, and the host's own stack may be without it.
-fn path(network: Network, netns: Option<&Netns>, peer: Ipv4Addr, own: Ipv4Addr) -> PathToPeer {
+pub(super) fn path(network: Network, netns: Option<&Netns>, peer: Ipv4Addr, own: Ipv4Addr) -> PathToPeer {
     PathToPeer {
         netns: netns.map(Netns::path),
         network,
@@ -167,7 +183,7 @@ fn path(network: Network, netns: Option<&Netns>, peer: Ipv4Addr, own: Ipv4Addr) 
 }
 
 /// Gives a device its address and brings it up, without IPv6 chatter.
-fn address(netns: Option<&str>, device: &str, address: Ipv4Addr) -> anyhow::Result<()> {
+pub(super) fn address(netns: Option<&str>, device: &str, address: Ipv4Addr) -> anyhow::Result<()> {
     let whole = format!("{address}/{PREFIX}");
     let place: &[&str] = match &netns {
         Some(name) => &["-n", name],
