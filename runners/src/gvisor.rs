@@ -32,9 +32,9 @@ const SETTINGS: &[Setting] = &[
     },
     Setting {
         name: "network",
-        kind: Kind::Choice(&["netstack", "host", "none"]),
-        default: "netstack",
-        about: "gVisor's own network stack on a veth pair, the host kernel's stack on the same pair, or none",
+        kind: Kind::Choice(&["auto", "netstack", "host", "none"]),
+        default: "auto",
+        about: "gVisor's own network stack on a veth pair, the host kernel's stack on the same pair, or none; auto is netstack, without root the host's loopback",
     },
     Setting {
         name: "data",
@@ -91,14 +91,9 @@ impl Runner for Gvisor {
         let release = Release::of(program(settings)?)?;
         let id = engine::container_id(stage);
         let privileged = stage.host.privileged;
-        let network = settings.get("network");
-        if network == "netstack" && !privileged {
-            bail!(
-                "gVisor's network stack needs a network namespace that only root can make: run as root, or set network=host"
-            );
-        }
+        let network = network(settings, privileged)?;
         let platform = release.platform(settings.get("platform"))?;
-        let options = release.options(settings, platform)?;
+        let options = release.options(settings, platform, network)?;
         let state = stage.scratch().join("runsc");
         let bundle = stage.scratch().join(&id);
         let in_root = settings.get("data") == "root";
@@ -144,6 +139,18 @@ impl Runner for Gvisor {
             Some(path) => launch.over(path),
             None => launch,
         })
+    }
+}
+
+/// What the word of the setting stands for.
+fn network(settings: &Settings, privileged: bool) -> anyhow::Result<&str> {
+    match settings.get("network") {
+        "auto" if privileged => Ok("netstack"),
+        "auto" => Ok("host"),
+        "netstack" if !privileged => bail!(
+            "gVisor's network stack needs a network namespace that only root can make: run as root, or set network=host"
+        ),
+        word => Ok(word),
     }
 }
 
@@ -239,13 +246,13 @@ impl Release {
         }
     }
 
-    fn options(&self, settings: &Settings, platform: &str) -> Result<Vec<String>, Unavailable> {
+    fn options(&self, settings: &Settings, platform: &str, network: &str) -> Result<Vec<String>, Unavailable> {
         let refuse = |lacks: &str, set: &str| {
             let because = format!("runsc {} {lacks}", self.version);
             Err(Unavailable { because, fix: format!("set {set}"), broken: false })
         };
         let flags = &self.flags;
-        let network = if settings.get("network") == "netstack" { "sandbox" } else { settings.get("network") };
+        let network = if network == "netstack" { "sandbox" } else { network };
         let mut options = vec![format!("--platform={platform}"), format!("--network={network}")];
         // The processes of the sandbox stay in the group that they are started in, and so under its limits.
         options.push("--ignore-cgroups".into());
@@ -320,7 +327,20 @@ mod tests {
         let given: BTreeMap<_, _> = given.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
         let settings = Settings::resolve(SETTINGS, &given).expect("valid settings");
         let release = Release { runsc: "runsc".into(), version: "1".into(), flags: Flags(flags.into()) };
-        Ok(release.options(&settings, release.platform(settings.get("platform"))?)?.join(" "))
+        let network = network(&settings, true).expect("root may all");
+        Ok(release.options(&settings, release.platform(settings.get("platform"))?, network)?.join(" "))
+    }
+
+    #[test]
+    fn without_root_the_hosts_network_is_what_auto_has() {
+        let of = |given: &[(&str, &str)], root| {
+            let given = given.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+            let settings = Settings::resolve(SETTINGS, &given).expect("valid settings");
+            network(&settings, root).map(str::to_string)
+        };
+        assert_eq!(of(&[], true).expect("works"), "netstack");
+        assert_eq!(of(&[], false).expect("works"), "host");
+        assert!(of(&[("network", "netstack")], false).expect_err("refused").to_string().ends_with("set network=host"));
     }
 
     #[test]
