@@ -188,7 +188,9 @@ pub(crate) fn kernel(path: Option<&Path>, host: &Host, drivers: &[&str]) -> anyh
 fn fix(drivers: &[&str]) -> String {
     match drivers.iter().find(|driver| NOT_IN_CLOUDS.contains(driver)) {
         Some(driver) => {
-            format!("apt install linux-image-amd64 (or another kernel with {driver}), or set another device")
+            format!(
+                "apt install linux-image-amd64 (or another kernel with {driver}), or do without the setting that needs it"
+            )
         }
         None => "apt install linux-image-cloud-amd64".into(),
     }
