@@ -53,6 +53,8 @@ class Hands:
         self.launcher = self.folder / "firstbyte"
         self.guest = None
         self.starts = 0
+        # Runtimes make these although they are told to use others.
+        self.strays = [path for path in (Path("/run/runc"), Path("/run/crun")) if not path.exists()]
         for directory in ("data", "proc", "sys", "dev", "tmp", "etc", "usr"):
             (self.root / directory).mkdir(parents=True)
         run(["cc", "-O2", "-static", ROOT / "scripts/peers/hello.c", "-o", self.root / "hello"])
@@ -116,7 +118,10 @@ class Hands:
         return bundle
 
     def sweep(self):
-        """Our groups and those that engines were told to make below them, in every hierarchy."""
+        """Empty folders of runtimes; our groups, and those that engines were told to make below them, in every hierarchy."""
+        for path in self.strays:
+            with contextlib.suppress(OSError):
+                path.rmdir()
         for path in sorted(Path("/sys/fs/cgroup").glob(f"**/{self.name}"), reverse=True):
             for directory, _, _ in os.walk(path, topdown=False):
                 with contextlib.suppress(OSError):
