@@ -2,6 +2,7 @@
 
 mod store;
 
+use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
@@ -88,9 +89,9 @@ impl Runner for Podman {
         check_network(network, &podman, stage.host.privileged)?;
         let driver = Driver::of(data, storage)?;
         let id = engine::container_id(stage);
-        let store = Store::new(podman, runtime, driver, data, stage);
+        let mut store = Store::new(podman, runtime, driver, data, stage);
         let without = if store.is("crun") { crun::without(stage.host.privileged) } else { None };
-        let store = Store { without, ..store };
+        store.without = without;
         store.make()?;
         let root = match data {
             "layer" => {
