@@ -70,7 +70,7 @@ fn limits_hold_and_crun_runs_where_there_is_only_version_2() {
     let kernel = emulated::kernel(|path| path.contains("cloud"), "linux-image-cloud-amd64");
     let image = folder.path().join("image");
     make_image(&folder.path().join("root"), &kernel, &image);
-    emulated::boot(machine(&kernel, &image), &folder.path().join("console"), PATIENCE);
+    emulated::boot(emulated::machine(&kernel, &image), &folder.path().join("console"), PATIENCE);
     let read = |name: &str| read_from(&image, &format!("/data/{name}"));
     println!("{}{}", read("verify"), read("run"));
     assert_eq!(read("code").trim(), "0");
@@ -106,15 +106,4 @@ fn make_image(root: &Path, kernel: &Path, image: &Path) {
     fs::write(root.join("data/suite.toml"), SUITE).expect("written");
     emulated::write_init(root, INIT);
     output(Command::new("mkfs.ext4").args(["-q", "-F", "-d"]).arg(root).arg(image).arg("2G"));
-}
-
-fn machine(kernel: &Path, image: &Path) -> Command {
-    let mut command = Command::new("qemu-system-x86_64");
-    command.args(["-nodefaults", "-no-user-config", "-no-reboot"]).args(["-display", "none"]);
-    command.args(["-accel", "tcg,thread=multi"]).args(["-cpu", "max"]).args(["-M", "q35"]);
-    command.args(["-m", "2048"]).args(["-smp", "2"]).arg("-kernel").arg(kernel);
-    command.args(["-append", "root=/dev/nvme0n1 rw init=/init console=ttyS0 panic=-1 quiet"]);
-    command.arg("-drive").arg(format!("file={},if=none,id=root,format=raw,cache=unsafe", image.display()));
-    command.args(["-device", "nvme,drive=root,serial=first"]).args(["-serial", "stdio"]);
-    command
 }

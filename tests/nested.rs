@@ -56,7 +56,7 @@ fn a_guest_under_kvm_is_measured_inside_an_emulated_one() {
     let kernel = emulated::kernel(|path| path.contains("cloud"), "linux-image-cloud-amd64");
     let image = folder.path().join("first.img");
     make_image(&folder.path().join("root"), &kernel, &image);
-    boot(&kernel, &image, &folder.path().join("console"));
+    emulated::boot(emulated::machine(&kernel, &image), &folder.path().join("console"), PATIENCE);
     let console = fs::read_to_string(folder.path().join("console")).unwrap_or_default();
     let tail: Vec<_> = console.lines().rev().take(30).collect();
     // One block is never conclusive (4), and on a busy machine its rounds may be void.
@@ -91,16 +91,4 @@ fn make_image(root: &Path, kernel: &Path, image: &Path) {
     fs::copy(env!("CARGO_BIN_EXE_tarebench"), root.join("usr/bin/tarebench")).expect("copied");
     emulated::write_init(root, INIT);
     output(Command::new("mkfs.ext4").args(["-q", "-F", "-d"]).arg(root).arg(image).arg("2G"));
-}
-
-/// Until it powers off.
-fn boot(kernel: &Path, image: &Path, console: &Path) {
-    let mut command = Command::new("qemu-system-x86_64");
-    command.args(["-nodefaults", "-no-user-config", "-no-reboot"]).args(["-display", "none"]);
-    command.args(["-accel", "tcg,thread=multi"]).args(["-cpu", "max"]).args(["-M", "q35"]);
-    command.args(["-m", "2048"]).args(["-smp", "2"]).arg("-kernel").arg(kernel);
-    command.args(["-append", "root=/dev/nvme0n1 rw init=/init console=ttyS0 panic=-1 quiet"]);
-    command.arg("-drive").arg(format!("file={},if=none,id=root,format=raw,cache=unsafe", image.display()));
-    command.args(["-device", "nvme,drive=root,serial=first"]).args(["-serial", "stdio"]);
-    emulated::boot(command, console, PATIENCE);
 }
