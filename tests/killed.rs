@@ -1,7 +1,7 @@
 //! The harness is killed with SIGKILL at moments drawn at random, in every kind of box that works here; `tarebench doctor --clean`
 //! then leaves nothing of ours on the host, and everything that merely looks like ours.
 //!
-//! `TAREBENCH_KILLS=50` kills that often; by default as often as fits into half a minute. `TAREBENCH_SEED` draws again.
+//! `TAREBENCH_KILLS=50` kills that often; by default as often as fits into a quarter of a minute. `TAREBENCH_SEED` draws again.
 
 #![cfg(target_os = "linux")]
 
@@ -19,7 +19,7 @@ use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
 
 /// How long killing may go on where no number is asked for.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// What is killed, and within how many seconds of its first trace: each kind of thing that can outlive a harness is made by
 /// at least one, and most are made within that time.
