@@ -189,6 +189,6 @@ mod tests {
         let text = |code| format!("{:#}", unreachable(address, io::Error::from_raw_os_error(code)));
         assert!(text(libc::EADDRNOTAVAIL).contains("ephemeral ports are used up"));
         assert!(text(libc::EHOSTUNREACH).contains("is there a route"));
-        assert!(text(libc::EINPROGRESS).contains("no answer within 10 s"));
+        assert!(text(libc::EINPROGRESS).contains("no answer within 30 s"));
     }
 }
