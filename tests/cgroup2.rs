@@ -45,22 +45,12 @@ resources = { cpus = 1, memory = "256MiB", io = { wiops = 25 } }
 [workloads."net/rr"]
 "#;
 
-const INIT: &str = r#"#!/bin/dash
-export PATH=/usr/sbin:/usr/bin HOME=/tmp
-mount -t devtmpfs dev /dev; mount -t proc proc /proc; mount -t sysfs sys /sys
-mount -t tmpfs tmpfs /tmp; mount -t tmpfs tmpfs /run; mount -t cgroup2 none /sys/fs/cgroup
+const COMMANDS: &str = r#"mount -t cgroup2 none /sys/fs/cgroup
 modprobe veth
-ip link set lo up
-cd /data
 tarebench verify suite.toml > verify 2>&1; echo "$?" > code
 tarebench run suite.toml --store store.db > run 2>&1
 tarebench report latest --store store.db --format json -o report.json
-ls -d /sys/fs/cgroup/*/ > groups
-echo s > /proc/sysrq-trigger
-mount -o remount,ro /
-echo o > /proc/sysrq-trigger
-while :; do :; done
-"#;
+ls -d /sys/fs/cgroup/*/ > groups"#;
 
 #[test]
 #[ignore = "boots an emulated machine and starts boxes in it, which takes 1 to 6 minutes: cargo test --test cgroup2 -- --ignored"]
@@ -104,6 +94,6 @@ fn make_image(root: &Path, kernel: &Path, image: &Path) {
     output(Command::new("cp").arg("-a").arg(modules).arg(root.join("usr/lib/modules")));
     fs::copy(env!("CARGO_BIN_EXE_tarebench"), root.join("usr/bin/tarebench")).expect("copied");
     fs::write(root.join("data/suite.toml"), SUITE).expect("written");
-    emulated::write_init(root, INIT);
+    emulated::write_init(root, &emulated::init(COMMANDS));
     output(Command::new("mkfs.ext4").args(["-q", "-F", "-d"]).arg(root).arg(image).arg("2G"));
 }

@@ -29,23 +29,13 @@ const FIRMWARE: &[&str] = &[
 /// From power on to power off of the first guest. 2 minutes on an idle machine of 2 cores.
 const PATIENCE: Duration = Duration::from_secs(900);
 
-const INIT: &str = r#"#!/bin/dash
-export PATH=/usr/sbin:/usr/bin HOME=/tmp
-mount -t devtmpfs dev /dev; mount -t proc proc /proc; mount -t sysfs sys /sys
-mount -t tmpfs tmpfs /tmp; mount -t tmpfs tmpfs /run
-modprobe kvm-amd || modprobe kvm-intel
+const COMMANDS: &str = r#"modprobe kvm-amd || modprobe kvm-intel
 modprobe tun; modprobe veth; modprobe vhost_net
-ip link set lo up
-cd /data
 tarebench run --env bare --env qemu:accel=kvm,disk.size=64MiB \
   --env qemu:accel=kvm,disk.size=64MiB,net=vhost,overcommit.cpu-pm=true --workload control/clock --workload disk/fsync \
   --workload net/rr --blocks 1 --store /data/store.db --data-dir /data
 echo "$?" > /data/code
 tarebench report latest --store /data/store.db --format json -o /data/report.json
-echo s > /proc/sysrq-trigger
-mount -o remount,ro /
-echo o > /proc/sysrq-trigger
-while :; do :; done
 "#;
 
 #[test]
@@ -89,6 +79,6 @@ fn make_image(root: &Path, kernel: &Path, image: &Path) {
     let modules = Path::new("/lib/modules").join(emulated::release(kernel));
     output(Command::new("cp").arg("-a").arg(modules).arg(root.join("usr/lib/modules")));
     fs::copy(env!("CARGO_BIN_EXE_tarebench"), root.join("usr/bin/tarebench")).expect("copied");
-    emulated::write_init(root, INIT);
+    emulated::write_init(root, &emulated::init(COMMANDS));
     output(Command::new("mkfs.ext4").args(["-q", "-F", "-d"]).arg(root).arg(image).arg("2G"));
 }

@@ -2,6 +2,8 @@
 
 #![cfg(target_os = "linux")]
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
@@ -9,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use common::work;
 use runners::host::{Host, Resources};
 use runners::peer::PeerProcess;
 use runners::qemu::Qemu;
@@ -370,18 +373,6 @@ fn check_from_outside(boot: &Boot, pid: u32) {
     let locked = locked.lines().find_map(|l| l.strip_prefix("VmLck:")?.trim().strip_suffix(" kB")?.trim().parse().ok());
     let whole = locked.is_some_and(|kilobytes: u64| kilobytes >= 256 << 10);
     assert_eq!(whole, boot.has("overcommit.mem-lock", "true"), "{:?}: {locked:?} kB are locked", boot.settings);
-}
-
-fn work(session: &mut Session, task: Task) {
-    let name = task.workload.clone();
-    let attempt = || -> Result<(), SessionError> {
-        session.prepare(task, PATIENCE)?;
-        let sample = session.burst(BurstPlan { operations: 20, warmup: 4, batch: 1, limit_ns: u64::MAX }, PATIENCE)?;
-        assert_eq!(sample.operations, 20);
-        session.verify(PATIENCE)?;
-        session.release(PATIENCE)
-    };
-    attempt().unwrap_or_else(|e| panic!("{name}: {e}"));
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 #![cfg(target_os = "linux")]
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
@@ -9,15 +11,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use common::work;
 use nix::fcntl::OFlag;
 use runners::host::{Host, Resources};
 use runners::peer::PeerProcess;
-use runners::session::{Session, SessionError};
+use runners::session::Session;
 use runners::stage::Stage;
 use runners::uml::Uml;
 use runners::{Network, Runner};
 use workloads::Far;
-use workloads::protocol::{BurstPlan, Task};
+use workloads::protocol::Task;
 use workloads::settings::{Kind, Settings};
 
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -96,18 +99,6 @@ fn synchronous(pid: u32) -> bool {
         i32::from_str_radix(flags, 8).expect("octal")
     });
     flags.collect::<Vec<_>>().iter().any(|flags| OFlag::from_bits_retain(*flags).contains(OFlag::O_SYNC))
-}
-
-fn work(session: &mut Session, task: Task) {
-    let name = task.workload.clone();
-    let attempt = || -> Result<(), SessionError> {
-        session.prepare(task, PATIENCE)?;
-        let sample = session.burst(BurstPlan { operations: 20, warmup: 4, batch: 1, limit_ns: u64::MAX }, PATIENCE)?;
-        assert_eq!(sample.operations, 20);
-        session.verify(PATIENCE)?;
-        session.release(PATIENCE)
-    };
-    attempt().unwrap_or_else(|e| panic!("{name}: {e}"));
 }
 
 #[test]

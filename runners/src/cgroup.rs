@@ -131,7 +131,7 @@ impl Cgroup {
         Ok(())
     }
 
-    /// Holds this group, and those that an engine has made below it by now, to the limits of I/O: cgroup v1 lets a group
+    /// Holds this group to the limits of I/O, in cgroup v1 also those that an engine has made below it by now: v1 lets a group
     /// have what its parent may not.
     ///
     /// # Errors
@@ -141,8 +141,9 @@ impl Cgroup {
         let place = mounts().into_iter().find(|m| {
             m.controllers.iter().any(|c| c == "blkio") || (m.v2 && m.point.join(&self.name).join("io.max").exists())
         });
-        let point = place.context("no hierarchy with an I/O controller is mounted")?.point;
-        for directory in below(&point.join(&self.name)) {
+        let Mount { point, v2, .. } = place.context("no hierarchy with an I/O controller is mounted")?;
+        let own = point.join(&self.name);
+        for directory in if v2 { vec![own] } else { below(&own) } {
             let name = directory.strip_prefix(&point).expect("it is below").to_string_lossy().into_owned();
             throttle.hold(&name, &directory).with_context(|| format!("can't limit the I/O of cgroup {name}"))?;
         }

@@ -11,7 +11,6 @@ use workloads::settings::{Kind, Setting, Settings};
 
 use crate::host::Host;
 use crate::stage::Stage;
-use crate::vm::image::{Allocation, Format};
 use crate::vm::{self, Link, Net};
 use crate::{Launch, Runner, Unavailable, engine};
 
@@ -73,9 +72,7 @@ impl Runner for CloudHypervisor {
 
     fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
         let program = engine::find(PROGRAM).with_context(|| format!("`{PROGRAM}` is not in PATH; {FIX}"))?;
-        let kernel = vm::kernel(vm::chosen_kernel(settings).as_deref(), &stage.host, DRIVERS)?;
-        let boot = vm::boot_files(&stage.host, &kernel, DRIVERS)?;
-        let disk = vm::data_disk(stage, Format::Raw, Allocation::Full, settings.number("disk.size"))?;
+        let (boot, disk) = vm::guest(settings, stage, DRIVERS)?;
         let link = Link::make(Net::of(settings, "net"), stage)?;
         let guest = Guest {
             kernel: &boot.kernel,

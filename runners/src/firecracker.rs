@@ -13,7 +13,6 @@ use workloads::settings::{Kind, Setting, Settings};
 
 use crate::host::Host;
 use crate::stage::Stage;
-use crate::vm::image::{Allocation, Format};
 use crate::vm::{self, Link, Net};
 use crate::words::words;
 use crate::{Launch, Runner, Unavailable, engine};
@@ -120,9 +119,7 @@ impl Runner for Firecracker {
         if starter == Starter::Jailer && !stage.host.privileged {
             bail!("launch=jailer needs root; set launch=direct");
         }
-        let kernel = vm::kernel(vm::chosen_kernel(settings).as_deref(), &stage.host, DRIVERS)?;
-        let boot = vm::boot_files(&stage.host, &kernel, DRIVERS)?;
-        let disk = vm::data_disk(stage, Format::Raw, Allocation::Full, settings.number("disk.size"))?;
+        let (boot, disk) = vm::guest(settings, stage, DRIVERS)?;
         let link = Link::make(Net::of(settings, "net"), stage)?;
         let guest = Guest {
             kernel: &boot.kernel,

@@ -7,6 +7,8 @@
 mod absent;
 pub mod bare;
 #[cfg(target_os = "linux")]
+mod beside;
+#[cfg(target_os = "linux")]
 pub mod bubblewrap;
 #[cfg_attr(not(target_os = "linux"), path = "elsewhere/cgroup.rs")]
 pub mod cgroup;

@@ -5,11 +5,12 @@ use std::fs;
 use std::net::IpAddr;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
+use crate::beside::Beside;
 use crate::confine::confine;
 use crate::engine;
 use crate::host::Host;
@@ -26,7 +27,7 @@ const READY: &str = "NFS SERVER INITIALIZED";
 /// A live server of one directory, ended on drop.
 #[derive(Debug)]
 pub(crate) struct Server {
-    child: Child,
+    process: Beside,
 }
 
 impl Server {
@@ -51,8 +52,7 @@ impl Server {
         // Its directory marks it as ours, should the harness be killed.
         command.current_dir(&folder).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
         confine(&mut command, Some(&netns), &[], &host.pinning.harness).context("can't prepare the NFS server")?;
-        log::debug!("nfs: {command:?}");
-        let mut server = Self { child: command.spawn().with_context(|| format!("can't start `{PROGRAM}`"))? };
+        let mut server = Self { process: Beside::start(&mut command, "the NFS server")? };
         let until = Instant::now() + PATIENCE;
         loop {
             let said = fs::read_to_string(&log).unwrap_or_default();
@@ -63,8 +63,7 @@ impl Server {
             if said.contains(READY) {
                 return Ok(server);
             }
-            let over = server.child.try_wait().context("can't wait for the NFS server")?;
-            if let Some(status) = over {
+            if let Some(status) = server.process.ended()? {
                 bail!("`{PROGRAM}` ended ({status}): {}", said.lines().last().unwrap_or("it said nothing"));
             }
             if Instant::now() > until {
@@ -74,14 +73,6 @@ impl Server {
                 );
             }
             std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        if let Err(e) = self.child.kill().and_then(|()| self.child.wait()) {
-            log::warn!("can't end the NFS server: {e}");
         }
     }
 }

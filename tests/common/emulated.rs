@@ -38,6 +38,23 @@ pub fn copy(file: &Path, root: &Path) {
     fs::copy(file, &target).unwrap_or_else(|e| panic!("can't copy {}: {e}", file.display()));
 }
 
+/// A first program of all for [`machine`]: what `commands` do in `/data`, between the mounts of every machine and its end.
+pub fn init(commands: &str) -> String {
+    format!(
+        "#!/bin/dash\n\
+         export PATH=/usr/sbin:/usr/bin HOME=/tmp\n\
+         mount -t devtmpfs dev /dev; mount -t proc proc /proc; mount -t sysfs sys /sys\n\
+         mount -t tmpfs tmpfs /tmp; mount -t tmpfs tmpfs /run\n\
+         ip link set lo up\n\
+         cd /data\n\
+         {commands}\n\
+         echo s > /proc/sysrq-trigger\n\
+         mount -o remount,ro /\n\
+         echo o > /proc/sysrq-trigger\n\
+         while :; do :; done\n"
+    )
+}
+
 /// A program as the first one of all.
 pub fn write_init(root: &Path, text: &str) {
     fs::write(root.join("init"), text).expect("written");

@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use runners::session::{Session, SessionError};
 use tempfile::TempDir;
+use workloads::protocol::{BurstPlan, Task};
 
 /// A directory of its own for one test, on the disk that holds the checkout and not on a tmpfs.
 pub struct Bench {
@@ -107,6 +109,22 @@ impl Ran {
         );
         self
     }
+}
+
+/// A short burst of a workload, prepared, verified and released.
+#[track_caller]
+pub fn work(session: &mut Session, task: Task) {
+    // Generous: CI machines are slow and shared, and a guest's CPU may be emulated.
+    const PATIENCE: Duration = Duration::from_secs(120);
+    let name = task.workload.clone();
+    let attempt = || -> Result<(), SessionError> {
+        session.prepare(task, PATIENCE)?;
+        let sample = session.burst(BurstPlan { operations: 20, warmup: 4, batch: 1, limit_ns: u64::MAX }, PATIENCE)?;
+        assert_eq!(sample.operations, 20);
+        session.verify(PATIENCE)?;
+        session.release(PATIENCE)
+    };
+    attempt().unwrap_or_else(|e| panic!("{name}: {e}"));
 }
 
 /// Waits for something to become true.

@@ -39,18 +39,14 @@ impl Throttle {
         let (major, minor) = (major.parse()?, minor.parse()?);
         let group = Cgroup::load(hierarchies::auto(), name);
         let io: &BlkIoController = group.controller_of().context("there is no I/O controller")?;
-        let IoLimits { rbps, wbps, riops, wiops } = self.limits;
-        rbps.map(|n| io.throttle_read_bps_for_device(major, minor, n)).transpose()?;
-        wbps.map(|n| io.throttle_write_bps_for_device(major, minor, n)).transpose()?;
-        riops.map(|n| io.throttle_read_iops_for_device(major, minor, n)).transpose()?;
-        wiops.map(|n| io.throttle_write_iops_for_device(major, minor, n)).transpose()?;
-        for (key, file, limit) in [
-            ("rbps", "read_bps", rbps),
-            ("wbps", "write_bps", wbps),
-            ("riops", "read_iops", riops),
-            ("wiops", "write_iops", wiops),
-        ] {
-            let Some(limit) = limit else { continue };
+        for (key, limit) in self.limits.set() {
+            let (set, file): (fn(&_, _, _, _) -> _, _) = match key {
+                "rbps" => (BlkIoController::throttle_read_bps_for_device, "read_bps"),
+                "wbps" => (BlkIoController::throttle_write_bps_for_device, "write_bps"),
+                "riops" => (BlkIoController::throttle_read_iops_for_device, "read_iops"),
+                _ => (BlkIoController::throttle_write_iops_for_device, "write_iops"),
+            };
+            set(io, major, minor, limit)?;
             let old = fs::read_to_string(directory.join(format!("blkio.throttle.{file}_device")));
             let text = old.or_else(|_| fs::read_to_string(directory.join("io.max")))?;
             if !says(&text, &self.number, key, limit) {

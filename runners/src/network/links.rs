@@ -9,10 +9,11 @@ use std::os::fd::AsFd;
 use anyhow::{Context, bail};
 use workloads::settings::{Kind, Setting};
 
-use super::translator::{Program, Translator};
+use super::translator::Program;
 use super::{
     Netns, PREFIX, PREFIX6, PeerNetwork, add_address6, addresses, addresses6, device_name, ip, namespace_name,
 };
+use crate::beside::Beside;
 use crate::journal::Journal;
 use crate::stage::PathToPeer;
 use crate::{Network, engine};
@@ -39,7 +40,7 @@ pub(crate) const NETWORK_GIVEN: Setting = Setting {
 pub(crate) struct Link {
     path: PathToPeer,
     // In the order of removal: a namespace takes its ends of the pairs along.
-    _translator: Option<Translator>,
+    _translator: Option<Beside>,
     _own: Option<Netns>,
     _router: Option<Netns>,
     _device: Option<Device>,
@@ -72,7 +73,7 @@ impl Link {
     }
 
     /// One that this program keeps up, between the environment's namespace and the one that the pair ends in.
-    pub(super) fn translated(path: PathToPeer, translator: Translator, own: Netns, gate: Netns) -> Self {
+    pub(super) fn translated(path: PathToPeer, translator: Beside, own: Netns, gate: Netns) -> Self {
         Self { path, _translator: Some(translator), _own: Some(own), _router: Some(gate), _device: None }
     }
 }

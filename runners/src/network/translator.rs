@@ -4,13 +4,14 @@
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
 use super::links::{Link, address, path};
 use super::{Netns, PeerNetwork, addresses, device_name, ip, namespace_name};
+use crate::beside::Beside;
 use crate::confine::confine;
 use crate::journal::Journal;
 use crate::stage::PathToPeer;
@@ -86,18 +87,6 @@ impl Program {
     }
 }
 
-/// One at work, ended on drop.
-#[derive(Debug)]
-pub(super) struct Translator(Child);
-
-impl Drop for Translator {
-    fn drop(&mut self) {
-        if let Err(e) = self.0.kill().and_then(|()| self.0.wait()) {
-            log::warn!("can't end the address translation in user space: {e}");
-        }
-    }
-}
-
 impl PeerNetwork {
     /// `cpus` are those of the environment: what it sends costs time there.
     pub(super) fn translated(
@@ -126,7 +115,7 @@ impl PeerNetwork {
     }
 }
 
-fn start(found: &Path, program: Program, gate: &Netns, own: &Netns, cpus: &[usize]) -> anyhow::Result<Translator> {
+fn start(found: &Path, program: Program, gate: &Netns, own: &Netns, cpus: &[usize]) -> anyhow::Result<Beside> {
     let mut command = Command::new(found);
     command.args(program.arguments(&own.path()));
     let mut words = tempfile::tempfile().context("can't make a temporary file")?;
@@ -134,12 +123,10 @@ fn start(found: &Path, program: Program, gate: &Netns, own: &Netns, cpus: &[usiz
     command.stdin(Stdio::null()).stdout(copy()?).stderr(copy()?);
     confine(&mut command, Some(&gate.path()), &[], cpus)
         .with_context(|| format!("can't prepare {}", program.name()))?;
-    log::debug!("translator: {command:?}");
-    let child = command.spawn().with_context(|| format!("can't start {}", found.display()))?;
-    let mut translator = Translator(child);
+    let mut translator = Beside::start(&mut command, program.name())?;
     let until = Instant::now() + PATIENCE;
     while !has_address(own) {
-        if let Some(status) = translator.0.try_wait().context("can't wait for the address translation")? {
+        if let Some(status) = translator.ended()? {
             bail!("{} ended ({status}): {}", program.name(), last_words(&mut words));
         }
         if Instant::now() > until {

@@ -3,13 +3,14 @@
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
 use super::command::{Netdev, USER_GUEST, USER_GUEST6, USER_PEER, USER_PEER6};
 use super::options::Net;
+use crate::beside::Beside;
 use crate::confine::confine;
 use crate::stage::Stage;
 use crate::{Network, engine, network, vm};
@@ -106,7 +107,7 @@ fn vhost(device: &Path) -> anyhow::Result<()> {
 /// A passt that serves one guest, killed on drop.
 #[derive(Debug)]
 pub struct Passt {
-    child: Child,
+    process: Beside,
     socket: PathBuf,
 }
 
@@ -137,13 +138,10 @@ impl Passt {
         let netns = stage.host.peer_network().ok().map(|network| network.netns().path());
         let entrances = stage.cgroup().entrances();
         confine(&mut command, netns.as_deref(), &entrances, &stage.host.pinning.work).context("can't prepare passt")?;
-        log::debug!("start: {command:?}");
-        let child = command.spawn().context("can't start passt")?;
-        let mut passt = Self { child, socket };
+        let mut passt = Self { process: Beside::start(&mut command, "passt")?, socket };
         let until = Instant::now() + PATIENCE;
         while !passt.socket.exists() {
-            let status = passt.child.try_wait().context("can't wait for passt")?;
-            if status.is_some() || Instant::now() > until {
+            if passt.process.ended()?.is_some() || Instant::now() > until {
                 let words = fs::read_to_string(&log).unwrap_or_default();
                 // It complains of a missing system log after every line.
                 let telling = |l: &&str| !l.trim().is_empty() && !l.starts_with("Failed to send");
@@ -158,9 +156,6 @@ impl Passt {
 
 impl Drop for Passt {
     fn drop(&mut self) {
-        if let Err(e) = self.child.kill().and_then(|()| self.child.wait()) {
-            log::warn!("can't end passt: {e}");
-        }
         // It removes its socket only when it ends by itself.
         if let Err(e) = fs::remove_file(&self.socket) {
             log::debug!("remove {}: {e}", self.socket.display());

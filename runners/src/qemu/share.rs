@@ -6,12 +6,13 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
 use workloads::init::SHARE;
 
 use super::options::{Security, VirtiofsOptions};
+use crate::beside::Beside;
 use crate::confine::confine;
 use crate::engine;
 use crate::stage::Stage;
@@ -56,7 +57,7 @@ impl Share {
 /// A virtiofsd that serves one guest, killed on drop. By itself it ends with its guest.
 #[derive(Debug)]
 pub struct Virtiofsd {
-    child: Child,
+    _process: Beside,
     /// Where QEMU finds it.
     pub socket: PathBuf,
     /// What it said, to be quoted when a guest doesn't start.
@@ -95,17 +96,13 @@ impl Virtiofsd {
         command.current_dir(stage.scratch());
         let entrances = stage.cgroup().entrances();
         confine(&mut command, None, &entrances, &stage.host.pinning.work).context("can't prepare virtiofsd")?;
-        log::debug!("start: {command:?}");
-        let child = command.spawn().with_context(|| format!("can't start {:?}", command.get_program()))?;
-        Ok(Self { child, socket, log })
+        let process = Beside::start(&mut command, "virtiofsd")?;
+        Ok(Self { _process: process, socket, log })
     }
 }
 
 impl Drop for Virtiofsd {
     fn drop(&mut self) {
-        if let Err(e) = self.child.kill().and_then(|()| self.child.wait()) {
-            log::warn!("can't end virtiofsd: {e}");
-        }
         if let Err(e) = fs::remove_file(&self.socket) {
             log::debug!("remove {}: {e}", self.socket.display());
         }

@@ -10,8 +10,8 @@ use anyhow::{Context, bail};
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};
 
-use crate::engine;
 use crate::words::words;
+use crate::{Unavailable, engine};
 
 const CHUNK: usize = 4 << 20;
 
@@ -172,8 +172,12 @@ impl Aligned {
 ///
 /// # Errors
 /// When it is nowhere.
-pub fn mkfs() -> anyhow::Result<PathBuf> {
-    engine::find("mkfs.ext4").context("there is no mkfs.ext4 to make the guest's data disk with; install e2fsprogs")
+pub fn mkfs() -> Result<PathBuf, Unavailable> {
+    engine::find("mkfs.ext4").ok_or_else(|| Unavailable {
+        because: "there is no mkfs.ext4 to make the guest's data disk with; install e2fsprogs".into(),
+        fix: "apt install e2fsprogs".into(),
+        broken: false,
+    })
 }
 
 #[cfg(test)]

@@ -163,6 +163,17 @@ pub(crate) fn data_disk(stage: &Stage, format: Format, allocation: Allocation, b
     Ok(path)
 }
 
+/// What a guest boots, and its data disk: what [`KERNEL`] and [`DISK_SIZE`] ask for, the disk raw and written in full.
+///
+/// # Errors
+/// See [`kernel`], [`boot_files`] and [`data_disk`].
+pub(crate) fn guest(settings: &Settings, stage: &Stage, drivers: &[&str]) -> anyhow::Result<(Boot, PathBuf)> {
+    let kernel = kernel(chosen_kernel(settings).as_deref(), &stage.host, drivers)?;
+    let boot = boot_files(&stage.host, &kernel, drivers)?;
+    let disk = data_disk(stage, Format::Raw, Allocation::Full, settings.number(DISK_SIZE.name))?;
+    Ok((boot, disk))
+}
+
 /// What [`KERNEL`] is set to; `None` for the best that is installed.
 pub(crate) fn chosen_kernel(settings: &Settings) -> Option<PathBuf> {
     Some(settings.get(KERNEL.name)).filter(|path| !path.is_empty()).map(PathBuf::from)

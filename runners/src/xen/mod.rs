@@ -15,7 +15,7 @@ use workloads::settings::{Kind, Setting, Settings};
 use crate::host::Host;
 use crate::network::{PREFIX, PREFIX6, Vif};
 use crate::stage::Stage;
-use crate::vm::image::{self, Allocation, Format};
+use crate::vm::image;
 use crate::vm::{self, DISK_SIZE, KERNEL};
 use crate::words::words;
 use crate::{Launch, Network, Runner, Unavailable, engine, fingerprint};
@@ -127,11 +127,7 @@ impl Runner for Xen {
     fn version(&self, host: &Host) -> Result<String, Unavailable> {
         engine::require(PROGRAM, PACKAGE).map_err(|e| Unavailable { fix: FIX.into(), ..e })?;
         engine::require_root(host, "xl")?;
-        image::mkfs().map_err(|e| Unavailable {
-            because: e.to_string(),
-            fix: "apt install e2fsprogs".into(),
-            broken: false,
-        })?;
+        image::mkfs()?;
         Ok(Hypervisor::ask()?.version)
     }
 
@@ -150,9 +146,7 @@ impl Runner for Xen {
         engine::require_root(&stage.host, "xl").map_err(|e| anyhow!("{e}; {}", e.fix))?;
         let kind = Type::of(settings, "type");
         Hypervisor::ask().map_err(|e| anyhow!("{e}; {}", e.fix))?.check(kind)?;
-        let kernel = vm::kernel(vm::chosen_kernel(settings).as_deref(), &stage.host, DRIVERS)?;
-        let boot = vm::boot_files(&stage.host, &kernel, DRIVERS)?;
-        let image = vm::data_disk(stage, Format::Raw, Allocation::Full, settings.number(DISK_SIZE.name))?;
+        let (boot, image) = vm::guest(settings, stage, DRIVERS)?;
         let (backend, direct) = (Backend::of(settings, "disk"), settings.switch("disk.direct"));
         let vif = vif(Net::of(settings, "net"), stage)?;
         let name = engine::container_id(stage);
