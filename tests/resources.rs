@@ -27,6 +27,9 @@ const WRITES: u64 = 25;
 /// Durable ones that are made: each is at least one write of the disk.
 const APPENDS: u64 = 10;
 
+/// Two jobs on a single CPU do less than this many times the work of one; on two CPUs they do twice.
+const MOST: f64 = 1.5;
+
 /// They need a runtime, a daemon or a box that the test of their conformance makes.
 const NOT_ALONE: &[&str] = &["oci", "docker", "exec", "ssh"];
 
@@ -51,13 +54,24 @@ fn work(session: &mut Session, task: Task, operations: u64) -> Sample {
     sample
 }
 
-/// Operations a second, the best of three: what else runs here can only take away.
-fn best(session: &mut Session, jobs: &str) -> f64 {
-    let one = |session: &mut Session| {
-        let sample = work(session, task("control/cpu", &[("jobs", jobs)]), 5_000);
-        sample.operations as f64 / sample.elapsed_ns as f64
-    };
-    (0..3).map(|_| one(session)).fold(0.0, f64::max)
+/// Operations a second.
+fn rate(session: &mut Session, jobs: &str) -> f64 {
+    let sample = work(session, task("control/cpu", &[("jobs", jobs)]), 5_000);
+    sample.operations as f64 / sample.elapsed_ns as f64
+}
+
+/// What one job does and what two do, the best of at least three: what else runs here can only take away, so a pair of figures
+/// that makes no sense on a single CPU is taken again.
+fn one_and_two(session: &mut Session) -> (f64, f64) {
+    let (mut one, mut two) = (0.0_f64, 0.0_f64);
+    for round in 0..12 {
+        one = one.max(rate(session, "1"));
+        two = two.max(rate(session, "2"));
+        if round >= 2 && two < MOST * one {
+            break;
+        }
+    }
+    (one, two)
 }
 
 /// The defaults, but for a disk whose flushes do nothing: it is not held back where it doesn't write.
@@ -75,8 +89,8 @@ fn holds(runner: &'static dyn Runner, host: &Arc<Host>, bench: &Bench) {
     let mut session = Session::start(launch, PATIENCE).unwrap_or_else(|e| panic!("{name}: {e}"));
 
     assert_eq!(session.hello.cpus, 1, "{name}: CPUs as seen from inside");
-    let (one, two) = (best(&mut session, "1"), best(&mut session, "2"));
-    assert!(two < 1.5 * one, "{name}: two jobs do {:.2} times the work of one, on a single CPU", two / one);
+    let (one, two) = one_and_two(&mut session);
+    assert!(two < MOST * one, "{name}: two jobs do {:.2} times the work of one, on a single CPU", two / one);
 
     let sample = work(&mut session, task("disk/fsync", &[]), APPENDS);
     let seconds = sample.elapsed_ns as f64 / 1e9;
