@@ -23,9 +23,9 @@ use workloads::settings::Settings;
 const PATIENCE: Duration = Duration::from_secs(60);
 const MEMORY: u64 = 256 << 20;
 /// Writes that a box may make in a second.
-const WRITES: u64 = 25;
+const WRITES: u64 = 50;
 /// Durable ones that are made: each is at least one write of the disk.
-const APPENDS: u64 = 10;
+const APPENDS: u64 = 20;
 
 /// Two jobs on a single CPU do less than this many times the work of one; on two CPUs they do twice.
 const MOST: f64 = 1.5;
