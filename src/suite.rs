@@ -323,7 +323,10 @@ impl Source<'_> {
                 _ => return Err(self.unknown(key, &["rbps", "wbps", "riops", "wiops"])),
             };
             *limit = Some(match value.get_ref().as_str() {
-                Some(text) if key.get_ref().ends_with("bps") => self.size(key, value, text)?.max(1),
+                Some(text) if key.get_ref().ends_with("bps") => match self.size(key, value, text)? {
+                    0 => return Err(self.error(value, format!("`{}` is 0, but must be from 1", key.get_ref()))),
+                    bytes => bytes,
+                },
                 _ => self.number(key, value, 1, u64::MAX)?,
             });
         }
@@ -504,6 +507,7 @@ mod tests {
         assert!(error("resources = { io = { riops = \"fast\" } }").contains("must be a whole number"));
         assert!(error("resources = { io = { rbps = \"fast\" } }").contains("is not a size"));
         assert!(error("resources = { io = { wiops = 0 } }").contains("must be from 1"));
+        assert!(error("resources = { io = { rbps = \"0B\" } }").contains("must be from 1"));
     }
 
     #[test]
