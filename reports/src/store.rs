@@ -7,7 +7,7 @@ mod error;
 mod load;
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OpenFlags, params};
 use serde::Serialize;
@@ -61,11 +61,23 @@ impl Store {
         Self::open_with(path, OpenFlags::SQLITE_OPEN_READ_WRITE)
     }
 
+    /// Waits where others hold the file. Their read of a store that is just being made stands against the switch to WAL, and
+    /// for that SQLite gives up at once, whatever its timeout is.
     fn open_with(path: &Path, flags: OpenFlags) -> Result<Self, StoreError> {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            match Self::try_open(path, flags) {
+                Err(StoreError::Locked(_)) if Instant::now() < until => std::thread::sleep(Duration::from_millis(5)),
+                result => return result,
+            }
+        }
+    }
+
+    fn try_open(path: &Path, flags: OpenFlags) -> Result<Self, StoreError> {
         let failed = |e| StoreError::from_sqlite(path, "open", e);
         let mut db = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(failed)?;
         db.busy_timeout(PATIENCE).map_err(failed)?;
-        check_ours(&db, path)?;
+        check_ours(&mut db, path)?;
         db.pragma_update(None, "journal_mode", "wal").map_err(failed)?;
         db.pragma_update(None, "synchronous", "normal").map_err(failed)?;
         db.pragma_update(None, "foreign_keys", true).map_err(failed)?;
@@ -264,8 +276,10 @@ impl Store {
 }
 
 /// Says what the file is, if it isn't an intact store of ours or an empty file.
-fn check_ours(db: &Connection, path: &Path) -> Result<(), StoreError> {
+fn check_ours(db: &mut Connection, path: &Path) -> Result<(), StoreError> {
     let failed = |e| StoreError::from_sqlite(path, "read", e);
+    // One look at one state: between two, another process may have made the store.
+    let db = db.transaction().map_err(failed)?;
     let id: i32 = db.pragma_query_value(None, "application_id", |r| r.get(0)).map_err(failed)?;
     let version: u32 = db.pragma_query_value(None, "user_version", |r| r.get(0)).map_err(failed)?;
     let tables: Vec<String> = db

@@ -104,6 +104,7 @@ use stage::{PathToPeer, Stage};
 
 pub use journal::Made;
 pub use rooted::enter;
+pub use workloads::facts::Network;
 
 /// A way to isolate a process: it turns the agent's command line into one that runs it elsewhere, with stdin and stdout still ours.
 pub trait Runner: Sync + Debug {
@@ -154,57 +155,6 @@ pub struct Unavailable {
     pub fix: String,
     /// The engine is there but does not work, as opposed to not being there.
     pub broken: bool,
-}
-
-/// How an environment reaches the peer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Network {
-    /// Not at all.
-    None,
-    /// Over the host's loopback: no link between environment and peer.
-    Loopback,
-    /// A veth pair from the environment's network namespace into the peer's.
-    Veth,
-    /// A tap device of the VM in the peer's network namespace.
-    Tap,
-    /// The same, its packets passed on by the host's kernel instead of the VM's monitor.
-    Vhost,
-    /// The back end of a Xen domain's interface (netback), moved into the peer's network namespace.
-    Vif,
-    /// A bridge: ours in the peer's namespace, or the engine's between its containers and the host.
-    Bridge,
-    /// Address translation by a kernel: in a router's namespace of ours, or behind the engine's bridge.
-    Nat,
-    /// The host's own network stack, joined to the peer's namespace by a veth pair.
-    Host,
-    /// A pair of Ethernet interfaces (epair) between the host and a jail with a network stack of its own.
-    Epair,
-    /// User-mode address translation by the engine.
-    UserNat,
-    /// User-mode address translation by passt, a process of its own.
-    Passt,
-    /// Whatever the box had before us.
-    Own,
-}
-
-impl fmt::Display for Network {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Network::None => "none",
-            Network::Loopback => "loopback",
-            Network::Veth => "veth",
-            Network::Tap => "tap",
-            Network::Vhost => "tap with vhost-net",
-            Network::Vif => "vif",
-            Network::Bridge => "bridge",
-            Network::Nat => "kernel NAT",
-            Network::Host => "host",
-            Network::Epair => "epair",
-            Network::UserNat => "user NAT",
-            Network::Passt => "user NAT (passt)",
-            Network::Own => "the box's own",
-        })
-    }
 }
 
 /// How to start the agent in an environment. [`session::Session::start`] adds the pipes, the process group, the cgroup,

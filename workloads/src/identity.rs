@@ -6,6 +6,7 @@ use std::fs;
 use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use sha2::{Digest as _, Sha256};
@@ -16,6 +17,13 @@ use crate::{sqlite, stopwatch};
 
 /// Bit of the virtio block device's feature that says flushes are offered (VIRTIO_BLK_F_FLUSH, virtio 1.2, 5.2.3).
 const VIRTIO_BLK_F_FLUSH: usize = 9;
+
+/// Where Linux names the clock source it uses.
+const CLOCK_SOURCE: &str = "/sys/devices/system/clocksource/clocksource0/current_clocksource";
+
+/// How long a kernel may take to settle on a clock source. Linux compares the time stamp counter with another timer for a
+/// second after boot, and begins again when it was disturbed (`tsc_refine_calibration_work`); until then it uses `tsc-early`.
+const SETTLING: Duration = Duration::from_secs(10);
 
 /// The agent's first words: only what costs next to nothing, because the time to them is the time to start.
 pub fn hello() -> Hello {
@@ -35,12 +43,14 @@ pub fn hello() -> Hello {
 /// # Errors
 /// When the running binary can't be read: without its hash nothing measured here can be trusted.
 pub fn identify(data: &Path) -> anyhow::Result<Identity> {
+    // Before the clock is looked at: what it costs may change with its source.
+    let clock_source = clock_source(Path::new(CLOCK_SOURCE));
     let clock = clock();
     let mount = mount(data);
     let device = mount.device.as_deref();
     Ok(Identity {
         binary_sha256: binary()?,
-        clock_source: line("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
+        clock_source,
         clock_ns: clock.cost_ns,
         clock_step_ns: clock.step_ns,
         file_system: mount.file_system,
@@ -59,6 +69,18 @@ fn line(path: impl AsRef<Path>) -> Option<String> {
     let text = fs::read_to_string(path).ok()?;
     let text = text.trim();
     (!text.is_empty()).then(|| text.to_string())
+}
+
+/// The clock source, once it is no longer a provisional one: a change in the middle of a burst would be taken for a jump.
+fn clock_source(path: &Path) -> Option<String> {
+    let until = Instant::now() + SETTLING;
+    loop {
+        let source = line(path)?;
+        if !source.ends_with("-early") || Instant::now() >= until {
+            return Some(source);
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 /// CPUs that the agent may run on, by its affinity: a quota of CPU time is not a CPU less.
@@ -324,6 +346,24 @@ garbage
     fn found(path: &str) -> (String, Option<String>) {
         let m = find_mount(TABLE, Path::new(path)).expect("found");
         (m.file_system, m.device)
+    }
+
+    #[test]
+    fn a_provisional_clock_source_is_waited_out() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("current_clocksource");
+        assert_eq!(clock_source(&path), None, "hidden in some sandboxes");
+        fs::write(&path, "tsc-early\n").expect("written");
+        let began = Instant::now();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(Duration::from_millis(50));
+                fs::write(directory.path().join("next"), "tsc\n").expect("written");
+                fs::rename(directory.path().join("next"), &path).expect("renamed");
+            });
+            assert_eq!(clock_source(&path).as_deref(), Some("tsc"));
+        });
+        assert!(began.elapsed() >= Duration::from_millis(50));
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub mod content;
 pub mod control;
 pub mod disk;
 pub mod evidence;
+pub mod facts;
 pub mod identity;
 #[cfg(target_os = "linux")]
 pub mod init;

@@ -43,6 +43,35 @@ fn what_goes_in_comes_out_and_a_run_is_small() {
     assert!(bytes < 5 << 20, "{bytes} bytes");
 }
 
+/// A run begins while `list runs` looks at the store that is just being made, as scripts do that poll.
+#[test]
+fn a_store_that_is_just_being_made_may_be_looked_at() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (done, directory) = (std::sync::atomic::AtomicBool::new(false), directory.path());
+    let made = std::sync::atomic::AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    let path = directory.join(format!("{}.db", made.load(std::sync::atomic::Ordering::Relaxed)));
+                    match Store::open_existing(&path) {
+                        Ok(_) | Err(StoreError::Missing(_)) => {}
+                        Err(e) => panic!("a reader: {e:?}"),
+                    }
+                }
+            });
+        }
+        for n in 0..400 {
+            made.store(n, std::sync::atomic::Ordering::Relaxed);
+            if let Err(e) = Store::open(&directory.join(format!("{n}.db"))) {
+                done.store(true, std::sync::atomic::Ordering::Relaxed);
+                panic!("store {n}: {e:?}");
+            }
+        }
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+}
+
 #[test]
 fn the_largest_numbers_and_failures_survive() {
     let directory = tempfile::tempdir().expect("a directory");

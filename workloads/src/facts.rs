@@ -1,0 +1,160 @@
+//! What an environment stands on, as facts: how the peer is reached, and who keeps the data. Runners state them, the store
+//! keeps them, and reports judge by them alone: they know no runner by its name.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// How an environment reaches the peer. Stored by the words that reports show.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Network {
+    /// Not at all.
+    #[default]
+    #[serde(rename = "none")]
+    None,
+    /// Over the host's loopback: no link between environment and peer.
+    #[serde(rename = "loopback")]
+    Loopback,
+    /// A veth pair from the environment's network namespace into the peer's.
+    #[serde(rename = "veth")]
+    Veth,
+    /// A tap device of the VM in the peer's network namespace.
+    #[serde(rename = "tap")]
+    Tap,
+    /// The same, its packets passed on by the host's kernel instead of the VM's monitor.
+    #[serde(rename = "tap with vhost-net")]
+    Vhost,
+    /// The back end of a Xen domain's interface (netback), moved into the peer's network namespace.
+    #[serde(rename = "vif")]
+    Vif,
+    /// A bridge: ours in the peer's namespace, or the engine's between its containers and the host.
+    #[serde(rename = "bridge")]
+    Bridge,
+    /// Address translation by a kernel: in a router's namespace of ours, or behind the engine's bridge.
+    #[serde(rename = "kernel NAT")]
+    Nat,
+    /// The host's own network stack, joined to the peer's namespace by a veth pair.
+    #[serde(rename = "host")]
+    Host,
+    /// A pair of Ethernet interfaces (epair) between the host and a jail with a network stack of its own.
+    #[serde(rename = "epair")]
+    Epair,
+    /// User-mode address translation by the engine.
+    #[serde(rename = "user NAT")]
+    UserNat,
+    /// User-mode address translation by passt, a process of its own.
+    #[serde(rename = "user NAT (passt)")]
+    Passt,
+    /// Whatever the box had before us.
+    #[serde(rename = "the box's own")]
+    Own,
+}
+
+impl Network {
+    /// Every kind of path.
+    pub const ALL: &'static [Self] = &[
+        Self::None,
+        Self::Loopback,
+        Self::Veth,
+        Self::Tap,
+        Self::Vhost,
+        Self::Vif,
+        Self::Bridge,
+        Self::Nat,
+        Self::Host,
+        Self::Epair,
+        Self::UserNat,
+        Self::Passt,
+        Self::Own,
+    ];
+
+    /// Whether every packet passes through a program that translates it, outside the kernel.
+    pub fn is_user_mode(self) -> bool {
+        matches!(self, Self::UserNat | Self::Passt)
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
+}
+
+/// Where the data of an environment lies, as far as it is known before anything runs there.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DataFacts {
+    /// Who keeps what is written.
+    pub keeper: Keeper,
+    /// What becomes of a flush on its way to the host's disk.
+    pub flushes: Flushes,
+    /// Whose kernel serves the file system that the work sees.
+    pub kernel: Kernel,
+    /// The host's whole disk under the data, as the kernel names it (`vda`), where there is one and it is known.
+    pub device: Option<String>,
+}
+
+/// Who keeps what is written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Keeper {
+    /// A disk, or a file system of the host on one.
+    Disk,
+    /// Memory, or a file that nobody ever flushes: it is gone with the environment.
+    Memory,
+    /// Not known beforehand, as in a box that is there already, and in runs stored before this was asked.
+    #[default]
+    Unknown,
+}
+
+/// What becomes of a flush on its way to the host's disk.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Flushes {
+    /// It is passed on.
+    Passed,
+    /// None is needed: every write is on the disk before it is done (write through), so that none need be offered.
+    WrittenThrough,
+    /// It is answered and forgotten, as that environment was told to.
+    Forgotten,
+    /// Not known beforehand.
+    #[default]
+    Unknown,
+}
+
+/// Whose kernel serves the file system that the work sees.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kernel {
+    /// The host's, directly or through a sandbox.
+    Host,
+    /// The environment's own, on a disk that a virtual machine's monitor gives it: what the guest says of that disk counts.
+    Guest,
+    /// Not known beforehand.
+    #[default]
+    Unknown,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_stored_by_the_words_that_are_shown() {
+        for network in Network::ALL {
+            let stored = serde_json::to_string(network).expect("a word");
+            assert_eq!(stored, format!("\"{network}\""));
+            assert_eq!(serde_json::from_str::<Network>(&stored).expect("the same"), *network);
+        }
+        assert_eq!(Network::UserNat.to_string(), "user NAT");
+        assert_eq!(Network::Vhost.to_string(), "tap with vhost-net");
+    }
+
+    #[test]
+    fn facts_that_a_store_does_not_have_are_unknown() {
+        assert_eq!(serde_json::from_str::<DataFacts>("{}").expect("facts"), DataFacts::default());
+        let facts = DataFacts { keeper: Keeper::Memory, flushes: Flushes::WrittenThrough, ..DataFacts::default() };
+        let text = serde_json::to_string(&facts).expect("JSON");
+        assert!(text.contains(r#""keeper":"memory","flushes":"written-through""#), "{text}");
+    }
+}
