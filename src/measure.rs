@@ -15,6 +15,7 @@ use runners::peer::PeerProcess;
 use runners::probe::{self, Probe};
 use runners::stage::Stage;
 use workloads::canary::Canaries;
+use workloads::facts::{DataFacts, Network};
 use workloads::settings::Settings;
 
 use crate::execute::{Bench, Lab};
@@ -161,7 +162,7 @@ fn stages(
         // One launch that is not started tells what the environment will stand on, before anything is measured.
         match stage.launch(environment.runner, &environment.settings) {
             Ok(launch) => {
-                row.network = launch.network.to_string();
+                row.network = launch.network;
                 row.emulated = launch.emulated.clone();
                 row.data_path = launch.data_path.clone();
                 row.unequal = launch.unequal.clone().or_else(|| stage.cgroup().unequal().map(str::to_string));
@@ -223,7 +224,8 @@ fn describe_environment(environment: &Environment) -> EnvironmentPlan {
         settings: pairs(&environment.settings),
         version: None,
         skipped: None,
-        network: "none".into(),
+        network: Network::None,
+        data: DataFacts::default(),
         emulated: None,
         unequal: None,
         data_path: String::new(),

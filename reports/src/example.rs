@@ -10,6 +10,7 @@ use std::f64::consts::TAU;
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::{Serializer, V2DeflateSerializer};
 use workloads::evidence::{Canary, ClockFit, Evidence};
+use workloads::facts::{DataFacts, Flushes, Keeper, Kernel, Network};
 use workloads::protocol::{Hello, Identity, Sample};
 use workloads::stopwatch::HIGHEST_NS;
 use workloads::timeline::{self, Timeline};
@@ -235,7 +236,13 @@ fn environment(place: &Place) -> EnvironmentPlan {
         settings: if vm { settings(&[("accel", "tcg"), ("disk.cache", cache)]) } else { BTreeMap::new() },
         version: Some(if vm { "qemu 7.2.9".into() } else { format!("{} 1.0", place.1) }),
         skipped: None,
-        network: if vm { "tap" } else { "veth" }.into(),
+        network: if vm { Network::Tap } else { Network::Veth },
+        data: DataFacts {
+            keeper: Keeper::Disk,
+            flushes: if cache == "unsafe" { Flushes::Forgotten } else { Flushes::Passed },
+            kernel: if vm { Kernel::Guest } else { Kernel::Host },
+            device: Some("vda".into()),
+        },
         emulated: vm.then(|| "QEMU's TCG translates every instruction".into()),
         unequal: None,
         data_path: if vm {

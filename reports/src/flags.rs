@@ -11,6 +11,7 @@ mod load;
 mod tests;
 
 use workloads::Resource;
+use workloads::facts::Network;
 
 use crate::comparison::merge::Merged;
 use crate::comparison::{Estimate, Finding, Flag, Metric, Severity};
@@ -138,14 +139,16 @@ fn topology(case: &Case) -> Option<Flag> {
     if case.workload.resource != Resource::Network {
         return None;
     }
-    let (own, base) = (case.plan.network.as_str(), case.baseline_plan()?.network.as_str());
+    let (own, base) = (case.plan.network, case.baseline_plan()?.network);
     let (severity, evidence) = match (own, base) {
-        ("loopback", "loopback") => (Severity::Note, "the peer is reached over loopback: no device is involved".into()),
-        ("loopback", other) | (other, "loopback") => {
+        (Network::Loopback, Network::Loopback) => {
+            (Severity::Note, "the peer is reached over loopback: no device is involved".into())
+        }
+        (Network::Loopback, other) | (other, Network::Loopback) => {
             let evidence = format!("`{own}` against the baseline's `{base}`: loopback and {other} can't be compared");
             (Severity::Fatal, evidence)
         }
-        (own, base) if own.contains("user") => {
+        (own, base) if own.is_user_mode() => {
             (Severity::Doubt, format!("the peer is reached over {own}, the baseline's over {base}"))
         }
         (own, base) if own != base => {

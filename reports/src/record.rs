@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use workloads::evidence::{Canary, ClockFit, Evidence};
+use workloads::facts::{DataFacts, Network};
 use workloads::protocol::{Hello, Identity, Sample};
 use workloads::{Check, Resource};
 
@@ -16,7 +17,7 @@ pub const CONTROL: &str = "control";
 /// One suite on one host at one time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Run {
-    /// Short, unique, sorts by time: `20261123-014455-3fa9`.
+    /// Short and unique, sorts by time: `toxmnjf2`.
     pub id: String,
     /// UTC, RFC 3339, to the second.
     pub started: String,
@@ -106,13 +107,16 @@ pub struct EnvironmentPlan {
     pub version: Option<String>,
     /// Why it was skipped, in the engine's own words, and how to get it; `None` where it runs.
     pub skipped: Option<String>,
-    /// `veth`, `tap`, `loopback`, `user NAT`, `none`.
-    pub network: String,
+    /// How it reaches the peer.
+    pub network: Network,
+    /// Where its data lies, as flags judge it; unknown in runs that were stored before it was asked for.
+    #[serde(default)]
+    pub data: DataFacts,
     /// Whether the CPU is emulated in software (TCG, UML).
     pub emulated: Option<String>,
     /// Why the suite's CPUs and memory are not enforced; `None` where they are.
     pub unequal: Option<String>,
-    /// How data is reached, in words: `bind mount of ext4 on vda`, `raw image on ext4 on vda, virtio-blk, cache=none`.
+    /// The same for people: `bind mount of ext4 on vda`, `raw image on ext4 on vda, virtio-blk, cache=none`.
     pub data_path: String,
 }
 

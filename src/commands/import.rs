@@ -9,6 +9,7 @@ use anyhow::{Context, bail};
 use reports::comparison::{Method, compare};
 use reports::record::{Checked, Ending, EnvironmentPlan, FIO, Record, Run, Stored, WorkloadPlan};
 use reports::store::Store;
+use workloads::facts::{DataFacts, Network};
 use workloads::{Check, Resource};
 
 use crate::cli;
@@ -197,7 +198,8 @@ fn environment(name: &str, output: &fio::Output) -> EnvironmentPlan {
         settings: BTreeMap::new(),
         version: Some(output.version.clone()),
         skipped: None,
-        network: "none".into(),
+        network: Network::None,
+        data: DataFacts::default(),
         emulated: None,
         unequal: None,
         data_path: output.place.clone().unwrap_or_else(|| "unknown".into()),

@@ -48,10 +48,13 @@ pub enum Network {
     /// Whatever the box had before us.
     #[serde(rename = "the box's own")]
     Own,
+    /// A word that this version doesn't know: of a later one, or written by hand. A run that has it can still be read.
+    #[serde(rename = "unknown", other)]
+    Unknown,
 }
 
 impl Network {
-    /// Every kind of path.
+    /// Every kind of path that is known.
     pub const ALL: &'static [Self] = &[
         Self::None,
         Self::Loopback,
@@ -104,6 +107,7 @@ pub enum Keeper {
     Memory,
     /// Not known beforehand, as in a box that is there already, and in runs stored before this was asked.
     #[default]
+    #[serde(other)]
     Unknown,
 }
 
@@ -119,6 +123,7 @@ pub enum Flushes {
     Forgotten,
     /// Not known beforehand.
     #[default]
+    #[serde(other)]
     Unknown,
 }
 
@@ -132,6 +137,7 @@ pub enum Kernel {
     Guest,
     /// Not known beforehand.
     #[default]
+    #[serde(other)]
     Unknown,
 }
 
@@ -148,6 +154,14 @@ mod tests {
         }
         assert_eq!(Network::UserNat.to_string(), "user NAT");
         assert_eq!(Network::Vhost.to_string(), "tap with vhost-net");
+    }
+
+    #[test]
+    fn words_of_a_later_version_are_unknown_and_no_error() {
+        assert_eq!(serde_json::from_str::<Network>("\"by pigeon\"").expect("a path"), Network::Unknown);
+        assert_eq!(Network::Unknown.to_string(), "unknown");
+        let later = r#"{"keeper": "tape", "flushes": "guessed", "kernel": "none", "more": 1}"#;
+        assert_eq!(serde_json::from_str::<DataFacts>(later).expect("facts"), DataFacts::default());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Whether the disk was what the workload thinks it was.
 
 use workloads::Resource;
+use workloads::facts::{Flushes, Keeper, Kernel};
 
 use super::{Case, flag, per_operation};
 use crate::comparison::{Flag, Severity, quantile};
@@ -9,19 +10,20 @@ use crate::comparison::{Flag, Severity, quantile};
 /// share a flush, and other writers add some, so the line is far from 1.
 const FEW: f64 = 0.25;
 
-/// The data lies in memory.
+/// The data lies in memory: its runner says so, or the file system that is seen inside is one in memory.
 pub(super) fn memory_disk(case: &Case) -> Option<Flag> {
     if case.workload.resource != Resource::Disk {
         return None;
     }
-    let kind = case.starts().find_map(|s| Some(s.identity.as_ref()?.file_system.as_str()))?;
-    // The sandbox lays a file system of its own over the host's; writes stay in its memory or in an unsynced file.
-    let sandboxed = kind == "overlay" && case.plan.runner == "gvisor";
-    if !sandboxed && !matches!(kind, "tmpfs" | "ramfs" | "rootfs") {
+    let kind = case.starts().find_map(|s| Some(s.identity.as_ref()?.file_system.as_str())).unwrap_or("nothing known");
+    // A sandbox may lay a file system of its own over the host's, under whatever name.
+    let stated = case.plan.data.keeper == Keeper::Memory;
+    if !stated && !matches!(kind, "tmpfs" | "ramfs" | "rootfs") {
         return None;
     }
     let severity = if case.workload.durable { Severity::Fatal } else { Severity::Doubt };
-    Some(flag("memory-disk", severity, format!("the data directory is on {kind} as seen inside")))
+    let kept = if stated { ", which is kept in memory or in a file that is never flushed" } else { "" };
+    Some(flag("memory-disk", severity, format!("the data directory is on {kind} as seen inside{kept}")))
 }
 
 /// Direct I/O was asked for and the page cache took part.
@@ -78,14 +80,9 @@ pub(super) fn fsync_not_durable(case: &Case) -> Option<Flag> {
     })
 }
 
-/// A guest whose disk takes no flushes. Where its cache is set to write through, that is as it should be.
+/// A guest whose disk takes no flushes. Where every write is on the disk before it is done, that is as it should be.
 fn guests_view(case: &Case) -> Option<String> {
-    let through = case
-        .plan
-        .settings
-        .iter()
-        .any(|(key, value)| key.ends_with("cache") && matches!(value.as_str(), "writethrough" | "directsync"));
-    if through {
+    if case.plan.data.flushes == Flushes::WrittenThrough {
         return None;
     }
     let identity = case.starts().find_map(|s| s.identity.as_ref())?;
@@ -93,7 +90,8 @@ fn guests_view(case: &Case) -> Option<String> {
         return Some("the guest's virtio disk doesn't offer flushes".into());
     }
     let device = identity.device.as_deref()?;
-    let guest = case.plan.runner == "qemu" && device.starts_with("vd");
+    // What a host's own kernel says of a disk is no guest's view, though it may be a guest itself.
+    let guest = case.plan.data.kernel == Kernel::Guest && device.starts_with("vd");
     (guest && identity.write_cache.as_deref() == Some("write through"))
         .then(|| format!("`{device}` says `write through` in the guest, so its fsync sends no flush"))
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use workloads::evidence::{ClockFit, Evidence};
+use workloads::facts::{Flushes, Keeper, Network};
 
 use crate::comparison::{Cell, Flag, Method, Metric, Severity, Verdict, compare};
 use crate::example::{Example, histogram, stored};
@@ -87,6 +88,7 @@ fn memory_disk() {
     identity(&mut stored, "runc", |i| i.file_system = "overlay".into());
     assert!(found(&stored, "disk/fsync", "runc", "memory-disk").is_none(), "an overlay of the host is on its disk");
     identity(&mut stored, "gvisor", |i| i.file_system = "overlay".into());
+    plan(&mut stored, "gvisor", |e| e.data.keeper = Keeper::Memory);
     assert!(found(&stored, "disk/fsync", "gvisor", "memory-disk").is_some());
 }
 
@@ -133,9 +135,9 @@ fn fsync_by_the_guests_view_and_by_time() {
         evidence(&mut stored, "disk/fsync", environment, |e| *e = Evidence::default());
     }
     assert!(found(&stored, "disk/fsync", "qemu", "fsync-not-durable").is_some());
-    plan(&mut stored, "qemu", |e| drop(e.settings.insert("disk.cache".into(), "writethrough".into())));
+    plan(&mut stored, "qemu", |e| e.data.flushes = Flushes::WrittenThrough);
     assert!(found(&stored, "disk/fsync", "qemu", "fsync-not-durable").is_none(), "the guest is told the truth");
-    plan(&mut stored, "qemu", |e| drop(e.settings.insert("disk.cache".into(), "none".into())));
+    plan(&mut stored, "qemu", |e| e.data.flushes = Flushes::Passed);
     identity(&mut stored, "qemu", |i| (i.write_cache, i.virtio_flush) = (Some("write back".into()), Some(false)));
     assert!(found(&stored, "disk/fsync", "qemu", "fsync-not-durable").is_some());
     assert!(found(&stored, "disk/fsync", "runc", "fsync-not-durable").is_none());
@@ -207,11 +209,13 @@ fn topology() {
     assert!(found(&stored, "net/rr", "runc", "topology").is_none());
     assert_eq!(found(&stored, "net/rr", "qemu", "topology").map(|f| f.severity), Some(Severity::Note));
     assert!(found(&stored, "disk/fsync", "qemu", "topology").is_none());
-    for (network, severity) in [("user NAT", Severity::Doubt), ("loopback", Severity::Fatal)] {
-        plan(&mut stored, "runc", |e| e.network = network.into());
+    for (network, severity) in
+        [(Network::UserNat, Severity::Doubt), (Network::Passt, Severity::Doubt), (Network::Loopback, Severity::Fatal)]
+    {
+        plan(&mut stored, "runc", |e| e.network = network);
         assert_eq!(found(&stored, "net/rr", "runc", "topology").map(|f| f.severity), Some(severity), "{network}");
     }
-    plan(&mut stored, "bare", |e| e.network = "loopback".into());
+    plan(&mut stored, "bare", |e| e.network = Network::Loopback);
     assert_eq!(found(&stored, "net/rr", "runc", "topology").map(|f| f.severity), Some(Severity::Note));
 }
 

@@ -99,7 +99,7 @@ fn environment<'a>(c: &think::Comparison, e: &'a think::Environment) -> Environm
         starts_ms: &e.starts_ms,
         memory_bytes: e.memory_bytes,
         clock_ns: e.clock_ns,
-        network: &e.plan.network,
+        network: e.plan.network,
         data_path: &e.plan.data_path,
         outcome: e.outcome.name(),
         because: e.outcome.because(),

@@ -179,7 +179,7 @@ fn environments(c: &Comparison, out: &mut String) {
     out.push_str("### Environments\n\n| | start | memory | runner | network | data |\n|---|--:|--:|---|---|---|\n");
     for e in words::tried(c) {
         let runner = safe(e.plan.version.as_deref().unwrap_or(&e.plan.runner));
-        let (network, data) = (safe(&e.plan.network), safe(&e.plan.data_path));
+        let (network, data) = (safe(&e.plan.network.to_string()), safe(&e.plan.data_path));
         let (start, memory) = (words::start(e), words::memory(e));
         let _ = writeln!(out, "| {} | {start} | {memory} | {runner} | {network} | {data} |", safe(&e.plan.name));
     }

@@ -61,7 +61,6 @@ pub fn hostile() -> Comparison {
     run.pinning = NASTY.into();
     for plan in &mut run.environments {
         plan.version = Some(NASTY.into());
-        plan.network = NASTY.into();
         plan.data_path = NASTY.into();
         plan.settings.insert(NASTY.into(), NASTY.into());
         if plan.skipped.is_some() {

@@ -204,7 +204,7 @@ impl Terminal {
                 words::memory(e),
                 clock,
                 fit(&one_line(version), 32),
-                one_line(&e.plan.network),
+                one_line(&e.plan.network.to_string()),
             ]);
         }
         self.table(&table, out);

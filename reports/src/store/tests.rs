@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use workloads::facts::{DataFacts, Keeper, Network};
+
 use super::*;
 use crate::example::{Example, stored};
 use crate::record::Stored;
@@ -225,8 +227,8 @@ fn a_run_is_found_by_id_beginning_label_or_as_the_latest() {
     assert_eq!(store.runs().expect("runs").len(), 3);
 }
 
-/// A store as the first version of the schema made it: rows without the columns that came later, a plan without `kind`, an
-/// identity without SQLite's options.
+/// A store as the first version of the schema made it: rows without the columns that came later, plans without `kind` and
+/// without facts of the data, an identity without SQLite's options.
 fn of_version_1(path: &Path, example: &Stored) {
     let mut db = Connection::open(path).expect("a database");
     migrate(&mut db, &MIGRATIONS[..1]).expect("version 1");
@@ -250,7 +252,7 @@ fn of_version_1(path: &Path, example: &Stored) {
             run.binary_sha256,
             run.version,
             strip(serde_json::to_value(&run.workloads).expect("JSON"), "kind"),
-            json(&run.environments),
+            strip(serde_json::to_value(&run.environments).expect("JSON"), "data"),
             run.pinning,
         ],
     )
@@ -304,6 +306,7 @@ fn a_store_of_version_1_opens_and_is_drawn_in_every_format() {
     of_version_1(&path, &example);
     let found = Store::open_existing(&path).expect("an old store opens").load(&example.run.id).expect("the run");
     assert_eq!(found.run.workloads[0].kind(), "control/syscall");
+    assert!(found.run.environments.iter().all(|e| e.data == DataFacts::default()), "nobody asked for facts then");
     let sample = found.records[0].outcome.as_ref().expect("a sample");
     assert_eq!((sample.concurrency, sample.timeline.len(), sample.response.is_none()), (1, 0, true));
     let c = crate::comparison::compare(&found, Default::default());
@@ -313,6 +316,21 @@ fn a_store_of_version_1_opens_and_is_drawn_in_every_format() {
         let once = format.renderer.render(&c).expect(format.name);
         assert!(!once.is_empty() && once == format.renderer.render(&c).expect(format.name), "{}", format.name);
     }
+}
+
+#[test]
+fn a_fact_of_a_later_version_is_unknown_and_the_run_is_read() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = Store::open(&directory.path().join("t.db")).expect("a store");
+    let example = small();
+    store.import(&example).expect("a run");
+    let change =
+        r#"UPDATE run SET environments = replace(replace(environments, '"veth"', '"pigeon"'), '"disk"', '"tape"')"#;
+    store.db.execute_batch(change).expect("words");
+    let found = store.load(&example.run.id).expect("the run");
+    let bare = &found.run.environments[0];
+    assert_eq!((bare.network, bare.data.keeper), (Network::Unknown, Keeper::Unknown));
+    assert_eq!(bare.data.kernel, example.run.environments[0].data.kernel, "the other facts are kept");
 }
 
 #[test]

@@ -281,7 +281,7 @@ fn environments(c: &Comparison, out: &mut String) {
             e.starts_ms.len(),
             words::memory(e),
             e.clock_ns.map_or_else(|| units::NONE.to_owned(), units::duration),
-            safe(&e.plan.network),
+            safe(&e.plan.network.to_string()),
             safe(&e.plan.data_path),
             facts(e),
             flags(&e.flags, Verdict::Trusted),

@@ -80,7 +80,7 @@ pub(super) struct Environment<'a> {
     pub(super) starts_ms: &'a [f64],
     pub(super) memory_bytes: Option<u64>,
     pub(super) clock_ns: Option<f64>,
-    pub(super) network: &'a str,
+    pub(super) network: workloads::facts::Network,
     pub(super) data_path: &'a str,
     pub(super) outcome: &'static str,
     pub(super) because: Option<&'a str>,
