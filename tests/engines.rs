@@ -43,7 +43,7 @@ fn settings(runner: &str, given: &[(&str, &str)]) -> Settings {
 fn start(runner: &str, given: &[(&str, &str)], stage: &mut Stage) -> (Session, Network) {
     let runner = registry::find(runner).unwrap();
     let launch = stage.launch(runner, &settings(runner.name(), given)).unwrap();
-    let network = launch.network.clone();
+    let network = launch.network;
     let session = Session::start(launch, DEADLINE).unwrap_or_else(|e| panic!("{} {given:?}: {e}", runner.name()));
     (session, network)
 }

@@ -63,7 +63,7 @@ fn data_lies_where_it_is_said_and_the_peer_is_reached() {
             let launch = stage.launch(&Uml, &settings(&[("data", data)])).expect("a launch");
             assert!(launch.data_path.starts_with(data_path), "{}", launch.data_path);
             assert!(launch.emulated.is_some());
-            let (network, address) = (launch.network.clone(), launch.peer);
+            let (network, address) = (launch.network, launch.peer);
             let mut session = Session::start(launch, PATIENCE).unwrap_or_else(|e| panic!("{data}: {e}"));
             println!("{data}: launch to hello: {:?}", session.start);
             let identity = session.identify(PATIENCE).unwrap_or_else(|e| panic!("{data}: {e}"));

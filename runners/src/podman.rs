@@ -171,7 +171,7 @@ impl Runner for Podman {
                     "bridge" => Network::Nat,
                     "slirp4netns" => Network::UserNat,
                     "pasta" => Network::Passt,
-                    _ => path.network.clone(),
+                    _ => path.network,
                 };
                 let loopback = path.netns.is_none() && network == "slirp4netns";
                 let launch = launch.over(path);
