@@ -16,6 +16,9 @@ pub struct Premises {
     _folder: Option<tempfile::TempDir>,
 }
 
+/// Runners that are tested on other premises too, and the name of each: `exec` enters whatever is there.
+pub const VARIANTS: &[(&str, &str)] = &[("exec", "exec_lxc"), ("exec", "exec_docker")];
+
 /// Empty directories that an engine leaves behind, removed on drop where they weren't there before.
 #[derive(Default)]
 struct Swept(Vec<PathBuf>);

@@ -1,9 +1,5 @@
-//! Every runner of the registry does the same, for real: it starts the agent, is the binary we sent, does a little work that
-//! verifies, survives being killed in the middle, and leaves nothing behind.
-
-#![cfg(target_os = "linux")]
-
-mod common;
+//! What is asked of every runner: it starts the agent, is the binary we sent, does a little work that verifies, survives being
+//! killed in the middle, and leaves nothing behind.
 
 use std::io::Read as _;
 use std::path::Path;
@@ -12,8 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use common::boxes::Premises;
-use common::{Bench, eventually, must_run, traces};
+use libtest_mimic::{Completion, Failed, Trial};
 use runners::Runner;
 use runners::host::{Host, Resources};
 use runners::probe::{self, Probe};
@@ -22,33 +17,49 @@ use runners::stage::Stage;
 use workloads::protocol::{BurstPlan, Task};
 use workloads::settings::Settings;
 
+use crate::common::boxes::{Premises, VARIANTS};
+use crate::common::{Bench, eventually, must_run, traces};
+
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The runners below; a test holds the list against the registry.
-const COVERED: &[&str] = &[
-    "bare",
-    "chroot",
-    "namespaces",
-    "bubblewrap",
-    "firejail",
-    "nspawn",
-    "lxc",
-    "runc",
-    "crun",
-    "oci",
-    "gvisor",
-    "podman",
-    "docker",
-    "nerdctl",
-    "qemu",
-    "uml",
-    "firecracker",
-    "cloud-hypervisor",
-    "xen",
-    "exec",
-    "ssh",
-    "jail",
+type Examination = fn(Scene);
+
+/// By the name that a test ends with.
+const EXAMINATIONS: &[(&str, Examination)] = &[
+    ("works", works),
+    ("interrupted_mid_burst", interrupted_mid_burst),
+    ("engine_killed_mid_burst", engine_killed_mid_burst),
+    ("harness_killed", harness_killed),
 ];
+
+/// A test for every examination of every runner, on all its premises: `cloud_hypervisor::works`, `exec_lxc::works`.
+pub fn all() -> Vec<Trial> {
+    let mut tests = Vec::new();
+    for &runner in runners::registry::RUNNERS {
+        let variants = VARIANTS.iter().filter(|(of, _)| *of == runner.name());
+        for premises in std::iter::once(runner.name()).chain(variants.map(|(_, name)| *name)) {
+            for (name, examination) in EXAMINATIONS {
+                let name = format!("{}::{name}", premises.replace('-', "_"));
+                tests.push(Trial::ignorable_test(name.clone(), move || {
+                    examine(&name, move || Scene::of(runner, premises).map(examination))
+                }));
+            }
+        }
+    }
+    tests
+}
+
+/// In a thread of its own, which the premises may take into a network namespace for good.
+fn examine(name: &str, test: impl FnOnce() -> Result<(), Skipped> + Send + 'static) -> Result<Completion, Failed> {
+    let thread = std::thread::Builder::new().name(name.into()).spawn(test).expect("a thread");
+    match thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)) {
+        Ok(()) => Ok(Completion::Completed),
+        Err(Skipped(why)) => Ok(Completion::ignored_with(format!("SKIPPED: {why}"))),
+    }
+}
+
+/// Why a runner that may be missing was not examined.
+struct Skipped(String);
 
 struct Scene {
     bench: Bench,
@@ -60,29 +71,24 @@ struct Scene {
 }
 
 impl Scene {
-    /// `None` when the runner isn't available and may be missing; says so.
-    fn of(name: &str, test: &str) -> Option<Self> {
-        // `exec_lxc` is the runner `exec` with another kind of box; `cloud_hypervisor` is all one name.
-        let find = runners::registry::find;
-        let first = name.split('_').next().expect("a first part");
-        let runner = find(&name.replace('_', "-")).or_else(|| find(first)).expect("registered");
+    /// The reason when the runner isn't available and may be missing.
+    fn of(runner: &'static dyn Runner, name: &str) -> Result<Self, Skipped> {
         let bench = Bench::new();
         // Short, unique among tests that run at the same time.
         static SCENES: AtomicU32 = AtomicU32::new(0);
         let scene = SCENES.fetch_add(1, Ordering::Relaxed);
-        let id = format!("{test}{}{scene:x}", std::process::id() % 10_000);
+        let id = format!("c{}{scene:x}", std::process::id() % 10_000);
         let resources = Resources::new(1, 512 << 20);
         let host = Arc::new(Host::new(&id, Path::new(env!("CARGO_BIN_EXE_tarebench")), resources).expect("a host"));
         let around = Premises::of(name, bench.dir.path());
         let given = around.settings.iter().map(|(k, v)| (k.to_string(), v.clone())).collect();
         let settings = Settings::resolve(runner.settings(), &given).expect("the settings are valid");
         let Probe { because, fix, .. } = match probe::probe(runner, &settings, &host, bench.dir.path()) {
-            probe if probe.usable() => return Some(Self { bench, around, host, runner, settings }),
+            probe if probe.usable() => return Ok(Self { bench, around, host, runner, settings }),
             probe => probe,
         };
         assert!(!must_run(name), "{name} must run here, but: {because:?}; {fix:?}");
-        eprintln!("SKIPPED: {name} is not available: {because:?}; {fix:?}");
-        None
+        Err(Skipped(format!("{name} is not available: {because:?}; {fix:?}")))
     }
 
     fn stage(&self) -> Stage {
@@ -103,8 +109,7 @@ impl Scene {
     }
 }
 
-fn works(name: &str) {
-    let Some(scene) = Scene::of(name, "w") else { return };
+fn works(scene: Scene) {
     let mut stage = scene.stage();
     let mut values = Vec::new();
     for _ in 0..2 {
@@ -128,8 +133,7 @@ fn works(name: &str) {
     scene.end(&[]);
 }
 
-fn interrupted_mid_burst(name: &str) {
-    let Some(scene) = Scene::of(name, "i") else { return };
+fn interrupted_mid_burst(scene: Scene) {
     let mut stage = scene.stage();
     let mut session = scene.session(&mut stage);
     session.prepare(Task::of("disk/fsync"), PATIENCE).expect("prepares");
@@ -147,8 +151,7 @@ fn interrupted_mid_burst(name: &str) {
     scene.end(&[]);
 }
 
-fn engine_killed_mid_burst(name: &str) {
-    let Some(scene) = Scene::of(name, "k") else { return };
+fn engine_killed_mid_burst(scene: Scene) {
     let mut stage = scene.stage();
     let mut session = scene.session(&mut stage);
     session.prepare(Task::of("disk/fsync"), PATIENCE).expect("prepares");
@@ -179,8 +182,7 @@ fn said(harness: &mut Child) -> String {
 }
 
 /// The harness itself is killed and can't clean up: `doctor --clean` does.
-fn harness_killed(name: &str) {
-    let Some(scene) = Scene::of(name, "h") else { return };
+fn harness_killed(scene: Scene) {
     let runner = scene.runner.name();
     let mut suite = format!(
         "description = \"killed\"\nbaseline = \"bare\"\n[environments.bare]\n[workloads.\"disk/fsync\"]\n[environments.box]\nrunner = \"{runner}\"\n"
@@ -208,38 +210,4 @@ fn harness_killed(name: &str) {
     eventually("no trace is left", Duration::from_secs(5), || traces(&id).is_empty());
     scene.bench.run(&["report", &id]).ends_with(0);
     scene.end(&["tarebench.db", &suite]);
-}
-
-macro_rules! conformance {
-    ($($runner:ident)*) => {$(
-        mod $runner {
-            #[test]
-            fn works() {
-                super::works(stringify!($runner));
-            }
-            #[test]
-            fn interrupted_mid_burst() {
-                super::interrupted_mid_burst(stringify!($runner));
-            }
-            #[test]
-            fn engine_killed_mid_burst() {
-                super::engine_killed_mid_burst(stringify!($runner));
-            }
-            #[test]
-            fn harness_killed() {
-                super::harness_killed(stringify!($runner));
-            }
-        }
-    )*};
-}
-
-conformance!(
-    bare chroot namespaces bubblewrap firejail nspawn lxc runc crun oci gvisor podman docker nerdctl qemu uml firecracker
-    cloud_hypervisor xen exec exec_lxc exec_docker ssh jail
-);
-
-#[test]
-fn every_runner_is_covered() {
-    let registered: Vec<_> = runners::registry::RUNNERS.iter().map(|r| r.name()).collect();
-    assert_eq!(registered, COVERED, "add the new runner to `conformance!` and to COVERED");
 }
