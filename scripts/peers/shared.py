@@ -57,6 +57,16 @@ def build():
     return max(ROOT.glob("target/*/release/tarebench"), key=lambda path: path.stat().st_mtime)
 
 
+def splice(document, part, text):
+    """Writes what was measured into a document, between `<!-- PART: written by ... -->` and `<!-- end of PART -->`."""
+    document = Path(document)
+    pattern = re.compile(rf"(<!-- {re.escape(part)}: [^\n]*-->\n).*?(<!-- end of {re.escape(part)} -->)", re.DOTALL)
+    written, times = pattern.subn(lambda found: f"{found[1]}{text.strip()}\n{found[2]}", document.read_text())
+    if times != 1:
+        raise Failed(f"{document} has {times or 'no'} places for `{part}`: it needs `<!-- {part}: ... -->` and `<!-- end of {part} -->`")
+    document.write_text(written)
+
+
 def machine():
     """What it was measured on, in words."""
     cpu = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), os.uname().machine)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from . import boxes
 from .boxes import Hands
-from .shared import CPU, PEER_CPU, Failed, build, machine, matches, middle, run
+from .shared import CPU, PEER_CPU, Failed, build, machine, matches, middle, run, splice
 
 PACKAGES = ["lz4", "util-linux"]
 # What our start may take beyond the engine's own, milliseconds.
@@ -126,17 +126,21 @@ def measure(binary, hands, box, pairs, passes):
 
 
 def markdown(lines, absent, hands, args):
+    """The table as a document has it, with date and machine."""
     disk = run(["stat", "-f", "-c", "%T", hands.folder]).strip()
-    print(f"\nMeasured {datetime.date.today()} on {machine()}: {args.pairs or PAIRS} pairs, data on {disk}; `scripts/bench --start --markdown`.\n")
-    print("| " + " | ".join([*HEAD[:-1], "met"]) + " |\n|" + "---|" * len(HEAD))
+    table = [f"Measured {datetime.date.today()} on {machine()}: {args.pairs or PAIRS} pairs, data on {disk}; `scripts/bench --start --markdown`. "
+             f"{aims(lines)}.", "", "| " + " | ".join([*HEAD[:-1], "met"]) + " |", "|" + "---|" * len(HEAD)]
     for line in lines:
         words = line.words()
         words[0] = f"`{words[0]}`"
         words[-1] = "**miss**" if words[-1] == "miss" else words[-1]
-        print("| " + " | ".join(words) + " |")
-    print()
-    for name, why in absent:
-        print(f"* `{name}`: not measured: {why}.")
+        table.append("| " + " | ".join(words) + " |")
+    return "\n".join([*table, "", *(f"* `{name}`: not measured: {why}." for name, why in absent)])
+
+
+def aims(lines):
+    aimed = [line for line in lines if line.minimum]
+    return f"{sum(line.met for line in aimed)} of {len(aimed)} aims are met"
 
 
 def prove(args):
@@ -161,7 +165,9 @@ def prove(args):
                     absent.append((box.name, reason(str(why))))
                     print(f"{box.name}: NOT MEASURED: {absent[-1][1]}", flush=True)
             if args.markdown:
-                markdown(lines, absent, hands, args)
+                print(f"\n{markdown(lines, absent, hands, args)}\n")
+            if args.splice and lines:
+                splice(args.splice, "starts", markdown(lines, absent, hands, args))
         finally:
             hands.sweep()
     aimed = [line for line in lines if line.minimum]
