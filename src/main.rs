@@ -5,8 +5,8 @@ mod commands;
 mod execute;
 mod exit;
 mod interrupt;
-mod measure;
 mod plan;
+mod run_id;
 mod suite;
 
 use std::process::ExitCode;

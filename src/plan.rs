@@ -9,7 +9,6 @@ use workloads::load;
 use workloads::settings::{Settings, nearest};
 
 use crate::cli::Selection;
-use crate::execute::rounds::Length;
 use crate::suite::{Entry, Suite};
 use reports::record::CONTROL;
 
@@ -26,10 +25,10 @@ pub struct Environment {
 
 /// A workload that will run.
 #[derive(Debug, Clone)]
-pub struct Work {
+pub struct PlannedWorkload {
     /// Its name in reports.
     pub name: String,
-    /// What is done.
+    /// The work.
     pub workload: &'static dyn Workload,
     /// Complete and checked.
     pub settings: Settings,
@@ -37,6 +36,19 @@ pub struct Work {
     pub length: Length,
     /// How long an environment may take to make it ready or to check it.
     pub patience: Duration,
+}
+
+/// How long the bursts of a workload are to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Length {
+    /// On the baseline.
+    pub burst: Duration,
+    /// A slower environment's ends after this.
+    pub burst_max: Duration,
+    /// A fixed number of operations, whatever time they take.
+    pub operations: Option<u64>,
+    /// Operations that arrive per second; `None` in closed loop.
+    pub rate: Option<u64>,
 }
 
 /// What will happen.
@@ -47,7 +59,7 @@ pub struct Plan {
     /// The baseline first, its control second, then the others.
     pub environments: Vec<Environment>,
     /// In order.
-    pub works: Vec<Work>,
+    pub workloads: Vec<PlannedWorkload>,
     /// Of all order and all content.
     pub seed: u64,
 }
@@ -83,7 +95,11 @@ impl Plan {
         Self::of(suite, seed)
     }
 
-    fn of(suite: Suite, seed: u64) -> anyhow::Result<Self> {
+    /// The plan of a suite as it stands.
+    ///
+    /// # Errors
+    /// See [`Plan::resolve`].
+    pub fn of(suite: Suite, seed: u64) -> anyhow::Result<Self> {
         if !suite.environments.iter().any(|e| e.name == suite.baseline) {
             bail!(
                 "the baseline `{}` is not among the environments of {}; add [environments.{}]",
@@ -112,20 +128,22 @@ impl Plan {
         {
             bail!("two environments are called `{}`; give one of them another name", twice.1.name);
         }
-        let works = suite.workloads.iter().map(|entry| work(entry, &suite)).collect::<anyhow::Result<Vec<_>>>()?;
-        for (i, work) in works.iter().enumerate() {
-            if works[..i].iter().any(|w| w.name == work.name) {
-                bail!("the workload `{}` is asked for twice", work.name);
+        let workloads =
+            suite.workloads.iter().map(|entry| workload(entry, &suite)).collect::<anyhow::Result<Vec<_>>>()?;
+        for (i, workload) in workloads.iter().enumerate() {
+            if workloads[..i].iter().any(|w| w.name == workload.name) {
+                bail!("the workload `{}` is asked for twice", workload.name);
             }
         }
-        Ok(Self { suite, environments, works, seed })
+        Ok(Self { suite, environments, workloads, seed })
     }
 
     /// About how long it takes: bursts with warm-up and canaries, starts, preparation and checks.
     pub fn estimate(&self, environments: usize) -> Duration {
-        let burst = |w: &Work| (w.length.burst.mul_f64(1.35) + Duration::from_millis(15)) * environments as u32;
-        let per_block = self.works.iter().map(burst).sum::<Duration>() * self.suite.rounds
-            + Duration::from_millis(60) * (environments * self.works.len()) as u32
+        let burst =
+            |w: &PlannedWorkload| (w.length.burst.mul_f64(1.35) + Duration::from_millis(15)) * environments as u32;
+        let per_block = self.workloads.iter().map(burst).sum::<Duration>() * self.suite.rounds
+            + Duration::from_millis(60) * (environments * self.workloads.len()) as u32
             + Duration::from_millis(400) * environments as u32;
         per_block * self.suite.blocks
     }
@@ -161,7 +179,7 @@ fn environment(entry: &Entry) -> anyhow::Result<Environment> {
     Ok(Environment { name: entry.name.clone(), runner, settings })
 }
 
-fn work(entry: &Entry, suite: &Suite) -> anyhow::Result<Work> {
+fn workload(entry: &Entry, suite: &Suite) -> anyhow::Result<PlannedWorkload> {
     let workload = workloads::registry::find(entry.kind()).with_context(|| {
         let names = || workloads::registry::WORKLOADS.iter().map(|w| w.name());
         let hint = nearest(entry.kind(), names()).map(|n| format!("did you mean `{n}`?"));
@@ -176,12 +194,12 @@ fn work(entry: &Entry, suite: &Suite) -> anyhow::Result<Work> {
     let length = length(&settings, suite);
     let needs = workload.needs(&settings, suite.resources.memory_bytes);
     let data = needs.disk.saturating_mul(settings.number("jobs"));
-    let patience = STEP + Duration::from_secs(data / SLOWEST);
-    Ok(Work { name: entry.name.clone(), workload, settings, length, patience })
+    let patience = PATIENCE + Duration::from_secs(data / SLOWEST);
+    Ok(PlannedWorkload { name: entry.name.clone(), workload, settings, length, patience })
 }
 
-/// For preparing or verifying a workload whose data is small.
-const STEP: Duration = Duration::from_secs(60);
+/// How long an environment may take for a step of a workload whose data is small.
+pub const PATIENCE: Duration = Duration::from_secs(60);
 /// Bytes a second that preparing and verifying can be expected to get through anywhere: a guest under emulation.
 const SLOWEST: u64 = 2 << 20;
 

@@ -2,13 +2,12 @@
 
 use std::fmt::Write;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use runners::disk::check_data_dir;
 use runners::fingerprint;
-use runners::host::{Host, Resources};
+use runners::host::Resources;
 use runners::leftovers;
 use runners::probe::{self, Probe};
 use serde_json::json;
@@ -18,9 +17,9 @@ use workloads::settings::Settings;
 
 use crate::cli;
 use crate::commands::print;
+use crate::execute::set_up::open_host;
 use crate::exit::{Exit, OrExit};
 use crate::interrupt::Interrupt;
-use crate::measure::new_id;
 
 /// How long each kind of small operation is watched to see how quiet the machine is.
 const WATCH: Duration = Duration::from_millis(700);
@@ -32,11 +31,7 @@ pub fn run(args: cli::Doctor) -> anyhow::Result<Exit> {
     if args.clean {
         return clean(&left);
     }
-    let binary = std::env::current_exe()?;
-    let resources = Resources::new(1, 512 << 20);
-    let mut host = Host::new(&new_id(), &binary, resources).or_exit(Exit::Host)?;
-    host.interrupt = Arc::clone(&interrupt.flag);
-    let host = Arc::new(host);
+    let host = open_host(Resources::new(1, 512 << 20), &interrupt)?;
     let data_dir = args.data_dir.canonicalize().context("can't find the data directory").or_exit(Exit::Host)?;
     let mut rows = Vec::new();
     for runner in runners::registry::RUNNERS {

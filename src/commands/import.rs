@@ -15,7 +15,7 @@ use workloads::{Check, Resource};
 use crate::cli;
 use crate::commands::{print, report};
 use crate::exit::{Exit, OrExit};
-use crate::measure::new_id;
+use crate::run_id::{new_id, now};
 
 /// Reads every file before the store is opened, and stores all rows or none.
 pub fn run(args: cli::Import) -> anyhow::Result<Exit> {
@@ -149,7 +149,7 @@ fn empty(files: &[Named], outputs: &[fio::Output]) -> anyhow::Result<Stored> {
     let words = files.iter().map(|n| format!(" {}={}", n.name, n.path.display())).collect::<String>();
     let run = Run {
         id: new_id(),
-        started: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        started: now(),
         suite: "import fio".into(),
         suite_toml: "# imported from fio's output: there is no suite\n".into(),
         seed: 0,

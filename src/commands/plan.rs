@@ -31,8 +31,8 @@ fn describe(plan: &Plan) -> anyhow::Result<String> {
         suite.baseline
     )?;
     writeln!(out, "environment in random order with canaries before and after, and checks what was done:")?;
-    for work in &plan.works {
-        writeln!(out, "  {:<18} {}", work.name, work.settings)?;
+    for workload in &plan.workloads {
+        writeln!(out, "  {:<18} {}", workload.name, workload.settings)?;
     }
     writeln!(out, "\nwith {} for each environment", suite.resources)?;
     let seconds = plan.estimate(plan.environments.len()).as_secs();

@@ -11,9 +11,9 @@ use reports::store::Store;
 
 use crate::cli;
 use crate::commands::{print, report};
+use crate::execute::{Options, measure};
 use crate::exit::{Exit, OrExit};
 use crate::interrupt::Interrupt;
-use crate::measure::{Order, measure};
 use crate::plan::Plan;
 
 /// Parse, resolve, open what will be written, measure, report.
@@ -27,13 +27,13 @@ pub fn run(args: cli::Run) -> anyhow::Result<Exit> {
     let interrupt = Interrupt::listen()?;
     let store = Store::open(&args.store.store).or_exit(Exit::Store)?;
     let data_dir = data_dir(&args);
-    let order = Order {
+    let options = Options {
         data_dir: &data_dir,
         allow_memory: args.selection.allow_memory,
         command: command(&args, &plan),
         labels,
     };
-    let stored = measure(&plan, order, &store, &interrupt)?;
+    let stored = measure(&plan, options, &store, &interrupt)?;
     let comparison = compare(&stored, Method::default());
     show(&comparison, &outputs)?;
     let id = &stored.run.id;

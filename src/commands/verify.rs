@@ -8,9 +8,9 @@ use reports::store::Store;
 
 use crate::cli;
 use crate::commands::print;
+use crate::execute::{Options, measure};
 use crate::exit::{Exit, OrExit};
 use crate::interrupt::Interrupt;
-use crate::measure::{Order, measure};
 use crate::plan::Plan;
 
 /// Operations of the one burst: enough to leave something that can be checked.
@@ -21,18 +21,18 @@ pub fn run(args: cli::Verify) -> anyhow::Result<Exit> {
     let mut plan = Plan::resolve(&args.selection).or_exit(Exit::Usage)?;
     plan.suite.blocks = 1;
     plan.suite.rounds = 1;
-    plan.works.iter_mut().for_each(|work| work.length.operations = Some(OPERATIONS));
+    plan.workloads.iter_mut().for_each(|workload| workload.length.operations = Some(OPERATIONS));
     let interrupt = Interrupt::listen()?;
     let folder = tempfile::tempdir().context("can't make a directory for the store").or_exit(Exit::Host)?;
     let store = Store::open(&folder.path().join("verify.db")).or_exit(Exit::Store)?;
     let data_dir = args.selection.data_dir.clone().unwrap_or_else(|| ".".into());
-    let order = Order {
+    let options = Options {
         data_dir: &data_dir,
         allow_memory: args.selection.allow_memory,
         command: format!("tarebench verify {} --seed {}", plan.suite.name, plan.seed),
         labels: BTreeMap::new(),
     };
-    let stored = measure(&plan, order, &store, &interrupt)?;
+    let stored = measure(&plan, options, &store, &interrupt)?;
     let (text, failures) = describe(&stored);
     print(&text)?;
     Ok(match (interrupt.exit(), failures) {

@@ -11,27 +11,39 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// A bar over so many bursts. It has no timer of its own: a tick in the middle of a burst would be measured.
-    pub fn new(bursts: u64) -> Self {
-        let target =
-            if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        let bar = ProgressBar::with_draw_target(Some(bursts), target);
+    /// On stderr, where that is a terminal. The bar has no timer of its own: a tick in the middle of a burst would be measured.
+    pub fn on_terminal() -> Self {
+        if std::io::stderr().is_terminal() { Self::on(ProgressDrawTarget::stderr()) } else { Self::hidden() }
+    }
+
+    /// No bar, only warnings.
+    pub fn hidden() -> Self {
+        Self::on(ProgressDrawTarget::hidden())
+    }
+
+    fn on(target: ProgressDrawTarget) -> Self {
+        let bar = ProgressBar::with_draw_target(None, target);
         let style = ProgressStyle::with_template("{bar:30.cyan/dim} {percent:>3} %  {eta:>4} left  {msg}")
             .expect("the template is a constant");
         bar.set_style(style.progress_chars("━━─"));
-        bar.tick();
         Self { bar }
     }
 
-    /// What is going on.
-    pub fn say(&self, what: impl Into<String>) {
-        self.bar.set_message(what.into());
+    /// So many bursts are ahead.
+    pub fn begin(&self, bursts: u64) {
+        self.bar.set_length(bursts);
+        self.bar.tick();
+    }
+
+    /// Shows the step that is under way.
+    pub fn say(&self, step: impl Into<String>) {
+        self.bar.set_message(step.into());
         self.bar.tick();
     }
 
     /// Something the user should know now; it is in the report too.
-    pub fn warn(&self, what: impl AsRef<str>) {
-        let line = format!("warning: {}", what.as_ref());
+    pub fn warn(&self, warning: impl AsRef<str>) {
+        let line = format!("warning: {}", warning.as_ref());
         if self.bar.is_hidden() { eprintln!("{line}") } else { self.bar.println(line) }
     }
 

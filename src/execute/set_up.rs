@@ -1,54 +1,108 @@
-//! From a plan to rows in a store: the host is looked at, stages are made, the lab runs, everything is released.
+//! What a run stands on: the host is looked at, the environments are probed, and each that works here gets its stage.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use reports::record::{Ending, EnvironmentPlan, Run, Stored, WorkloadPlan};
-use reports::store::Store;
+use reports::record::{EnvironmentPlan, Run, WorkloadPlan};
 use runners::disk::check_data_dir;
+use runners::evidence::Witness;
 use runners::fingerprint;
-use runners::host::Host;
+use runners::host::{Host, Resources};
 use runners::peer::PeerProcess;
 use runners::probe::{self, Probe};
+use runners::session::Session;
 use runners::stage::Stage;
+use workloads::Resource;
 use workloads::canary::Canaries;
+use workloads::evidence::Evidence;
 use workloads::facts::{DataFacts, Network};
 use workloads::settings::Settings;
 
-use crate::execute::{Bench, Lab};
+use super::Options;
+use super::seat::{Site, Started};
 use crate::exit::{Coded, Exit, OrExit};
 use crate::interrupt::Interrupt;
 use crate::plan::{Environment, Plan};
+use crate::run_id::{new_id, now};
 
 /// How long the peer may take to say its address.
 const PEER: Duration = Duration::from_secs(10);
 
-/// What a measurement is told beside its plan.
+/// From launch to the agent's first frame: a guest under emulation on a busy machine stays far below.
+const START: Duration = Duration::from_secs(30);
+
+/// This host, made ready for a plan; everything is released when it is dropped.
 #[derive(Debug)]
-pub struct Order<'a> {
-    /// Where all environments keep their data.
-    pub data_dir: &'a Path,
-    /// Accept a data directory in memory.
-    pub allow_memory: bool,
-    /// The command that measures the same again.
-    pub command: String,
-    /// Names of the run.
-    pub labels: BTreeMap<String, String>,
+pub struct HostSite {
+    /// The host's own small operations; their file lies in the first stage, so they go before it.
+    canaries: Canaries,
+    /// The far end, where a workload has one.
+    peer: Option<PeerProcess>,
+    /// Of the plan's environments, in their order; `None` for those that aren't available.
+    grounds: Vec<Option<Ground>>,
+    host: Arc<Host>,
+    began: Instant,
 }
 
-/// Measures, and gives back the rows as they stand in the store. After an interruption they are what was finished.
+/// An environment that works here, with what its sessions stand on.
+#[derive(Debug)]
+struct Ground {
+    environment: Environment,
+    stage: Stage,
+    witness: Witness,
+}
+
+impl Site for HostSite {
+    type Seat = Session;
+
+    fn available(&self, environment: usize) -> bool {
+        self.grounds[environment].is_some()
+    }
+
+    fn start(&mut self, environment: usize) -> anyhow::Result<Started<Session>> {
+        let ground = self.grounds[environment].as_mut().expect("only available environments are started");
+        let Environment { runner, settings, .. } = &ground.environment;
+        let launch = ground.stage.launch(*runner, settings)?;
+        let peer = launch.far(self.peer.as_ref().map(|process| process.port));
+        // What a probe has accepted must not be refused here.
+        let session = Session::start(launch, START.max(runner.start_deadline()))?;
+        let (took, hello, memory_bytes) = (session.start, session.hello.clone(), session.memory());
+        Ok(Started { seat: session, peer, took, hello, memory_bytes })
+    }
+
+    fn canary(&mut self, resource: Resource) -> anyhow::Result<u64> {
+        self.canaries.measure(resource)
+    }
+
+    fn watch<T>(&self, environment: usize, burst: impl FnOnce() -> T) -> (T, Evidence) {
+        let witness = &self.grounds[environment].as_ref().expect("only available environments work").witness;
+        let before = witness.snapshot();
+        let done = burst();
+        (done, witness.since(&before))
+    }
+
+    fn interrupted(&self) -> bool {
+        self.host.interrupt.load(Ordering::Relaxed)
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.began.elapsed()
+    }
+}
+
+/// Makes this host ready for a plan, and says in the run's own row what it is and what each environment stands on.
 ///
 /// # Errors
-/// When the host does not allow it, the baseline can't run, or the store can't be written; with the exit code.
-pub fn measure(plan: &Plan, order: Order, store: &Store, interrupt: &Interrupt) -> anyhow::Result<Stored> {
-    let began = Instant::now();
-    check_data_dir(order.data_dir, order.allow_memory).or_exit(Exit::Host)?;
-    let data = order.data_dir.canonicalize().context("can't find the data directory").or_exit(Exit::Host)?;
+/// When the host does not allow it, or the baseline can't run; with the exit code.
+pub fn set_up(plan: &Plan, options: Options, interrupt: &Interrupt) -> anyhow::Result<(Run, HostSite)> {
+    check_data_dir(options.data_dir, options.allow_memory).or_exit(Exit::Host)?;
+    let data = options.data_dir.canonicalize().context("can't find the data directory").or_exit(Exit::Host)?;
     clean_leftovers();
-    let host = open_host(plan, interrupt)?;
+    let host = open_host(plan.suite.resources, interrupt)?;
     let probes = probes(plan, &host, &data);
     if let Some(exit) = interrupt.exit() {
         return Err(Coded { exit, error: anyhow::anyhow!("ended before anything was measured") }.into());
@@ -58,40 +112,22 @@ pub fn measure(plan: &Plan, order: Order, store: &Store, interrupt: &Interrupt) 
         return Err(Coded { exit: Exit::NothingMeasured, error: anyhow::anyhow!(because) }.into());
     }
     let peer = start_peer(plan, &host)?;
-    let mut run = describe(order, plan, &host, &data);
+    let mut run = describe(options, plan, &host, &data);
     host.pin_harness().or_exit(Exit::Host)?;
-    let stages = stages(plan, &host, &data, &probes, &mut run)?;
+    let grounds = grounds(plan, &host, &data, &probes, &mut run)?;
     // In the baseline's directory, which is removed with everything else of the run, even after a kill.
-    let own = stages[0].as_ref().context("the baseline could not be set up").or_exit(Exit::NothingMeasured)?.data();
-    let canaries = Canaries::new(own).or_exit(Exit::Host)?;
-    store.begin(&run).or_exit(Exit::Store)?;
-    let bench = Bench { host, stages, peer, canaries };
-    let ending = Lab::new(plan, &run.id, store, bench).run();
-    // Even after an error the rows that exist are a run: say how it ended, then report the error.
-    let ended = store.finish(&run.id, *ending.as_ref().unwrap_or(&Ending::Interrupted), began.elapsed().as_secs_f64());
-    ending?;
-    ended.or_exit(Exit::Store)?;
-    store.load(&run.id).or_exit(Exit::Store)
+    let baseline = grounds[0].as_ref().context("the baseline could not be set up").or_exit(Exit::NothingMeasured)?;
+    let canaries = Canaries::new(baseline.stage.data()).or_exit(Exit::Host)?;
+    Ok((run, HostSite { canaries, peer, grounds, host, began: Instant::now() }))
 }
 
-/// A new id: seconds since 1970 and the process id in base 36, so that ids sort by time until 2038 and are easy to type.
-pub fn new_id() -> String {
-    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    format!("{}{}", base36(seconds, 6), base36(u64::from(std::process::id()), 2))
-}
-
-fn base36(mut number: u64, digits: usize) -> String {
-    let mut text = vec![b'0'; digits];
-    for digit in text.iter_mut().rev() {
-        *digit = b"0123456789abcdefghijklmnopqrstuvwxyz"[(number % 36) as usize];
-        number /= 36;
-    }
-    String::from_utf8(text).expect("digits are ASCII")
-}
-
-fn open_host(plan: &Plan, interrupt: &Interrupt) -> anyhow::Result<Arc<Host>> {
+/// The host under a new id, held to the resources, that a signal interrupts.
+///
+/// # Errors
+/// When our own binary can't be found or the host can't be used, with the exit code.
+pub fn open_host(resources: Resources, interrupt: &Interrupt) -> anyhow::Result<Arc<Host>> {
     let binary = std::env::current_exe().context("can't find our own binary").or_exit(Exit::Host)?;
-    let mut host = Host::new(&new_id(), &binary, plan.suite.resources).or_exit(Exit::Host)?;
+    let mut host = Host::new(&new_id(), &binary, resources).or_exit(Exit::Host)?;
     host.interrupt = Arc::clone(&interrupt.flag);
     Ok(Arc::new(host))
 }
@@ -126,7 +162,7 @@ fn probes(plan: &Plan, host: &Arc<Host>, data: &Path) -> Vec<Probe> {
 }
 
 fn start_peer(plan: &Plan, host: &Arc<Host>) -> anyhow::Result<Option<PeerProcess>> {
-    if plan.works.iter().all(|w| w.workload.peer().is_none()) {
+    if plan.workloads.iter().all(|w| w.workload.peer().is_none()) {
         return Ok(None);
     }
     PeerProcess::start(host, PEER)
@@ -142,20 +178,20 @@ fn why_not(probe: &Probe) -> String {
 }
 
 /// A stage for every environment that can run; what the others lack goes into the run.
-fn stages(
+fn grounds(
     plan: &Plan,
     host: &Arc<Host>,
     data: &Path,
     probes: &[Probe],
     run: &mut Run,
-) -> anyhow::Result<Vec<Option<Stage>>> {
-    let mut stages = Vec::new();
+) -> anyhow::Result<Vec<Option<Ground>>> {
+    let mut grounds = Vec::new();
     for ((environment, probe), row) in plan.environments.iter().zip(probes).zip(&mut run.environments) {
         row.version = probe.version.clone();
         if !probe.usable() {
             row.skipped = Some(why_not(probe));
             eprintln!("skipping {}: {}", environment.name, row.skipped.as_deref().unwrap_or_default());
-            stages.push(None);
+            grounds.push(None);
             continue;
         }
         let mut stage = Stage::new(Arc::clone(host), &environment.name, data).or_exit(Exit::Host)?;
@@ -166,40 +202,41 @@ fn stages(
                 row.emulated = launch.emulated.clone();
                 row.data_path = launch.data_path.clone();
                 row.unequal = launch.unequal.clone().or_else(|| stage.cgroup().unequal().map(str::to_string));
-                stages.push(Some(stage));
+                let witness = stage.witness();
+                grounds.push(Some(Ground { environment: environment.clone(), stage, witness }));
             }
             Err(e) => {
                 row.skipped = Some(format!("{e:#}"));
                 eprintln!("skipping {}: {e:#}", environment.name);
-                stages.push(None);
+                grounds.push(None);
             }
         }
     }
-    Ok(stages)
+    Ok(grounds)
 }
 
 fn pairs(settings: &Settings) -> BTreeMap<String, String> {
     settings.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect()
 }
 
-fn describe(order: Order, plan: &Plan, host: &Host, data: &Path) -> Run {
+fn describe(options: Options, plan: &Plan, host: &Host, data: &Path) -> Run {
     Run {
         id: host.id.clone(),
-        started: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        started: now(),
         suite: plan.suite.name.clone(),
         suite_toml: plan.suite.to_toml(),
         seed: plan.seed,
         blocks: plan.suite.blocks,
         rounds: plan.suite.rounds,
         baseline: plan.suite.baseline.clone(),
-        command: order.command,
+        command: options.command,
         binary_sha256: host.binary_sha256.clone(),
         version: env!("CARGO_PKG_VERSION").into(),
-        labels: order.labels,
+        labels: options.labels,
         host: fingerprint::facts(data),
         nested: fingerprint::nested(),
         workloads: plan
-            .works
+            .workloads
             .iter()
             .map(|w| WorkloadPlan {
                 name: w.name.clone(),

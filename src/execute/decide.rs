@@ -1,11 +1,15 @@
-//! The decisions of a run that are pure arithmetic: order, length of a burst, and which rounds are void.
+//! The decisions of a run that follow from numbers alone: order, length of a burst, which rounds are void, what counts as the same work.
 
 use std::time::Duration;
 
 use rand::seq::SliceRandom;
 use rand_pcg::Pcg64;
+use reports::record::{Failure, Step};
+use workloads::Check;
 use workloads::evidence::Evidence;
 use workloads::protocol::{BurstPlan, Sample};
+
+use crate::plan::Length;
 
 /// A canary this many times slower or faster than the others of its block makes its round void.
 ///
@@ -33,15 +37,24 @@ const FEWEST: u64 = 8;
 /// The burst of the slowest environment has at least so many clock readings, however dear they are.
 const FEWEST_READINGS: f64 = 20.0;
 
-/// The generator for one purpose of one block, so that what one block draws does not depend on what came before.
-pub fn generator(seed: u64, purpose: u64, block: u32, round: u32) -> Pcg64 {
-    Pcg64::new(u128::from(seed) << 64 | u128::from(block) << 32 | u128::from(round), u128::from(purpose))
+/// What an order is drawn for. Each draws numbers of its own, so that what one block draws does not depend on what came before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Draw {
+    /// The starts of a block.
+    Starts,
+    /// The rounds of a workload, by its place in the plan.
+    Rounds(usize),
 }
 
-/// The environments in the order in which they take their turn.
-pub fn order(of: &[usize], rng: &mut Pcg64) -> Vec<usize> {
+/// The order in which `of` take their turn: it follows from the seed, the block and the round.
+pub fn order(of: &[usize], seed: u64, draw: Draw, block: u32, round: u32) -> Vec<usize> {
+    let purpose = match draw {
+        Draw::Starts => 1,
+        Draw::Rounds(workload) => 2 + workload as u128,
+    };
+    let mut numbers = Pcg64::new(u128::from(seed) << 64 | u128::from(block) << 32 | u128::from(round), purpose);
     let mut order = of.to_vec();
-    order.shuffle(rng);
+    order.shuffle(&mut numbers);
     order
 }
 
@@ -50,20 +63,7 @@ pub fn short_pass(burst: Duration) -> BurstPlan {
     BurstPlan { operations: 1 << 20, warmup: 4, batch: 1, limit_ns: (burst / 3).as_nanos() as u64 }
 }
 
-/// How long the bursts of a workload are to be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Length {
-    /// On the baseline.
-    pub burst: Duration,
-    /// A slower environment's ends after this.
-    pub burst_max: Duration,
-    /// A fixed number of operations, whatever time they take.
-    pub operations: Option<u64>,
-    /// Operations that arrive per second; `None` in closed loop.
-    pub rate: Option<u64>,
-}
-
-/// What a short pass on the baseline says about how many operations fill a burst. In open loop the schedule says it.
+/// The burst that a short pass on the baseline asks for: as many operations as fill it. In open loop the schedule says how many.
 pub fn plan_burst(pilot: &Sample, length: Length, batch: u32) -> BurstPlan {
     let seconds = pilot.elapsed_ns.max(1) as f64 / 1e9;
     let per_second = length.rate.map_or(pilot.operations.max(1) as f64 / seconds, |rate| rate as f64);
@@ -85,10 +85,10 @@ pub fn batch(passes: &[(Sample, f64)], burst_max: Duration) -> u32 {
     enough.ceil().max(1.0) as u32
 }
 
-/// What is looked at to tell whether a round counts.
+/// A burst of a round, as far as it tells whether the round counts.
 #[derive(Debug, Clone)]
 pub struct Watched {
-    /// Of the environment, for the reason.
+    /// The environment, for the reason.
     pub environment: String,
     /// Canaries before and after, nanoseconds.
     pub canaries: [u64; 2],
@@ -121,6 +121,16 @@ pub fn void_reason(round: &[Watched], block_median: f64) -> Option<String> {
     let known: Vec<f64> = round.iter().filter_map(|w| w.evidence.steal).collect();
     let mean = known.iter().sum::<f64>() / known.len().max(1) as f64;
     (mean > STEAL).then(|| format!("{:.0} % of the CPU time was stolen during the bursts", mean * 100.0))
+}
+
+/// The check of an environment as it stands against the first of its block, which `expected` keeps with its environment's name.
+pub fn same_work(check: Check, environment: &str, expected: &mut Option<(String, String)>) -> Result<Check, Failure> {
+    let (value, first) = expected.get_or_insert_with(|| (check.value.clone(), environment.to_string()));
+    if *value == check.value {
+        return Ok(check);
+    }
+    let message = format!("the check value is {}, but {value} in {first}: not the same work", check.value);
+    Err(Failure { step: Step::Verify, message })
 }
 
 /// The median; `None` of nothing.
@@ -195,8 +205,9 @@ mod tests {
     #[test]
     fn the_order_follows_from_seed_block_and_round() {
         let all: Vec<usize> = (0..9).collect();
-        assert_eq!(order(&all, &mut generator(7, 1, 2, 3)), order(&all, &mut generator(7, 1, 2, 3)));
-        assert_ne!(order(&all, &mut generator(7, 1, 2, 3)), order(&all, &mut generator(7, 1, 2, 4)));
+        assert_eq!(order(&all, 7, Draw::Starts, 2, 3), order(&all, 7, Draw::Starts, 2, 3));
+        assert_ne!(order(&all, 7, Draw::Starts, 2, 3), order(&all, 7, Draw::Starts, 2, 4));
+        assert_ne!(order(&all, 7, Draw::Rounds(0), 2, 3), order(&all, 7, Draw::Rounds(1), 2, 3));
     }
 
     #[test]

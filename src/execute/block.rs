@@ -1,0 +1,304 @@
+//! One block: every environment is started afresh, does its part of each workload, and is ended.
+
+use std::collections::BTreeMap;
+
+use reports::record::{Checked, Failure, Start, Step};
+use runners::session::SessionError;
+use workloads::agent::CLOCK;
+use workloads::protocol::Task;
+use workloads::{Check, Far};
+
+use super::decide::{self, Draw};
+use super::seat::{Seat, Site};
+use super::{EXCHANGE, Execution};
+use crate::plan::PlannedWorkload;
+
+/// An environment that failed to start so many times in a row is given up.
+const GIVE_UP: u32 = 2;
+
+/// Exchanges of stamps after a start, for a clock fit that does not hang on one of them.
+const FIRST_PINGS: usize = 5;
+
+/// One block: the sessions that are up in it, and what came of the workload that is under way.
+pub struct Block<'b, 'a, S: Site> {
+    pub(super) run: &'b mut Execution<'a, S>,
+    pub(super) number: u32,
+    /// In the order of their starts.
+    pub(super) sessions: Vec<Live<S::Seat>>,
+    /// Of the workload under way, by environment.
+    checks: BTreeMap<usize, Checked>,
+}
+
+/// A session of the block.
+pub struct Live<S> {
+    /// Its environment's number in the plan.
+    pub(super) environment: usize,
+    pub(super) seat: S,
+    /// What a clock reading costs in it, nanoseconds.
+    pub(super) clock_ns: f64,
+    peer: Option<Far>,
+    state: State,
+}
+
+/// What can be asked of a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// It is up, but takes no part in the workload under way, or not any more.
+    Idle,
+    /// The workload is prepared in it, and nothing has failed since.
+    Ready,
+    /// Nothing: it ended, or said something that makes no sense.
+    Over,
+}
+
+impl<S> Live<S> {
+    /// Hands on the result of a step. After a failure the session takes no further part in the workload; after a fatal one, in
+    /// the block.
+    pub(super) fn after<T>(&mut self, step: Result<T, SessionError>) -> Result<T, SessionError> {
+        match &step {
+            Ok(_) => {}
+            Err(e) if e.is_fatal() => self.state = State::Over,
+            Err(_) => self.state = State::Idle,
+        }
+        step
+    }
+}
+
+/// Ends all sessions at once: a guest takes its time to power off, and nothing is measured now.
+impl<S: Site> Drop for Block<'_, '_, S> {
+    fn drop(&mut self) {
+        std::thread::scope(|scope| {
+            for session in self.sessions.drain(..) {
+                scope.spawn(move || drop(session));
+            }
+        });
+    }
+}
+
+impl<'b, 'a, S: Site> Block<'b, 'a, S> {
+    /// Starts, measures and ends.
+    ///
+    /// # Errors
+    /// When the store can't be written or the host's own operations fail; the sessions are ended then too.
+    pub fn carry_out(run: &'b mut Execution<'a, S>, number: u32) -> anyhow::Result<()> {
+        let mut block = Self { run, number, sessions: Vec::new(), checks: BTreeMap::new() };
+        block.start_all()?;
+        for (at, workload) in block.run.plan.workloads.iter().enumerate() {
+            if block.run.site.interrupted() {
+                break;
+            }
+            block.workload(at, workload)?;
+        }
+        block.store_clocks()?;
+        block.say("ending");
+        Ok(())
+    }
+
+    fn start_all(&mut self) -> anyhow::Result<()> {
+        let order = decide::order(&self.run.available(), self.run.plan.seed, Draw::Starts, self.number, 0);
+        for environment in order {
+            if self.run.site.interrupted() {
+                break;
+            }
+            self.say(format!("starting {}", self.run.name(environment)));
+            let (start, session) = self.start(environment);
+            // A start that was broken off is no failure of the environment's.
+            if start.outcome.is_err() && self.run.site.interrupted() {
+                break;
+            }
+            self.run.rows.start(&start)?;
+            self.sessions.extend(session);
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, environment: usize) -> (Start, Option<Live<S::Seat>>) {
+        let mut start = Start {
+            block: self.number,
+            environment: self.run.name(environment).to_string(),
+            outcome: Ok(0),
+            memory_bytes: None,
+            hello: None,
+            identity: None,
+            clock: None,
+        };
+        let failed = |message| Err(Failure { step: Step::Start, message });
+        if self.run.failed_starts[environment] >= GIVE_UP {
+            start.outcome = failed(format!("given up after {GIVE_UP} failed starts in a row"));
+            return (start, None);
+        }
+        match self.bring_up(environment, &mut start) {
+            Ok(session) => {
+                self.run.failed_starts[environment] = 0;
+                (start, Some(session))
+            }
+            Err(e) => {
+                self.run.failed_starts[environment] += 1;
+                let message = format!("{e:#}");
+                if !self.run.site.interrupted() {
+                    self.run.progress.warn(format!("{} did not start: {message}", self.run.name(environment)));
+                }
+                start.outcome = failed(message);
+                (start, None)
+            }
+        }
+    }
+
+    fn bring_up(&mut self, environment: usize, row: &mut Start) -> anyhow::Result<Live<S::Seat>> {
+        let started = self.run.site.start(environment)?;
+        row.outcome = Ok(started.took.as_nanos() as u64);
+        row.hello = Some(started.hello);
+        row.memory_bytes = started.memory_bytes;
+        let mut seat = started.seat;
+        let identity = seat.identify(EXCHANGE)?;
+        let clock_ns = identity.clock_ns;
+        row.identity = Some(identity);
+        for _ in 0..FIRST_PINGS {
+            seat.ping(EXCHANGE)?;
+        }
+        Ok(Live { environment, seat, clock_ns, peer: started.peer, state: State::Idle })
+    }
+
+    /// Prepares a workload everywhere, has it done in rounds, checks it and clears it away.
+    fn workload(&mut self, at: usize, workload: &PlannedWorkload) -> anyhow::Result<()> {
+        self.say(&workload.name);
+        self.checks.clear();
+        // Nothing of this workload was measured before an interruption here: there is nothing to say of it.
+        if self.prepare(workload).is_err() {
+            return Ok(());
+        }
+        self.name_missing(workload);
+        if let Some(burst) = self.size_bursts(workload) {
+            self.rounds(at, workload, burst)?;
+        }
+        // An interrupted session is gone: it has nothing left to be checked, and that is no failure of its own.
+        if !self.run.site.interrupted() && self.verify(workload).is_ok() {
+            self.release(workload);
+        }
+        for checked in self.checks.values() {
+            self.run.rows.check(checked)?;
+        }
+        Ok(())
+    }
+
+    fn prepare(&mut self, workload: &PlannedWorkload) -> Result<(), Interrupted> {
+        for at in self.up() {
+            let session = &mut self.sessions[at];
+            let task = Task {
+                workload: workload.workload.name().into(),
+                settings: workload.settings.clone(),
+                seed: self.run.plan.seed,
+                memory: self.run.plan.suite.resources.memory_bytes,
+                peer: session.peer,
+            };
+            let prepared = session.seat.prepare(task, workload.patience);
+            match session.after(prepared) {
+                Ok(facts) => {
+                    // Without the fact the identity's figure stays.
+                    if let Some(ns) = facts.get(CLOCK).and_then(|ns| ns.parse().ok()) {
+                        session.clock_ns = ns;
+                    }
+                    session.state = State::Ready;
+                }
+                Err(SessionError::Interrupted) => return Err(Interrupted),
+                Err(e) => self.failed(at, workload, Step::Prepare, &e),
+            }
+        }
+        Ok(())
+    }
+
+    /// An environment without a session is a row of each workload.
+    fn name_missing(&mut self, workload: &PlannedWorkload) {
+        let up: Vec<usize> = self.up().into_iter().map(|at| self.sessions[at].environment).collect();
+        // Who ended while this workload was prepared has said so itself.
+        let known = |environment: &usize| up.contains(environment) || self.checks.contains_key(environment);
+        let missing: Vec<usize> = self.run.available().into_iter().filter(|e| !known(e)).collect();
+        for environment in missing {
+            let failure = Failure { step: Step::Start, message: "not running in this block".into() };
+            self.keep(environment, workload, Err(failure), BTreeMap::new());
+        }
+    }
+
+    fn verify(&mut self, workload: &PlannedWorkload) -> Result<(), Interrupted> {
+        let mut expected = None;
+        let mut ready = self.ready();
+        ready.sort_by_key(|at| self.sessions[*at].environment);
+        for at in ready {
+            let session = &mut self.sessions[at];
+            let environment = session.environment;
+            let verified = session.seat.verify(workload.patience);
+            match session.after(verified) {
+                Ok((check, facts)) => {
+                    let outcome = decide::same_work(check, self.run.name(environment), &mut expected);
+                    self.keep(environment, workload, outcome, facts);
+                }
+                Err(SessionError::Interrupted) => return Err(Interrupted),
+                Err(e) => self.failed(at, workload, Step::Verify, &e),
+            }
+        }
+        Ok(())
+    }
+
+    fn release(&mut self, workload: &PlannedWorkload) {
+        for at in self.up() {
+            let session = &mut self.sessions[at];
+            session.state = State::Idle;
+            let released = session.seat.release(workload.patience);
+            if let Err(e) = session.after(released) {
+                log::warn!("{} could not be released: {e}", workload.name);
+            }
+        }
+    }
+
+    /// The clock of every session, also of those that ended before the block did: what they measured until then counts.
+    fn store_clocks(&mut self) -> anyhow::Result<()> {
+        for session in &mut self.sessions {
+            let name = &self.run.plan.environments[session.environment].name;
+            // A last exchange makes the span of the clock fit as long as the block.
+            if session.state != State::Over
+                && let Err(e) = session.seat.ping(EXCHANGE)
+            {
+                log::debug!("last ping of {name}: {e}");
+            }
+            self.run.rows.clock(self.number, name, &session.seat.clock())?;
+        }
+        Ok(())
+    }
+
+    /// The sessions of which something can be asked, by their place in `sessions`.
+    fn up(&self) -> Vec<usize> {
+        (0..self.sessions.len()).filter(|at| self.sessions[*at].state != State::Over).collect()
+    }
+
+    /// The sessions that take part in the workload under way.
+    pub(super) fn ready(&self) -> Vec<usize> {
+        (0..self.sessions.len()).filter(|at| self.sessions[*at].state == State::Ready).collect()
+    }
+
+    /// Keeps a step's failure as the workload's check in this environment, and says so.
+    pub(super) fn failed(&mut self, at: usize, workload: &PlannedWorkload, step: Step, error: &SessionError) {
+        let environment = self.sessions[at].environment;
+        let message = error.to_string();
+        self.run.progress.warn(format!("{} in {} failed: {message}", workload.name, self.run.name(environment)));
+        self.keep(environment, workload, Err(Failure { step, message }), BTreeMap::new());
+    }
+
+    fn keep(
+        &mut self,
+        environment: usize,
+        workload: &PlannedWorkload,
+        outcome: Result<Check, Failure>,
+        facts: BTreeMap<String, String>,
+    ) {
+        let name = self.run.name(environment).to_string();
+        let workload = workload.name.clone();
+        self.checks.insert(environment, Checked { block: self.number, workload, environment: name, outcome, facts });
+    }
+
+    fn say(&self, what: impl std::fmt::Display) {
+        self.run.progress.say(format!("block {}/{}: {what}", self.number + 1, self.run.plan.suite.blocks));
+    }
+}
+
+/// The run is being ended: the block does no further step.
+struct Interrupted;

@@ -1,0 +1,104 @@
+//! The seam between a run and the world: what starts environments, what they answer, and what the host sees meanwhile.
+//!
+//! A run knows these two traits and nothing of processes, cgroups or clocks. Beside the real host there is a scripted one in the
+//! tests, where every environment fails in the step that it is told to fail in and no time passes.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use runners::session::{Session, SessionError};
+use workloads::evidence::{ClockFit, Evidence};
+use workloads::protocol::{BurstPlan, Hello, Identity, Sample, Task};
+use workloads::{Check, Far, Resource};
+
+/// Facts of a prepared workload by name: PRAGMAs read back, residency, ...
+pub type Facts = BTreeMap<String, String>;
+
+/// One live environment, asked one thing after the other; dropped, it ends.
+///
+/// The errors are those of [`Session`]: after a fatal one the seat answers nothing any more.
+pub trait Seat: Send {
+    /// Asks who is there, and that it is the binary that the harness runs.
+    fn identify(&mut self, deadline: Duration) -> Result<Identity, SessionError>;
+    /// Exchanges stamps.
+    fn ping(&mut self, deadline: Duration) -> Result<(), SessionError>;
+    /// Makes a workload ready.
+    fn prepare(&mut self, task: Task, deadline: Duration) -> Result<Facts, SessionError>;
+    /// One timed pass.
+    fn burst(&mut self, plan: BurstPlan, deadline: Duration) -> Result<Sample, SessionError>;
+    /// Checks what the bursts left behind.
+    fn verify(&mut self, deadline: Duration) -> Result<(Check, Facts), SessionError>;
+    /// Ends the prepared workload and removes its files.
+    fn release(&mut self, deadline: Duration) -> Result<(), SessionError>;
+    /// How the environment's clock runs against ours, from all exchanges so far.
+    fn clock(&self) -> ClockFit;
+}
+
+/// An environment that is up, and what its start was like.
+pub struct Started<S> {
+    /// The environment.
+    pub seat: S,
+    /// The peer as seen from inside, where there is one.
+    pub peer: Option<Far>,
+    /// From launch to the first frame.
+    pub took: Duration,
+    /// What the agent said first.
+    pub hello: Hello,
+    /// Memory held when idle, bytes.
+    pub memory_bytes: Option<u64>,
+}
+
+/// The host under a run. Environments go by their number in the plan.
+pub trait Site {
+    /// What a start gives.
+    type Seat: Seat;
+
+    /// Whether an environment can be started here at all.
+    fn available(&self, environment: usize) -> bool;
+    /// Starts an environment that is available.
+    ///
+    /// # Errors
+    /// When it can't be launched or does not answer in time.
+    fn start(&mut self, environment: usize) -> anyhow::Result<Started<Self::Seat>>;
+    /// Median of the host's own small operations, nanoseconds.
+    ///
+    /// # Errors
+    /// When one of them fails.
+    fn canary(&mut self, resource: Resource) -> anyhow::Result<u64>;
+    /// Lets an environment do its burst, and says what the host saw meanwhile.
+    fn watch<T>(&self, environment: usize, burst: impl FnOnce() -> T) -> (T, Evidence);
+    /// Whether somebody wants the run to end.
+    fn interrupted(&self) -> bool;
+    /// How long the run has taken so far.
+    fn elapsed(&self) -> Duration;
+}
+
+impl Seat for Session {
+    fn identify(&mut self, deadline: Duration) -> Result<Identity, SessionError> {
+        Session::identify(self, deadline)
+    }
+
+    fn ping(&mut self, deadline: Duration) -> Result<(), SessionError> {
+        Session::ping(self, deadline)
+    }
+
+    fn prepare(&mut self, task: Task, deadline: Duration) -> Result<Facts, SessionError> {
+        Session::prepare(self, task, deadline)
+    }
+
+    fn burst(&mut self, plan: BurstPlan, deadline: Duration) -> Result<Sample, SessionError> {
+        Session::burst(self, plan, deadline)
+    }
+
+    fn verify(&mut self, deadline: Duration) -> Result<(Check, Facts), SessionError> {
+        Session::verify(self, deadline)
+    }
+
+    fn release(&mut self, deadline: Duration) -> Result<(), SessionError> {
+        Session::release(self, deadline)
+    }
+
+    fn clock(&self) -> ClockFit {
+        Session::clock(self)
+    }
+}

@@ -1,0 +1,23 @@
+//! The name and the moment of birth of a new run.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// A new id: seconds since 1970 and the process id in base 36, so that ids sort by time until 2038 and are easy to type.
+pub fn new_id() -> String {
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    format!("{}{}", base36(seconds, 6), base36(u64::from(std::process::id()), 2))
+}
+
+/// The present moment as runs have it: UTC, RFC 3339, to the second.
+pub fn now() -> String {
+    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+fn base36(mut number: u64, digits: usize) -> String {
+    let mut text = vec![b'0'; digits];
+    for digit in text.iter_mut().rev() {
+        *digit = b"0123456789abcdefghijklmnopqrstuvwxyz"[(number % 36) as usize];
+        number /= 36;
+    }
+    String::from_utf8(text).expect("digits are ASCII")
+}
