@@ -1,11 +1,11 @@
-//! What it means: the store, the statistics, the comparison, the flags and the renderers.
+//! Records, the store of them, the statistics, the comparison with its flags, and the renderers.
 //!
-//! Everything here is a pure function of stored rows; nothing touches the host. Runners and engines are only names to this crate.
+//! A report is a pure function of stored rows: but for the store, which is a file, nothing here touches the host. Runners are
+//! known by the facts that they state, and their names are only shown.
 
 pub mod comparison;
-#[doc(hidden)]
-pub mod example;
-pub(crate) mod flags;
+#[cfg(test)]
+mod example;
 pub mod record;
 pub mod render;
 pub mod statistics;

@@ -183,6 +183,21 @@ pub enum Step {
     Verify,
 }
 
+impl Step {
+    /// In the order in which they are taken.
+    pub const ALL: [Step; 4] = [Step::Start, Step::Prepare, Step::Burst, Step::Verify];
+
+    /// `start`, `prepare`, `burst`, `verify`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Step::Start => "start",
+            Step::Prepare => "prepare",
+            Step::Burst => "burst",
+            Step::Verify => "verify",
+        }
+    }
+}
+
 /// A round that does not count, for any environment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Void {
@@ -221,6 +236,20 @@ pub enum Ending {
     Complete,
     /// By Ctrl-C, SIGTERM or the budget; what was finished counts.
     Interrupted,
+}
+
+impl Ending {
+    /// All of them.
+    pub const ALL: [Ending; 3] = [Ending::Unfinished, Ending::Complete, Ending::Interrupted];
+
+    /// `unfinished`, `complete`, `interrupted`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Ending::Unfinished => "unfinished",
+            Ending::Complete => "complete",
+            Ending::Interrupted => "interrupted",
+        }
+    }
 }
 
 /// A run with all its rows, as loaded from the store, each list in the order of writing.

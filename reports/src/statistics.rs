@@ -8,7 +8,8 @@
 
 use statrs::distribution::{ContinuousCDF, Normal, StudentsT};
 
-use crate::comparison::{Estimate, Interval};
+/// Fewer values have no finite interval at 95 %: the smallest tail of the signed-rank distribution is too large.
+pub const FEWEST_FOR_INTERVAL: u32 = 6;
 
 /// From here on the normal approximation replaces the exact distribution: at n = 60 the two agree to three digits.
 const EXACT_UP_TO: usize = 60;
@@ -16,11 +17,38 @@ const EXACT_UP_TO: usize = 60;
 /// What turns the median absolute deviation of normal values into their standard deviation.
 const MAD_TO_SIGMA: f64 = 1.4826;
 
+/// A value with its uncertainty.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Estimate {
+    /// The best single figure.
+    pub value: f64,
+    /// Where the truth lies; `None` where there are too few blocks for a finite interval.
+    pub interval: Option<Interval>,
+}
+
 impl Estimate {
     /// Carries the value and both ends of the interval through an increasing function, such as `exp`.
     pub fn map(self, f: impl Fn(f64) -> f64) -> Estimate {
         let interval = self.interval.map(|i| Interval { low: f(i.low), high: f(i.high), ..i });
         Estimate { value: f(self.value), interval }
+    }
+}
+
+/// Both ends of an interval and how sure it is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Interval {
+    /// Lower end.
+    pub low: f64,
+    /// Upper end.
+    pub high: f64,
+    /// As asked for, 0..1; the exact coverage is at least this.
+    pub confidence: f64,
+}
+
+impl Interval {
+    /// Whether `value` lies within, ends included.
+    pub fn contains(&self, value: f64) -> bool {
+        self.low <= value && value <= self.high
     }
 }
 

@@ -6,8 +6,7 @@ use std::f64::consts::TAU;
 
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
-use reports::comparison::Interval;
-use reports::statistics::{hodges_lehmann, p_above, smallest_visible, student_mean};
+use reports::statistics::{Interval, hodges_lehmann, p_above, smallest_visible, student_mean};
 
 const RUNS: usize = 4000;
 

@@ -5,8 +5,9 @@
 //! its median, above it, or too close to tell.
 
 use super::merge::Blocks;
-use super::{Estimate, Flag, Severity};
+use super::{Flag, Severity};
 use crate::record::{CONTROL, Record, WorkloadPlan};
+use crate::statistics::Estimate;
 use crate::statistics::hodges_lehmann;
 
 /// Name of the workload in the registry.
@@ -125,8 +126,9 @@ pub(super) fn place(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::comparison::{Interval, Method, compare};
+    use crate::comparison::{Method, compare};
     use crate::example::{Example, stored};
+    use crate::statistics::Interval;
 
     fn of(low: f64, value: f64, high: f64) -> Standing {
         let interval = Some(Interval { low, high, confidence: 0.95 });

@@ -5,7 +5,8 @@
 use anyhow::Result;
 
 use super::{Render, escape, words};
-use crate::comparison::{Cell, Comparison, Finding, Interval, Latency};
+use crate::comparison::{Cell, Comparison, Finding, Latency};
+use crate::statistics::Interval;
 
 /// The format `csv`: RFC 4180, UTF-8, lines end with CR LF.
 #[derive(Debug, Clone, Copy)]

@@ -189,7 +189,7 @@ fn environments(c: &Comparison, out: &mut String) {
 fn failures(c: &Comparison, out: &mut String) {
     for f in &c.failures {
         let place = safe(f.workload.as_deref().unwrap_or("start"));
-        let (step, message) = (words::step(f.step), safe(&f.message));
+        let (step, message) = (f.step.name(), safe(&f.message));
         let _ = writeln!(out, "* {} failed in {place}, block {}, at {step}: {message}", safe(&f.environment), f.block);
     }
     if !c.failures.is_empty() {

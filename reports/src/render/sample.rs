@@ -3,11 +3,11 @@
 use hdrhistogram::Histogram;
 
 use crate::comparison::{
-    Cell, Comparison, ControlState, Distribution, Environment, Estimate, FailureRow, Finding, Flag, Headline, HeatMap,
-    Insertions, Interval, Latency, Method, Metric, OpenLoop, Outcome, OverheadAt, Resolution, Role, Severity, Verdict,
-    Withheld,
+    Cell, Comparison, ControlState, Distribution, Environment, FailureRow, Finding, Flag, Headline, HeatMap,
+    Insertions, Latency, Method, Metric, OpenLoop, Outcome, OverheadAt, Resolution, Role, Severity, Verdict, Withheld,
 };
 use crate::record::{CONTROL, EnvironmentPlan, Step, Void, WorkloadPlan};
+use crate::statistics::{Estimate, Interval};
 
 /// Overheads by name of environment, for environments of the samples.
 const COSTS: [(&str, f64); 10] = [

@@ -240,7 +240,7 @@ impl Terminal {
                 "{} failed in {place}, block {}, at {}: {}",
                 failure.environment,
                 failure.block,
-                words::step(failure.step),
+                failure.step.name(),
                 failure.message
             );
             self.item("✗", &text, out);

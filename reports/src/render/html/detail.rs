@@ -7,7 +7,6 @@ use anyhow::Result;
 use super::safe;
 use crate::comparison::{Cell, Comparison, Environment, Flag, Metric, Outcome, Role, Verdict, Withheld};
 use crate::record::WorkloadPlan;
-use crate::render::json::severity;
 use crate::render::plots::{Place, curves, heat, insertions};
 use crate::render::words::beside;
 use crate::render::{units, words};
@@ -221,7 +220,7 @@ fn flags(flags: &[Flag], verdict: Verdict) -> String {
         out.push_str("<small>not ranked</small>");
     }
     for flag in flags {
-        let class = severity(flag.severity);
+        let class = flag.severity.name();
         let (name, evidence) = (safe(flag.name), safe(&flag.evidence));
         let _ = write!(out, "<details class=\"flag {class}\"><summary>{name}</summary><p>{evidence}</p></details>");
     }
@@ -348,7 +347,7 @@ fn trouble(c: &Comparison, out: &mut String) {
                 safe(f.workload.as_deref().unwrap_or(units::NONE)),
                 f.block,
                 f.round.map_or_else(|| units::NONE.to_owned(), |round| round.to_string()),
-                words::step(f.step),
+                f.step.name(),
                 safe(&f.message),
             );
         }

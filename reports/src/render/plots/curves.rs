@@ -6,8 +6,9 @@ use plotters::prelude::*;
 use super::{
     Anchor, Area, Ink, LABEL, LogAxis, Place, QUIET, Type, fitted, line, log_ticks, picture, px, spread, write,
 };
-use crate::comparison::{Comparison, Distribution, Interval, OverheadAt, Role};
+use crate::comparison::{Comparison, Distribution, OverheadAt, Role};
 use crate::render::{units, words};
+use crate::statistics::Interval;
 
 const WIDTH: f64 = 560.0;
 const HEIGHT: f64 = 300.0;

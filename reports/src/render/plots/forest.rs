@@ -7,8 +7,9 @@ use super::{
     Anchor, Area, HEADING, Ink, LABEL, LogAxis, Place, QUIET, Type, bar, dot, fitted, line, log_ticks, picture, px,
     width_of, write,
 };
-use crate::comparison::{Comparison, Estimate, Interval, Metric, Role, Verdict, Withheld};
+use crate::comparison::{Comparison, Metric, Role, Verdict, Withheld};
 use crate::render::{Render, units, words};
+use crate::statistics::{Estimate, Interval};
 
 /// Width of a panel: what a phone shows, and a third of a laptop.
 const WIDTH: f64 = 400.0;

@@ -78,7 +78,7 @@ mod tests {
     #[test]
     fn an_environment_beyond_the_population_is_still_on_the_axis() {
         let mut one = sample::comparison().insertions[0].clone();
-        one.seconds = crate::comparison::Estimate { value: 0.5, interval: None };
+        one.seconds = crate::statistics::Estimate { value: 0.5, interval: None };
         let svg = figure(Place::Page, &[&one]).unwrap();
         assert!(svg.contains(">0.5 s<") || svg.contains(">1 s<"), "{svg}");
         let dot = svg.split("cx=\"").nth(1).and_then(|s| s.split('"').next()).unwrap().parse::<f64>().unwrap();

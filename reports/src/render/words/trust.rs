@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use super::{BLOCKS_FOR_INTERVAL, no_interval, overhead};
+use super::{no_interval, overhead};
 use crate::comparison::{Comparison, ControlState, Metric, Resolution};
 use crate::record::Ending;
 use crate::render::units;
+use crate::statistics::FEWEST_FOR_INTERVAL;
 
 /// How an item of the trust strip is to be taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,7 +111,7 @@ fn visible(c: &Comparison) -> Trust {
 
 fn blocks(c: &Comparison) -> Trust {
     let value = format!("{} of {}", c.blocks, c.run.blocks);
-    let enough = c.blocks >= BLOCKS_FOR_INTERVAL;
+    let enough = c.blocks >= FEWEST_FOR_INTERVAL;
     let detail = if enough { format!("{} per workload in each", rounds(c.run.rounds)) } else { no_interval(c.blocks) };
     let tone = if enough && c.blocks >= c.run.blocks { Tone::Good } else { Tone::Care };
     Trust { label: "blocks", value, detail, tone }

@@ -249,7 +249,7 @@ fn a_disturbed_or_limited_environment() {
 
 #[test]
 fn heavy_tail() {
-    use crate::comparison::{Estimate, Interval};
+    use crate::statistics::{Estimate, Interval};
     let c = compare(&stored(), Method::default());
     let mut finding = c.cell("net/rr", "runc", Metric::P50).expect("a cell").finding.clone().expect("numbers");
     let between = |low, high| Estimate { value: 1.1, interval: Some(Interval { low, high, confidence: 0.95 }) };

@@ -4,9 +4,10 @@
 //! chooses its own names. A value never goes without its uncertainty, and a cell that has no value says why.
 
 mod compute;
+mod flags;
 mod heat;
 mod insertions;
-pub(crate) mod merge;
+mod merge;
 
 use std::collections::BTreeMap;
 
@@ -17,6 +18,7 @@ pub use heat::HeatMap;
 pub use insertions::{Insertions, Population, Standing};
 
 use crate::record::{Ending, EnvironmentPlan, Run, Step, Void, WorkloadPlan};
+use crate::statistics::Estimate;
 
 /// A run, understood.
 #[derive(Debug, Clone, PartialEq)]
@@ -74,33 +76,6 @@ pub struct Method {
 impl Default for Method {
     fn default() -> Self {
         Self { confidence: 0.95, margin: 0.05, void_limit: 0.25, beyond: 50, stall: 10.0 }
-    }
-}
-
-/// A value with its uncertainty.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Estimate {
-    /// The best single figure.
-    pub value: f64,
-    /// Where the truth lies; `None` where there are too few blocks for a finite interval.
-    pub interval: Option<Interval>,
-}
-
-/// Both ends of an interval and how sure it is.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Interval {
-    /// Lower end.
-    pub low: f64,
-    /// Upper end.
-    pub high: f64,
-    /// As asked for, 0..1; the exact coverage is at least this.
-    pub confidence: f64,
-}
-
-impl Interval {
-    /// Whether `value` lies within, ends included.
-    pub fn contains(&self, value: f64) -> bool {
-        self.low <= value && value <= self.high
     }
 }
 
@@ -333,6 +308,17 @@ pub enum Severity {
     Doubt,
     /// The cell is invalid.
     Fatal,
+}
+
+impl Severity {
+    /// `note`, `doubt`, `fatal`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Severity::Note => "note",
+            Severity::Doubt => "doubt",
+            Severity::Fatal => "fatal",
+        }
+    }
 }
 
 /// What an environment is for in the run.

@@ -14,7 +14,7 @@ use super::words::{self, Piece, Tone};
 use super::{Render, units};
 use crate::comparison::{Comparison, Outcome};
 
-const STYLE: &str = include_str!("html/style.css");
+const STYLE: &str = include_str!("style.css");
 
 /// The format `html`.
 #[derive(Debug, Clone, Copy)]

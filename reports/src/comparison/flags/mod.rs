@@ -13,12 +13,13 @@ mod tests;
 use workloads::Resource;
 use workloads::facts::Network;
 
-use crate::comparison::merge::Merged;
-use crate::comparison::{Estimate, Finding, Flag, Metric, Severity};
+use super::merge::Merged;
+use super::{Finding, Flag, Metric, Severity};
 use crate::record::{EnvironmentPlan, FIO, Record, Run, Start, Stored, WorkloadPlan};
+use crate::statistics::Estimate;
 
 /// What the flags of one workload in one environment are judged by.
-pub(crate) struct Case<'a> {
+pub(super) struct Case<'a> {
     pub stored: &'a Stored,
     pub workload: &'a WorkloadPlan,
     pub plan: &'a EnvironmentPlan,
@@ -63,7 +64,7 @@ fn flag(name: &'static str, severity: Severity, evidence: String) -> Flag {
 }
 
 /// Every flag of one workload in one environment, those of the environment as a whole included.
-pub(crate) fn of(case: &Case) -> Vec<Flag> {
+pub(super) fn of(case: &Case) -> Vec<Flag> {
     let starts: Vec<&Start> = case.starts().collect();
     let mut flags = of_environment(&case.stored.run, case.plan, &starts);
     let each = [
@@ -90,7 +91,7 @@ pub(crate) fn of(case: &Case) -> Vec<Flag> {
 }
 
 /// The flags of an environment that hold whatever the workload.
-pub(crate) fn of_environment(run: &Run, plan: &EnvironmentPlan, starts: &[&Start]) -> Vec<Flag> {
+pub(super) fn of_environment(run: &Run, plan: &EnvironmentPlan, starts: &[&Start]) -> Vec<Flag> {
     let mut flags = Vec::new();
     flags.extend(plan.unequal.as_ref().map(|why| flag("unequal-resources", Severity::Doubt, why.clone())));
     flags.extend(clock::drift(starts));
@@ -100,7 +101,7 @@ pub(crate) fn of_environment(run: &Run, plan: &EnvironmentPlan, starts: &[&Start
 }
 
 /// Facts found inside an environment, for its fingerprint: of the first start that has them.
-pub(crate) fn facts(starts: &[&Start]) -> Vec<(String, String)> {
+pub(super) fn facts(starts: &[&Start]) -> Vec<(String, String)> {
     let mut facts = Vec::new();
     let mut fact = |name: &str, value: Option<String>| facts.extend(value.map(|v| (name.to_string(), v)));
     if let Some(hello) = starts.iter().find_map(|s| s.hello.as_ref()) {
@@ -123,7 +124,7 @@ pub(crate) fn facts(starts: &[&Start]) -> Vec<(String, String)> {
 }
 
 /// The ranks see no difference and the mean does: few blocks are far out, which is a finding of its own.
-pub(crate) fn heavy_tail(metric: Metric, finding: &Finding) -> Option<Flag> {
+pub(super) fn heavy_tail(metric: Metric, finding: &Finding) -> Option<Flag> {
     let (ranks, mean) = (finding.overhead.interval?, finding.geometric.interval?);
     (metric != Metric::Max && ranks.contains(1.0) && !mean.contains(1.0)).then(|| {
         let evidence = format!(

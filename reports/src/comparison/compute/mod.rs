@@ -3,18 +3,16 @@
 use super::merge::{Blocks, Counted, Merged};
 use super::{
     Cell, Comparison, ControlState, Distribution, Environment, FailureRow, Finding, Flag, Headline, HeatMap, Latency,
-    Method, Metric, OpenLoop, Outcome, OverheadAt, Resolution, Role, Severity, Verdict, Withheld, insertions,
+    Method, Metric, OpenLoop, Outcome, OverheadAt, Resolution, Role, Severity, Verdict, Withheld, flags, insertions,
 };
-use crate::flags;
 use crate::record::{CONTROL, Ending, EnvironmentPlan, Record, Stored, WorkloadPlan};
-use crate::statistics::{hodges_lehmann, median, noise_floor, robust_sigma, smallest_visible, student_mean};
+use crate::statistics::{
+    FEWEST_FOR_INTERVAL, hodges_lehmann, median, noise_floor, robust_sigma, smallest_visible, student_mean,
+};
 
 /// Where the curves of overhead along the percentiles have their points.
 const QUANTILES: [f64; 19] =
     [0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995, 0.9999];
-
-/// Fewer blocks have no finite 95 % interval.
-const BLOCKS_FOR_AN_INTERVAL: u32 = 6;
 
 /// Works out what a run says: every environment against the baseline.
 ///
@@ -322,7 +320,7 @@ fn resolution(workload: &WorkloadPlan, metric: Metric, finding: Option<&Finding>
     let state = match (finding, interval, floor) {
         (None, ..) => ControlState::Unknown("the control has no value here".into()),
         (Some(f), None, _) | (Some(f), _, None) => ControlState::Unknown(format!(
-            "{} blocks give no finite interval: {BLOCKS_FOR_AN_INTERVAL} are needed",
+            "{} blocks give no finite interval: {FEWEST_FOR_INTERVAL} are needed",
             f.ratios.len()
         )),
         (Some(f), Some(interval), Some(floor)) => {
@@ -427,9 +425,9 @@ fn remark(c: &mut Comparison) {
         c.invalid
             .push(format!("the baseline `{}` has no finished block: there is nothing to compare with", c.run.baseline));
     }
-    if c.blocks < BLOCKS_FOR_AN_INTERVAL {
+    if c.blocks < FEWEST_FOR_INTERVAL {
         let blocks = if c.blocks == 1 { "1 block gives".to_string() } else { format!("{} blocks give", c.blocks) };
-        c.remarks.push(format!("{blocks} no finite interval: {BLOCKS_FOR_AN_INTERVAL} are needed"));
+        c.remarks.push(format!("{blocks} no finite interval: {FEWEST_FOR_INTERVAL} are needed"));
     }
     match c.ending {
         Ending::Complete => {}

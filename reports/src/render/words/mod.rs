@@ -9,12 +9,9 @@ pub use trust::{Tone, Trust, trust};
 
 use super::units;
 use crate::comparison::{
-    Cell, Comparison, Environment, Estimate, Finding, Metric, Outcome, Role, Severity, Unit, Verdict, Withheld,
+    Cell, Comparison, Environment, Finding, Metric, Outcome, Role, Severity, Unit, Verdict, Withheld,
 };
-use crate::record::Step;
-
-/// Fewer blocks than this have no finite interval at 95 %: the smallest tail of the signed-rank distribution is too large.
-const BLOCKS_FOR_INTERVAL: u32 = 6;
+use crate::statistics::{Estimate, FEWEST_FOR_INTERVAL};
 
 /// A piece of a sentence.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,8 +64,8 @@ pub fn overhead(estimate: &Estimate) -> String {
 #[must_use]
 pub fn no_interval(blocks: u32) -> String {
     let plural = if blocks == 1 { "" } else { "s" };
-    if blocks < BLOCKS_FOR_INTERVAL {
-        format!("no finite interval ({blocks} block{plural}; {BLOCKS_FOR_INTERVAL} needed)")
+    if blocks < FEWEST_FOR_INTERVAL {
+        format!("no finite interval ({blocks} block{plural}; {FEWEST_FOR_INTERVAL} needed)")
     } else {
         format!("no finite interval ({blocks} block{plural})")
     }
@@ -133,17 +130,6 @@ pub fn flags(cell: &Cell) -> String {
     };
     let (notes, doubts): (Vec<_>, Vec<_>) = cell.flags.iter().partition(|f| f.severity == Severity::Note);
     doubts.into_iter().chain(notes).map(name).collect::<Vec<_>>().join(", ")
-}
-
-/// The step of a failure, as a verb.
-#[must_use]
-pub fn step(step: Step) -> &'static str {
-    match step {
-        Step::Start => "start",
-        Step::Prepare => "prepare",
-        Step::Burst => "burst",
-        Step::Verify => "verify",
-    }
 }
 
 /// The environments that a reader wants to know the cost of, in the order of the suite.

@@ -175,16 +175,7 @@ fn withheld(why: &think::Withheld) -> Withheld<'_> {
 }
 
 fn flags(flags: &[think::Flag]) -> Vec<Flag<'_>> {
-    flags.iter().map(|f| Flag { name: f.name, severity: severity(f.severity), evidence: &f.evidence }).collect()
-}
-
-/// The weight of a flag as formats write it.
-pub(super) fn severity(severity: think::Severity) -> &'static str {
-    match severity {
-        think::Severity::Note => "note",
-        think::Severity::Doubt => "doubt",
-        think::Severity::Fatal => "fatal",
-    }
+    flags.iter().map(|f| Flag { name: f.name, severity: f.severity.name(), evidence: &f.evidence }).collect()
 }
 
 fn resolution(r: &think::Resolution) -> Resolution<'_> {
@@ -270,7 +261,7 @@ fn failure(f: &think::FailureRow) -> Failure<'_> {
         workload: f.workload.as_deref(),
         block: f.block,
         round: f.round,
-        step: words::step(f.step),
+        step: f.step.name(),
         message: &f.message,
     }
 }

@@ -1,0 +1,129 @@
+//! The formats there are.
+
+use super::{Format, csv, html, json, markdown, plots, terminal};
+
+static FORMATS: [Format; 6] = [
+    Format {
+        name: "terminal",
+        extension: "txt",
+        about: "sentences and a table per workload, 100 columns wide",
+        renderer: &terminal::Terminal { colour: false },
+    },
+    Format {
+        name: "html",
+        extension: "html",
+        about: "everything on one page that needs no network, with plots, in light and dark",
+        renderer: &html::Html,
+    },
+    Format {
+        name: "markdown",
+        extension: "md",
+        about: "for pull requests: sentences, a table, flags as footnotes",
+        renderer: &markdown::Markdown,
+    },
+    Format { name: "json", extension: "json", about: "for programs: schema tarebench.report/1", renderer: &json::Json },
+    Format {
+        name: "csv",
+        extension: "csv",
+        about: "for spreadsheets: one line per workload, environment and metric",
+        renderer: &csv::Csv,
+    },
+    Format {
+        name: "svg",
+        extension: "svg",
+        about: "the overhead of every environment as one picture",
+        renderer: &plots::forest::Svg,
+    },
+];
+
+/// All formats, in the order to list them.
+#[must_use]
+pub fn formats() -> &'static [Format] {
+    &FORMATS
+}
+
+/// The format of a name.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static Format> {
+    FORMATS.iter().find(|f| f.name == name)
+}
+
+/// The format that a file's extension asks for, whatever its case.
+#[must_use]
+pub fn by_extension(extension: &str) -> Option<&'static Format> {
+    FORMATS.iter().find(|f| f.extension.eq_ignore_ascii_case(extension))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::comparison::Comparison;
+    use crate::render::{sample, words};
+
+    /// The made-up run, through the real statistics.
+    fn example() -> Comparison {
+        crate::comparison::compare(&crate::example::stored(), crate::comparison::Method::default())
+    }
+
+    #[test]
+    fn every_format_names_every_environment_of_a_run() {
+        let c = example();
+        for format in formats() {
+            let text = String::from_utf8(format.renderer.render(&c).unwrap()).unwrap();
+            for environment in words::compared(&c).filter(|e| words::tried(&c).any(|tried| tried == *e)) {
+                let name = &environment.plan.name;
+                assert!(text.contains(name.as_str()), "{name} in {}", format.name);
+            }
+        }
+    }
+
+    #[test]
+    fn the_same_comparison_gives_the_same_bytes() {
+        for format in formats() {
+            let once = format.renderer.render(&sample::comparison()).unwrap();
+            assert!(!once.is_empty(), "{}", format.name);
+            assert!(once == format.renderer.render(&sample::comparison()).unwrap(), "{} differs", format.name);
+        }
+    }
+
+    #[test]
+    fn every_format_is_found_by_name_and_extension() {
+        for format in formats() {
+            assert_eq!(find(format.name).unwrap().name, format.name);
+            assert_eq!(by_extension(&format.extension.to_uppercase()).unwrap().extension, format.extension);
+        }
+        assert!(find("pdf").is_none() && by_extension("pdf").is_none());
+    }
+
+    #[test]
+    fn no_format_gives_up_on_a_run_without_results() {
+        let mut c = sample::comparison();
+        c.cells.clear();
+        c.control.clear();
+        c.distributions.clear();
+        c.resolution.clear();
+        c.blocks = 0;
+        for format in formats() {
+            assert!(format.renderer.render(&c).is_ok(), "{}", format.name);
+        }
+    }
+
+    /// Writes every format of every sample to `$TAREBENCH_SAMPLES`, for eyes: some things no assertion sees.
+    #[test]
+    fn samples_for_eyes() {
+        let Some(folder) = std::env::var_os("TAREBENCH_SAMPLES") else { return };
+        let samples = [
+            ("example", example()),
+            ("comparison", sample::comparison()),
+            ("large", sample::large()),
+            ("short", sample::short()),
+            ("hostile", sample::hostile()),
+        ];
+        for (name, c) in samples {
+            for format in formats() {
+                let path = std::path::Path::new(&folder).join(format!("{name}.{}", format.extension));
+                std::fs::write(path, format.renderer.render(&c).unwrap()).unwrap();
+            }
+        }
+    }
+}
