@@ -1,13 +1,15 @@
 //! Reading the store: which runs there are, and all rows of one.
 
-use rusqlite::Row;
-use serde::de::DeserializeOwned;
-use workloads::Check;
-use workloads::evidence::Canary;
-use workloads::protocol::Sample;
+use std::collections::BTreeMap;
 
+use rusqlite::Row;
+
+use super::rows::{Bits, BurstRow, CheckedRow, Json, RunRow, StartRow, Table, VoidRow, select};
 use super::{Store, StoreError};
-use crate::record::{Checked, Ending, Failure, Record, Run, Start, Step, Stored, Void};
+use crate::record::{Ending, Stored};
+
+/// The rows of a run, in the order of writing.
+const WRITTEN: &str = "WHERE run = ?1 ORDER BY nth";
 
 /// A run in one line.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,18 +41,19 @@ impl Store {
     pub fn runs(&self) -> Result<Vec<Summary>> {
         self.query(
             "SELECT id, started, suite, labels, ending, seconds,
-             (SELECT count(*) FROM burst WHERE burst.run = run.id) FROM run ORDER BY started, rowid",
+             (SELECT count(*) FROM burst WHERE burst.run = run.id) AS bursts FROM run ORDER BY started, rowid",
             [],
             |r| {
-                let labels: std::collections::BTreeMap<String, String> = json(r, 3)?;
+                let Json::<BTreeMap<String, String>>(labels) = r.get("labels")?;
+                let Bits(bursts) = r.get("bursts")?;
                 Ok(Summary {
-                    id: r.get(0)?,
-                    started: r.get(1)?,
-                    suite: r.get(2)?,
+                    id: r.get("id")?,
+                    started: r.get("started")?,
+                    suite: r.get("suite")?,
                     labels: labels.into_iter().map(|(k, v)| format!("{k}={v}")).collect(),
-                    ending: ending(r, 4)?,
-                    seconds: r.get(5)?,
-                    bursts: r.get::<_, i64>(6)? as u64,
+                    ending: r.get("ending")?,
+                    seconds: r.get("seconds")?,
+                    bursts,
                 })
             },
         )
@@ -99,8 +102,7 @@ impl Store {
         // One snapshot, though another process may be writing.
         let _snapshot =
             self.db.unchecked_transaction().map_err(|e| StoreError::from_sqlite(&self.path, "read a run", e))?;
-        let runs =
-            self.query("SELECT * FROM run WHERE id = ?1", [id], |r| Ok((run(r)?, ending(r, 17)?, r.get(18)?)))?;
+        let runs = self.rows("WHERE id = ?1", id, |row: RunRow| Ok(row.into_run()))?;
         let Some((run, ending, seconds)) = runs.into_iter().next() else {
             let hint = "`tarebench list runs` shows what there is".into();
             return Err(StoreError::NoRun { path: self.path.clone(), wanted: id.into(), hint });
@@ -109,13 +111,16 @@ impl Store {
             run,
             ending,
             seconds,
-            starts: self.query("SELECT * FROM start WHERE run = ?1 ORDER BY nth", [id], start)?,
-            records: self.query("SELECT * FROM burst WHERE run = ?1 ORDER BY nth", [id], record)?,
-            voids: self.query("SELECT * FROM void WHERE run = ?1 ORDER BY nth", [id], |r| {
-                Ok(Void { block: r.get(2)?, round: r.get(3)?, workload: r.get(4)?, reason: r.get(5)? })
-            })?,
-            checks: self.query("SELECT * FROM checked WHERE run = ?1 ORDER BY nth", [id], checked)?,
+            starts: self.rows(WRITTEN, id, StartRow::into_start)?,
+            records: self.rows(WRITTEN, id, BurstRow::into_record)?,
+            voids: self.rows(WRITTEN, id, |row: VoidRow| Ok(row.into_void()))?,
+            checks: self.rows(WRITTEN, id, CheckedRow::into_checked)?,
         })
+    }
+
+    /// All rows of a table that `which` chooses of a run.
+    fn rows<R: Table, T>(&self, which: &str, run: &str, of: impl Fn(R) -> rusqlite::Result<T>) -> Result<Vec<T>> {
+        self.query(&format!("{} {which}", select::<R>()), [run], |row| of(R::read(row)?))
     }
 
     fn query<T>(
@@ -132,123 +137,4 @@ impl Store {
             e => StoreError::from_sqlite(&self.path, "read a run", e),
         })
     }
-}
-
-fn run(r: &Row) -> rusqlite::Result<Run> {
-    Ok(Run {
-        id: r.get(0)?,
-        started: r.get(1)?,
-        suite: r.get(2)?,
-        suite_toml: r.get(3)?,
-        seed: r.get::<_, i64>(4)? as u64,
-        blocks: r.get(5)?,
-        rounds: r.get(6)?,
-        baseline: r.get(7)?,
-        command: r.get(8)?,
-        binary_sha256: r.get(9)?,
-        version: r.get(10)?,
-        labels: json(r, 11)?,
-        host: json(r, 12)?,
-        nested: r.get(13)?,
-        workloads: json(r, 14)?,
-        environments: json(r, 15)?,
-        pinning: r.get(16)?,
-    })
-}
-
-fn start(r: &Row) -> rusqlite::Result<Start> {
-    Ok(Start {
-        block: r.get(2)?,
-        environment: r.get(3)?,
-        outcome: match failure(r, 5)? {
-            Some(failure) => Err(failure),
-            None => Ok(r.get::<_, i64>(4)? as u64),
-        },
-        memory_bytes: r.get::<_, Option<i64>>(7)?.map(|b| b as u64),
-        hello: maybe_json(r, 8)?,
-        identity: maybe_json(r, 9)?,
-        clock: maybe_json(r, 10)?,
-    })
-}
-
-fn record(r: &Row) -> rusqlite::Result<Record> {
-    let number = |column: usize| Ok::<_, rusqlite::Error>(r.get::<_, i64>(column)? as u64);
-    let outcome = match failure(r, 15)? {
-        Some(failure) => Err(failure),
-        None => Ok(Sample {
-            operations: number(7)?,
-            bytes: number(8)?,
-            elapsed_ns: number(9)?,
-            warmup_operations: number(10)?,
-            warmup_ns: number(11)?,
-            batch: r.get(12)?,
-            cut_short: r.get(13)?,
-            histogram: r.get(14)?,
-            response: r.get(20)?,
-            lateness: r.get(21)?,
-            timeline: r.get::<_, Option<_>>(22)?.unwrap_or_default(),
-            concurrency: r.get(23)?,
-            counters: maybe_json(r, 24)?.unwrap_or_default(),
-        }),
-    };
-    Ok(Record {
-        block: r.get(2)?,
-        round: r.get(3)?,
-        position: r.get(4)?,
-        workload: r.get(5)?,
-        environment: r.get(6)?,
-        outcome,
-        canary: Canary { before_ns: number(17)?, after_ns: number(18)? },
-        evidence: json(r, 19)?,
-    })
-}
-
-fn checked(r: &Row) -> rusqlite::Result<Checked> {
-    Ok(Checked {
-        block: r.get(2)?,
-        workload: r.get(3)?,
-        environment: r.get(4)?,
-        outcome: match failure(r, 7)? {
-            Some(failure) => Err(failure),
-            None => Ok(Check { value: r.get(5)?, detail: r.get(6)? }),
-        },
-        facts: json(r, 9)?,
-    })
-}
-
-fn failure(r: &Row, column: usize) -> rusqlite::Result<Option<Failure>> {
-    let Some(step) = r.get::<_, Option<String>>(column)? else { return Ok(None) };
-    let step = match step.as_str() {
-        "start" => Step::Start,
-        "prepare" => Step::Prepare,
-        "burst" => Step::Burst,
-        "verify" => Step::Verify,
-        other => return Err(unknown(column, format!("there is no step `{other}`"))),
-    };
-    Ok(Some(Failure { step, message: r.get(column + 1)? }))
-}
-
-fn ending(r: &Row, column: usize) -> rusqlite::Result<Ending> {
-    match r.get::<_, String>(column)?.as_str() {
-        "unfinished" => Ok(Ending::Unfinished),
-        "complete" => Ok(Ending::Complete),
-        "interrupted" => Ok(Ending::Interrupted),
-        other => Err(unknown(column, format!("no run ends `{other}`"))),
-    }
-}
-
-fn maybe_json<T: DeserializeOwned>(r: &Row, column: usize) -> rusqlite::Result<Option<T>> {
-    r.get::<_, Option<String>>(column)?.map(|text| parse(column, &text)).transpose()
-}
-
-fn json<T: DeserializeOwned>(r: &Row, column: usize) -> rusqlite::Result<T> {
-    parse(column, &r.get::<_, String>(column)?)
-}
-
-fn parse<T: DeserializeOwned>(column: usize, text: &str) -> rusqlite::Result<T> {
-    serde_json::from_str(text).map_err(|e| unknown(column, e))
-}
-
-fn unknown(column: usize, why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> rusqlite::Error {
-    rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, why.into())
 }

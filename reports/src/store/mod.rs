@@ -5,24 +5,25 @@
 
 mod error;
 mod load;
+mod rows;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OpenFlags, params};
-use serde::Serialize;
 use workloads::evidence::ClockFit;
 
 pub use error::StoreError;
 pub use load::Summary;
 
-use crate::record::{Checked, Ending, Failure, Record, Run, Start, Step, Stored, Void};
+use crate::record::{Checked, Ending, Record, Run, Start, Stored, Void};
+use rows::{BurstRow, CheckedRow, Json, RunRow, StartRow, Table, VoidRow};
 
 /// In the header of every store: `tare` in ASCII.
 const APPLICATION_ID: i32 = 0x7461_7265;
 
 /// One script per version, applied in order. Append only: a store remembers by number how many it has seen.
-const MIGRATIONS: &[&str] = &[include_str!("store/schema1.sql"), include_str!("store/schema2.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("schema1.sql"), include_str!("schema2.sql")];
 
 /// The version that all scripts together make.
 const VERSION: u32 = MIGRATIONS.len() as u32;
@@ -85,40 +86,12 @@ impl Store {
         Ok(Self { db, path: path.to_path_buf() })
     }
 
-    /// Where the store is.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Stores a new run, unfinished.
     ///
     /// # Errors
     /// When the store can't be written.
     pub fn begin(&self, run: &Run) -> Result<(), StoreError> {
-        self.write(
-            "store a new run",
-            "INSERT INTO run VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17,
-             'unfinished', NULL)",
-            params![
-                run.id,
-                run.started,
-                run.suite,
-                run.suite_toml,
-                run.seed as i64,
-                run.blocks,
-                run.rounds,
-                run.baseline,
-                run.command,
-                run.binary_sha256,
-                run.version,
-                json(&run.labels),
-                json(&run.host),
-                run.nested,
-                json(&run.workloads),
-                json(&run.environments),
-                run.pinning,
-            ],
-        )
+        self.insert("store a new run", &RunRow::new(run))
     }
 
     /// Stores a start.
@@ -126,24 +99,7 @@ impl Store {
     /// # Errors
     /// When the store can't be written.
     pub fn start(&self, run: &str, start: &Start) -> Result<(), StoreError> {
-        let (step, message) = failure(&start.outcome);
-        self.write(
-            "store a start",
-            "INSERT INTO start (run, block, environment, start_ns, step, message, memory_bytes, hello, identity, clock)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
-            params![
-                run,
-                start.block,
-                start.environment,
-                start.outcome.as_ref().ok().map(|ns| *ns as i64),
-                step,
-                message,
-                start.memory_bytes.map(|b| b as i64),
-                start.hello.as_ref().map(json),
-                start.identity.as_ref().map(json),
-                start.clock.as_ref().map(json),
-            ],
-        )
+        self.insert("store a start", &StartRow::new(run, start))
     }
 
     /// Stores a burst.
@@ -151,42 +107,7 @@ impl Store {
     /// # Errors
     /// When the store can't be written.
     pub fn record(&self, run: &str, record: &Record) -> Result<(), StoreError> {
-        let (step, message) = failure(&record.outcome);
-        let sample = record.outcome.as_ref().ok();
-        self.write(
-            "store a burst",
-            "INSERT INTO burst (run, block, round, position, workload, environment, operations, bytes, elapsed_ns,
-             warmup_operations, warmup_ns, batch, cut_short, histogram, step, message, canary_before_ns,
-             canary_after_ns, evidence, response, lateness, timeline, concurrency, counters)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22,
-             ?23, ?24)",
-            params![
-                run,
-                record.block,
-                record.round,
-                record.position,
-                record.workload,
-                record.environment,
-                sample.map(|s| s.operations as i64),
-                sample.map(|s| s.bytes as i64),
-                sample.map(|s| s.elapsed_ns as i64),
-                sample.map(|s| s.warmup_operations as i64),
-                sample.map(|s| s.warmup_ns as i64),
-                sample.map(|s| s.batch),
-                sample.map(|s| s.cut_short),
-                sample.map(|s| &s.histogram),
-                step,
-                message,
-                record.canary.before_ns as i64,
-                record.canary.after_ns as i64,
-                json(&record.evidence),
-                sample.and_then(|s| s.response.as_ref()),
-                sample.and_then(|s| s.lateness.as_ref()),
-                sample.map(|s| &s.timeline),
-                sample.map_or(1, |s| s.concurrency),
-                sample.map(|s| json(&s.counters)),
-            ],
-        )
+        self.insert("store a burst", &BurstRow::new(run, record))
     }
 
     /// Stores that a round doesn't count.
@@ -194,11 +115,7 @@ impl Store {
     /// # Errors
     /// When the store can't be written.
     pub fn void(&self, run: &str, void: &Void) -> Result<(), StoreError> {
-        self.write(
-            "store a void round",
-            "INSERT INTO void (run, block, round, workload, reason) VALUES (?1, ?2, ?3, ?4, ?5)",
-            params![run, void.block, void.round, void.workload, void.reason],
-        )
+        self.insert("store a void round", &VoidRow::new(run, void))
     }
 
     /// Stores a check.
@@ -206,24 +123,7 @@ impl Store {
     /// # Errors
     /// When the store can't be written.
     pub fn check(&self, run: &str, checked: &Checked) -> Result<(), StoreError> {
-        let (step, message) = failure(&checked.outcome);
-        let check = checked.outcome.as_ref().ok();
-        self.write(
-            "store a check",
-            "INSERT INTO checked (run, block, workload, environment, value, detail, step, message, facts)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-            params![
-                run,
-                checked.block,
-                checked.workload,
-                checked.environment,
-                check.map(|c| &c.value),
-                check.map(|c| &c.detail),
-                step,
-                message,
-                json(&checked.facts),
-            ],
-        )
+        self.insert("store a check", &CheckedRow::new(run, checked))
     }
 
     /// Adds the clock fit to a start that is stored already.
@@ -231,11 +131,8 @@ impl Store {
     /// # Errors
     /// When the store can't be written.
     pub fn clock(&self, run: &str, block: u32, environment: &str, fit: &ClockFit) -> Result<(), StoreError> {
-        self.write(
-            "store a clock fit",
-            "UPDATE start SET clock = ?4 WHERE run = ?1 AND block = ?2 AND environment = ?3",
-            params![run, block, environment, json(fit)],
-        )
+        let sql = "UPDATE start SET clock = ?4 WHERE run = ?1 AND block = ?2 AND environment = ?3";
+        self.written("store a clock fit", self.db.execute(sql, params![run, block, environment, Json(*fit)]))
     }
 
     /// Stores how a run ended and how long it took.
@@ -243,12 +140,8 @@ impl Store {
     /// # Errors
     /// When the store can't be written.
     pub fn finish(&self, run: &str, ending: Ending, seconds: f64) -> Result<(), StoreError> {
-        let ending = ending_name(ending);
-        self.write(
-            "store the end of a run",
-            "UPDATE run SET ending = ?2, seconds = ?3 WHERE id = ?1",
-            params![run, ending, seconds],
-        )
+        let sql = "UPDATE run SET ending = ?2, seconds = ?3 WHERE id = ?1";
+        self.written("store the end of a run", self.db.execute(sql, params![run, ending, seconds]))
     }
 
     /// Stores a whole run, all rows or none.
@@ -268,10 +161,12 @@ impl Store {
         transaction.commit().map_err(failed)
     }
 
-    fn write(&self, doing: &'static str, sql: &str, params: impl rusqlite::Params) -> Result<(), StoreError> {
-        // Preparing a statement takes tens of microseconds, between bursts: not worth a cache.
-        let written = self.db.execute(sql, params);
-        written.map(|_| ()).map_err(|e| StoreError::from_sqlite(&self.path, doing, e))
+    fn insert(&self, doing: &'static str, row: &impl Table) -> Result<(), StoreError> {
+        self.written(doing, row.insert(&self.db))
+    }
+
+    fn written(&self, doing: &'static str, rows: rusqlite::Result<usize>) -> Result<(), StoreError> {
+        rows.map(|_| ()).map_err(|e| StoreError::from_sqlite(&self.path, doing, e))
     }
 }
 
@@ -314,34 +209,6 @@ fn migrate(db: &mut Connection, migrations: &[&str]) -> rusqlite::Result<()> {
     }
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     transaction.commit()
-}
-
-fn json(value: &impl Serialize) -> String {
-    serde_json::to_string(value).expect("rows are maps with string keys, lists and numbers")
-}
-
-fn failure<T>(outcome: &Result<T, Failure>) -> (Option<&'static str>, Option<&str>) {
-    match outcome {
-        Ok(_) => (None, None),
-        Err(f) => (Some(step_name(f.step)), Some(&f.message)),
-    }
-}
-
-fn step_name(step: Step) -> &'static str {
-    match step {
-        Step::Start => "start",
-        Step::Prepare => "prepare",
-        Step::Burst => "burst",
-        Step::Verify => "verify",
-    }
-}
-
-fn ending_name(ending: Ending) -> &'static str {
-    match ending {
-        Ending::Unfinished => "unfinished",
-        Ending::Complete => "complete",
-        Ending::Interrupted => "interrupted",
-    }
 }
 
 #[cfg(test)]
