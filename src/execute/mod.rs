@@ -6,12 +6,14 @@ mod progress;
 mod round;
 mod seat;
 pub mod set_up;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use reports::record::{Checked, Ending, Record, Start, Stored, Void};
+use reports::record::{Checked, Ending, Record, Run, Start, Stored, Void};
 use reports::store::Store;
 use workloads::evidence::ClockFit;
 
@@ -45,13 +47,24 @@ pub struct Options<'a> {
 pub fn measure(plan: &Plan, options: Options, store: &Store, interrupt: &Interrupt) -> anyhow::Result<Stored> {
     let began = Instant::now();
     let (run, site) = set_up::set_up(plan, options, interrupt)?;
-    store.begin(&run).or_exit(Exit::Store)?;
-    let rows = Rows { store, run: &run.id };
-    let ending = carry_out(plan, rows, site, Progress::on_terminal());
+    record(plan, &run, store, site, Progress::on_terminal(), began)
+}
+
+/// Carries out a plan and keeps it in the store as `run`, however it ends.
+fn record(
+    plan: &Plan,
+    run: &Run,
+    store: &Store,
+    site: impl Site,
+    progress: Progress,
+    began: Instant,
+) -> anyhow::Result<Stored> {
+    store.begin(run).or_exit(Exit::Store)?;
+    let ending = carry_out(plan, Rows { store, run: &run.id }, site, progress);
     // Even after an error the rows that exist are a run: say how it ended, then report the error.
-    let ended = rows.finish(*ending.as_ref().unwrap_or(&Ending::Interrupted), began.elapsed());
+    let ended = store.finish(&run.id, *ending.as_ref().unwrap_or(&Ending::Interrupted), began.elapsed().as_secs_f64());
     ending?;
-    ended?;
+    ended.or_exit(Exit::Store)?;
     store.load(&run.id).or_exit(Exit::Store)
 }
 
@@ -138,9 +151,5 @@ impl Rows<'_> {
 
     fn clock(&self, block: u32, environment: &str, fit: &ClockFit) -> anyhow::Result<()> {
         self.store.clock(self.run, block, environment, fit).or_exit(Exit::Store)
-    }
-
-    fn finish(&self, ending: Ending, took: Duration) -> anyhow::Result<()> {
-        self.store.finish(self.run, ending, took.as_secs_f64()).or_exit(Exit::Store)
     }
 }

@@ -1,0 +1,568 @@
+//! Runs from their first start to their last row, with every way to fail, on a host that follows a script.
+
+mod script;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Instant;
+
+use reports::record::{Checked, Ending, Failure, Record, Run, Start, Stored, Void};
+use reports::store::Store;
+
+use super::progress::Progress;
+use super::record;
+use crate::exit::{Exit, code_of};
+use crate::plan::Plan;
+use crate::suite::Suite;
+use script::Fault::{Dies, Refuses};
+use script::{Ask, ENVIRONMENTS, Script, Signal, died};
+
+/// A plan for `bare`, its `control` and a `box`, with two rounds of 300 operations a block.
+fn plan(blocks: u32, workloads: &[&str]) -> Plan {
+    let mut text = format!("blocks = {blocks}\nrounds = 2\nburst = \"3ms\"\n[environments.bare]\n");
+    text += "[environments.box]\nrunner = \"bare\"\n";
+    text.extend(workloads.iter().map(|name| format!("[workloads.\"{name}\"]\n")));
+    let plan = Plan::of(Suite::parse("scripted", &text).expect("reads"), 7).expect("resolves");
+    assert!(plan.environments.iter().map(|e| e.name.as_str()).eq(ENVIRONMENTS));
+    plan
+}
+
+const ONE: &[&str] = &["control/syscall"];
+const TWO: &[&str] = &["control/syscall", "control/timer"];
+
+fn run() -> Run {
+    Run {
+        id: "scripted".into(),
+        started: "2026-01-01T00:00:00Z".into(),
+        suite: "scripted".into(),
+        suite_toml: String::new(),
+        seed: 7,
+        blocks: 0,
+        rounds: 2,
+        baseline: "bare".into(),
+        command: String::new(),
+        binary_sha256: String::new(),
+        version: String::new(),
+        labels: BTreeMap::new(),
+        host: Vec::new(),
+        nested: None,
+        workloads: Vec::new(),
+        environments: Vec::new(),
+        pinning: String::new(),
+    }
+}
+
+/// Runs a plan into a store that SQLite keeps in memory.
+fn rows(plan: &Plan, script: &Script) -> Stored {
+    let store = Store::open(Path::new(":memory:")).expect("opens");
+    let stored = record(plan, &run(), &store, script.clone(), Progress::hidden(), Instant::now()).expect("runs");
+    assert_eq!(script.up(), 0, "every session is ended");
+    stored
+}
+
+/// Holds all rows of a run against a table; how far it is indented does not matter.
+#[track_caller]
+fn assert_rows(stored: &Stored, expected: &str) {
+    let lines = |text: &str| text.lines().map(str::trim).filter(|l| !l.is_empty()).collect::<Vec<_>>().join("\n");
+    let (found, expected) = (lines(&table(stored)), lines(expected));
+    assert!(found == expected, "found\n{found}\n\nexpected\n{expected}\n");
+}
+
+/// A line for the starts of a block, then for each workload its rounds in the order of their turns, and its checks.
+fn table(stored: &Stored) -> String {
+    let mut text = String::new();
+    let blocks = stored.starts.iter().map(|s| s.block + 1).max().unwrap_or(0);
+    for block in 0..blocks {
+        let starts = stored.starts.iter().filter(|s| s.block == block).map(start);
+        text += &format!("block {block}: {}\n", starts.collect::<Vec<_>>().join(", "));
+        for workload in TWO {
+            text += &of_workload(stored, block, workload);
+        }
+    }
+    text + &format!("{:?}", stored.ending).to_lowercase()
+}
+
+fn start(start: &Start) -> String {
+    let clock = if start.clock.is_some() { "up" } else { "up without a clock" };
+    format!("{} {}", start.environment, outcome(&start.outcome, |_| clock.into()))
+}
+
+fn of_workload(stored: &Stored, block: u32, workload: &str) -> String {
+    let short = workload.rsplit('/').next().unwrap_or(workload);
+    let mut text = String::new();
+    let records = || stored.records.iter().filter(|r| r.block == block && r.workload == workload);
+    for round in 0..records().map(|r| r.round + 1).max().unwrap_or(0) {
+        let turns: Vec<String> = records().filter(|r| r.round == round).map(turn).collect();
+        text += &format!("{short} {round}: {}\n", turns.join(", "));
+        let is_void = |v: &&Void| (v.block, v.round, v.workload.as_str()) == (block, round, workload);
+        text.extend(stored.voids.iter().filter(is_void).map(|void| format!("{short} {round} void: {}\n", void.reason)));
+    }
+    let checks = stored.checks.iter().filter(|c| c.block == block && c.workload == workload);
+    let checks: Vec<String> = checks.map(check).collect();
+    if !checks.is_empty() {
+        text += &format!("{short} checks: {}\n", checks.join(", "));
+    }
+    text
+}
+
+fn turn(record: &Record) -> String {
+    format!("{} {}", record.environment, outcome(&record.outcome, |sample| sample.operations.to_string()))
+}
+
+fn check(checked: &Checked) -> String {
+    format!("{} {}", checked.environment, outcome(&checked.outcome, |check| check.value.clone()))
+}
+
+fn outcome<T>(outcome: &Result<T, Failure>, shown: impl Fn(&T) -> String) -> String {
+    match outcome {
+        Ok(good) => shown(good),
+        Err(Failure { step, message }) => {
+            let message = if *message == died().to_string() { "died" } else { message };
+            format!("FAILED in {}: {message}", format!("{step:?}").to_lowercase())
+        }
+    }
+}
+
+#[test]
+fn a_run_without_trouble_has_a_row_of_everything() {
+    let script = Script::default();
+    assert_rows(
+        &rows(&plan(2, TWO), &script),
+        "block 0: box up, control up, bare up
+         syscall 0: box 300, bare 300, control 300
+         syscall 1: box 300, bare 300, control 300
+         syscall checks: bare c0de, control c0de, box c0de
+         timer 0: box 300, control 300, bare 300
+         timer 1: control 300, bare 300, box 300
+         timer checks: bare c0de, control c0de, box c0de
+         block 1: control up, box up, bare up
+         syscall 0: box 300, control 300, bare 300
+         syscall 1: bare 300, box 300, control 300
+         syscall checks: bare c0de, control c0de, box c0de
+         timer 0: bare 300, box 300, control 300
+         timer 1: bare 300, box 300, control 300
+         timer checks: bare c0de, control c0de, box c0de
+         complete",
+    );
+    assert_eq!(script.most_up(), 3, "all environments are up at a time");
+}
+
+#[test]
+fn an_environment_is_given_up_after_two_failed_starts_in_a_row() {
+    let script = Script::default().fails("box", Ask::Start, 0..9, Dies);
+    assert_rows(
+        &rows(&plan(4, ONE), &script),
+        "block 0: box FAILED in start: died, control up, bare up
+         syscall 0: control 300, bare 300
+         syscall 1: control 300, bare 300
+         syscall checks: bare c0de, control c0de, box FAILED in start: not running in this block
+         block 1: control up, box FAILED in start: died, bare up
+         syscall 0: bare 300, control 300
+         syscall 1: control 300, bare 300
+         syscall checks: bare c0de, control c0de, box FAILED in start: not running in this block
+         block 2: bare up, control up, box FAILED in start: given up after 2 failed starts in a row
+         syscall 0: control 300, bare 300
+         syscall 1: bare 300, control 300
+         syscall checks: bare c0de, control c0de, box FAILED in start: not running in this block
+         block 3: bare up, box FAILED in start: given up after 2 failed starts in a row, control up
+         syscall 0: bare 300, control 300
+         syscall 1: control 300, bare 300
+         syscall checks: bare c0de, control c0de, box FAILED in start: not running in this block
+         complete",
+    );
+    assert_eq!(script.times("box", Ask::Start), 2);
+}
+
+#[test]
+fn a_start_that_fails_once_is_tried_again_in_the_next_block() {
+    let script = Script::default().fails("box", Ask::Start, 0..1, Dies);
+    assert_rows(
+        &rows(&plan(2, ONE), &script),
+        "block 0: box FAILED in start: died, control up, bare up
+         syscall 0: control 300, bare 300
+         syscall 1: control 300, bare 300
+         syscall checks: bare c0de, control c0de, box FAILED in start: not running in this block
+         block 1: control up, box up, bare up
+         syscall 0: box 300, control 300, bare 300
+         syscall 1: bare 300, box 300, control 300
+         syscall checks: bare c0de, control c0de, box c0de
+         complete",
+    );
+}
+
+#[test]
+fn failed_starts_that_are_not_in_a_row_are_no_reason_to_give_up() {
+    let script = Script::default().fails("box", Ask::Start, 0..1, Dies).fails("box", Ask::Start, 2..3, Dies);
+    rows(&plan(5, ONE), &script);
+    assert_eq!(script.times("box", Ask::Start), 5);
+}
+
+#[test]
+fn an_environment_that_is_not_available_is_neither_started_nor_missed() {
+    let script = Script::default().lacks("box");
+    assert_rows(
+        &rows(&plan(1, ONE), &script),
+        "block 0: bare up, control up
+         syscall 0: bare 300, control 300
+         syscall 1: bare 300, control 300
+         syscall checks: bare c0de, control c0de
+         complete",
+    );
+}
+
+#[test]
+fn a_baseline_that_never_comes_up_leaves_the_others_measured() {
+    let script = Script::default().fails("bare", Ask::Start, 0..9, Dies);
+    assert_rows(
+        &rows(&plan(3, ONE), &script),
+        "block 0: box up, control up, bare FAILED in start: died
+         syscall 0: box 300, control 300
+         syscall 1: box 300, control 300
+         syscall checks: bare FAILED in start: not running in this block, control c0de, box c0de
+         block 1: control up, box up, bare FAILED in start: died
+         syscall 0: box 300, control 300
+         syscall 1: control 300, box 300
+         syscall checks: bare FAILED in start: not running in this block, control c0de, box c0de
+         block 2: bare FAILED in start: given up after 2 failed starts in a row, control up, box up
+         syscall 0: box 300, control 300
+         syscall 1: control 300, box 300
+         syscall checks: bare FAILED in start: not running in this block, control c0de, box c0de
+         complete",
+    );
+}
+
+#[test]
+fn a_session_that_dies_before_it_says_who_it_is_did_not_start() {
+    let script = Script::default().fails("box", Ask::Identify, 0..1, Dies);
+    assert_rows(
+        &rows(&plan(1, ONE), &script),
+        "block 0: box FAILED in start: died, control up, bare up
+         syscall 0: control 300, bare 300
+         syscall 1: control 300, bare 300
+         syscall checks: bare c0de, control c0de, box FAILED in start: not running in this block
+         complete",
+    );
+}
+
+#[test]
+fn a_session_that_dies_in_its_first_pings_did_not_start() {
+    let script = Script::default().fails("box", Ask::Ping, 4..5, Dies);
+    assert_rows(
+        &rows(&plan(1, ONE), &script),
+        "block 0: box FAILED in start: died, control up, bare up
+         syscall 0: control 300, bare 300
+         syscall 1: control 300, bare 300
+         syscall checks: bare c0de, control c0de, box FAILED in start: not running in this block
+         complete",
+    );
+}
+
+#[test]
+fn a_session_that_dies_while_it_prepares_is_out_for_the_rest_of_the_block() {
+    let script = Script::default().fails("box", Ask::Prepare, 0..1, Dies);
+    assert_rows(
+        &rows(&plan(1, TWO), &script),
+        "block 0: box up, control up, bare up
+         syscall 0: control 300, bare 300
+         syscall 1: control 300, bare 300
+         syscall checks: bare c0de, control c0de, box FAILED in prepare: died
+         timer 0: control 300, bare 300
+         timer 1: bare 300, control 300
+         timer checks: bare c0de, control c0de, box FAILED in start: not running in this block
+         complete",
+    );
+}
+
+#[test]
+fn an_environment_that_can_not_prepare_a_workload_drops_out_for_that_workload_only() {
+    let script = Script::default().fails("box", Ask::Prepare, 0..1, Refuses);
+    assert_rows(
+        &rows(&plan(1, TWO), &script),
+        "block 0: box up, control up, bare up
+         syscall 0: control 300, bare 300
+         syscall 1: control 300, bare 300
+         syscall checks: bare c0de, control c0de, box FAILED in prepare: it can't
+         timer 0: box 300, control 300, bare 300
+         timer 1: control 300, bare 300, box 300
+         timer checks: bare c0de, control c0de, box c0de
+         complete",
+    );
+}
+
+#[test]
+fn where_the_baseline_dies_in_its_pilot_the_next_sizes_the_bursts() {
+    let script = Script::default().fails("bare", Ask::Burst, 0..1, Dies);
+    assert_rows(
+        &rows(&plan(1, TWO), &script),
+        "block 0: box up, control up, bare up
+         syscall 0: box 300, control 300
+         syscall 1: box 300, control 300
+         syscall checks: bare FAILED in burst: died, control c0de, box c0de
+         timer 0: box 300, control 300
+         timer 1: control 300, box 300
+         timer checks: bare FAILED in start: not running in this block, control c0de, box c0de
+         complete",
+    );
+}
+
+#[test]
+fn where_nobody_can_do_the_pilot_there_are_no_rounds() {
+    let refuse = |script: Script, environment| script.fails(environment, Ask::Burst, 0..1, Refuses);
+    let script = ENVIRONMENTS.into_iter().fold(Script::default(), refuse);
+    assert_rows(&rows(&plan(1, ONE), &script), "block 0: box up, control up, bare up
+         syscall checks: bare FAILED in burst: it can't, control FAILED in burst: it can't, box FAILED in burst: it can't
+         complete");
+}
+
+#[test]
+fn a_session_that_dies_in_its_batch_pass_fails_in_the_first_round() {
+    let script = Script::default().fails("box", Ask::Burst, 0..1, Dies);
+    assert_rows(
+        &rows(&plan(1, TWO), &script),
+        "block 0: box up, control up, bare up
+         syscall 0: box FAILED in burst: died, bare 300, control 300
+         syscall 1: control 300, bare 300
+         syscall checks: bare c0de, control c0de
+         timer 0: control 300, bare 300
+         timer 1: bare 300, control 300
+         timer checks: bare c0de, control c0de, box FAILED in start: not running in this block
+         complete",
+    );
+}
+
+#[test]
+fn a_batch_pass_that_is_refused_costs_nothing() {
+    let script = Script::default().fails("box", Ask::Burst, 0..1, Refuses);
+    assert_rows(
+        &rows(&plan(1, ONE), &script),
+        "block 0: box up, control up, bare up
+         syscall 0: box 300, bare 300, control 300
+         syscall 1: box 300, bare 300, control 300
+         syscall checks: bare c0de, control c0de, box c0de
+         complete",
+    );
+}
+
+#[test]
+fn a_session_that_dies_in_a_burst_fails_in_that_round_and_the_others_go_on() {
+    let script = Script::default().fails("box", Ask::Burst, 1..2, Dies);
+    assert_rows(
+        &rows(&plan(1, TWO), &script),
+        "block 0: box up, control up, bare up
+         syscall 0: box FAILED in burst: died, bare 300, control 300
+         syscall 1: control 300, bare 300
+         syscall checks: bare c0de, control c0de
+         timer 0: control 300, bare 300
+         timer 1: bare 300, control 300
+         timer checks: bare c0de, control c0de, box FAILED in start: not running in this block
+         complete",
+    );
+}
+
+#[test]
+fn a_burst_that_is_refused_is_not_asked_for_again_in_its_workload() {
+    let script = Script::default().fails("box", Ask::Burst, 1..2, Refuses);
+    assert_rows(
+        &rows(&plan(1, TWO), &script),
+        "block 0: box up, control up, bare up
+         syscall 0: box FAILED in burst: it can't, bare 300, control 300
+         syscall 1: control 300, bare 300
+         syscall checks: bare c0de, control c0de
+         timer 0: box 300, control 300, bare 300
+         timer 1: control 300, bare 300, box 300
+         timer checks: bare c0de, control c0de, box c0de
+         complete",
+    );
+}
+
+#[test]
+fn a_session_that_dies_in_its_check_keeps_its_bursts() {
+    let script = Script::default().fails("box", Ask::Verify, 0..1, Dies);
+    assert_rows(
+        &rows(&plan(1, TWO), &script),
+        "block 0: box up, control up, bare up
+         syscall 0: box 300, bare 300, control 300
+         syscall 1: box 300, bare 300, control 300
+         syscall checks: bare c0de, control c0de, box FAILED in verify: died
+         timer 0: control 300, bare 300
+         timer 1: bare 300, control 300
+         timer checks: bare c0de, control c0de, box FAILED in start: not running in this block
+         complete",
+    );
+}
+
+#[test]
+fn a_session_that_dies_as_it_clears_away_misses_the_next_workload() {
+    let script = Script::default().fails("box", Ask::Release, 0..1, Dies);
+    assert_rows(
+        &rows(&plan(1, TWO), &script),
+        "block 0: box up, control up, bare up
+         syscall 0: box 300, bare 300, control 300
+         syscall 1: box 300, bare 300, control 300
+         syscall checks: bare c0de, control c0de, box c0de
+         timer 0: control 300, bare 300
+         timer 1: bare 300, control 300
+         timer checks: bare c0de, control c0de, box FAILED in start: not running in this block
+         complete",
+    );
+}
+
+#[test]
+fn a_session_that_dies_in_its_last_ping_has_all_its_rows() {
+    let script = Script::default().fails("box", Ask::Ping, 5..6, Dies);
+    assert_eq!(table(&rows(&plan(1, TWO), &script)), table(&rows(&plan(1, TWO), &Script::default())));
+    assert_eq!(script.times("box", Ask::Ping), 6);
+}
+
+#[test]
+fn the_clock_of_a_session_is_kept_in_whichever_step_it_dies() {
+    for ask in [Ask::Prepare, Ask::Burst, Ask::Verify, Ask::Release] {
+        let script = Script::default().fails("box", ask, 0..1, Dies);
+        let stored = rows(&plan(1, TWO), &script);
+        assert!(stored.starts.iter().all(|start| start.clock.is_some()), "{ask:?}");
+    }
+}
+
+#[test]
+fn when_all_environments_die_the_next_block_starts_them_afresh() {
+    let die = |script: Script, environment| script.fails(environment, Ask::Prepare, 0..1, Dies);
+    let script = ENVIRONMENTS.into_iter().fold(Script::default(), die);
+    assert_rows(
+        &rows(&plan(2, ONE), &script),
+        "block 0: box up, control up, bare up
+         syscall checks: bare FAILED in prepare: died, control FAILED in prepare: died, box FAILED in prepare: died
+         block 1: control up, box up, bare up
+         syscall 0: box 300, control 300, bare 300
+         syscall 1: bare 300, box 300, control 300
+         syscall checks: bare c0de, control c0de, box c0de
+         complete",
+    );
+}
+
+#[test]
+fn a_void_round_is_replaced() {
+    // Four looks a round: before it, and after each burst.
+    let script = Script::default().canaries(&[10, 10, 10, 10, 10, 90]);
+    assert_rows(
+        &rows(&plan(1, ONE), &script),
+        "block 0: box up, control up, bare up
+         syscall 0: box 300, bare 300, control 300
+         syscall 1: box 300, bare 300, control 300
+         syscall 1 void: the host's own operations took 90.0 us after the burst of box, 9.0 times the block's 10.0 us
+         syscall 2: bare 300, box 300, control 300
+         syscall checks: bare c0de, control c0de, box c0de
+         complete",
+    );
+}
+
+#[test]
+fn void_rounds_are_replaced_until_twice_as_many_were_tried_as_planned() {
+    let script = Script::default().stolen(0.5);
+    assert_rows(
+        &rows(&plan(1, ONE), &script),
+        "block 0: box up, control up, bare up
+         syscall 0: box 300, bare 300, control 300
+         syscall 0 void: 50 % of the CPU time was stolen during the burst of box
+         syscall 1: box 300, bare 300, control 300
+         syscall 1 void: 50 % of the CPU time was stolen during the burst of box
+         syscall 2: bare 300, box 300, control 300
+         syscall 2 void: 50 % of the CPU time was stolen during the burst of bare
+         syscall 3: control 300, bare 300, box 300
+         syscall 3 void: 50 % of the CPU time was stolen during the burst of control
+         syscall checks: bare c0de, control c0de, box c0de
+         complete",
+    );
+}
+
+#[test]
+fn check_values_that_differ_from_the_baselines_are_failures() {
+    let script = Script::default().does_other_work("box");
+    assert_rows(&rows(&plan(1, ONE), &script), "block 0: box up, control up, bare up
+         syscall 0: box 300, bare 300, control 300
+         syscall 1: box 300, bare 300, control 300
+         syscall checks: bare c0de, control c0de, box FAILED in verify: the check value is 0bad, but c0de in bare: not the same work
+         complete");
+    let stored = rows(&plan(1, ONE), &Script::default().does_other_work("bare"));
+    let good: Vec<_> = stored.checks.iter().filter(|c| c.outcome.is_ok()).map(|c| c.environment.as_str()).collect();
+    assert_eq!(good, ["bare"], "the baseline is the measure, whatever it did");
+}
+
+#[test]
+fn a_budget_ends_a_run_between_two_blocks() {
+    // Ten seconds of bursts in the first block, with the passes that size it, and seven in the others.
+    for (budget, blocks) in [(1, 1), (9, 1), (10, 2), (16, 2), (17, 3)] {
+        let mut plan = plan(4, ONE);
+        plan.suite.budget = Some(std::time::Duration::from_secs(budget));
+        let stored = rows(&plan, &Script::default());
+        assert_eq!(
+            (stored.ending, stored.starts.len(), stored.records.len()),
+            (Ending::Interrupted, 3 * blocks, 6 * blocks)
+        );
+    }
+}
+
+/// Without the fits of clocks, which are made when a block ends.
+fn without_clocks(starts: &[Start]) -> Vec<Start> {
+    starts.iter().map(|start| Start { clock: None, ..start.clone() }).collect()
+}
+
+#[test]
+fn a_signal_between_any_two_steps_or_in_one_leaves_what_was_finished_and_invents_nothing() {
+    let plan = plan(2, TWO);
+    let script = Script::default();
+    let whole = rows(&plan, &script);
+    let all_starts = without_clocks(&whole.starts);
+    for signal in (0..script.steps()).flat_map(|step| [Signal::In(step), Signal::After(step)]) {
+        let script = Script::default().signal(signal);
+        let stored = rows(&plan, &script);
+        assert_eq!(stored.ending, Ending::Interrupted, "{signal:?}");
+        assert!(all_starts.starts_with(&without_clocks(&stored.starts)), "{signal:?}");
+        assert!(whole.records.starts_with(&stored.records), "{signal:?}");
+        assert!(whole.checks.starts_with(&stored.checks), "{signal:?}");
+        assert_eq!((stored.records.len(), stored.checks.len()), (script.bursts(), script.checks()), "{signal:?}");
+        assert!(stored.voids.is_empty(), "{signal:?}");
+    }
+}
+
+#[test]
+fn a_store_that_fails_ends_the_run_with_its_exit_code_and_keeps_what_it_has() {
+    let full = |on: &str, when: &str| {
+        format!("CREATE TRIGGER full BEFORE {on} {when} BEGIN INSERT INTO last VALUES (NULL); END;")
+    };
+    let cases = [
+        (full("INSERT ON start", "WHEN (SELECT count(*) FROM start) = 1"), [1, 0, 0]),
+        (full("INSERT ON burst", "WHEN (SELECT count(*) FROM burst) = 4"), [3, 4, 0]),
+        (full("INSERT ON checked", "WHEN (SELECT count(*) FROM checked) = 2"), [3, 6, 2]),
+        (full("UPDATE OF clock ON start", ""), [3, 6, 3]),
+    ];
+    for (trigger, rows) in cases {
+        let folder = tempfile::tempdir().expect("made");
+        let path = folder.path().join("store.db");
+        let store = Store::open(&path).expect("opens");
+        let other = rusqlite::Connection::open(&path).expect("opens");
+        // A table whose numbers are used up is full, to SQLite, as a disk is.
+        let last =
+            "CREATE TABLE last (id INTEGER PRIMARY KEY AUTOINCREMENT); INSERT INTO last VALUES (9223372036854775807);";
+        other.execute_batch(&format!("{last} {trigger}")).expect("written");
+        let script = Script::default();
+        let error = record(&plan(2, ONE), &run(), &store, script.clone(), Progress::hidden(), Instant::now())
+            .expect_err("it can't be stored");
+        assert_eq!(code_of(&error), Exit::Store, "{error:#}");
+        assert!(format!("{error:#}").contains("is full: make room"), "{error:#}");
+        assert_eq!(script.up(), 0, "every session is ended");
+        let stored = store.load("scripted").expect("reads");
+        assert_eq!([stored.starts.len(), stored.records.len(), stored.checks.len()], rows, "{trigger}");
+        assert_eq!(stored.ending, Ending::Interrupted);
+    }
+}
+
+#[test]
+fn where_the_hosts_own_operations_fail_it_is_the_hosts_fault() {
+    let script = Script::default().loses_canary(2);
+    let store = Store::open(Path::new(":memory:")).expect("opens");
+    let error = record(&plan(1, ONE), &run(), &store, script.clone(), Progress::hidden(), Instant::now())
+        .expect_err("it can't go on");
+    assert_eq!((code_of(&error), error.to_string().as_str()), (Exit::Host, "the canary can't sing"));
+    assert_eq!(store.load("scripted").expect("reads").records.len(), 1, "what came before stays");
+    assert_eq!(script.up(), 0, "every session is ended");
+}

@@ -1,0 +1,283 @@
+//! A host that follows a script: every environment answers at once, and fails where it is told to. No time passes but the
+//! script's own, which goes on by a second with each burst.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use runners::session::{SessionError, Tail};
+use workloads::evidence::{ClockFit, Evidence};
+use workloads::protocol::{BurstPlan, Hello, Identity, Sample, Task};
+use workloads::{Check, Resource};
+
+use super::super::seat::{Facts, Seat, Site, Started};
+
+/// The environments of every script, in the order of their numbers.
+pub const ENVIRONMENTS: [&str; 3] = ["bare", "control", "box"];
+
+/// An operation takes so long in every environment, nanoseconds.
+const OPERATION: u64 = 10_000;
+
+/// What a session can be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Ask {
+    Start,
+    Identify,
+    Ping,
+    Prepare,
+    Burst,
+    Verify,
+    Release,
+}
+
+/// How it fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The environment ends.
+    Dies,
+    /// The agent says why it can't, and goes on.
+    Refuses,
+}
+
+/// When a signal comes, counted in steps of all sessions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    /// While this step waits for its answer.
+    In(usize),
+    /// After this step has its answer.
+    After(usize),
+}
+
+/// What happens in a run; its clones are the same script.
+#[derive(Debug, Clone, Default)]
+pub struct Script(Arc<Mutex<Story>>);
+
+#[derive(Debug, Default)]
+struct Story {
+    faults: Vec<(&'static str, Ask, std::ops::Range<usize>, Fault)>,
+    signal: Option<Signal>,
+    canaries: Vec<u64>,
+    stolen: Option<f64>,
+    other_work: Option<&'static str>,
+    lost_canary: Option<usize>,
+    absent: Option<&'static str>,
+    steps: usize,
+    bursts: usize,
+    checks: usize,
+    asked: BTreeMap<(&'static str, Ask), usize>,
+    measured: usize,
+    interrupted: bool,
+    now: Duration,
+    up: usize,
+    most_up: usize,
+}
+
+impl Script {
+    /// Whenever `environment` is asked so the times of `when`, from 0, it fails.
+    pub fn fails(self, environment: &'static str, ask: Ask, when: std::ops::Range<usize>, fault: Fault) -> Self {
+        self.story().faults.push((environment, ask, when, fault));
+        self
+    }
+
+    pub fn signal(self, signal: Signal) -> Self {
+        self.story().signal = Some(signal);
+        self
+    }
+
+    /// The host's own operations take so long, microseconds, one look after the other; 10 where nothing is said any more.
+    pub fn canaries(self, us: &[u64]) -> Self {
+        self.story().canaries = us.to_vec();
+        self
+    }
+
+    /// This share of the CPU time is stolen in every burst.
+    pub fn stolen(self, share: f64) -> Self {
+        self.story().stolen = Some(share);
+        self
+    }
+
+    /// An environment whose check value is another.
+    pub fn does_other_work(self, environment: &'static str) -> Self {
+        self.story().other_work = Some(environment);
+        self
+    }
+
+    /// The host's own operations fail at this look.
+    pub fn loses_canary(self, look: usize) -> Self {
+        self.story().lost_canary = Some(look);
+        self
+    }
+
+    /// An environment that can't be started here at all.
+    pub fn lacks(self, environment: &'static str) -> Self {
+        self.story().absent = Some(environment);
+        self
+    }
+
+    /// How often an environment was asked so.
+    pub fn times(&self, environment: &'static str, ask: Ask) -> usize {
+        self.story().asked.get(&(environment, ask)).copied().unwrap_or(0)
+    }
+
+    /// Bursts of rounds that gave a sample.
+    pub fn bursts(&self) -> usize {
+        self.story().bursts
+    }
+
+    /// Checks that were answered.
+    pub fn checks(&self) -> usize {
+        self.story().checks
+    }
+
+    /// How many steps there were.
+    pub fn steps(&self) -> usize {
+        self.story().steps
+    }
+
+    /// Sessions that have not been ended.
+    pub fn up(&self) -> usize {
+        self.story().up
+    }
+
+    /// The most that were up at a time.
+    pub fn most_up(&self) -> usize {
+        self.story().most_up
+    }
+
+    fn story(&self) -> MutexGuard<'_, Story> {
+        self.0.lock().expect("no test panics with the script in its hands")
+    }
+
+    fn step(&self, environment: &'static str, ask: Ask) -> Result<(), SessionError> {
+        let mut story = self.story();
+        let step = story.steps;
+        story.steps += 1;
+        let asked = story.asked.entry((environment, ask)).or_default();
+        let time = *asked;
+        *asked += 1;
+        if ask == Ask::Burst {
+            story.now += Duration::from_secs(1);
+        }
+        if story.interrupted || story.signal == Some(Signal::In(step)) {
+            story.interrupted = true;
+            return Err(SessionError::Interrupted);
+        }
+        story.interrupted = story.signal == Some(Signal::After(step));
+        let fault = story.faults.iter().find(|(e, a, when, _)| *e == environment && *a == ask && when.contains(&time));
+        match fault.map(|fault| fault.3) {
+            None => Ok(()),
+            Some(Fault::Refuses) => Err(SessionError::Refused("it can't".into())),
+            Some(Fault::Dies) => Err(died()),
+        }
+    }
+}
+
+/// The error of a session that died.
+pub fn died() -> SessionError {
+    SessionError::Died { what: "an answer", status: "killed".into(), tail: Tail::default() }
+}
+
+impl Site for Script {
+    type Seat = Actor;
+
+    fn available(&self, environment: usize) -> bool {
+        self.story().absent != Some(ENVIRONMENTS[environment])
+    }
+
+    fn start(&mut self, environment: usize) -> anyhow::Result<Started<Actor>> {
+        let environment = ENVIRONMENTS[environment];
+        self.step(environment, Ask::Start)?;
+        let mut story = self.story();
+        story.up += 1;
+        story.most_up = story.most_up.max(story.up);
+        drop(story);
+        let seat = Actor { environment, script: self.clone(), over: false };
+        let took = Duration::from_millis(5);
+        Ok(Started { seat, peer: None, took, hello: Hello::default(), memory_bytes: None })
+    }
+
+    fn canary(&mut self, _: Resource) -> anyhow::Result<u64> {
+        let mut story = self.story();
+        anyhow::ensure!(story.lost_canary != Some(story.measured), "the canary can't sing");
+        let us = story.canaries.get(story.measured).copied().unwrap_or(10);
+        story.measured += 1;
+        Ok(us * 1000)
+    }
+
+    fn watch<T>(&self, _: usize, burst: impl FnOnce() -> T) -> (T, Evidence) {
+        (burst(), Evidence { steal: self.story().stolen, ..Evidence::default() })
+    }
+
+    fn interrupted(&self) -> bool {
+        self.story().interrupted
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.story().now
+    }
+}
+
+/// One session of the script.
+#[derive(Debug)]
+pub struct Actor {
+    environment: &'static str,
+    script: Script,
+    over: bool,
+}
+
+impl Actor {
+    fn step(&mut self, ask: Ask) -> Result<(), SessionError> {
+        if self.over {
+            return Err(died());
+        }
+        let step = self.script.step(self.environment, ask);
+        self.over = step.as_ref().is_err_and(SessionError::is_fatal);
+        step
+    }
+}
+
+impl Drop for Actor {
+    fn drop(&mut self) {
+        self.script.story().up -= 1;
+    }
+}
+
+impl Seat for Actor {
+    fn identify(&mut self, _: Duration) -> Result<Identity, SessionError> {
+        self.step(Ask::Identify)?;
+        Ok(Identity { clock_ns: 25.0, ..Identity::default() })
+    }
+
+    fn ping(&mut self, _: Duration) -> Result<(), SessionError> {
+        self.step(Ask::Ping)
+    }
+
+    fn prepare(&mut self, _: Task, _: Duration) -> Result<Facts, SessionError> {
+        self.step(Ask::Prepare)?;
+        Ok(Facts::new())
+    }
+
+    fn burst(&mut self, plan: BurstPlan, _: Duration) -> Result<Sample, SessionError> {
+        self.step(Ask::Burst)?;
+        // A short pass has no number of operations of its own.
+        self.script.story().bursts += usize::from(plan.operations < 1 << 20);
+        let operations = plan.operations.min(plan.limit_ns / OPERATION);
+        Ok(Sample { operations, elapsed_ns: operations * OPERATION, batch: plan.batch, ..Sample::default() })
+    }
+
+    fn verify(&mut self, _: Duration) -> Result<(Check, Facts), SessionError> {
+        self.step(Ask::Verify)?;
+        self.script.story().checks += 1;
+        let other = self.script.story().other_work == Some(self.environment);
+        let value = if other { "0bad" } else { "c0de" };
+        Ok((Check { value: value.into(), detail: "checked".into() }, Facts::new()))
+    }
+
+    fn release(&mut self, _: Duration) -> Result<(), SessionError> {
+        self.step(Ask::Release)
+    }
+
+    fn clock(&self) -> ClockFit {
+        ClockFit { drift_ppm: Some(1.0), ..ClockFit::default() }
+    }
+}
