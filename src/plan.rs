@@ -5,7 +5,6 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use runners::Runner;
 use workloads::Workload;
-use workloads::load;
 use workloads::settings::{Settings, nearest};
 
 use crate::cli::Selection;
@@ -174,7 +173,8 @@ fn environment(entry: &Entry) -> anyhow::Result<Environment> {
     {
         bail!("`{}` can't name an environment: up to 40 letters, digits, `-` and `_`", entry.name);
     }
-    let settings = Settings::resolve(runner.settings(), &entry.settings)
+    let settings = runner
+        .resolve(&entry.settings)
         .with_context(|| format!("environment `{}` (runner {})", entry.name, runner.name()))?;
     Ok(Environment { name: entry.name.clone(), runner, settings })
 }
@@ -189,8 +189,7 @@ fn workload(entry: &Entry, suite: &Suite) -> anyhow::Result<PlannedWorkload> {
             hint.unwrap_or_else(|| format!("there are {}", names().collect::<Vec<_>>().join(", ")))
         )
     })?;
-    let settings = Settings::resolve(&load::settings(workload), &entry.settings)
-        .with_context(|| format!("workload `{}`", entry.name))?;
+    let settings = workload.resolve(&entry.settings).with_context(|| format!("workload `{}`", entry.name))?;
     let length = length(&settings, suite);
     let needs = workload.needs(&settings, suite.resources.memory_bytes);
     let data = needs.disk.saturating_mul(settings.number("jobs"));

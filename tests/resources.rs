@@ -42,7 +42,7 @@ fn resources() -> Resources {
 fn task(workload: &str, given: &[(&str, &str)]) -> Task {
     let known = workloads::registry::find(workload).expect("registered");
     let given: BTreeMap<_, _> = given.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
-    let settings = Settings::resolve(&workloads::load::settings(known), &given).expect("valid");
+    let settings = known.resolve(&given).expect("valid");
     Task { settings, memory: 64 << 30, ..Task::of(workload) }
 }
 

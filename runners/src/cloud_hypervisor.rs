@@ -73,7 +73,7 @@ impl Runner for CloudHypervisor {
     fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
         let program = engine::find(PROGRAM).with_context(|| format!("`{PROGRAM}` is not in PATH; {FIX}"))?;
         let (boot, disk) = vm::guest(settings, stage, DRIVERS)?;
-        let link = Link::make(Net::of(settings, "net"), stage)?;
+        let link = Link::make(settings.choice::<Net>("net"), stage)?;
         let guest = Guest {
             kernel: &boot.kernel,
             initramfs: &boot.initramfs,

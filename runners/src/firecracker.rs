@@ -10,11 +10,11 @@ use anyhow::{Context, bail};
 use serde_json::{Value, json};
 use workloads::init::Orders;
 use workloads::settings::{Kind, Setting, Settings};
+use workloads::words;
 
 use crate::host::Host;
 use crate::stage::Stage;
 use crate::vm::{self, Link, Net};
-use crate::words::words;
 use crate::{Launch, Runner, Unavailable, engine};
 
 /// A virtual machine under Firecracker.
@@ -35,7 +35,7 @@ const MONITOR_BYTES: u64 = 32 << 20;
 
 words! {
     /// How the disk's requests are done.
-    IoEngine {
+    pub enum IoEngine {
         /// One after the other, in the device's thread.
         Sync = "sync",
         /// io_uring.
@@ -45,7 +45,7 @@ words! {
 
 words! {
     /// What the guest's flushes do.
-    CacheType {
+    pub enum CacheType {
         /// Nothing: the guest is not even offered them.
         Unsafe = "unsafe",
         /// They reach the host's disk.
@@ -55,7 +55,7 @@ words! {
 
 words! {
     /// What starts it.
-    Starter {
+    pub enum Starter {
         /// We do.
         Direct = "direct",
         /// Its jailer, in a root directory of its own.
@@ -115,18 +115,18 @@ impl Runner for Firecracker {
 
     fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
         let program = program("firecracker")?;
-        let starter = Starter::of(settings, "launch");
+        let starter = settings.choice::<Starter>("launch");
         if starter == Starter::Jailer && !stage.host.privileged {
             bail!("launch=jailer needs root; set launch=direct");
         }
         let (boot, disk) = vm::guest(settings, stage, DRIVERS)?;
-        let link = Link::make(Net::of(settings, "net"), stage)?;
+        let link = Link::make(settings.choice::<Net>("net"), stage)?;
         let guest = Guest {
             kernel: &boot.kernel,
             initramfs: &boot.initramfs,
             disk: &disk,
-            engine: IoEngine::of(settings, "disk.engine"),
-            cache: CacheType::of(settings, "disk.cache"),
+            engine: settings.choice::<IoEngine>("disk.engine"),
+            cache: settings.choice::<CacheType>("disk.cache"),
             cpus: stage.host.resources.cpus,
             memory_bytes: stage.host.resources.memory_bytes,
             orders: Orders { disk: Some("/dev/vda".into()), tty: Some("/dev/ttyS0".into()), ..link.orders() },

@@ -83,10 +83,9 @@ mod visit;
 #[cfg(target_os = "linux")]
 mod vm;
 #[cfg(target_os = "linux")]
-mod words;
-#[cfg(target_os = "linux")]
 pub mod xen;
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Debug};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -96,7 +95,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use workloads::Far;
-use workloads::settings::{Setting, Settings};
+use workloads::settings::{Setting, SettingError, Settings};
 
 use cgroup::Cgroup;
 use host::Host;
@@ -115,6 +114,22 @@ pub trait Runner: Sync + Debug {
     /// What can be set, with defaults.
     fn settings(&self) -> &'static [Setting] {
         &[]
+    }
+    /// Refuses settings that exclude each other, before anything is started.
+    ///
+    /// # Errors
+    /// [`SettingError::Conflict`], with what to set instead.
+    fn check(&self, _settings: &Settings) -> Result<(), SettingError> {
+        Ok(())
+    }
+    /// The settings that are given and the defaults of the others, all checked.
+    ///
+    /// # Errors
+    /// See [`Settings::resolve`] and [`Runner::check`].
+    fn resolve(&self, given: &BTreeMap<String, String>) -> Result<Settings, SettingError> {
+        let settings = Settings::resolve(self.settings(), given)?;
+        self.check(&settings)?;
+        Ok(settings)
     }
     /// The engine's version, found without starting anything in it. That it works is shown by [`probe::probe`],
     /// which starts a trivial agent through the same [`Runner::launch`] as every measurement.

@@ -8,12 +8,12 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use workloads::init::Orders;
 use workloads::settings::{Kind, Setting, Settings};
+use workloads::words;
 
 use crate::host::Host;
 use crate::stage::Stage;
 use crate::vm::image::{self, Allocation, Format};
 use crate::vm::{self, Link, Net};
-use crate::words::words;
 use crate::{Launch, Runner, Unavailable, engine};
 
 /// A kernel that is a process.
@@ -45,7 +45,7 @@ words! {
     /// thread works on the parts (`ubd_submit_request`, `io_thread`); Linux 6.1 was seen to call no fsync, fdatasync or
     /// sync_file_range at all. What is durable is what is written with O_SYNC. On hostfs every fdatasync of the
     /// guest is one on the host.
-    Data {
+    pub enum Data {
         /// An image, written through the host's page cache.
         Ubd = "ubd",
         /// The same, every write synchronous.
@@ -102,9 +102,9 @@ impl Runner for Uml {
         if cpus != 1 {
             bail!("User-mode Linux has one CPU, not {cpus}; set cpus = 1 in resources");
         }
-        let data = Data::of(settings, "data");
+        let data = settings.choice::<Data>("data");
         let root = root(stage)?;
-        let mut link = Link::make(Net::of(settings, "net"), stage)?;
+        let mut link = Link::make(settings.choice::<Net>("net"), stage)?;
         // Debian's kernel has IPv6 as a module, and its root here has none.
         (link.address6, link.peer6) = (None, None);
         let mut orders = Orders { tty: Some(LINE.into()), ..link.orders() };
@@ -205,7 +205,7 @@ mod tests {
     #[test]
     fn every_request_fits_into_the_line() {
         for workload in workloads::registry::WORKLOADS {
-            let known = workloads::load::settings(*workload);
+            let known = workloads::load::settings(workload.settings());
             let settings = Settings::resolve(&known, &BTreeMap::new()).expect("defaults are valid");
             let at = |ip: IpAddr| Some(SocketAddr::new(ip, u16::MAX));
             let peer = Some(Far { v4: at(IpAddr::from([255; 4])), v6: at(IpAddr::from([0xffff; 8])) });

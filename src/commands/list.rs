@@ -63,7 +63,7 @@ fn environments() -> (String, Value) {
 }
 
 fn workloads() -> (String, Value) {
-    entries(workloads::registry::WORKLOADS.iter().map(|w| (w.name(), w.about(), load::settings(*w))))
+    entries(workloads::registry::WORKLOADS.iter().map(|w| (w.name(), w.about(), load::settings(w.settings()))))
 }
 
 fn suites() -> anyhow::Result<(String, Value)> {

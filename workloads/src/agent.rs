@@ -12,9 +12,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 
 use crate::content::mix;
-use crate::load::{self, Pace};
+use crate::load::Pace;
 use crate::protocol::{self, BurstPlan, FrameError, Request, Response, Task};
-use crate::settings::Settings;
 use crate::stopwatch::{self, Gate, Stopwatch};
 use crate::{Check, Needs, Place, Prepared, Workload, content, identity, registry};
 
@@ -310,7 +309,7 @@ impl<'a> Agent<'a> {
             .with_context(|| format!("no workload is called `{}`", workload.escape_debug()))?;
         // They came over a wire: checked again, so that no workload meets a setting it didn't declare.
         let given = settings.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
-        let settings = Settings::resolve(&load::settings(workload), &given)?;
+        let settings = workload.resolve(&given)?;
         let directory = Directory::create(self.data.join(WORK))?;
         let shared = directory.0.clone();
         let jobs = settings.number("jobs") as u32;

@@ -31,7 +31,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use settings::{Setting, Settings};
+use settings::{Setting, SettingError, Settings};
 use stopwatch::Stopwatch;
 
 /// The part of the machine that a workload leans on; it decides which canary watches over its rounds.
@@ -103,6 +103,22 @@ pub trait Workload: Sync + Debug {
     /// What can be set beside [`load::COMMON`], with defaults.
     fn settings(&self) -> &'static [Setting] {
         &[]
+    }
+    /// Refuses settings that exclude each other, before anything is started.
+    ///
+    /// # Errors
+    /// [`SettingError::Conflict`], with what to set instead.
+    fn check(&self, _settings: &Settings) -> Result<(), SettingError> {
+        Ok(())
+    }
+    /// The settings that are given and the defaults of the others, those of [`load::COMMON`] among them, all checked.
+    ///
+    /// # Errors
+    /// See [`Settings::resolve`] and [`Workload::check`].
+    fn resolve(&self, given: &BTreeMap<String, String>) -> Result<Settings, SettingError> {
+        let settings = Settings::resolve(&load::settings(self.settings()), given)?;
+        self.check(&settings)?;
+        Ok(settings)
     }
     /// What it leans on.
     fn resource(&self) -> Resource;

@@ -7,7 +7,6 @@
 use rand::Rng as _;
 use rand_pcg::Pcg64Mcg;
 
-use crate::Workload;
 use crate::content;
 use crate::settings::{Kind, Setting, Settings};
 
@@ -48,9 +47,8 @@ pub const COMMON: &[Setting] = &[
     },
 ];
 
-/// All settings of a workload: its own, and of [`COMMON`] those it doesn't declare itself.
-pub fn settings(workload: &dyn Workload) -> Vec<Setting> {
-    let own = workload.settings();
+/// All settings of a workload: its `own`, and of [`COMMON`] those it doesn't declare itself.
+pub fn settings(own: &[Setting]) -> Vec<Setting> {
     let common = COMMON.iter().filter(|c| own.iter().all(|o| o.name != c.name));
     own.iter().chain(common).copied().collect()
 }

@@ -95,7 +95,7 @@ impl Task {
     /// When the registry has no workload of this name.
     pub fn of(workload: &str) -> Self {
         let known = crate::registry::find(workload).unwrap_or_else(|| panic!("no workload is called `{workload}`"));
-        let settings = Settings::resolve(&crate::load::settings(known), &BTreeMap::new()).expect("defaults are valid");
+        let settings = known.resolve(&BTreeMap::new()).expect("defaults are valid");
         Self { workload: workload.into(), settings, seed: 7, memory: 512 << 20, peer: None }
     }
 }

@@ -48,7 +48,6 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::settings::Settings;
 
     #[test]
     fn every_file_with_a_workload_is_registered() {
@@ -73,7 +72,7 @@ mod tests {
     fn names_are_distinct_and_defaults_are_valid() {
         for (i, workload) in WORKLOADS.iter().enumerate() {
             assert!(WORKLOADS[..i].iter().all(|w| w.name() != workload.name()), "{}", workload.name());
-            Settings::resolve(&crate::load::settings(*workload), &Default::default()).expect("defaults resolve");
+            workload.resolve(&Default::default()).expect("defaults resolve");
             assert!(!workload.about().ends_with('.'), "{}", workload.about());
         }
     }

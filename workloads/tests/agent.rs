@@ -88,7 +88,7 @@ impl Driven {
 fn prepare(name: &str, given: &[(&str, &str)], seed: u64, peer: Option<SocketAddr>) -> Request {
     let given = given.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
     let workload = registry::find(name).expect("registered");
-    let settings = Settings::resolve(&load::settings(workload), &given).expect("valid");
+    let settings = workload.resolve(&given).expect("valid");
     let peer = peer.map(Into::into);
     Request::Prepare(Task { settings, seed, peer, ..Task::of(name) })
 }
@@ -155,7 +155,8 @@ fn every_workload_runs_and_its_check_depends_on_the_seed_alone() {
         let (before, _) = agent.verify();
         for operations in [7, 40] {
             let sample = agent.burst(operations);
-            let jobs = load::settings(*workload).iter().find(|s| s.name == "jobs").map(|s| s.default.parse::<u64>());
+            let jobs =
+                load::settings(workload.settings()).iter().find(|s| s.name == "jobs").map(|s| s.default.parse::<u64>());
             let jobs = jobs.expect("every workload has it").expect("a number");
             let shared = |operations: u64| operations.div_ceil(jobs) * jobs;
             let expected = (shared(operations), shared(operations / 5));

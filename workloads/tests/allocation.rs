@@ -7,9 +7,8 @@ use std::cell::Cell;
 
 use workloads::load::Pace;
 use workloads::protocol::BurstPlan;
-use workloads::settings::Settings;
 use workloads::stopwatch::Stopwatch;
-use workloads::{Place, Resource, load, registry};
+use workloads::{Place, Resource, registry};
 
 /// The system's allocator, with a count of the calls of each thread.
 struct Counting;
@@ -74,7 +73,7 @@ fn operations_do_not_allocate_either() {
         let name = workload.name();
         let directory = data.path().join(name.replace('/', "-"));
         std::fs::create_dir(&directory).expect("made");
-        let settings = Settings::resolve(&load::settings(*workload), &Default::default()).expect("defaults");
+        let settings = workload.resolve(&Default::default()).expect("defaults");
         let (shared, peer) = (directory.clone(), Some(peer.address().into()));
         let place = Place { directory, shared, job: 0, jobs: 1, seed: 1, settings, memory: 1 << 29, peer };
         let mut prepared = workload.prepare(&place).expect("prepared");
@@ -97,7 +96,7 @@ fn operations_in_flight_do_not_allocate() {
     let mut watch = Stopwatch::new();
     for name in ["disk/randrw", "disk/seqwrite"] {
         let workload = registry::find(name).expect("registered");
-        let settings = Settings::resolve(&load::settings(workload), &given.clone().into()).expect("valid");
+        let settings = workload.resolve(&given.clone().into()).expect("valid");
         let (directory, shared) = (data.path().to_path_buf(), data.path().to_path_buf());
         let place = Place { directory, shared, job: 0, jobs: 1, seed: 1, settings, memory: 1 << 29, peer: None };
         let mut prepared = match workload.prepare(&place) {

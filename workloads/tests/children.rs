@@ -4,13 +4,12 @@ mod common;
 
 use nix::sys::signal::{SigHandler, Signal, signal};
 use workloads::protocol::BurstPlan;
-use workloads::settings::Settings;
 use workloads::stopwatch::Stopwatch;
-use workloads::{Place, Prepared, load, registry};
+use workloads::{Place, Prepared, registry};
 
 fn prepare(name: &str, job: u32) -> Box<dyn Prepared> {
     let workload = registry::find(name).expect("registered");
-    let settings = Settings::resolve(&load::settings(workload), &Default::default()).expect("defaults");
+    let settings = workload.resolve(&Default::default()).expect("defaults");
     let directory = std::env::temp_dir();
     let place =
         Place { shared: directory.clone(), directory, job, jobs: 2, seed: 1, settings, memory: 1 << 29, peer: None };

@@ -6,9 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use workloads::protocol::{BurstPlan, Sample};
-use workloads::settings::Settings;
 use workloads::stopwatch::Stopwatch;
-use workloads::{Place, Prepared, load, registry};
+use workloads::{Place, Prepared, registry};
 
 /// A directory on a disk, not on a tmpfs that `/tmp` may be.
 fn disk() -> tempfile::TempDir {
@@ -17,8 +16,7 @@ fn disk() -> tempfile::TempDir {
 
 fn place(name: &str, given: &[(&str, &str)], directory: &Path) -> Place {
     let given = given.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
-    let settings =
-        Settings::resolve(&load::settings(registry::find(name).expect("registered")), &given).expect("valid");
+    let settings = registry::find(name).expect("registered").resolve(&given).expect("valid");
     let directory = directory.to_path_buf();
     Place { shared: directory.clone(), directory, job: 0, jobs: 1, seed: 1, settings, memory: 64 << 20, peer: None }
 }

@@ -12,9 +12,8 @@ use std::time::{Duration, Instant};
 
 use workloads::peer::Listening;
 use workloads::protocol::{BurstPlan, Sample};
-use workloads::settings::Settings;
 use workloads::stopwatch::Stopwatch;
-use workloads::{Far, Place, Prepared, load, registry};
+use workloads::{Far, Place, Prepared, registry};
 
 /// Settings of a workload that differ from their defaults.
 type Given<'a> = &'a [(&'a str, &'a str)];
@@ -22,7 +21,7 @@ type Given<'a> = &'a [(&'a str, &'a str)];
 fn prepare(name: &str, given: Given, peer: Far) -> anyhow::Result<Box<dyn Prepared>> {
     let given: BTreeMap<_, _> = given.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
     let workload = registry::find(name).expect("registered");
-    let settings = Settings::resolve(&load::settings(workload), &given).expect("valid");
+    let settings = workload.resolve(&given).expect("valid");
     let (directory, shared) = (PathBuf::from("/nonexistent"), PathBuf::from("/nonexistent"));
     workload.prepare(&Place {
         directory,

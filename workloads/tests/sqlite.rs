@@ -12,8 +12,7 @@ use std::thread::JoinHandle;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use workloads::protocol::{self, BurstPlan, Envelope, Request, Response, Sample, Task};
 use workloads::registry;
-use workloads::settings::Settings;
-use workloads::{Check, agent, load};
+use workloads::{Check, agent};
 
 /// An agent in a thread of its own, and the harness's end of its channel.
 struct Driven {
@@ -81,7 +80,7 @@ impl Driven {
 fn prepare(name: &str, given: &[(&str, &str)]) -> Request {
     let given = given.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
     let workload = registry::find(name).expect("registered");
-    let settings = Settings::resolve(&load::settings(workload), &given).expect("valid");
+    let settings = workload.resolve(&given).expect("valid");
     Request::Prepare(Task { settings, seed: 1, memory: 1 << 29, ..Task::of(name) })
 }
 

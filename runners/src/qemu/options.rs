@@ -4,14 +4,14 @@ use std::path::PathBuf;
 
 use anyhow::bail;
 use workloads::settings::{Kind, Setting, Settings};
+use workloads::words;
 
 use crate::vm;
 use crate::vm::image::{Allocation, Format};
-use crate::words::words;
 
 words! {
     /// What is asked to run the guest's instructions.
-    Accel {
+    pub enum Accel {
         /// KVM where a guest really boots under it, else TCG.
         Auto = "auto",
         /// The host's CPU.
@@ -23,7 +23,7 @@ words! {
 
 words! {
     /// QEMU's machine type.
-    MachineType {
+    pub enum MachineType {
         /// No PCI, no legacy devices; its devices are virtio-mmio.
         Microvm = "microvm",
         /// PCI Express and AHCI.
@@ -35,7 +35,7 @@ words! {
 
 words! {
     /// Where the guest's data lies.
-    Data {
+    pub enum Data {
         /// On an ext4 in a disk image.
         Disk = "disk",
         /// In the host's directory, exported by NFS.
@@ -49,7 +49,7 @@ words! {
 
 words! {
     /// Whose the guest's files are on the host, with 9p.
-    Security {
+    pub enum Security {
         /// QEMU's user's; that owners can't be changed is nobody's concern.
         None = "none",
         /// The guest's users', which takes root.
@@ -76,7 +76,7 @@ impl Security {
 
 words! {
     /// What the guest keeps of files that it has by 9p.
-    P9Cache {
+    pub enum P9Cache {
         /// Nothing, so files can't be mapped for writing; what Linux does unless told otherwise.
         None = "none",
         /// What is mapped.
@@ -88,7 +88,7 @@ words! {
 
 words! {
     /// What the guest may keep of files that it has by virtiofs.
-    VirtiofsCache {
+    pub enum VirtiofsCache {
         /// Nothing.
         None = "none",
         /// Data until a file is opened again, attributes for a second.
@@ -100,7 +100,7 @@ words! {
 
 words! {
     /// How the guest sees its data disk.
-    Bus {
+    pub enum Bus {
         /// virtio-blk.
         Virtio = "virtio",
         /// A disk on a virtio-scsi controller.
@@ -114,7 +114,7 @@ words! {
 
 words! {
     /// QEMU's `cache=`.
-    Cache {
+    pub enum Cache {
         /// Past the host's page cache; flushes reach the disk.
         None = "none",
         /// Through the host's page cache; flushes reach the disk.
@@ -137,7 +137,7 @@ impl Cache {
 
 words! {
     /// What is asked to do the disk's I/O.
-    Aio {
+    pub enum Aio {
         /// `native` past the host's page cache, else `threads`.
         Auto = "auto",
         /// Linux AIO from QEMU's own thread.
@@ -151,7 +151,7 @@ words! {
 
 words! {
     /// What the guest's memory is on the host.
-    Memory {
+    pub enum Memory {
         /// `anonymous`, but `tmpfs` where another process has to work in it.
         Auto = "auto",
         /// Private pages of QEMU.
@@ -167,7 +167,7 @@ words! {
 
 words! {
     /// How the guest reaches the peer.
-    Net {
+    pub enum Net {
         /// A tap as root, else user.
         Auto = "auto",
         /// Not at all.
@@ -185,7 +185,7 @@ words! {
 
 words! {
     /// The network device.
-    Model {
+    pub enum Model {
         /// virtio-net.
         Virtio = "virtio",
         /// Intel's 82540EM, emulated.
@@ -399,33 +399,36 @@ impl Options {
     /// # Errors
     /// For values that can't be together, with the reason and what to set instead.
     pub fn read(settings: &Settings) -> anyhow::Result<Self> {
-        let cache = Cache::of(settings, "disk.cache");
-        let data = Data::of(settings, "data");
+        let cache = settings.choice::<Cache>("disk.cache");
+        let data = settings.choice::<Data>("data");
         let options = Self {
-            accel: Accel::of(settings, "accel"),
-            machine: MachineType::of(settings, "machine"),
+            accel: settings.choice::<Accel>("accel"),
+            machine: settings.choice::<MachineType>("machine"),
             data,
             disk: DiskOptions {
-                bus: Bus::of(settings, "disk.bus"),
-                format: Format::of(settings, "disk.format"),
-                allocation: Allocation::of(settings, "disk.allocation"),
+                bus: settings.choice::<Bus>("disk.bus"),
+                format: settings.choice::<Format>("disk.format"),
+                allocation: settings.choice::<Allocation>("disk.allocation"),
                 cache,
-                aio: aio(Aio::of(settings, "disk.aio"), cache),
+                aio: aio(settings.choice::<Aio>("disk.aio"), cache),
                 iothread: settings.switch("disk.iothread"),
                 size: settings.number("disk.size"),
             },
-            p9: P9Options { cache: P9Cache::of(settings, "9p.cache"), security: Security::of(settings, "9p.security") },
+            p9: P9Options {
+                cache: settings.choice::<P9Cache>("9p.cache"),
+                security: settings.choice::<Security>("9p.security"),
+            },
             virtiofs: VirtiofsOptions {
-                cache: VirtiofsCache::of(settings, "virtiofs.cache"),
+                cache: settings.choice::<VirtiofsCache>("virtiofs.cache"),
                 direct: settings.switch("virtiofs.direct"),
             },
-            memory: match (Memory::of(settings, "memory"), data) {
+            memory: match (settings.choice::<Memory>("memory"), data) {
                 (Memory::Auto, Data::Virtiofs) => Memory::Tmpfs,
                 (Memory::Auto, _) => Memory::Anonymous,
                 (set, _) => set,
             },
-            net: Net::of(settings, "net"),
-            model: Model::of(settings, "net.model"),
+            net: settings.choice::<Net>("net"),
+            model: settings.choice::<Model>("net.model"),
             balloon: settings.switch("balloon"),
             overcommit: Overcommit {
                 mem_lock: settings.switch("overcommit.mem-lock"),

@@ -9,15 +9,15 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, bail};
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};
+use workloads::words;
 
-use crate::words::words;
 use crate::{Unavailable, engine};
 
 const CHUNK: usize = 4 << 20;
 
 words! {
     /// What the disk's file holds.
-    Format {
+    pub enum Format {
         /// The disk's bytes and nothing else.
         Raw = "raw",
         /// QEMU's own format, with tables from guest to file.
@@ -27,7 +27,7 @@ words! {
 
 words! {
     /// How much of the disk's file is there before the guest writes.
-    Allocation {
+    pub enum Allocation {
         /// Nothing but what mkfs wrote.
         Sparse = "sparse",
         /// The tables of a qcow2, not the data.

@@ -12,10 +12,10 @@ use anyhow::{Context, bail};
 use sha2::{Digest, Sha256};
 use workloads::init::Orders;
 use workloads::settings::{Kind, Setting, Settings};
+use workloads::words;
 
 use crate::host::Host;
 use crate::stage::Stage;
-use crate::words::words;
 use crate::{Launch, Network, Unavailable, engine};
 use image::{Allocation, Format};
 use initramfs::Boot;
@@ -47,7 +47,7 @@ pub(crate) const NET: Setting = Setting {
 
 words! {
     /// How a guest reaches the peer.
-    Net {
+    pub enum Net {
         /// A tap as root, else nothing.
         Auto = "auto",
         /// A tap device.

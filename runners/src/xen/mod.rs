@@ -11,13 +11,13 @@ use std::time::Duration;
 use anyhow::{Context, anyhow, bail};
 use workloads::init::Orders;
 use workloads::settings::{Kind, Setting, Settings};
+use workloads::words;
 
 use crate::host::Host;
 use crate::network::{PREFIX, PREFIX6, Vif};
 use crate::stage::Stage;
 use crate::vm::image;
 use crate::vm::{self, DISK_SIZE, KERNEL};
-use crate::words::words;
 use crate::{Launch, Network, Runner, Unavailable, engine, fingerprint};
 
 mod config;
@@ -52,7 +52,7 @@ const LOGS: &str = "/var/log/xen";
 
 words! {
     /// How far the guest knows that it is one.
-    Type {
+    pub enum Type {
         /// Its kernel asks the hypervisor for what it would otherwise do itself; works on any CPU.
         Pv = "pv",
         /// The CPU runs it as hardware would, with devices as in PV.
@@ -62,7 +62,7 @@ words! {
 
 words! {
     /// What serves the disk.
-    Backend {
+    pub enum Backend {
         /// The kernel (blkback), on a loop device.
         Phy = "phy",
         /// QEMU.
@@ -72,7 +72,7 @@ words! {
 
 words! {
     /// How the guest reaches the peer.
-    Net {
+    pub enum Net {
         /// An interface as root, else nothing.
         Auto = "auto",
         /// An interface.
@@ -144,11 +144,11 @@ impl Runner for Xen {
     fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
         let program = engine::require(PROGRAM, PACKAGE).map_err(|e| anyhow!("{e}; {FIX}"))?;
         engine::require_root(&stage.host, "xl").map_err(|e| anyhow!("{e}; {}", e.fix))?;
-        let kind = Type::of(settings, "type");
+        let kind = settings.choice::<Type>("type");
         Hypervisor::ask().map_err(|e| anyhow!("{e}; {}", e.fix))?.check(kind)?;
         let (boot, image) = vm::guest(settings, stage, DRIVERS)?;
-        let (backend, direct) = (Backend::of(settings, "disk"), settings.switch("disk.direct"));
-        let vif = vif(Net::of(settings, "net"), stage)?;
+        let (backend, direct) = (settings.choice::<Backend>("disk"), settings.switch("disk.direct"));
+        let vif = vif(settings.choice::<Net>("net"), stage)?;
         let name = engine::container_id(stage);
         let logs = [format!("{LOGS}/xl-{name}.log"), format!("{LOGS}/qemu-dm-{name}.log")];
         stage.note(&["rm", "-f", &logs[0], &logs[1]])?;

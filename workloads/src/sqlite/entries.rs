@@ -258,12 +258,12 @@ pub(super) fn amounts(seed: u64, first: u64, end: u64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{load, registry};
+    use crate::registry;
 
     pub(crate) fn place(directory: &std::path::Path, name: &str, given: &[(&str, &str)]) -> Place {
         let workload = registry::find(name).expect("registered");
         let given = given.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
-        let settings = Settings::resolve(&load::settings(workload), &given).expect("valid");
+        let settings = workload.resolve(&given).expect("valid");
         let directory = directory.to_path_buf();
         Place { shared: directory.clone(), directory, job: 0, jobs: 1, seed: 1, settings, memory: 1 << 29, peer: None }
     }

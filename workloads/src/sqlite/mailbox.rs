@@ -624,12 +624,12 @@ impl Prepared for Mover {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{load, registry};
+    use crate::registry;
 
     fn place(directory: &std::path::Path, given: &[(&str, &str)]) -> Place {
         let workload = registry::find("sqlite/mailbox").expect("registered");
         let given = given.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
-        let settings = Settings::resolve(&load::settings(workload), &given).expect("valid");
+        let settings = workload.resolve(&given).expect("valid");
         let directory = directory.to_path_buf();
         Place { shared: directory.clone(), directory, job: 0, jobs: 1, seed: 1, settings, memory: 1 << 29, peer: None }
     }

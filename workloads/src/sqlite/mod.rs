@@ -92,8 +92,7 @@ fn untimed(operations: u64) -> Stopwatch {
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::*;
-    use crate::{load, registry};
+    use crate::registry;
 
     #[test]
     fn only_what_survives_a_loss_of_power_is_called_durable() {
@@ -103,7 +102,7 @@ mod tests {
                 ("journal".to_string(), journal.to_string()),
                 ("synchronous".to_string(), synchronous.to_string()),
             ]);
-            commit.durable(&Settings::resolve(&load::settings(commit), &given).expect("valid"))
+            commit.durable(&commit.resolve(&given).expect("valid"))
         };
         for journal in ["delete", "truncate", "persist", "wal"] {
             assert!(durable(journal, "full") && durable(journal, "extra"), "{journal}");

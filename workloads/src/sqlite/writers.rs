@@ -384,12 +384,12 @@ mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
 
     use super::*;
-    use crate::{load, registry};
+    use crate::registry;
 
     fn writer(directory: &std::path::Path, job: u32, given: &[(&str, &str)]) -> Place {
         let workload = registry::find("sqlite/writers").expect("registered");
         let given = given.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
-        let settings = Settings::resolve(&load::settings(workload), &given).expect("valid");
+        let settings = workload.resolve(&given).expect("valid");
         let directory = directory.to_path_buf();
         Place { shared: directory.clone(), directory, job, jobs: 2, seed: 1, settings, memory: 1 << 29, peer: None }
     }

@@ -1,0 +1,172 @@
+//! Values as types: what a setting's text means to the code that asks for it.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::setting::Kind;
+
+/// A type that a setting can have. The enums of [`crate::words!`] are such types too.
+pub trait Value: Sized {
+    /// What is accepted; a declaration narrows it.
+    const KIND: Kind;
+
+    /// From the canonical notation that resolving makes.
+    ///
+    /// # Panics
+    /// For text that didn't come from there: a mistake in the code that asks.
+    fn parse(text: &str) -> Self;
+}
+
+/// A number of bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Bytes(pub u64);
+
+/// A size in bytes or as a multiple of the environment's memory.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Amount {
+    /// So many bytes.
+    Bytes(u64),
+    /// So many times the memory.
+    Times(f64),
+}
+
+impl Amount {
+    /// Bytes, where the environment has `memory` bytes.
+    pub fn of(self, memory: u64) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes,
+            Self::Times(times) => (times * memory as f64) as u64,
+        }
+    }
+}
+
+/// A command in which names in braces stand for something: its words, by the quoting rules of a POSIX shell.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CommandLine(Vec<String>);
+
+impl CommandLine {
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether `{name}` stands anywhere in it.
+    pub fn mentions(&self, name: &str) -> bool {
+        let name = format!("{{{name}}}");
+        self.0.iter().any(|word| word.contains(&name))
+    }
+
+    /// The words with everything filled in. A name that is a word by itself becomes all its words, within a word they are
+    /// joined by spaces.
+    pub fn filled(&self, values: &[(&str, &[String])]) -> Vec<String> {
+        let mut all = Vec::new();
+        for word in &self.0 {
+            match values.iter().find(|(name, _)| *word == format!("{{{name}}}")) {
+                Some((_, values)) => all.extend(values.iter().cloned()),
+                None => all.push(fill(word, values)),
+            }
+        }
+        all
+    }
+}
+
+/// Fills in names within a word, from left to right: what was filled in is not looked at again.
+fn fill(word: &str, filled: &[(&str, &[String])]) -> String {
+    let (mut done, mut rest) = (String::new(), word);
+    while let Some(at) = rest.find('{') {
+        let (before, from) = rest.split_at(at);
+        done.push_str(before);
+        let found = filled.iter().find_map(|(name, values)| {
+            let after = from[1..].strip_prefix(name)?.strip_prefix('}')?;
+            Some((values.join(" "), after))
+        });
+        let (text, after) = found.unwrap_or_else(|| ("{".into(), &from[1..]));
+        done.push_str(&text);
+        rest = after;
+    }
+    done + rest
+}
+
+impl Value for u64 {
+    const KIND: Kind = Kind::Number { min: 0, max: u64::MAX };
+
+    fn parse(text: &str) -> Self {
+        text.parse().expect("numbers were checked by resolve")
+    }
+}
+
+impl Value for u32 {
+    const KIND: Kind = Kind::Number { min: 0, max: u32::MAX as u64 };
+
+    fn parse(text: &str) -> Self {
+        text.parse().expect("numbers were checked by resolve, and a declaration can't allow more than the type holds")
+    }
+}
+
+impl Value for Bytes {
+    const KIND: Kind = Kind::Bytes { min: 0, max: u64::MAX };
+
+    fn parse(text: &str) -> Self {
+        Self(text.parse().expect("sizes were checked by resolve"))
+    }
+}
+
+impl Value for Amount {
+    const KIND: Kind = Kind::Amount { min: 0, max: u64::MAX };
+
+    fn parse(text: &str) -> Self {
+        match text.strip_suffix('x') {
+            Some(times) => Self::Times(times.parse().expect("multiples were checked by resolve")),
+            None => Self::Bytes(text.parse().expect("sizes were checked by resolve")),
+        }
+    }
+}
+
+impl Value for Duration {
+    const KIND: Kind = Kind::Duration { min: 0, max: u64::MAX };
+
+    fn parse(text: &str) -> Self {
+        humantime::parse_duration(text).expect("durations were checked by resolve")
+    }
+}
+
+impl Value for bool {
+    const KIND: Kind = Kind::Switch;
+
+    fn parse(text: &str) -> Self {
+        text == "true"
+    }
+}
+
+impl Value for CommandLine {
+    const KIND: Kind = Kind::Command(&[]);
+
+    fn parse(text: &str) -> Self {
+        Self(shell_words::split(text).expect("commands were checked by resolve"))
+    }
+}
+
+impl Value for Option<PathBuf> {
+    const KIND: Kind = Kind::Path;
+
+    fn parse(text: &str) -> Self {
+        (!text.is_empty()).then(|| text.into())
+    }
+}
+
+impl Value for Option<String> {
+    const KIND: Kind = Kind::Word;
+
+    fn parse(text: &str) -> Self {
+        (!text.is_empty()).then(|| text.into())
+    }
+}
+
+impl Value for Option<IpAddr> {
+    const KIND: Kind = Kind::Address;
+
+    fn parse(text: &str) -> Self {
+        (!text.is_empty()).then(|| text.parse().expect("addresses were checked by resolve"))
+    }
+}
