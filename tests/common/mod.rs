@@ -142,6 +142,9 @@ pub fn must_run(name: &str) -> bool {
     std::env::var("TAREBENCH_MUST_RUN").is_ok_and(|list| list.split(',').any(|n| n.trim() == name))
 }
 
+/// Runners that enter, or are, what is there already: a test makes it for them, see `boxes`.
+pub const NEED_PREMISES: &[&str] = &["oci", "docker", "exec", "ssh"];
+
 /// Whether nftables can be used, which `network=nat` needs; says so where it can't.
 pub fn has_nft() -> bool {
     let there = Command::new("nft").arg("--version").stdout(Stdio::null()).status().is_ok_and(|s| s.success());

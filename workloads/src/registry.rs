@@ -76,17 +76,4 @@ mod tests {
             assert!(!workload.about().ends_with('.'), "{}", workload.about());
         }
     }
-
-    #[test]
-    fn the_readme_has_every_workload_with_its_settings() {
-        let readme = include_str!("../README.md");
-        for workload in WORKLOADS {
-            let start = format!("| `{}` |", workload.name());
-            let line = readme.lines().find(|l| l.starts_with(&start)).unwrap_or_else(|| panic!("no line `{start}`"));
-            for setting in workload.settings() {
-                let text = format!("`{}` = {}", setting.name, setting.default);
-                assert!(line.contains(&text), "{} should say {text}", workload.name());
-            }
-        }
-    }
 }

@@ -176,6 +176,13 @@ fn every_workload_runs_and_its_check_depends_on_the_seed_alone() {
     assert_eq!(std::fs::read_dir(data.path()).expect("readable").count(), 0, "Release leaves nothing behind");
     agent.bye();
     let found: Vec<_> = found.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    for (name, value) in &found {
+        let known = PINNED.iter().any(|(pinned, _)| pinned == name);
+        assert!(
+            known,
+            "PINNED lacks a workload; in the order of the registry, add the line\n    (\"{name}\", \"{value}\"),"
+        );
+    }
     assert_eq!(found, PINNED);
 }
 
