@@ -13,11 +13,11 @@ use std::time::{Duration, Instant};
 use common::boxes::Premises;
 use common::{Bench, has_nft, must_run};
 use runners::host::{Host, Resources};
-use runners::peer::PeerProcess;
 use runners::probe::{Verdict, probe};
 use runners::registry;
 use runners::session::Session;
 use runners::stage::Stage;
+use runners::stage::peer::PeerProcess;
 use runners::{Network, Unavailable};
 use workloads::protocol::{BurstPlan, Task};
 use workloads::settings::Settings;
@@ -510,7 +510,7 @@ fn docker_takes_every_setting_and_reaches_the_peer() {
     let talk = ran.stderr.clone();
     ran.ends_with_any(&[0, 4, 7]);
     let report: serde_json::Value = serde_json::from_str(&bench.run(&["report", "--format", "json"]).stdout).unwrap();
-    let below = runners::disk::Disk::under(bench.dir.path()).unwrap().file_system;
+    let below = runners::stage::disk::Disk::under(bench.dir.path()).unwrap().file_system;
     for (name, _, network, file_system) in cases {
         let environment = report["environments"].as_array().unwrap().iter().find(|e| e["name"] == name).unwrap();
         assert_ne!(environment["outcome"], "skipped", "{name}: {environment:#}\n{talk}");

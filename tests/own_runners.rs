@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use common::{Bench, has_nft, must_run};
 use runners::Network;
-use runners::disk::Disk;
 use runners::host::{Host, Resources};
 use runners::probe::{Verdict, probe};
 use runners::session::Session;
 use runners::stage::Stage;
+use runners::stage::disk::Disk;
 use workloads::settings::Settings;
 
 #[test]
@@ -42,7 +42,7 @@ fn the_agent_answers_from_inside_and_nothing_is_left() {
         }
         let identity = session.identify(Duration::from_secs(20)).unwrap();
         assert_eq!(identity.binary_sha256, host.binary_sha256);
-        assert_eq!(identity.file_system, runners::disk::Disk::under(data.path()).unwrap().file_system, "{name}");
+        assert_eq!(identity.file_system, runners::stage::disk::Disk::under(data.path()).unwrap().file_system, "{name}");
         assert!(session.memory().unwrap() > 0);
         let before = std::time::Instant::now();
         drop(session);

@@ -12,11 +12,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::work;
+use runners::boxes::vm::qemu::Qemu;
 use runners::host::{Host, Resources};
-use runners::peer::PeerProcess;
-use runners::qemu::Qemu;
 use runners::session::{Session, SessionError};
 use runners::stage::Stage;
+use runners::stage::peer::PeerProcess;
 use runners::{Network, Runner};
 use workloads::Far;
 use workloads::protocol::{BurstPlan, Task};

@@ -13,11 +13,11 @@ use std::time::Duration;
 
 use common::work;
 use nix::fcntl::OFlag;
+use runners::boxes::vm::uml::Uml;
 use runners::host::{Host, Resources};
-use runners::peer::PeerProcess;
 use runners::session::Session;
 use runners::stage::Stage;
-use runners::uml::Uml;
+use runners::stage::peer::PeerProcess;
 use runners::{Network, Runner};
 use workloads::Far;
 use workloads::protocol::Task;

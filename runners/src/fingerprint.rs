@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use crate::cgroup;
-use crate::disk::Disk;
+use crate::stage::cgroup;
+use crate::stage::disk::Disk;
 
 /// Facts of the host by name, in the order to show them. What can't be found is left out. No host names, addresses or
 /// serial numbers.

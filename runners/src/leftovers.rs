@@ -2,20 +2,19 @@
 
 use std::fs;
 use std::fs::{File, OpenOptions};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, geteuid};
+use nix::unistd::geteuid;
 
-use crate::journal::{JOURNAL, Made, entries};
-use crate::{cgroup, network, processes};
+use crate::host::journal::{JOURNAL, Made, entries};
+use crate::process::{kill_below, remove_tree, unmount_below};
+use crate::stage::{cgroup, network};
 
 /// How long an engine's own removal may take. `xl destroy` took 19 s in an emulated dom0 on a busy machine.
 const ENGINE: Duration = Duration::from_secs(60);
@@ -86,7 +85,7 @@ fn is_ours(made: &Made, id: &str) -> bool {
                 && d.file_name().and_then(|f| f.to_str()).is_some_and(|f| f.starts_with(&format!("{name}-")))
         }
         Made::Engine(argv) => {
-            argv.len() > 1 && (argv.iter().any(|a| a.contains(&name)) || crate::jail::is_ours(argv, id))
+            argv.len() > 1 && (argv.iter().any(|a| a.contains(&name)) || crate::boxes::jail::is_ours(argv, id))
         }
     }
 }
@@ -149,95 +148,6 @@ fn clean_one(leftover: &Leftover) -> anyhow::Result<()> {
     result
 }
 
-/// Removes a directory with all that is in it, where there is one.
-///
-/// # Errors
-/// What could not be removed.
-pub(crate) fn remove_tree(dir: &Path) -> anyhow::Result<()> {
-    let removed = match fs::remove_dir_all(dir) {
-        Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => {
-            // overlayfs shuts everybody out of its working directory, and only root can do without being let in.
-            open_up(dir);
-            fs::remove_dir_all(dir)
-        }
-        other => other,
-    };
-    match removed {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-            Err(e).with_context(|| format!("can't remove {}", dir.display()))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Gives the owner all rights to every directory of a tree, links not followed.
-fn open_up(dir: &Path) {
-    if let Err(e) = fs::set_permissions(dir, fs::Permissions::from_mode(0o700)) {
-        log::debug!("{}: {e}", dir.display());
-    }
-    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-        if entry.file_type().is_ok_and(|t| t.is_dir()) {
-            open_up(&entry.path());
-        }
-    }
-}
-
-/// Kills what runs from, in or on files below the folders of the killed run: what is left where there was no cgroup.
-fn kill_below(folders: &[&Path]) {
-    let until = Instant::now() + Duration::from_secs(2);
-    loop {
-        let uses = |pid: &u32| *pid != std::process::id() && uses_below(*pid, folders);
-        let users: Vec<u32> = processes::pids().into_iter().filter(uses).collect();
-        if users.is_empty() || Instant::now() > until {
-            return;
-        }
-        for pid in users {
-            if let Err(e) = kill(Pid::from_raw(pid as i32), Signal::SIGKILL) {
-                log::debug!("kill {pid}: {e}");
-            }
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
-fn uses_below(pid: u32, folders: &[&Path]) -> bool {
-    let below = |path: &Path| folders.iter().any(|f| path.starts_with(f));
-    let links = ["exe", "root", "cwd"];
-    if links.iter().any(|l| fs::read_link(format!("/proc/{pid}/{l}")).is_ok_and(|p| below(&p))) {
-        return true;
-    }
-    // A whole argument of the agent's: a path that merely occurs in a shell's history or an editor is no reason to kill.
-    let arguments = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    let mut arguments = arguments.split(|b| *b == 0).map(String::from_utf8_lossy);
-    let ours = arguments.next().is_some_and(|program| program.contains("tarebench"));
-    ours && arguments.any(|a| below(Path::new(&*a)))
-}
-
-/// Deepest first. Most mounts have gone with the mount namespaces of the dead; an engine may have made some in ours.
-pub(crate) fn unmount_below(folders: &[&Path]) {
-    let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let points = table.lines().filter_map(|l| Some(l.split(' ').nth(4)?.replace("\\040", " ")));
-    let mut points: Vec<PathBuf> =
-        points.map(PathBuf::from).filter(|p| folders.iter().any(|f| p.starts_with(f))).collect();
-    points.sort_by_key(|p| std::cmp::Reverse(p.components().count()));
-    for point in points {
-        match detach(&point) {
-            Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => {}
-            Err(e) => log::warn!("can't unmount {}: {e}", point.display()),
-        }
-    }
-}
-
-#[cfg(target_os = "linux")]
-fn detach(point: &Path) -> nix::Result<()> {
-    nix::mount::umount2(point, nix::mount::MntFlags::MNT_DETACH)
-}
-
-#[cfg(not(target_os = "linux"))]
-fn detach(point: &Path) -> nix::Result<()> {
-    nix::mount::unmount(point, nix::mount::MntFlags::MNT_FORCE)
-}
-
 fn run(argv: &[String]) -> anyhow::Result<()> {
     let mut command = Command::new(&argv[0]);
     command.args(&argv[1..]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
@@ -257,7 +167,7 @@ fn run(argv: &[String]) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::journal::Journal;
+    use crate::host::journal::Journal;
 
     #[test]
     fn only_what_carries_the_name_is_ours() {
@@ -298,17 +208,6 @@ mod tests {
         assert_eq!(found.len(), 1);
         assert!(find_in(folder.path()).is_empty(), "somebody is cleaning already");
         clean(&found).unwrap();
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
-    }
-
-    #[test]
-    fn a_directory_that_shuts_its_owner_out_is_removed_too() {
-        let folder = tempfile::tempdir().unwrap();
-        let inner = folder.path().join("tree/work/work");
-        fs::create_dir_all(inner.join("index")).unwrap();
-        fs::set_permissions(&inner, fs::Permissions::from_mode(0o000)).unwrap();
-        remove_tree(&folder.path().join("tree")).unwrap();
-        remove_tree(&folder.path().join("tree")).expect("what is not there needs no removal");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 }

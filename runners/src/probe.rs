@@ -12,10 +12,12 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use workloads::settings::Settings;
 
-use crate::host::{Host, Resources, hex};
+use crate::host::{Host, Resources};
+use crate::launch::Runner;
+use crate::names::hex;
 use crate::session::{Session, SessionError};
 use crate::stage::Stage;
-use crate::{Runner, Unavailable};
+use crate::unavailable::Unavailable;
 
 /// More answers than this are not kept: the oldest boots and builds have long been useless.
 const KEPT: usize = 200;

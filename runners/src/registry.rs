@@ -1,68 +1,50 @@
-//! All runners. A new one is one new file and one line here.
+//! All runners. A new one is one new file, its `mod` line and one line here.
 
-use crate::Runner;
-#[cfg(not(target_os = "linux"))]
-use crate::absent::NeedsLinux;
-use crate::bare::Bare;
-use crate::exec::Exec;
-use crate::jail::Jail;
-use crate::ssh::Ssh;
+use crate::boxes::bare::Bare;
+use crate::boxes::jail::Jail;
+use crate::boxes::there::exec::Exec;
+use crate::boxes::there::ssh::Ssh;
 #[cfg(target_os = "linux")]
-use crate::{
-    bubblewrap::Bubblewrap, chroot::Chroot, cloud_hypervisor::CloudHypervisor, crun::Crun, docker::Docker,
-    firecracker::Firecracker, firejail::Firejail, gvisor::Gvisor, lxc::Lxc, namespaces::Namespaces, nerdctl::Nerdctl,
-    nspawn::Nspawn, podman::Podman, qemu::Qemu, runc::Runc, runtime::Oci, uml::Uml, xen::Xen,
-};
+use crate::boxes::{managed, oci, own, sandbox, vm};
+#[cfg(not(target_os = "linux"))]
+use crate::elsewhere::NeedsLinux;
+use crate::launch::Runner;
+
+/// A runner that needs Linux: on other systems its name alone is known, and it is absent.
+#[cfg(target_os = "linux")]
+macro_rules! linux {
+    ($name:literal, $runner:path) => {
+        &$runner
+    };
+}
+#[cfg(not(target_os = "linux"))]
+macro_rules! linux {
+    ($name:literal, $runner:path) => {
+        &NeedsLinux($name)
+    };
+}
 
 /// Every runner, in the order in which lists and reports show them.
-#[cfg(target_os = "linux")]
 pub static RUNNERS: &[&dyn Runner] = &[
     &Bare,
-    &Chroot,
-    &Namespaces,
-    &Bubblewrap,
-    &Firejail,
-    &Nspawn,
-    &Lxc,
-    &Runc,
-    &Crun,
-    &Oci,
-    &Gvisor,
-    &Podman,
-    &Docker,
-    &Nerdctl,
-    &Qemu,
-    &Uml,
-    &Firecracker,
-    &CloudHypervisor,
-    &Xen,
-    &Exec,
-    &Ssh,
-    &Jail,
-];
-
-/// The same names where the kernel isn't Linux; most are absent there.
-#[cfg(not(target_os = "linux"))]
-pub static RUNNERS: &[&dyn Runner] = &[
-    &Bare,
-    &NeedsLinux("chroot"),
-    &NeedsLinux("namespaces"),
-    &NeedsLinux("bubblewrap"),
-    &NeedsLinux("firejail"),
-    &NeedsLinux("nspawn"),
-    &NeedsLinux("lxc"),
-    &NeedsLinux("runc"),
-    &NeedsLinux("crun"),
-    &NeedsLinux("oci"),
-    &NeedsLinux("gvisor"),
-    &NeedsLinux("podman"),
-    &NeedsLinux("docker"),
-    &NeedsLinux("nerdctl"),
-    &NeedsLinux("qemu"),
-    &NeedsLinux("uml"),
-    &NeedsLinux("firecracker"),
-    &NeedsLinux("cloud-hypervisor"),
-    &NeedsLinux("xen"),
+    linux!("chroot", own::chroot::Chroot),
+    linux!("namespaces", own::namespaces::Namespaces),
+    linux!("bubblewrap", sandbox::bubblewrap::Bubblewrap),
+    linux!("firejail", sandbox::firejail::Firejail),
+    linux!("nspawn", sandbox::nspawn::Nspawn),
+    linux!("lxc", sandbox::lxc::Lxc),
+    linux!("runc", oci::runc::Runc),
+    linux!("crun", oci::crun::Crun),
+    linux!("oci", oci::Oci),
+    linux!("gvisor", oci::gvisor::Gvisor),
+    linux!("podman", managed::podman::Podman),
+    linux!("docker", managed::docker::Docker),
+    linux!("nerdctl", managed::nerdctl::Nerdctl),
+    linux!("qemu", vm::qemu::Qemu),
+    linux!("uml", vm::uml::Uml),
+    linux!("firecracker", vm::firecracker::Firecracker),
+    linux!("cloud-hypervisor", vm::cloud_hypervisor::CloudHypervisor),
+    linux!("xen", vm::xen::Xen),
     &Exec,
     &Ssh,
     &Jail,
@@ -104,6 +86,19 @@ mod tests {
             assert_eq!(find(runner.name()).unwrap().name(), runner.name());
             assert_eq!(RUNNERS.iter().filter(|r| r.name() == runner.name()).count(), 1);
             assert!(!runner.about().is_empty() && !runner.about().ends_with('.'));
+        }
+    }
+
+    /// The name stands in for the runner on other systems, which are not compiled here.
+    #[test]
+    fn a_runner_has_the_same_name_on_every_system() {
+        let text = include_str!("registry.rs");
+        let lines = text.lines().filter_map(|l| l.trim().strip_prefix("linux!(\"")?.split_once("\", "));
+        let written: Vec<(&str, &str)> = lines.collect();
+        assert!(written.len() > 10, "the lines of the table are read");
+        for (name, kind) in written {
+            let kind = kind.rsplit("::").next().and_then(|k| k.strip_suffix("),")).expect("a path ends the line");
+            assert_eq!(format!("{:?}", find(name).expect(name)), kind, "the line of {name} names another runner");
         }
     }
 }

@@ -5,11 +5,11 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use runners::disk::check_data_dir;
 use runners::fingerprint;
 use runners::host::Resources;
 use runners::leftovers;
 use runners::probe::{self, Probe};
+use runners::stage::disk::check_data_dir;
 use serde_json::json;
 use workloads::Resource;
 use workloads::canary::Canaries;

@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use reports::record::{EnvironmentPlan, Run, WorkloadPlan};
-use runners::disk::check_data_dir;
-use runners::evidence::Witness;
 use runners::fingerprint;
 use runners::host::{Host, Resources};
-use runners::peer::PeerProcess;
 use runners::probe::{self, Probe};
 use runners::session::Session;
 use runners::stage::Stage;
+use runners::stage::disk::check_data_dir;
+use runners::stage::evidence::Witness;
+use runners::stage::peer::PeerProcess;
 use workloads::Resource;
 use workloads::canary::Canaries;
 use workloads::evidence::Evidence;

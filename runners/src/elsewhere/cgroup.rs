@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::disk::Disk;
 use crate::host::Host;
+use crate::stage::disk::Disk;
 
 /// No group: a jail's limits are its own (rctl), and other environments have the CPU affinity alone.
 #[derive(Debug)]

@@ -1,0 +1,426 @@
+//! `docker`: a container by a Docker daemon that runs already: the one that the client would talk to, or the one at `host`.
+
+use std::fs::{self, File};
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, bail};
+use workloads::facts::Network;
+use workloads::settings::{Kind, Setting, Settings};
+
+use crate::boxes::sandbox;
+use crate::host::{Host, Resources};
+use crate::launch::{Launch, Runner};
+use crate::names;
+use crate::process;
+use crate::stage::{PathToPeer, Stage};
+use crate::unavailable::Unavailable;
+
+/// Docker's client, daemon, containerd and runtime. Every container, image and volume that we make is removed again.
+#[derive(Debug)]
+pub struct Docker;
+
+/// For handing the image over, which is as large as our binary.
+const IMPORT: Duration = Duration::from_secs(60);
+
+/// Where data lies.
+pub(crate) const DATA: Setting = Setting {
+    name: "data",
+    kind: Kind::Choice(&["bind", "named", "layer", "tmpfs"]),
+    default: "bind",
+    about: "Where data lies: a bind mount of the data directory, a volume that the daemon keeps, the container's writable layer, or memory",
+};
+
+const SETTINGS: &[Setting] = &[
+    Setting {
+        name: "host",
+        kind: Kind::Word,
+        default: "",
+        about: "The daemon, as in unix:///run/docker.sock; by default the client's own choice (DOCKER_HOST, context)",
+    },
+    Setting {
+        name: "network",
+        kind: Kind::Choice(&["bridge", "host", "none"]),
+        default: "bridge",
+        about: "Path to the peer: Docker's default bridge to this host, this host's loopback, or none",
+    },
+    DATA,
+    sandbox::SECCOMP,
+    Setting {
+        name: "runtime",
+        kind: Kind::Word,
+        default: "",
+        about: "A runtime that the daemon knows by this name (runc, runsc, kata); by default the daemon's choice",
+    },
+    Setting {
+        name: "storage",
+        kind: Kind::Word,
+        default: "",
+        about: "The storage driver (overlay2, vfs, btrfs, ...), which is the daemon's: another than this one is refused; by default any",
+    },
+];
+
+impl Runner for Docker {
+    fn name(&self) -> &'static str {
+        "docker"
+    }
+
+    fn about(&self) -> &'static str {
+        "A container by the Docker daemon, with containerd and an OCI runtime below"
+    }
+
+    fn settings(&self) -> &'static [Setting] {
+        SETTINGS
+    }
+
+    fn version(&self, _host: &Host) -> Result<String, Unavailable> {
+        process::version("docker", "docker.io").map(|v| v.trim_end_matches(',').to_string())
+    }
+
+    fn engine(&self, _settings: &Settings) -> Option<PathBuf> {
+        process::find("docker")
+    }
+
+    fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
+        let host = settings.get("host");
+        let client = Client {
+            name: "docker",
+            program: process::require("docker", "docker.io")?,
+            options: if host.is_empty() { Vec::new() } else { vec!["--host".into(), host.into()] },
+        };
+        let daemon = daemon(&client, settings)?;
+        client.launch(settings, stage, &daemon)
+    }
+}
+
+fn daemon(client: &Client, settings: &Settings) -> Result<Daemon, Unavailable> {
+    let unavailable = |because| {
+        Unavailable {
+        because,
+        fix: "systemctl start docker (or: service docker start), or name a daemon that runs: host=unix:///PATH, or DOCKER_HOST"
+            .into(),
+        broken: true,
+    }
+    };
+    // `docker info` prints what it knows and succeeds even without a daemon; this doesn't.
+    client.ask(&["version", "--format", "{{.Server.Version}}"]).map_err(unavailable)?;
+    let daemon = client.daemon().map_err(unavailable)?;
+    let storage = settings.get("storage");
+    if !storage.is_empty() && storage != daemon.storage {
+        return Err(Unavailable {
+            because: format!("the daemon's storage driver is {}, not {storage}", daemon.storage),
+            fix: format!(
+                "start the daemon with --storage-driver {storage} (or \"storage-driver\" in /etc/docker/daemon.json), or set \
+                 storage={}",
+                daemon.storage
+            ),
+            broken: false,
+        });
+    }
+    Ok(daemon)
+}
+
+/// What the daemon says of itself.
+pub(crate) struct Daemon {
+    version: String,
+    /// Of cgroups: `cgroupfs` or `systemd`.
+    driver: String,
+    /// Of images and layers: `overlay2`.
+    storage: String,
+}
+
+/// Docker's client, or one with the same command line, talking to one daemon.
+#[derive(Debug, Clone)]
+pub(crate) struct Client {
+    /// As users call it.
+    pub(crate) name: &'static str,
+    pub(crate) program: PathBuf,
+    /// What comes before each command: which daemon, for one.
+    pub(crate) options: Vec<String>,
+}
+
+/// How a container reaches the peer.
+struct Way {
+    /// The value of `--network`.
+    option: String,
+    network: Network,
+    peer: Option<IpAddr>,
+    port: Option<u16>,
+    /// With a link of ours.
+    path: Option<PathToPeer>,
+}
+
+impl Client {
+    /// A container from an image of our own; everything that was made goes with the launch.
+    pub(crate) fn launch(&self, settings: &Settings, stage: &mut Stage, daemon: &Daemon) -> anyhow::Result<Launch> {
+        let id = stage.next_id();
+        let data = settings.get("data");
+        // Undone from the last to the first: the container goes before what it stands on.
+        self.note(stage, &["image", "rm", "--force", &id])?;
+        if data == "named" {
+            self.note(stage, &["volume", "rm", "--force", &id])?;
+        }
+        self.note(stage, &["rm", "--force", "--volumes", &id])?;
+        let mut launch = {
+            let (client, id) = (self.clone(), id.clone());
+            let volume = data == "named";
+            // Made before there is anything to remove: what fails half-way is removed, too.
+            Launch::new(Command::new(&client.program)).cleanup(move || client.remove(&id, volume))
+        };
+        self.import(stage, &id)?;
+        let way = self.way(settings.get("network"), stage)?;
+        let parent = match daemon.driver.as_str() {
+            "cgroupfs" => stage.cgroup().parent_for_engine(),
+            _ => None,
+        };
+        launch.command = self.command();
+        let run = Run {
+            id: &id,
+            network: &way.option,
+            data: stage.data(),
+            parent: parent.as_deref(),
+            limits: stage.host.resources,
+            cpus: &stage.host.pinning.work,
+        };
+        run.arguments(&mut launch.command, self.name, settings)?;
+        launch.unequal = parent.is_none().then(|| {
+            format!(
+                "the cgroup driver of {} is {}: it holds CPUs and memory itself, and no counters of ours see it",
+                self.name, daemon.driver
+            )
+        });
+        launch.data_path = match data {
+            "tmpfs" => "tmpfs: memory".into(),
+            "named" => "a volume in the daemon's data directory".into(),
+            "layer" => format!("the container's writable layer ({})", daemon.storage),
+            _ => format!("bind mount of {}", stage.data_file_system()),
+        };
+        launch.version = Some(format!("{} (daemon)", daemon.version));
+        if let Some(path) = way.path {
+            // The client itself stays outside.
+            launch = Launch { netns: None, ..launch.over(path) };
+        } else {
+            launch.peer = way.peer;
+        }
+        (launch.network, launch.peer_port) = (way.network, way.port);
+        Ok(launch)
+    }
+
+    fn way(&self, word: &str, stage: &mut Stage) -> anyhow::Result<Way> {
+        let way = |network, peer, port| Way { option: word.into(), network, peer, port, path: None };
+        Ok(match word {
+            "veth" => {
+                let path = stage.path_to_peer()?;
+                let Some(netns) = &path.netns else {
+                    bail!("network=veth needs root; set network=none, or run tarebench as root");
+                };
+                Way { option: format!("ns:{}", netns.display()), path: Some(path), ..way(Network::Veth, None, None) }
+            }
+            "host" => {
+                let peer = IpAddr::V4(Ipv4Addr::LOCALHOST);
+                way(Network::Loopback, Some(peer), Some(stage.peer_on(peer)?))
+            }
+            "bridge" => {
+                let peer = self.gateway()?;
+                way(Network::Bridge, Some(peer), Some(stage.peer_on(peer)?))
+            }
+            _ => way(Network::None, None, None),
+        })
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(&self.options);
+        command
+    }
+
+    pub(crate) fn ask(&self, words: &[&str]) -> Result<String, String> {
+        let mut command = self.command();
+        command.args(words);
+        process::ask(command).map(|text| text.trim().to_string())
+    }
+
+    fn note(&self, stage: &Stage, words: &[&str]) -> anyhow::Result<()> {
+        let program = process::mark(&self.program);
+        let options = self.options.iter().map(String::as_str);
+        let all: Vec<&str> = std::iter::once(&*program).chain(options).chain(words.iter().copied()).collect();
+        stage.note(&all)
+    }
+
+    /// Asks the daemon.
+    ///
+    /// # Errors
+    /// The client's words, where it finds none.
+    pub(crate) fn daemon(&self) -> Result<Daemon, String> {
+        let about = self.ask(&["info", "--format", "{{.ServerVersion}} {{.CgroupDriver}} {{.Driver}}"])?;
+        let mut words = about.split(' ').map(String::from);
+        let mut next = || words.next().unwrap_or_default();
+        Ok(Daemon { version: next(), driver: next(), storage: next() })
+    }
+
+    /// This host's address on the default bridge.
+    fn gateway(&self) -> anyhow::Result<IpAddr> {
+        let format = "{{range .IPAM.Config}}{{.Gateway}},{{.Subnet}} {{end}}";
+        let words = self
+            .ask(&["network", "inspect", "bridge", "--format", format])
+            .map_err(|words| anyhow!("{} has no default bridge: {words}; set network = host or none", self.name))?;
+        gateway_of(&words)
+            .with_context(|| format!("the default bridge has no address in `{words}`; set network = host or none"))
+    }
+
+    /// An image with our binary and nothing else, under the container's name.
+    fn import(&self, stage: &mut Stage, id: &str) -> anyhow::Result<()> {
+        let archive = stage.scratch().join("image.tar");
+        if !archive.exists() {
+            pack(stage.root()?, &archive).with_context(|| format!("can't write {}", archive.display()))?;
+        }
+        let file = File::open(&archive).with_context(|| format!("can't read {}", archive.display()))?;
+        let mut command = self.command();
+        command.args(["import", "-", id]);
+        process::ask_patiently(command, Stdio::from(file), IMPORT)
+            .map(drop)
+            .map_err(|words| anyhow!("{} takes no image from us: {words}", self.name))
+    }
+
+    fn remove(&self, id: &str, volume: bool) {
+        let gone = |words: &str| words.to_lowercase().contains("no such");
+        let mut steps = vec![["rm", "--force", "--volumes", id], ["image", "rm", "--force", id]];
+        if volume {
+            steps.push(["volume", "rm", "--force", id]);
+        }
+        for step in steps {
+            if let Err(words) = self.ask(&step)
+                && !gone(&words)
+            {
+                log::warn!("`{} {}`: {words}", self.name, step.join(" "));
+            }
+        }
+    }
+}
+
+/// One container.
+#[derive(Debug)]
+pub(crate) struct Run<'a> {
+    /// Its name, and that of its image and its volume.
+    pub(crate) id: &'a str,
+    /// The value of `--network`.
+    pub(crate) network: &'a str,
+    /// The data directory.
+    pub(crate) data: &'a Path,
+    /// The cgroup above the container's, with the limits; without one the daemon is told them.
+    pub(crate) parent: Option<&'a str>,
+    pub(crate) limits: Resources,
+    pub(crate) cpus: &'a [usize],
+}
+
+impl Run<'_> {
+    /// What follows the client's own options.
+    pub(crate) fn arguments(&self, command: &mut Command, client: &str, settings: &Settings) -> anyhow::Result<()> {
+        command.args(["run", "--interactive", "--name", self.id, "--network", self.network]);
+        // Nobody else's image of this name; and no copy of every frame into a log file.
+        command.args(["--pull", "never"]).args(["--log-driver", "none"]);
+        match self.parent {
+            Some(parent) => command.args(["--cgroup-parent", parent]),
+            None => {
+                let list: Vec<String> = self.cpus.iter().map(usize::to_string).collect();
+                let memory = self.limits.memory_bytes.to_string();
+                command.args(["--cpuset-cpus", &list.join(",")]).args(["--memory", &memory, "--memory-swap", &memory])
+            }
+        };
+        match settings.get("data") {
+            "bind" => {
+                let source = names::plain(self.data, client, &[',', '"', '\n'])?;
+                command.args(["--mount", &format!("type=bind,source={source},target=/data")]);
+            }
+            "named" => {
+                command.args(["--mount", &format!("type=volume,source={},target=/data", self.id)]);
+            }
+            "tmpfs" => {
+                command.args(["--mount", "type=tmpfs,target=/data"]);
+            }
+            _ => {}
+        }
+        if settings.get("seccomp") == "none" {
+            command.args(["--security-opt", "seccomp=unconfined"]);
+        }
+        if !settings.get("runtime").is_empty() {
+            command.args(["--runtime", settings.get("runtime")]);
+        }
+        command.args([self.id, "/tarebench", "agent", "--data", "/data"]);
+        Ok(())
+    }
+}
+
+/// From `GATEWAY,SUBNET` pairs: the daemon doesn't say the gateway of a bridge that it has just made, and takes the subnet's
+/// first address then.
+fn gateway_of(pairs: &str) -> Option<IpAddr> {
+    let (gateway, subnet) = pairs.split_whitespace().next()?.split_once(',')?;
+    if let Ok(address) = gateway.parse() {
+        return Some(address);
+    }
+    let first: Ipv4Addr = subnet.split('/').next()?.parse().ok()?;
+    Some(Ipv4Addr::from(u32::from(first) | 1).into())
+}
+
+/// The stage's root as a tar archive, which is what images are made of.
+pub(crate) fn pack(root: &Path, archive: &Path) -> std::io::Result<()> {
+    let unfinished = archive.with_extension("part");
+    let mut tar = tar::Builder::new(File::create(&unfinished)?);
+    tar.mode(tar::HeaderMode::Deterministic);
+    tar.append_dir_all(".", root)?;
+    tar.into_inner()?;
+    fs::rename(unfinished, archive)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn line(given: &[(&str, &str)], parent: Option<&str>) -> String {
+        let given: BTreeMap<_, _> = given.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+        let settings = Settings::resolve(SETTINGS, &given).expect("valid");
+        let mut command = Command::new("docker");
+        let limits = Resources::new(1, 1 << 29);
+        let network = settings.get("network");
+        let run = Run { id: "box-1", network, data: Path::new("/d"), parent, limits, cpus: &[0, 2] };
+        run.arguments(&mut command, "docker", &settings).expect("a line");
+        command.get_args().map(|a| a.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn each_setting_has_its_option() {
+        let plain = line(&[], Some("/tarebench-x/box"));
+        assert!(plain.contains("--network bridge") && plain.contains("type=bind,source=/d,target=/data"), "{plain}");
+        assert!(plain.contains("--cgroup-parent /tarebench-x/box") && !plain.contains("--memory"), "{plain}");
+        assert!(plain.ends_with("box-1 /tarebench agent --data /data"), "{plain}");
+        let layer = line(&[("data", "layer"), ("seccomp", "none"), ("runtime", "runsc")], None);
+        assert!(!layer.contains("--mount") && layer.contains("seccomp=unconfined"), "{layer}");
+        assert!(layer.contains("--runtime runsc") && layer.contains("--cpuset-cpus 0,2 --memory 536870912"), "{layer}");
+        assert!(line(&[("data", "named")], None).contains("type=volume,source=box-1,target=/data"));
+    }
+
+    #[test]
+    fn the_bridges_address_is_what_the_daemon_says_or_the_subnets_first() {
+        let of = |text: &str| gateway_of(text).map(|a| a.to_string());
+        assert_eq!(of("172.18.0.9,172.18.0.0/16 ,fd00::/64").as_deref(), Some("172.18.0.9"));
+        assert_eq!(of(",172.17.0.0/16").as_deref(), Some("172.17.0.1"));
+        assert_eq!(of(""), None);
+    }
+
+    #[test]
+    fn an_image_is_packed_once_and_the_same_every_time() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let root = dir.path().join("root");
+        fs::create_dir_all(root.join("data")).expect("made");
+        fs::write(root.join("tarebench"), "x").expect("written");
+        let [a, b] = ["a.tar", "b.tar"].map(|name| dir.path().join(name));
+        pack(&root, &a).expect("packed");
+        pack(&root, &b).expect("packed");
+        assert!(fs::read(&a).expect("readable").len() > 512);
+        assert_eq!(fs::read(&a).expect("readable"), fs::read(&b).expect("readable"));
+    }
+}

@@ -1,0 +1,314 @@
+//! `podman`: a container by Podman from a directory instead of an image, with a store of its own and no registry.
+
+mod store;
+
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use nix::sys::resource::{Resource, getrlimit};
+use workloads::facts::Network;
+use workloads::settings::{Kind, Setting, Settings};
+
+use crate::boxes::oci::{bundle, crun, gvisor};
+use crate::host::Host;
+use crate::launch::{Launch, Runner};
+use crate::process;
+use crate::stage::Stage;
+use crate::unavailable::Unavailable;
+use store::{Driver, IMAGE, Store};
+
+/// Podman with conmon and an OCI runtime below it.
+#[derive(Debug)]
+pub struct Podman;
+
+const SETTINGS: &[Setting] = &[
+    Setting {
+        name: "network",
+        kind: Kind::Choice(&["veth", "host", "bridge", "slirp4netns", "pasta", "none"]),
+        default: "veth",
+        about: "Path to the peer: a veth pair (without privileges the host's loopback), the host's own stack, podman's bridge and kernel NAT, NAT in user space by podman's slirp4netns or pasta, or none",
+    },
+    Setting {
+        name: "data",
+        kind: Kind::Choice(&["bind", "named", "layer", "root"]),
+        default: "bind",
+        about: "Where data lies: a bind mount of the data directory, or beside it a named volume, the container's writable layer (overlay), or a root directory without layers",
+    },
+    Setting {
+        name: "rm",
+        kind: Kind::Switch,
+        default: "true",
+        about: "Whether podman is told to remove the container itself (--rm); it then mounts the writable layer as volatile",
+    },
+    Setting {
+        name: "seccomp",
+        kind: Kind::Choice(&["default", "unconfined"]),
+        default: "default",
+        about: "Podman's default filter of system calls, or none",
+    },
+    Setting {
+        name: "runtime",
+        kind: Kind::Word,
+        default: "runc",
+        about: "The OCI runtime below: a program in PATH (runc, crun, runsc, kata-runtime, youki) or its full path, with its own defaults",
+    },
+    Setting {
+        name: "storage",
+        kind: Kind::Choice(&["overlay", "fuse-overlayfs", "vfs"]),
+        default: "overlay",
+        about: "What the writable layer (data=layer) is made of: the kernel's overlayfs, fuse-overlayfs, or a plain copy (vfs)",
+    },
+];
+
+impl Runner for Podman {
+    fn name(&self) -> &'static str {
+        "podman"
+    }
+
+    fn about(&self) -> &'static str {
+        "A container by Podman, with conmon and runc below"
+    }
+
+    fn settings(&self) -> &'static [Setting] {
+        SETTINGS
+    }
+
+    fn version(&self, _host: &Host) -> Result<String, Unavailable> {
+        let version = process::version("podman", "podman")?;
+        process::require("conmon", "conmon")?;
+        Ok(version)
+    }
+
+    fn engine(&self, _settings: &Settings) -> Option<PathBuf> {
+        process::find("podman")
+    }
+
+    fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
+        let runtime = runtime(settings.get("runtime"))?;
+        let podman = process::require("podman", "podman")?;
+        let [network, data, storage] = ["network", "data", "storage"].map(|name| settings.get(name));
+        check_network(network, &podman, stage.host.privileged)?;
+        let driver = Driver::of(data, storage)?;
+        let id = stage.next_id();
+        let mut store = Store::new(podman, runtime, driver, data, stage);
+        let without = if store.is("crun") { crun::without(stage.host.privileged) } else { None };
+        store.without = without;
+        store.make()?;
+        let root = match data {
+            "layer" => {
+                store.import(stage)?;
+                None
+            }
+            "root" => Some(stage.root_beside_data()?),
+            _ => Some(stage.root()?.to_path_buf()),
+        };
+        let path = match network {
+            "none" => None,
+            "host" => Some(stage.path_over("host")?),
+            _ => Some(stage.path_to_peer()?),
+        };
+        let cgroup = if stage.host.privileged { stage.cgroup().parent_for_engine() } else { None };
+
+        let mut command = store.command();
+        if store.is("runsc") {
+            check_runsc(network)?;
+            // Which stack it takes it must be told, or it looks for devices where there are none.
+            if matches!(network, "host" | "none") {
+                command.arg("--runtime-flag").arg(format!("network={network}"));
+            }
+            gvisor::hide_sysctl(&mut command);
+        }
+        if network == "bridge" {
+            // Its plugins write down every address that they ever gave.
+            process::own_run_directory(&mut command, c"/var/lib/cni")?;
+        }
+        if stage.host.privileged && !matches!(network, "veth" | "host") {
+            // Podman names the namespaces that it makes there, by names of its own, and forgets them when it is killed.
+            process::own_run_directory(&mut command, c"/run/netns")?;
+        }
+        command.args(["run", "--interactive"]).args(["--name", &id]);
+        if settings.switch("rm") {
+            command.arg("--rm");
+        }
+        command.arg("--cidfile").arg(store.cidfile(&id));
+        // Straight to the pipes of the session: no log file, no copying by conmon.
+        command.args(["--log-driver", "passthrough"]);
+        let netns = path.as_ref().map(|p| p.netns.as_deref());
+        command.args(["--network", &network_option(network, netns)]).arg("--no-hosts");
+        if let Some(parent) = cgroup {
+            // conmon stays in the stage's group, the container gets one below it.
+            command.args(["--cgroup-parent", &parent]).args(["--cgroups", "no-conmon"]);
+        }
+        command.args(limits()?);
+        if settings.get("seccomp") == "unconfined" {
+            command.args(["--security-opt", "seccomp=unconfined"]);
+        }
+        match data {
+            "bind" => command.arg("--volume").arg(volume(stage.data())?),
+            "named" => command.args(["--volume", &format!("{id}:/data")]),
+            _ => &mut command,
+        };
+        match &root {
+            Some(root) => command.arg("--rootfs").arg(root),
+            None => command.arg(IMAGE),
+        };
+        command.args(["/tarebench", "agent", "--data", "/data"]);
+        let below = stage.data_file_system();
+        let words = match data {
+            "named" => format!("a named volume on {below}"),
+            "layer" if settings.switch("rm") && storage == "overlay" => {
+                format!("the container's writable layer on {below}, overlay mounted volatile")
+            }
+            "layer" => format!("the container's writable layer on {below}, {storage}"),
+            _ => bundle::data_path(stage, data == "root"),
+        };
+        let launch = Launch::new(command).data_path(words).cleanup(move || store.remove(&id));
+        Ok(match path {
+            // `ns:` tells podman which namespace to enter; podman itself stays outside.
+            Some(path) if network == "veth" => Launch { netns: None, ..launch.over(path) },
+            // All others begin in the stage's namespace, so what podman builds there goes with it.
+            Some(path) => {
+                let kind = match network {
+                    "bridge" => Network::Nat,
+                    "slirp4netns" => Network::UserNat,
+                    "pasta" => Network::Passt,
+                    _ => path.network,
+                };
+                let loopback = path.netns.is_none() && network == "slirp4netns";
+                let launch = launch.over(path);
+                let peer = if loopback { Some(SLIRP_HOST) } else { launch.peer };
+                // What podman builds translates IPv4.
+                let peer6 = launch.peer6.filter(|_| network == "host");
+                Launch { network: kind, peer, peer6, ..launch }
+            }
+            None => launch,
+        })
+    }
+}
+
+/// This host's loopback as seen from behind slirp4netns.
+const SLIRP_HOST: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 2, 2));
+
+/// Networks that this podman doesn't know, or that need more than it would say.
+fn check_network(network: &str, podman: &Path, privileged: bool) -> Result<(), Unavailable> {
+    let refuse = |because: String, fix: &str| Err(Unavailable { because, fix: fix.into(), broken: false });
+    match network {
+        "slirp4netns" => process::require("slirp4netns", "slirp4netns").map(drop),
+        "pasta" => {
+            process::require("pasta", "passt")?;
+            let version = process::version(&podman.to_string_lossy(), "podman")?;
+            if !knows_pasta(&version) {
+                let because = format!("podman {version} doesn't know pasta, which came with 4.4");
+                return refuse(because, "set network = slirp4netns, or install a newer podman");
+            }
+            if privileged {
+                return Ok(());
+            }
+            let because = "pasta leads to no address of this host's loopback, where the peer is without root";
+            refuse(because.into(), "set network = slirp4netns, or run tarebench as root")
+        }
+        "bridge" if !privileged => refuse(
+            "without root podman's bridge leads to no address that the peer could be on".into(),
+            "set network = slirp4netns, or run tarebench as root",
+        ),
+        _ => Ok(()),
+    }
+}
+
+/// runsc must not see what podman's bridge is switched on by (see [`gvisor::hide_sysctl`]).
+fn check_runsc(network: &str) -> Result<(), Unavailable> {
+    if network != "bridge" {
+        return Ok(());
+    }
+    Err(Unavailable {
+        because:
+            "podman's bridge needs /proc/sys/net, and runsc takes every network namespace that has it for the host's"
+                .into(),
+        fix: "set network=veth or slirp4netns, or another runtime".into(),
+        broken: false,
+    })
+}
+
+fn knows_pasta(version: &str) -> bool {
+    let mut parts = version.split(|c: char| !c.is_ascii_digit()).map(|p| p.parse::<u32>().unwrap_or(0));
+    (parts.next().unwrap_or(0), parts.next().unwrap_or(0)) >= (4, 4)
+}
+
+/// The value of `--network`; `netns` is the stage's namespace, where there is a path to the peer and it has one.
+fn network_option(network: &str, netns: Option<Option<&Path>>) -> String {
+    match (network, netns) {
+        ("veth", Some(Some(netns))) => format!("ns:{}", netns.display()),
+        ("veth", Some(None)) => "host".into(),
+        ("slirp4netns", Some(None)) => "slirp4netns:allow_host_loopback=true".into(),
+        (network, Some(_)) => network.into(),
+        (_, None) => "none".into(),
+    }
+}
+
+/// Podman would raise some limits beyond what the harness may do; ours are what the baseline runs under too.
+fn limits() -> anyhow::Result<Vec<String>> {
+    let one = |name: &str, resource, most: u64| -> anyhow::Result<String> {
+        let (soft, hard) = getrlimit(resource).context("can't read our own limits")?;
+        let number = |n: u64| if n == libc::RLIM_INFINITY { "-1".to_string() } else { n.to_string() };
+        Ok(format!("--ulimit={name}={}:{}", number(soft.min(most)), number(hard.min(most))))
+    };
+    let all = libc::RLIM_INFINITY;
+    // Podman lowers its own limit of processes to this before it starts anything, and could not raise it again.
+    let pids = fs::read_to_string("/proc/sys/kernel/pid_max").ok().and_then(|t| t.trim().parse().ok()).unwrap_or(all);
+    Ok(vec![one("nofile", Resource::RLIMIT_NOFILE, all)?, one("nproc", Resource::RLIMIT_NPROC, pids)?])
+}
+
+fn volume(data: &Path) -> anyhow::Result<String> {
+    let text = data.to_str().with_context(|| format!("{} is not a path that podman can take", data.display()))?;
+    anyhow::ensure!(!text.contains(':'), "podman can't mount {text}: its path has a colon");
+    Ok(format!("{text}:/data"))
+}
+
+fn runtime(word: &str) -> Result<PathBuf, Unavailable> {
+    let package = matches!(word, "runc" | "crun" | "runsc").then_some(word);
+    process::require(word, word).map_err(|no| Unavailable {
+        because: format!("there is no OCI runtime `{word}`"),
+        fix: package
+            .map_or("set runtime to the full path of one, or runtime=runc".into(), |p| format!("apt install {p}")),
+        ..no
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_path_to_the_peer_has_its_network() {
+        let netns = Path::new("/run/netns/x");
+        assert_eq!(network_option("veth", Some(Some(netns))), "ns:/run/netns/x");
+        assert_eq!(network_option("veth", Some(None)), "host");
+        assert_eq!(network_option("none", None), "none");
+        assert_eq!(network_option("bridge", Some(Some(netns))), "bridge");
+        assert_eq!(network_option("slirp4netns", Some(None)), "slirp4netns:allow_host_loopback=true");
+    }
+
+    #[test]
+    fn a_network_that_can_not_be_is_refused_with_the_reason() {
+        assert!(!knows_pasta("4.3.1") && knows_pasta("4.4.0") && knows_pasta("5.4.2+ds1"));
+        let no = check_network("bridge", Path::new("podman"), false).expect_err("refused");
+        assert!(no.because.contains("without root") && no.fix.contains("slirp4netns") && !no.broken, "{no:?}");
+        check_network("host", Path::new("podman"), false).expect("anybody may");
+        assert!(check_runsc("bridge").expect_err("refused").fix.contains("network=veth"));
+        check_runsc("veth").expect("works");
+    }
+
+    #[test]
+    fn limits_are_our_own() {
+        let limits = limits().expect("limits can be read");
+        assert!(limits[0].starts_with("--ulimit=nofile=") && limits[1].starts_with("--ulimit=nproc="), "{limits:?}");
+    }
+
+    #[test]
+    fn a_colon_in_the_data_directory_is_refused_with_the_reason() {
+        assert!(volume(Path::new("/a:b")).expect_err("refused").to_string().contains("colon"));
+        assert_eq!(volume(Path::new("/a b")).expect("fine"), "/a b:/data");
+    }
+}

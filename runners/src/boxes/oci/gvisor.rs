@@ -1,0 +1,391 @@
+//! `gvisor`: an OCI container whose system calls are answered by runsc's kernel in user space.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context, bail};
+use workloads::settings::{Kind, Setting, Settings};
+
+use crate::boxes::oci::bundle::{self, Bundle, Data, NetworkNamespace};
+use crate::host::Host;
+use crate::launch::{Launch, Runner};
+use crate::process;
+use crate::stage::Stage;
+use crate::unavailable::Unavailable;
+
+/// runsc, old and new: what it can do is read from its own list of flags.
+#[derive(Debug)]
+pub struct Gvisor;
+
+const SETTINGS: &[Setting] = &[
+    Setting {
+        name: "runsc",
+        kind: Kind::Path,
+        default: "",
+        about: "Path of runsc, for a release beside the installed one; by default the one in PATH",
+    },
+    Setting {
+        name: "platform",
+        kind: Kind::Choice(&["auto", "systrap", "ptrace", "kvm"]),
+        default: "auto",
+        about: "How system calls are caught: by seccomp traps (systrap, since 2023), ptrace or /dev/kvm; auto is systrap where this runsc has it, else ptrace",
+    },
+    Setting {
+        name: "network",
+        kind: Kind::Choice(&["auto", "netstack", "host", "none"]),
+        default: "auto",
+        about: "gVisor's own network stack on a veth pair, the host kernel's stack on the same pair, or none; auto is netstack, without root the host's loopback",
+    },
+    Setting {
+        name: "data",
+        kind: Kind::Choice(&["bind", "root"]),
+        default: "bind",
+        about: "Where data lies: a bind mount of the data directory, or the sandbox's own root directory beside it",
+    },
+    Setting {
+        name: "overlay",
+        kind: Kind::Choice(&["none", "root:memory", "all:memory", "root:self", "all:self"]),
+        default: "none",
+        about: "What writes go to instead of the host (overlay2): nothing, memory, or a file of the sandbox's own in the root (self, since 2023; the default of newer releases is root:self)",
+    },
+    Setting {
+        name: "file-access",
+        kind: Kind::Choice(&["auto", "shared", "exclusive"]),
+        default: "auto",
+        about: "Whether files may change behind the sandbox's back; auto is runsc's own choice",
+    },
+    Setting {
+        name: "directfs",
+        kind: Kind::Choice(&["auto", "true", "false"]),
+        default: "auto",
+        about: "Whether the sandbox opens files itself rather than through the gofer (since 2023); auto is runsc's own choice",
+    },
+];
+
+impl Runner for Gvisor {
+    fn name(&self) -> &'static str {
+        "gvisor"
+    }
+
+    fn about(&self) -> &'static str {
+        "An OCI container under gVisor (runsc), which answers system calls by a kernel in user space"
+    }
+
+    fn settings(&self) -> &'static [Setting] {
+        SETTINGS
+    }
+
+    fn version(&self, _host: &Host) -> Result<String, Unavailable> {
+        Release::of(process::require("runsc", "runsc")?).map(|release| release.in_words())
+    }
+
+    fn version_with(&self, _host: &Host, settings: &Settings) -> Result<String, Unavailable> {
+        Release::of(program(settings)?).map(|release| release.in_words())
+    }
+
+    fn engine(&self, settings: &Settings) -> Option<PathBuf> {
+        program(settings).ok()
+    }
+
+    fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
+        let release = Release::of(program(settings)?)?;
+        let id = stage.next_id();
+        let privileged = stage.host.privileged;
+        let network = network(settings, privileged)?;
+        let platform = release.platform(settings.get("platform"))?;
+        let options = release.options(settings, platform, network)?;
+        let state = stage.scratch().join("runsc");
+        let bundle = stage.scratch().join(&id);
+        let in_root = settings.get("data") == "root";
+        let root = if in_root { stage.root_beside_data()? } else { stage.root()?.to_path_buf() };
+        let path = if network == "none" { None } else { Some(stage.path_to_peer()?) };
+        let netns = path.as_ref().and_then(|p| p.netns.clone());
+        Bundle {
+            root: &root.canonicalize().with_context(|| format!("can't find {}", root.display()))?,
+            writable: in_root,
+            data: if in_root { Data::Root } else { Data::Bind(stage.data()) },
+            network: match netns {
+                // runsc makes an empty one of its own unless the bundle names one.
+                Some(netns) => NetworkNamespace::At(netns),
+                None if network == "none" => NetworkNamespace::Empty,
+                None => NetworkNamespace::Inherited,
+            },
+            cgroup: None,
+            mapped: None,
+            seccomp: None,
+            limits: Vec::new(),
+        }
+        .write(&bundle)?;
+
+        let mut command = Command::new(&release.runsc);
+        command.arg(joined("--root=", &state)).args(&options);
+        if !privileged {
+            command.arg("--rootless");
+        }
+        command.arg("run").arg(joined("--bundle=", &bundle)).arg(&id);
+        if network == "netstack" {
+            hide_sysctl(&mut command);
+        }
+        let how = if in_root { "" } else { ", by the sandbox's file server" };
+        let overlay = match settings.get("overlay") {
+            "none" => String::new(),
+            overlay => format!(", under a sandbox overlay ({overlay})"),
+        };
+        let launch = Launch::new(command)
+            .data_path(format!("{}{how}{overlay}", bundle::data_path(stage, in_root)))
+            .cleanup(move || remove(&state, &id, &bundle));
+        let launch = Launch { version: Some(format!("{} (platform {platform})", release.version)), ..launch };
+        Ok(match path {
+            Some(path) => launch.over(path),
+            None => launch,
+        })
+    }
+}
+
+/// What the word of the setting stands for.
+fn network(settings: &Settings, privileged: bool) -> anyhow::Result<&str> {
+    match settings.get("network") {
+        "auto" if privileged => Ok("netstack"),
+        "auto" => Ok("host"),
+        "netstack" if !privileged => bail!(
+            "gVisor's network stack needs a network namespace that only root can make: run as root, or set network=host"
+        ),
+        word => Ok(word),
+    }
+}
+
+/// Nothing of a sandbox is outside its processes and the state directory: it keeps its hands off cgroups, and its mounts
+/// are in its own namespace. `runsc delete --force` on a dead sandbox waits more than a second for it to die.
+fn remove(state: &Path, id: &str, bundle: &Path) {
+    process::kill_marked(&[id, &process::mark(bundle)]);
+    for entry in std::fs::read_dir(state).into_iter().flatten().flatten() {
+        // `<id>_sandbox:<id>.state`, `.lock`, or a directory in old releases.
+        if !entry.file_name().to_string_lossy().starts_with(id) {
+            continue;
+        }
+        let gone = match entry.file_type() {
+            Ok(kind) if kind.is_dir() => std::fs::remove_dir_all(entry.path()),
+            _ => std::fs::remove_file(entry.path()),
+        };
+        if let Err(e) = gone {
+            log::debug!("remove {}: {e}", entry.path().display());
+        }
+    }
+    process::discard(bundle);
+}
+
+fn joined(option: &str, path: &Path) -> std::ffi::OsString {
+    let mut text = std::ffi::OsString::from(option);
+    text.push(path);
+    text
+}
+
+/// The runsc that these settings stand for.
+fn program(settings: &Settings) -> Result<PathBuf, Unavailable> {
+    let set = settings.get("runsc");
+    if set.is_empty() {
+        return process::require("runsc", "runsc");
+    }
+    Some(set).filter(|path| path.starts_with('/')).and_then(process::find).ok_or_else(|| Unavailable {
+        because: format!("there is no program at `{set}`"),
+        fix: "set runsc to the full path of a runsc, or leave it away for the one in PATH".into(),
+        broken: false,
+    })
+}
+
+/// One release of runsc and what it can do.
+#[derive(Debug)]
+struct Release {
+    runsc: PathBuf,
+    version: String,
+    flags: Flags,
+}
+
+impl Release {
+    /// Asks it once; the answers hold as long as we run.
+    fn of(runsc: PathBuf) -> Result<Arc<Self>, Unavailable> {
+        static KNOWN: Mutex<BTreeMap<PathBuf, Arc<Release>>> = Mutex::new(BTreeMap::new());
+        let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(release) = known.get(&runsc) {
+            return Ok(Arc::clone(release));
+        }
+        let fix = match runsc.starts_with("/usr/bin") || runsc.starts_with("/usr/sbin") {
+            true => "apt install --reinstall runsc".into(),
+            false => format!("put a runsc for this machine at {}, or leave the setting runsc away", runsc.display()),
+        };
+        let broken = |because| Unavailable { because, fix: fix.clone(), broken: true };
+        let version = process::version(&process::mark(&runsc), "runsc").map_err(|no| broken(no.because))?;
+        let mut command = Command::new(&runsc);
+        // It prints them to stderr, or to stdout, depending on the release.
+        command.arg("flags");
+        let flags = Flags(process::ask_all(command).map_err(&broken)?);
+        let release = Arc::new(Self { runsc: runsc.clone(), version, flags });
+        known.insert(runsc, Arc::clone(&release));
+        Ok(release)
+    }
+
+    fn in_words(&self) -> String {
+        format!("{} (platform {} by default)", self.version, self.flags.best_platform())
+    }
+
+    /// What a word of the setting stands for, where this release has it.
+    fn platform<'a>(&self, word: &'a str) -> Result<&'a str, Unavailable> {
+        let best = self.flags.best_platform();
+        let refuse = |because, fix| Err(Unavailable { because, fix, broken: false });
+        match word {
+            "auto" => Ok(best),
+            word if !self.flags.about("platform").contains(word) => refuse(
+                format!("runsc {} has no platform {word}", self.version),
+                format!("set platform={best}, or runsc to the path of another release (systrap came in 2023)"),
+            ),
+            "kvm" if !Path::new("/dev/kvm").exists() => refuse(
+                "platform=kvm needs /dev/kvm, which is not there".into(),
+                format!("load kvm_intel or kvm_amd (modprobe), or set platform={best}"),
+            ),
+            word => Ok(word),
+        }
+    }
+
+    fn options(&self, settings: &Settings, platform: &str, network: &str) -> Result<Vec<String>, Unavailable> {
+        let refuse = |lacks: &str, set: &str| {
+            let because = format!("runsc {} {lacks}", self.version);
+            Err(Unavailable { because, fix: format!("set {set}"), broken: false })
+        };
+        let flags = &self.flags;
+        let network = if network == "netstack" { "sandbox" } else { network };
+        let mut options = vec![format!("--platform={platform}"), format!("--network={network}")];
+        // The processes of the sandbox stay in the group that they are started in, and so under its limits.
+        options.push("--ignore-cgroups".into());
+        let overlay = settings.get("overlay");
+        if flags.has("overlay2") {
+            if overlay.ends_with(":self") && !flags.about("overlay2").contains("self") {
+                let set = "overlay=none, root:memory or all:memory, or runsc to a release of 2023 or later";
+                return refuse("knows no overlay on a file of its own", set);
+            }
+            options.push(format!("--overlay2={overlay}"));
+        } else if overlay == "all:memory" {
+            options.push("--overlay=true".into());
+        } else if overlay != "none" {
+            return refuse("has no flag overlay2", "overlay=none or all:memory");
+        }
+        let access = settings.get("file-access");
+        if access != "auto" {
+            options.push(format!("--file-access={access}"));
+            if flags.has("file-access-mounts") {
+                options.push(format!("--file-access-mounts={access}"));
+            }
+        }
+        match settings.get("directfs") {
+            "auto" => {}
+            directfs if flags.has("directfs") => options.push(format!("--directfs={directfs}")),
+            // Without the flag everything goes through the gofer: that is what `false` asks for.
+            "false" => {}
+            _ => return refuse("has no directfs", "directfs=auto, or runsc to a release of 2023 or later"),
+        }
+        Ok(options)
+    }
+}
+
+/// What `runsc flags` lists: the only reliable word on what a release can do.
+#[derive(Debug)]
+struct Flags(String);
+
+impl Flags {
+    fn has(&self, flag: &str) -> bool {
+        self.0.lines().filter_map(|l| l.trim().strip_prefix('-')).any(|l| l.split_whitespace().next() == Some(flag))
+    }
+
+    /// The line that explains a flag.
+    fn about(&self, flag: &str) -> &str {
+        let named = |l: &str| l.trim().strip_prefix('-').and_then(|l| l.split_whitespace().next()) == Some(flag);
+        self.0.lines().skip_while(|l| !named(l)).nth(1).unwrap_or_default()
+    }
+
+    fn best_platform(&self) -> &'static str {
+        if self.about("platform").contains("systrap") { "systrap" } else { "ptrace" }
+    }
+}
+
+/// Older releases of runsc take every network namespace in which `/proc/sys/net/core/dev_weight` exists for the host's and
+/// refuse their own stack there; newer kernels show that file in all of them. So runsc sees an empty directory instead, in
+/// a mount namespace of its own. `/proc/sys/net` itself is the same directory in every network namespace, hence this works
+/// before the right one is entered.
+pub(crate) fn hide_sysctl(command: &mut Command) {
+    process::hide(command, c"/proc/sys/net", true);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OLD: &str = "  -overlay2 value\n    \twrap mounts. 'medium' can be 'memory' or existing directory path\n  \
+                       -file-access-mounts value\n    \tx\n  -platform string\n    \tspecifies which platform to use: ptrace (default), kvm.\n";
+    const NEW: &str = "  -overlay2 value\n    \twrap mounts. 'memory', 'self' or 'dir=/abs/dir/path'\n  -directfs\n    \tdirectly\n  \
+                       -platform string\n    \tspecifies which platform to use: systrap (default), ptrace, kvm.\n";
+
+    fn options(flags: &str, given: &[(&str, &str)]) -> Result<String, Unavailable> {
+        let given: BTreeMap<_, _> = given.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+        let settings = Settings::resolve(SETTINGS, &given).expect("valid settings");
+        let release = Release { runsc: "runsc".into(), version: "1".into(), flags: Flags(flags.into()) };
+        let network = network(&settings, true).expect("root may all");
+        Ok(release.options(&settings, release.platform(settings.get("platform"))?, network)?.join(" "))
+    }
+
+    #[test]
+    fn without_root_the_hosts_network_is_what_auto_has() {
+        let of = |given: &[(&str, &str)], root| {
+            let given = given.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+            let settings = Settings::resolve(SETTINGS, &given).expect("valid settings");
+            network(&settings, root).map(str::to_string)
+        };
+        assert_eq!(of(&[], true).expect("works"), "netstack");
+        assert_eq!(of(&[], false).expect("works"), "host");
+        assert!(of(&[("network", "netstack")], false).expect_err("refused").to_string().ends_with("set network=host"));
+    }
+
+    #[test]
+    fn by_default_writes_reach_the_host_and_cgroups_are_left_alone() {
+        let old = options(OLD, &[]).expect("defaults work");
+        assert_eq!(old, "--platform=ptrace --network=sandbox --ignore-cgroups --overlay2=none");
+        let new = options(NEW, &[]).expect("defaults work");
+        assert_eq!(new, "--platform=systrap --network=sandbox --ignore-cgroups --overlay2=none");
+    }
+
+    #[test]
+    fn what_a_release_lacks_is_refused_with_the_way_out() {
+        let refused = |given| {
+            let no = options(OLD, given).expect_err("refused");
+            assert!(!no.broken && no.because.starts_with("runsc 1 "), "{no:?}");
+            no.fix
+        };
+        assert!(refused(&[("platform", "systrap")]).contains("platform=ptrace"));
+        assert!(refused(&[("overlay", "root:self")]).contains("root:memory"));
+        assert!(refused(&[("directfs", "true")]).contains("directfs=auto"));
+        assert!(options(OLD, &[("directfs", "false")]).is_ok());
+        assert!(
+            options(NEW, &[("directfs", "true"), ("overlay", "root:self")]).expect("new").contains("--directfs=true")
+        );
+    }
+
+    #[test]
+    fn a_release_is_named_by_its_full_path() {
+        let of = |path: &str| {
+            let given = BTreeMap::from([("runsc".to_string(), path.to_string())]);
+            program(&Settings::resolve(SETTINGS, &given).expect("valid"))
+        };
+        assert_eq!(of("/bin/sh").expect("there"), Path::new("/bin/sh"));
+        for wrong in ["sh", "/no/such/runsc"] {
+            let no = of(wrong).expect_err("not there");
+            assert!(no.because.contains(wrong) && no.fix.contains("full path") && !no.broken, "{no:?}");
+        }
+    }
+
+    #[test]
+    fn file_access_holds_for_root_and_mounts() {
+        let line = options(OLD, &[("file-access", "exclusive"), ("network", "host")]).expect("works");
+        assert!(line.contains("--file-access=exclusive --file-access-mounts=exclusive"), "{line}");
+        assert!(line.contains("--network=host"), "{line}");
+    }
+}

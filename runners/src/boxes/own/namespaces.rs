@@ -1,0 +1,70 @@
+//! `namespaces`: user, mount, PID, network, IPC and UTS namespaces and pivot_root, with no external program. What every
+//! container engine on Linux builds on, and nothing of what they add.
+
+use workloads::settings::{Kind, Setting, Settings};
+
+use crate::boxes::own;
+use crate::boxes::own::enter::How;
+use crate::boxes::own::seccomp::SECCOMP;
+use crate::host::Host;
+use crate::launch::{Launch, Runner};
+use crate::stage::Stage;
+use crate::stage::data::DATA;
+use crate::stage::network::links::NETWORK;
+use crate::unavailable::Unavailable;
+
+/// Namespaces of our own making. Without privileges the network namespace is the host's, and the report says loopback.
+#[derive(Debug)]
+pub struct Namespaces;
+
+const SETTINGS: &[Setting] = &[
+    NETWORK,
+    DATA,
+    SECCOMP,
+    Setting {
+        name: "user",
+        kind: Kind::Switch,
+        default: "true",
+        about: "A user namespace of its own; only root can do without",
+    },
+    Setting {
+        name: "pid",
+        kind: Kind::Switch,
+        default: "true",
+        about: "A PID namespace of its own, with an init of ours as PID 1",
+    },
+];
+
+impl Runner for Namespaces {
+    fn name(&self) -> &'static str {
+        "namespaces"
+    }
+
+    fn about(&self) -> &'static str {
+        "Kernel namespaces made by tarebench itself: the bare bones of a container"
+    }
+
+    fn version(&self, host: &Host) -> Result<String, Unavailable> {
+        let allowed = std::fs::read_to_string("/proc/sys/user/max_user_namespaces").unwrap_or_default();
+        if allowed.trim() == "0" {
+            return Err(Unavailable {
+                because: "user namespaces are switched off (user.max_user_namespaces is 0)".into(),
+                fix: "sysctl -w user.max_user_namespaces=10000".into(),
+                broken: false,
+            });
+        }
+        Ok(format!("Linux {}", host.kernel))
+    }
+
+    fn settings(&self) -> &'static [Setting] {
+        SETTINGS
+    }
+
+    fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
+        if !settings.switch("user") && !stage.host.privileged {
+            anyhow::bail!("user=false needs root: without a user namespace nobody else may make the other namespaces");
+        }
+        let without: Vec<&str> = ["user", "pid"].into_iter().filter(|n| !settings.switch(n)).collect();
+        own::launch(How::Namespaces, &without, settings, stage)
+    }
+}

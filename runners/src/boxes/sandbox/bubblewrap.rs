@@ -1,0 +1,139 @@
+//! `bubblewrap`: bwrap's new namespaces around a read-only root, no daemon and no image; works without privileges.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use workloads::settings::{Kind, Setting, Settings};
+
+use crate::boxes::own::seccomp::{self, SECCOMP};
+use crate::host::Host;
+use crate::launch::{Launch, Runner};
+use crate::process;
+use crate::stage::Stage;
+use crate::stage::data::{self, DATA, Layer};
+use crate::stage::network::links::NETWORK;
+use crate::unavailable::Unavailable;
+
+/// The sandbox that Flatpak is built on.
+#[derive(Debug)]
+pub struct Bubblewrap;
+
+const SETTINGS: &[Setting] = &[
+    NETWORK,
+    DATA,
+    SECCOMP,
+    Setting {
+        name: "user",
+        kind: Kind::Switch,
+        default: "false",
+        about: "A user namespace of its own even where root could do without",
+    },
+    Setting { name: "pid", kind: Kind::Switch, default: "true", about: "A PID namespace of its own" },
+];
+
+impl Runner for Bubblewrap {
+    fn name(&self) -> &'static str {
+        "bubblewrap"
+    }
+
+    fn about(&self) -> &'static str {
+        "bwrap: new namespaces around a read-only root, as under Flatpak"
+    }
+
+    fn settings(&self) -> &'static [Setting] {
+        SETTINGS
+    }
+
+    fn version(&self, _host: &Host) -> Result<String, Unavailable> {
+        process::version("bwrap", "bubblewrap")
+    }
+
+    fn engine(&self, _settings: &Settings) -> Option<PathBuf> {
+        process::find("bwrap")
+    }
+
+    fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
+        let mut command = Command::new(process::require("bwrap", "bubblewrap")?);
+        let layer = Layer::of(settings);
+        layer.lay(stage)?;
+        let data = match layer {
+            Layer::Overlay if !stage.host.privileged => anyhow::bail!(
+                "data=overlay needs root here: bwrap before 0.11 makes no overlay, and only root can make one for it; set \
+                 data=bind or tmpfs, or use `namespaces`, which needs no root for it"
+            ),
+            Layer::Overlay => data::mount_before(&mut command, stage.data())?,
+            Layer::Bind | Layer::Tmpfs => stage.data().to_path_buf(),
+        };
+        let filters = match settings.get("seccomp") {
+            seccomp::DOCKER_LIKE => seccomp::pass_to(&mut command)?,
+            _ => Vec::new(),
+        };
+        arguments(&mut command, settings, stage.root()?, &data, &filters);
+        let launch = Launch::new(command).data_path(layer.describe(stage));
+        Ok(match settings.get("network") {
+            "none" => launch,
+            word => launch.over(stage.path_over(word)?),
+        })
+    }
+}
+
+/// The network namespace, where there is one, is entered before bwrap starts: so it need not know of it.
+fn arguments(command: &mut Command, settings: &Settings, root: &Path, data: &Path, filters: &[i32]) {
+    command.args(["--die-with-parent", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]);
+    if settings.switch("pid") {
+        command.arg("--unshare-pid");
+    }
+    for number in filters {
+        command.args(["--add-seccomp-fd", &number.to_string()]);
+    }
+    if settings.switch("user") {
+        command.arg("--unshare-user");
+    }
+    if settings.get("network") == "none" {
+        command.arg("--unshare-net");
+    }
+    command.arg("--ro-bind").arg(root).arg("/");
+    match Layer::of(settings) {
+        Layer::Tmpfs => command.args(["--tmpfs", "/data"]),
+        Layer::Bind | Layer::Overlay => command.arg("--bind").arg(data).arg("/data"),
+    };
+    command
+        .args(["--proc", "/proc"])
+        .args(["--dev", "/dev"])
+        .args(["--ro-bind", "/sys", "/sys"])
+        .args(["--tmpfs", "/tmp"]);
+    command.args(["--chdir", "/"]).args(["--hostname", "tarebench"]).arg("--clearenv");
+    command.args(["--", "/tarebench", "agent", "--data", "/data"]);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn line(given: &[(&str, &str)]) -> String {
+        let given: BTreeMap<_, _> = given.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+        let settings = Settings::resolve(SETTINGS, &given).expect("valid settings");
+        let mut command = Command::new("bwrap");
+        arguments(&mut command, &settings, Path::new("/r"), Path::new("/d"), &[7, 8]);
+        command.get_args().map(|a| a.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn by_default_data_is_bound_and_the_network_is_the_callers() {
+        let line = line(&[]);
+        assert!(line.contains("--ro-bind /r / --bind /d /data"), "{line}");
+        assert!(!line.contains("--unshare-net") && !line.contains("--unshare-user"), "{line}");
+        assert!(line.ends_with("-- /tarebench agent --data /data"), "{line}");
+    }
+
+    #[test]
+    fn namespaces_follow_the_settings() {
+        assert!(line(&[("network", "none")]).contains("--unshare-net"));
+        assert!(line(&[("user", "true")]).contains("--unshare-user"));
+        assert!(line(&[]).contains("--unshare-pid") && !line(&[("pid", "false")]).contains("--unshare-pid"));
+        assert!(line(&[("data", "tmpfs")]).contains("--tmpfs /data") && !line(&[("data", "tmpfs")]).contains("/d "));
+        assert!(line(&[]).contains("--add-seccomp-fd 7 --add-seccomp-fd 8"));
+    }
+}

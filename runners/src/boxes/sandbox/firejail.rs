@@ -1,0 +1,143 @@
+//! `firejail`: a SUID sandbox around a program of the host's own file system; works without root.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use workloads::settings::{Kind, Setting, Settings};
+
+use crate::host::Host;
+use crate::launch::{Launch, Runner};
+use crate::names;
+use crate::process;
+use crate::stage::Stage;
+use crate::unavailable::Unavailable;
+
+/// Namespaces, a read-only system and a filter of system calls around a process that sees the host's files.
+#[derive(Debug)]
+pub struct Firejail;
+
+const SETTINGS: &[Setting] = &[
+    super::NETWORK,
+    Setting {
+        name: "data",
+        kind: Kind::Choice(&["bind", "tmpfs"]),
+        default: "bind",
+        about: "Where data lies: the data directory itself, or a tmpfs over it, which needs root",
+    },
+    super::SECCOMP,
+];
+
+impl Runner for Firejail {
+    fn name(&self) -> &'static str {
+        "firejail"
+    }
+
+    fn about(&self) -> &'static str {
+        "Firejail: new namespaces and a filter of system calls around a program that sees the host's files"
+    }
+
+    fn settings(&self) -> &'static [Setting] {
+        SETTINGS
+    }
+
+    fn version(&self, _host: &Host) -> Result<String, Unavailable> {
+        process::version("firejail", "firejail").map_err(|no| {
+            // Even its version is only for those in a list of its own.
+            let refused = no.because.contains("not allowed to use Firejail");
+            if refused { Unavailable { fix: "sudo firecfg".into(), ..no } } else { no }
+        })
+    }
+
+    fn engine(&self, _settings: &Settings) -> Option<PathBuf> {
+        process::find("firejail")
+    }
+
+    fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
+        let mut command = Command::new(process::require("firejail", "firejail")?);
+        if wants_no_shell(&process::version("firejail", "firejail")?) {
+            command.arg("--shell=none");
+        }
+        if settings.get("data") == "tmpfs" && !stage.host.privileged {
+            let because = "firejail mounts a tmpfs on the data directory for root only".into();
+            let fix = "set data = bind, or run tarebench as root".into();
+            return Err(Unavailable { because, fix, broken: false }.into());
+        }
+        let root = stage.root()?.to_path_buf();
+        arguments(&mut command, settings, &root.join("tarebench"), stage.data())?;
+        if stage.host.privileged {
+            process::own_run_directory(&mut command, c"/run/firejail")?;
+        }
+        let words = match settings.get("data") {
+            "tmpfs" => "tmpfs: memory".into(),
+            _ => format!("the directory itself on {}", stage.data_file_system()),
+        };
+        // It is SUID, and so doesn't die with us: whatever has our binary in its arguments is ours.
+        let launch = Launch::new(command)
+            .data_path(words)
+            .cleanup(move || process::kill_marked(&[&process::mark(&root.join("tarebench"))]));
+        Ok(if settings.get("network") == "none" { launch } else { launch.over(stage.path_to_peer()?) })
+    }
+}
+
+/// Until 0.9.72 it went through the user's shell unless told not to; since then it refuses to be told.
+fn wants_no_shell(version: &str) -> bool {
+    let parts: Vec<u32> = version.split(|c: char| !c.is_ascii_digit()).filter_map(|p| p.parse().ok()).collect();
+    parts[..] < [0, 9, 72][..]
+}
+
+fn arguments(command: &mut Command, settings: &Settings, agent: &Path, data: &Path) -> anyhow::Result<()> {
+    let data = names::plain(data, "firejail", &[',', '*', '?', '[', '$', '~'])?;
+    command.args(["--quiet", "--noprofile", "--private-dev", "--ipc-namespace", "--caps.drop=all", "--nonewprivs"]);
+    // Unless told otherwise it hides /var/tmp behind a tmpfs and makes all of /var read-only.
+    command.arg("--keep-var-tmp").arg(format!("--read-write={data}"));
+    if settings.get("data") == "tmpfs" {
+        command.arg(format!("--tmpfs={data}"));
+    }
+    if settings.get("seccomp") == "default" {
+        command.arg("--seccomp");
+    }
+    if settings.get("network") == "none" {
+        command.arg("--net=none");
+    }
+    // Without `--`, behind which it would go through the user's shell.
+    command.arg(agent).args(["agent", "--data", data]);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn line(given: &[(&str, &str)], data: &str) -> anyhow::Result<String> {
+        let given: BTreeMap<_, _> = given.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+        let mut command = Command::new("firejail");
+        arguments(&mut command, &Settings::resolve(SETTINGS, &given)?, Path::new("/a"), Path::new(data))?;
+        Ok(command.get_args().map(|a| a.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" "))
+    }
+
+    #[test]
+    fn each_setting_has_its_option() {
+        let plain = line(&[], "/var/x").expect("a line");
+        assert!(plain.contains("--read-write=/var/x") && plain.contains("--seccomp"), "{plain}");
+        assert!(!plain.contains("--net=") && plain.ends_with("/a agent --data /var/x"), "{plain}");
+        let other = line(&[("data", "tmpfs"), ("seccomp", "none"), ("network", "none")], "/x").expect("a line");
+        assert!(
+            other.contains("--tmpfs=/x") && other.contains("--net=none") && !other.contains("--seccomp"),
+            "{other}"
+        );
+    }
+
+    #[test]
+    fn older_releases_are_told_to_leave_the_shell_away() {
+        assert!(wants_no_shell("0.9.64.4") && wants_no_shell("0.9.70"));
+        assert!(!wants_no_shell("0.9.72") && !wants_no_shell("0.9.74~rc1") && !wants_no_shell("1.0"));
+    }
+
+    #[test]
+    fn a_path_that_it_would_read_as_a_pattern_is_refused() {
+        assert!(line(&[], "/a,b").expect_err("refused").to_string().contains("','"));
+        line(&[], "/a*").expect_err("refused");
+    }
+}

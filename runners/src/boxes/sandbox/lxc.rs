@@ -1,0 +1,140 @@
+//! `lxc`: an application container by `lxc-execute`, from a configuration of our own.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Context;
+use workloads::settings::{Setting, Settings};
+
+use crate::host::Host;
+use crate::launch::{Launch, Runner};
+use crate::names;
+use crate::process;
+use crate::stage::data::Layers;
+use crate::stage::{Stage, cgroup, data};
+use crate::unavailable::Unavailable;
+
+/// LXC, what LXD and Incus start their containers with.
+#[derive(Debug)]
+pub struct Lxc;
+
+/// LXC's own filter of system calls, which its templates include.
+const FILTER: &str = "/usr/share/lxc/config/common.seccomp";
+
+const SETTINGS: &[Setting] = &[super::NETWORK, super::DATA, super::SECCOMP];
+
+impl Runner for Lxc {
+    fn name(&self) -> &'static str {
+        "lxc"
+    }
+
+    fn about(&self) -> &'static str {
+        "An application container by LXC, what LXD and Incus start theirs with"
+    }
+
+    fn settings(&self) -> &'static [Setting] {
+        SETTINGS
+    }
+
+    fn version(&self, host: &Host) -> Result<String, Unavailable> {
+        let version = process::version("lxc-execute", "lxc")?;
+        host.require_root("lxc-execute from a configuration of our own")?;
+        Ok(version)
+    }
+
+    fn engine(&self, _settings: &Settings) -> Option<PathBuf> {
+        process::find("lxc-execute")
+    }
+
+    fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
+        let lxc = process::require("lxc-execute", "lxc")?;
+        let id = stage.next_id();
+        let folder = stage.scratch().join(&id);
+        let layers = (settings.get("data") == "overlay").then(|| data::layers(stage)).transpose()?;
+        let data = stage.data().to_path_buf();
+        let mut text = configuration(settings, stage.root()?, &data, layers.as_ref())?;
+        stage.cgroup().hand_cpus_down();
+        let group = stage.cgroup().parent_for_engine().map(|parent| format!("{}/{id}", parent.trim_start_matches('/')));
+        text.extend(group.iter().map(|group| groups(group)));
+        let file = folder.join("config");
+        fs::create_dir_all(&folder)
+            .and_then(|()| fs::write(&file, text))
+            .with_context(|| format!("can't write {}", file.display()))?;
+        let mut command = Command::new(lxc);
+        command.arg("--lxcpath").arg(&folder).args(["--name", &id]).arg("--rcfile").arg(&file);
+        command.args(["--", "/tarebench", "agent", "--data", "/data"]);
+        process::own_run_directory(&mut command, c"/run/lxc")?;
+        let launch = Launch::new(command).data_path(data::data_path(settings, stage)).cleanup(move || {
+            process::kill_marked(&[&id]);
+            if let Some(group) = group {
+                cgroup::remove(&group);
+            }
+            process::discard(&folder);
+        });
+        Ok(if settings.get("network") == "none" { launch } else { launch.over(stage.path_to_peer()?) })
+    }
+}
+
+/// Its groups in every hierarchy, below the stage's: where the limits are, and removed with the run everywhere else.
+fn groups(group: &str) -> String {
+    format!(
+        "lxc.cgroup.dir.container = {group}/payload\nlxc.cgroup.dir.monitor = {group}/monitor\n\
+         lxc.cgroup.dir.monitor.pivot = {group}/pivot\n"
+    )
+}
+
+/// lxc.container.conf(5). `none` as the network is the one that lxc-execute is started in: the stage's.
+fn configuration(settings: &Settings, root: &Path, data: &Path, layers: Option<&Layers>) -> anyhow::Result<String> {
+    let path = |path: &Path| anyhow::Ok(names::plain(path, "lxc", &['\n', ',', ':'])?.replace(' ', "\\040"));
+    let network = if settings.get("network") == "none" { "empty" } else { "none" };
+    let mut text = format!(
+        "lxc.rootfs.path = dir:{}\nlxc.uts.name = tarebench\nlxc.net.0.type = {network}\nlxc.autodev = 1\n\
+         lxc.mount.auto = proc:mixed sys:ro\nlxc.no_new_privs = 1\n\
+         lxc.mount.entry = tmpfs tmp tmpfs rw,nosuid,nodev 0 0\n",
+        names::plain(root, "lxc", &['\n', ':'])?
+    );
+    let entry = match (settings.get("data"), layers) {
+        ("tmpfs", _) => "tmpfs data tmpfs rw".to_string(),
+        (_, Some(Layers { lower, upper, work })) => {
+            format!("overlay data overlay lowerdir={},upperdir={},workdir={}", path(lower)?, path(upper)?, path(work)?)
+        }
+        _ => format!("{} data none bind,rw", path(data)?),
+    };
+    text += &format!("lxc.mount.entry = {entry} 0 0\n");
+    if settings.get("seccomp") == "default" {
+        text += &format!("lxc.seccomp.profile = {FILTER}\n");
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn text(given: &[(&str, &str)], data: &str) -> anyhow::Result<String> {
+        let given: BTreeMap<_, _> = given.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+        let settings = Settings::resolve(SETTINGS, &given)?;
+        let layers = Layers { lower: "/d/l".into(), upper: "/d/u".into(), work: "/d/w".into() };
+        let layers = (settings.get("data") == "overlay").then_some(&layers);
+        configuration(&settings, Path::new("/r"), Path::new(data), layers)
+    }
+
+    #[test]
+    fn each_setting_has_its_line() {
+        let plain = text(&[], "/my data").expect("a configuration");
+        assert!(plain.contains("lxc.mount.entry = /my\\040data data none bind,rw 0 0"), "{plain}");
+        assert!(plain.contains("lxc.net.0.type = none") && plain.contains("lxc.seccomp.profile"), "{plain}");
+        let other = text(&[("data", "overlay"), ("network", "none"), ("seccomp", "none")], "/d").expect("another");
+        assert!(other.contains("lowerdir=/d/l,upperdir=/d/u,workdir=/d/w"), "{other}");
+        assert!(other.contains("lxc.net.0.type = empty") && !other.contains("seccomp"), "{other}");
+        assert!(text(&[("data", "tmpfs")], "/d").expect("memory").contains("tmpfs data tmpfs rw"));
+    }
+
+    #[test]
+    fn a_path_that_would_become_a_line_of_its_own_is_refused() {
+        text(&[], "/a\nlxc.hook.start-host = /x").expect_err("refused");
+    }
+}

@@ -1,0 +1,118 @@
+//! `nspawn`: systemd-nspawn, a container from a directory by systemd's own tool, without machined or a bus.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Context;
+use workloads::settings::{Setting, Settings};
+
+use crate::host::Host;
+use crate::launch::{Launch, Runner};
+use crate::names;
+use crate::process;
+use crate::stage::data::Layers;
+use crate::stage::{Stage, data};
+use crate::unavailable::Unavailable;
+
+/// systemd's container tool.
+#[derive(Debug)]
+pub struct Nspawn;
+
+const SETTINGS: &[Setting] = &[super::NETWORK, super::DATA, super::SECCOMP];
+
+impl Runner for Nspawn {
+    fn name(&self) -> &'static str {
+        "nspawn"
+    }
+
+    fn about(&self) -> &'static str {
+        "A container by systemd-nspawn, with its filter of system calls and without a systemd inside"
+    }
+
+    fn settings(&self) -> &'static [Setting] {
+        SETTINGS
+    }
+
+    fn version(&self, host: &Host) -> Result<String, Unavailable> {
+        let version = process::version("systemd-nspawn", "systemd-container")?;
+        host.require_root("systemd-nspawn")?;
+        Ok(version)
+    }
+
+    fn engine(&self, _settings: &Settings) -> Option<PathBuf> {
+        process::find("systemd-nspawn")
+    }
+
+    fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
+        let mut command = Command::new(process::require("systemd-nspawn", "systemd-container")?);
+        let id = stage.next_id();
+        let layers = (settings.get("data") == "overlay").then(|| data::layers(stage)).transpose()?;
+        let data = stage.data().to_path_buf();
+        let root = stage.root()?;
+        // It takes a directory without /usr for no operating system at all.
+        fs::create_dir_all(root.join("usr")).with_context(|| format!("can't make /usr in {}", root.display()))?;
+        arguments(&mut command, settings, &id, root, &data, layers.as_ref())?;
+        process::own_run_directory(&mut command, c"/run/systemd/nspawn")?;
+        let words = data::data_path(settings, stage);
+        let launch = Launch::new(command).data_path(words).cleanup(move || process::kill_marked(&[&id]));
+        Ok(if settings.get("network") == "none" { launch } else { launch.over(stage.path_to_peer()?) })
+    }
+}
+
+/// The network namespace, where there is one, is entered before nspawn starts: so it need not know of it.
+fn arguments(
+    command: &mut Command,
+    settings: &Settings,
+    id: &str,
+    root: &Path,
+    data: &Path,
+    layers: Option<&Layers>,
+) -> anyhow::Result<()> {
+    // Its own switch, from systemd's ENVIRONMENT.md: without it the filter can't be left away.
+    command.env("SYSTEMD_SECCOMP", if settings.get("seccomp") == "none" { "0" } else { "1" });
+    command.arg("--quiet").arg("--directory").arg(root).args(["--machine", id]);
+    // Neither machined nor a unit of its own: there may be no systemd, and the limits are the stage's.
+    command.args(["--settings=no", "--register=no", "--keep-unit", "--as-pid2", "--pipe"]);
+    command.args(["--resolv-conf=off", "--timezone=off", "--link-journal=no"]);
+    if settings.get("network") == "none" {
+        command.arg("--private-network");
+    }
+    let quoted =
+        |path: &Path| anyhow::Ok(names::plain(path, "systemd-nspawn", &[])?.replace('\\', "\\\\").replace(':', "\\:"));
+    match (settings.get("data"), layers) {
+        ("tmpfs", _) => command.arg("--tmpfs=/data"),
+        (_, Some(layers)) => {
+            command.arg(format!("--overlay={}:{}:/data", quoted(&layers.lower)?, quoted(&layers.upper)?))
+        }
+        _ => command.arg(format!("--bind={}:/data", quoted(data)?)),
+    };
+    command.args(["--", "/tarebench", "agent", "--data", "/data"]);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn line(given: &[(&str, &str)], data: &str) -> String {
+        let given: BTreeMap<_, _> = given.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+        let settings = Settings::resolve(SETTINGS, &given).expect("valid");
+        let layers = Layers { lower: "/d/l".into(), upper: "/d/u".into(), work: "/d/w".into() };
+        let layers = (settings.get("data") == "overlay").then_some(&layers);
+        let mut command = Command::new("systemd-nspawn");
+        arguments(&mut command, &settings, "box-1", Path::new("/r"), Path::new(data), layers).expect("a line");
+        command.get_args().map(|a| a.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn each_setting_has_its_option() {
+        assert!(line(&[], "/d").contains("--bind=/d:/data") && !line(&[], "/d").contains("--private-network"));
+        assert!(line(&[], "/a:b").contains("--bind=/a\\:b:/data"), "{}", line(&[], "/a:b"));
+        assert!(line(&[("data", "tmpfs")], "/d").contains("--tmpfs=/data"));
+        assert!(line(&[("data", "overlay")], "/d").contains("--overlay=/d/l:/d/u:/data"));
+        assert!(line(&[("network", "none")], "/d").contains("--private-network"));
+    }
+}

@@ -1,0 +1,177 @@
+//! `exec`: a box that is there already, entered by whatever command enters it: `docker exec`, `lxc-attach`, `jexec`, `zlogin`,
+//! `kubectl exec`, ... EXEC.md has the settings for each.
+
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use workloads::settings::{Kind, Setting, Settings};
+
+use crate::boxes::there::visit::{self, Visit};
+use crate::host::Host;
+use crate::launch::{Launch, Runner};
+use crate::process;
+use crate::stage::Stage;
+use crate::unavailable::Unavailable;
+
+/// Any command that runs another one somewhere else, with stdin and stdout passed through.
+#[derive(Debug)]
+pub struct Exec;
+
+/// For copying the binary: a slow link, a slow daemon.
+const COPY: Duration = Duration::from_secs(60);
+
+const SETTINGS: &[Setting] = &[
+    Setting {
+        name: "command",
+        kind: Kind::Command(&["run", "line"]),
+        default: "",
+        about: "What runs a command inside; {run} stands for the agent's command line, {line} for the same quoted into one word",
+    },
+    Setting {
+        name: "copy",
+        kind: Kind::Command(&["binary", "agent"]),
+        default: "",
+        about: "What copies {binary}, a file here, to {agent}, a path inside; the copy is removed at the end",
+    },
+    Setting {
+        name: "installed",
+        kind: Kind::Path,
+        default: "",
+        about: "Path of a tarebench that is inside already, instead of `copy`; it stays",
+    },
+    visit::DATA,
+    visit::AGENT,
+    visit::PEER,
+];
+
+impl Runner for Exec {
+    fn name(&self) -> &'static str {
+        "exec"
+    }
+
+    fn about(&self) -> &'static str {
+        "A box that is there already, entered by a command such as docker exec, lxc-attach, jexec or zlogin"
+    }
+
+    fn settings(&self) -> &'static [Setting] {
+        SETTINGS
+    }
+
+    fn version(&self, host: &Host) -> Result<String, Unavailable> {
+        Ok(format!("{} {}", host.system, host.kernel))
+    }
+
+    fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
+        let [command, copy, installed] = ["command", "copy", "installed"].map(|name| settings.get(name));
+        if command.is_empty() {
+            return Err(unset(
+                "needs setting `command`: no command is set that enters a box",
+                "command = \"docker exec -i BOX {run}\", for one",
+            )
+            .into());
+        }
+        if !["{run}", "{line}"].iter().any(|name| command.contains(name)) {
+            return Err(unset(
+                "the command doesn't say where the agent's goes",
+                "put {run} where it does: \"nsenter -t PID -a {run}\"",
+            )
+            .into());
+        }
+        let installed = match (copy.is_empty(), installed.is_empty()) {
+            (false, true) => None,
+            (true, false) => Some(installed),
+            (true, true) => {
+                let fix = "copy = \"docker cp {binary} BOX:{agent}\", for one; or install tarebench there and set installed = PATH";
+                return Err(unset(
+                    "needs setting `copy` or `installed`: nothing says how the agent gets into the box",
+                    fix,
+                )
+                .into());
+            }
+            (false, false) => {
+                return Err(unset("both `copy` and `installed` are set", "`copy` or `installed`, not both").into());
+            }
+        };
+        let visit = Visit::new(settings, stage, installed)?;
+        let enter = |words: Vec<String>| {
+            let line = [shell_words::join(&words)];
+            settings.command("command", &[("run", &words), ("line", &line)])
+        };
+        let leave = enter(visit.leave());
+        stage.note(&leave.iter().map(String::as_str).collect::<Vec<_>>())?;
+        let launch = Launch::new(to_command(&enter(visit.run()))).cleanup(move || {
+            // An agent that ended by itself has taken itself away, and can't be started again.
+            if let Err(words) = process::ask(to_command(&leave)) {
+                log::debug!("nothing was left in the box, or it stays: {words}");
+            }
+        });
+        if visit.copied {
+            let binary = visit.binary.to_str().context("the path of our own binary is not text")?.to_string();
+            let words =
+                settings.command("copy", &[("binary", &[binary]), ("agent", std::slice::from_ref(&visit.agent))]);
+            process::ask_patiently(to_command(&words), Stdio::null(), COPY)
+                .map_err(|words| anyhow!("can't copy the agent into the box: {words}"))?;
+        }
+        visit.finish(launch, settings, stage)
+    }
+}
+
+fn to_command(words: &[String]) -> Command {
+    let mut command = Command::new(&words[0]);
+    command.args(&words[1..]);
+    command
+}
+
+fn unset(because: &str, fix: &str) -> Unavailable {
+    Unavailable { because: because.into(), fix: format!("set {fix}"), broken: false }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::host::Resources;
+
+    fn launch(test: &str, given: &[(&str, &str)]) -> anyhow::Result<Launch> {
+        let given: BTreeMap<_, _> = given.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+        let settings = Settings::resolve(SETTINGS, &given)?;
+        let data = tempfile::tempdir()?;
+        let id = format!("{test}{:x}", std::process::id() & 0xff_ffff);
+        let host = Host::new(&id, Path::new("/proc/self/exe"), Resources::new(1, 1 << 28))?;
+        Exec.launch(&settings, &mut Stage::new(Arc::new(host), "box", data.path())?)
+    }
+
+    #[test]
+    fn what_is_missing_is_told_with_what_to_set() {
+        for (given, words) in [
+            (vec![], "no command is set"),
+            (vec![("command", "docker exec -i box")], "where the agent's goes"),
+            (vec![("command", "docker exec -i box {run}")], "how the agent gets into the box"),
+            (vec![("command", "x {run}"), ("copy", "y {binary} {agent}"), ("installed", "/usr/bin/tarebench")], "both"),
+        ] {
+            let error = launch("ex", &given).expect_err(words);
+            let no = error.downcast_ref::<Unavailable>().expect("it can't run, which is no failure of the box");
+            assert!(no.because.contains(words) && !no.fix.is_empty() && !no.broken, "{no:?}");
+        }
+    }
+
+    #[test]
+    fn a_tool_that_takes_one_line_gets_it_quoted() {
+        let given = [("command", "vzctl exec 101 {line}"), ("installed", "/opt/my tools/tarebench"), ("data", "/srv/")];
+        let launch = launch("ey", &given).expect("launches");
+        let words: Vec<_> = launch.command.get_args().map(|a| a.to_string_lossy().into_owned()).collect();
+        assert_eq!(words[..2], ["exec", "101"]);
+        assert!(words[2].starts_with("'/opt/my tools/tarebench' agent --data /srv/tarebench-ey"), "{words:?}");
+        assert!(launch.unequal.is_some(), "no limit of ours holds in a box that was there before us");
+    }
+
+    #[test]
+    fn a_path_that_depends_on_where_one_is_is_refused() {
+        let given = [("command", "x {run}"), ("installed", "tarebench")];
+        assert!(launch("ez", &given).expect_err("relative").to_string().contains("not an absolute path"));
+    }
+}

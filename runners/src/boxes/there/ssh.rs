@@ -1,0 +1,197 @@
+//! `ssh`: any host or guest that a key opens: the agent is copied over, runs there, and is removed again.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, ensure};
+use workloads::settings::{Kind, Setting, Settings};
+
+use crate::boxes::there::visit::{self, Visit};
+use crate::host::Host;
+use crate::launch::{Launch, Runner};
+use crate::process;
+use crate::stage::Stage;
+use crate::unavailable::Unavailable;
+
+/// OpenSSH's client, with the user's own configuration: aliases and jump hosts work.
+#[derive(Debug)]
+pub struct Ssh;
+
+/// For copying the binary over a slow link.
+const COPY: Duration = Duration::from_secs(120);
+
+/// Never a question, never a wait without end, never an unknown host; nothing is forwarded and no connection is shared.
+const OPTIONS: &[&str] = &[
+    "BatchMode=yes",
+    "ConnectTimeout=10",
+    "ServerAliveInterval=5",
+    "ServerAliveCountMax=6",
+    "StrictHostKeyChecking=yes",
+    "ClearAllForwardings=yes",
+    "ForwardAgent=no",
+    "ControlPath=none",
+    "RequestTTY=no",
+    "LogLevel=ERROR",
+];
+
+const SETTINGS: &[Setting] = &[
+    Setting {
+        name: "host",
+        kind: Kind::Word,
+        default: "",
+        about: "Name or address, or an alias of ssh's configuration",
+    },
+    Setting {
+        name: "port",
+        kind: Kind::Number { min: 0, max: 65535 },
+        default: "0",
+        about: "Port; 0 is ssh's own choice",
+    },
+    Setting { name: "user", kind: Kind::Word, default: "", about: "User there; ssh's own choice where empty" },
+    Setting {
+        name: "identity",
+        kind: Kind::Path,
+        default: "",
+        about: "File of the private key; ssh's own choice where empty",
+    },
+    Setting {
+        name: "known_hosts",
+        kind: Kind::Path,
+        default: "",
+        about: "File with the host's key, which is always checked; ssh's own where empty",
+    },
+    visit::DATA,
+    visit::AGENT,
+    visit::PEER,
+];
+
+impl Runner for Ssh {
+    fn name(&self) -> &'static str {
+        "ssh"
+    }
+
+    fn about(&self) -> &'static str {
+        "Any host or guest reached by ssh; the agent is copied there and removed again"
+    }
+
+    fn settings(&self) -> &'static [Setting] {
+        SETTINGS
+    }
+
+    fn version(&self, _host: &Host) -> Result<String, Unavailable> {
+        let mut command = Command::new(process::require("ssh", "openssh-client")?);
+        command.arg("-V");
+        let text = process::ask_all(command).map_err(|because| Unavailable {
+            because,
+            fix: "apt install --reinstall openssh-client".into(),
+            broken: true,
+        })?;
+        Ok(text.split([',', ' ']).next().unwrap_or_default().to_string())
+    }
+
+    fn engine(&self, _settings: &Settings) -> Option<PathBuf> {
+        process::find("ssh")
+    }
+
+    fn start_deadline(&self) -> Duration {
+        Duration::from_secs(30)
+    }
+
+    fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
+        let ssh = process::require("ssh", "openssh-client")?;
+        if settings.get("host").is_empty() {
+            let fix = "set host = NAME, and user, port, identity where ssh's own configuration doesn't say them";
+            return Err(Unavailable {
+                because: "needs setting `host`: no host is set".into(),
+                fix: fix.into(),
+                broken: false,
+            }
+            .into());
+        }
+        let visit = Visit::new(settings, stage, None)?;
+        let words = words(settings)?;
+        let there = |line: &[String]| {
+            let mut command = Command::new(&ssh);
+            // What follows is for the shell over there, hence the quotes.
+            command.args(&words).arg(shell_words::join(line));
+            command
+        };
+        let remove = ["rm", "-rf", "--", &visit.folder, &visit.agent].map(String::from);
+        let mut noted = vec![process::mark(&ssh)];
+        noted.extend(words.iter().cloned().chain([shell_words::join(&remove)]));
+        stage.note(&noted.iter().map(String::as_str).collect::<Vec<_>>())?;
+        let removal = there(&remove);
+        let host = settings.get("host").to_string();
+        let launch = Launch::new(there(&visit.run())).cleanup(move || {
+            if let Err(words) = process::ask_patiently(removal, Stdio::null(), COPY) {
+                log::warn!("can't remove the agent from {host}: {words}");
+            }
+        });
+        let binary = File::open(&visit.binary).with_context(|| format!("can't read {}", visit.binary.display()))?;
+        let mut copy = Command::new(&ssh);
+        let agent = shell_words::quote(&visit.agent);
+        copy.args(&words).arg(format!("umask 077 && cat > {agent} && chmod 700 {agent}"));
+        process::ask_patiently(copy, binary.into(), COPY)
+            .map_err(|words| anyhow!("can't copy the agent to {}: {words}", settings.get("host")))?;
+        visit.finish(launch, settings, stage)
+    }
+}
+
+/// ssh's words up to and with the host.
+fn words(settings: &Settings) -> anyhow::Result<Vec<String>> {
+    let mut all: Vec<String> = OPTIONS.iter().flat_map(|o| ["-o".into(), o.to_string()]).collect();
+    if settings.number("port") > 0 {
+        all.extend(["-p".into(), settings.get("port").into()]);
+    }
+    if !settings.get("user").is_empty() {
+        all.extend(["-l".into(), settings.get("user").into()]);
+    }
+    for (name, option) in [("identity", "IdentityFile"), ("known_hosts", "UserKnownHostsFile")] {
+        let path = settings.get(name);
+        // ssh would read more than a path into these.
+        ensure!(
+            !path.contains(['"', '%', '$', '\n', '\\']),
+            "`{name}` can't be {path:?}: rename the file, ssh reads such characters in its own way"
+        );
+        if !path.is_empty() {
+            all.extend(["-o".into(), format!("{option}=\"{path}\"")]);
+        }
+    }
+    if !settings.get("identity").is_empty() {
+        all.extend(["-o".into(), "IdentitiesOnly=yes".into()]);
+    }
+    all.extend(["--".into(), settings.get("host").into()]);
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn line(given: &[(&str, &str)]) -> anyhow::Result<String> {
+        let given: BTreeMap<_, _> = given.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+        Ok(words(&Settings::resolve(SETTINGS, &given)?)?.join(" "))
+    }
+
+    #[test]
+    fn it_never_asks_and_always_checks_the_host() {
+        let line = line(&[("host", "box"), ("port", "2222"), ("user", "me"), ("identity", "/k e/y")]).expect("words");
+        for part in ["-o BatchMode=yes", "-o StrictHostKeyChecking=yes", "-p 2222", "-l me", "IdentityFile=\"/k e/y\""]
+        {
+            assert!(line.contains(part), "{line}");
+        }
+        assert!(line.ends_with(" -- box"), "{line}");
+    }
+
+    #[test]
+    fn nothing_that_ssh_would_read_otherwise_gets_in() {
+        line(&[("host", "-oProxyCommand=x")]).expect_err("an option");
+        line(&[("host", "box"), ("user", "a;b")]).expect_err("a shell's word");
+        line(&[("host", "box"), ("known_hosts", "/tmp/%d")]).expect_err("a token");
+        line(&[("host", "box"), ("identity", "/a\" ProxyCommand=\"x")]).expect_err("quotes");
+    }
+}

@@ -1,0 +1,233 @@
+//! `cloud-hypervisor`: a virtual machine under Cloud Hypervisor, reached over a virtio console. Checked against its published
+//! options; not yet seen running.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::Context;
+use workloads::init::Orders;
+use workloads::settings::{Kind, Setting, Settings};
+
+use crate::boxes::vm::{self, Link, Net};
+use crate::host::Host;
+use crate::launch::{Launch, Runner};
+use crate::process;
+use crate::stage::Stage;
+use crate::unavailable::Unavailable;
+
+/// A virtual machine under Cloud Hypervisor.
+#[derive(Debug)]
+pub struct CloudHypervisor;
+
+const PROGRAM: &str = "cloud-hypervisor";
+const FIX: &str = "download `cloud-hypervisor-static` from https://github.com/cloud-hypervisor/cloud-hypervisor/releases and put \
+                   it into PATH as `cloud-hypervisor`";
+
+const DRIVERS: &[&str] = &["virtio_pci", "virtio_console", "ext4", "virtio_blk", "virtio_net"];
+
+/// What the program holds besides the guest's memory, bytes.
+const MONITOR_BYTES: u64 = 64 << 20;
+
+const SETTINGS: &[Setting] = &[
+    Setting {
+        name: "disk.direct",
+        kind: Kind::Switch,
+        default: "true",
+        about: "Whether the disk's file is opened with O_DIRECT, past the host's page cache",
+    },
+    Setting {
+        name: "disk.io_uring",
+        kind: Kind::Switch,
+        default: "true",
+        about: "Whether the disk's requests may be done by io_uring, else by Linux AIO",
+    },
+    vm::DISK_SIZE,
+    vm::NET,
+    vm::KERNEL,
+];
+
+impl Runner for CloudHypervisor {
+    fn name(&self) -> &'static str {
+        "cloud-hypervisor"
+    }
+
+    fn about(&self) -> &'static str {
+        "A virtual machine under Cloud Hypervisor, a monitor for cloud workloads; needs KVM"
+    }
+
+    fn settings(&self) -> &'static [Setting] {
+        SETTINGS
+    }
+
+    fn version(&self, _host: &Host) -> Result<String, Unavailable> {
+        vm::version_under_kvm(PROGRAM, FIX)
+    }
+
+    fn engine(&self, _settings: &Settings) -> Option<PathBuf> {
+        process::find(PROGRAM)
+    }
+
+    fn start_deadline(&self) -> Duration {
+        Duration::from_secs(30)
+    }
+
+    fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
+        let program = process::find(PROGRAM).with_context(|| format!("`{PROGRAM}` is not in PATH; {FIX}"))?;
+        let (boot, disk) = vm::guest(settings, stage, DRIVERS)?;
+        let link = Link::make(settings.choice::<Net>("net"), stage)?;
+        let guest = Guest {
+            kernel: &boot.kernel,
+            initramfs: &boot.initramfs,
+            disk: &disk,
+            direct: settings.switch("disk.direct"),
+            io_uring: settings.switch("disk.io_uring"),
+            says_raw: knows_image_types(&program)?,
+            cpus: stage.host.resources.cpus,
+            memory_bytes: stage.host.resources.memory_bytes,
+            orders: Orders { disk: Some("/dev/vda".into()), tty: Some("/dev/hvc0".into()), ..link.orders() },
+            tap: link.device.as_deref(),
+        };
+        let mut command = Command::new(program);
+        command.args(guest.arguments());
+        let how = if guest.direct { "O_DIRECT" } else { "through the host's page cache" };
+        let by = if guest.io_uring { "io_uring" } else { "aio" };
+        let mut launch = Launch::new(command)
+            .data_path(format!("ext4 on virtio-blk, raw (full), {how}, {by}, on {}", stage.data_file_system()));
+        launch.memory_beside = MONITOR_BYTES;
+        Ok(link.lead(launch))
+    }
+}
+
+/// What Cloud Hypervisor is told.
+struct Guest<'a> {
+    kernel: &'a Path,
+    initramfs: &'a Path,
+    disk: &'a Path,
+    direct: bool,
+    io_uring: bool,
+    /// Whether it is told that the image is raw.
+    says_raw: bool,
+    cpus: u32,
+    memory_bytes: u64,
+    orders: Orders,
+    tap: Option<&'a str>,
+}
+
+impl Guest<'_> {
+    fn arguments(&self) -> Vec<String> {
+        let switch = |on: bool| if on { "on" } else { "off" };
+        // The console of virtio carries the frames, the serial line what the kernel says before it dies.
+        let mut words: Vec<String> = ["--console", "tty", "--serial", "file=/dev/stderr"].map(String::from).into();
+        let mut add = |flag: &str, value: String| words.extend([flag.to_string(), value]);
+        add("--cpus", format!("boot={}", self.cpus));
+        add("--memory", format!("size={}M", self.memory_bytes >> 20));
+        add("--kernel", self.kernel.display().to_string());
+        add("--initramfs", self.initramfs.display().to_string());
+        add("--cmdline", format!("console=ttyS0 quiet panic=-1 cryptomgr.notests=1 {}", self.orders));
+        // Where io_uring is not to be had it takes AIO by itself, so there is a switch for `off` only.
+        let unless = if self.io_uring { "" } else { ",_disable_io_uring=on" };
+        let kind = if self.says_raw { ",image_type=raw" } else { "" };
+        let file = self.disk.display();
+        add("--disk", format!("path={file},direct={}{unless}{kind}", switch(self.direct)));
+        if let Some(device) = self.tap {
+            add("--net", format!("tap={device}"));
+        }
+        words
+    }
+}
+
+/// Whether it can be told the kind of an image. Releases since 50.1 can, and left to guess they refuse writes to the first
+/// sector, in which an ext4 keeps its superblock's block; older ones refuse the word.
+fn knows_image_types(program: &Path) -> anyhow::Result<bool> {
+    let mut command = Command::new(program);
+    command.arg("--help");
+    let help = process::ask_all(command).map_err(|e| anyhow::anyhow!("`{} --help`: {e}", program.display()))?;
+    Ok(help.contains("image_type="))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The keys that each option takes (`SYNTAX` in `vmm/src/config.rs` of 53.0, read in November 2026); others are refused.
+    const OPTIONS: &[(&str, &[&str])] = &[
+        ("--console", &[]),
+        ("--serial", &["file"]),
+        ("--cpus", &["boot", "max", "topology", "kvm_hyperv", "max_phys_bits", "nested", "affinity", "features"]),
+        ("--memory", &["size", "mergeable", "shared", "hugepages", "hugepage_size", "prefault", "thp"]),
+        ("--kernel", &[]),
+        ("--initramfs", &[]),
+        ("--cmdline", &[]),
+        (
+            "--disk",
+            &[
+                "path",
+                "readonly",
+                "direct",
+                "num_queues",
+                "queue_size",
+                "id",
+                "sparse",
+                "image_type",
+                "_disable_io_uring",
+                "_disable_aio",
+            ],
+        ),
+        ("--net", &["tap", "ip", "mask", "mac", "num_queues", "queue_size", "id"]),
+    ];
+
+    fn guest<'a>() -> Guest<'a> {
+        Guest {
+            kernel: Path::new("/k"),
+            initramfs: Path::new("/i"),
+            disk: Path::new("/d"),
+            direct: true,
+            io_uring: true,
+            says_raw: true,
+            cpus: 1,
+            memory_bytes: 512 << 20,
+            orders: Orders { tty: Some("/dev/hvc0".into()), ..Orders::default() },
+            tap: Some("tare0"),
+        }
+    }
+
+    #[test]
+    fn every_option_and_key_is_published() {
+        let words = Guest { direct: false, io_uring: false, ..guest() }.arguments();
+        for pair in words.chunks(2) {
+            let (_, keys) = OPTIONS.iter().find(|(flag, _)| *flag == pair[0]).expect("a known option");
+            for part in pair[1].split(',').filter(|_| !keys.is_empty()) {
+                let (key, value) = part.split_once('=').expect("key=value");
+                assert!(keys.contains(&key) && !value.is_empty(), "{pair:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn settings_find_their_way() {
+        let line = |guest: Guest| guest.arguments().join(" ");
+        let both = line(guest());
+        assert!(
+            both.contains("--disk path=/d,direct=on,image_type=raw ") && both.ends_with("--net tap=tare0"),
+            "{both}"
+        );
+        assert!(both.contains("tarebench.tty=/dev/hvc0 --disk"), "{both}");
+        let neither = line(Guest { direct: false, io_uring: false, says_raw: false, tap: None, ..guest() });
+        assert!(neither.ends_with("--disk path=/d,direct=off,_disable_io_uring=on"), "{neither}");
+    }
+
+    #[test]
+    fn its_own_help_says_whether_it_knows_the_kinds_of_images() {
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        for (help, knows) in
+            [("sparse=on|off,image_type=<raw,qcow2,vhd,vhdx>", true), ("path=<path>,readonly=on|off", false)]
+        {
+            let program = folder.path().join("monitor");
+            std::fs::write(&program, format!("#!/bin/sh\necho '{help}'\n")).expect("written");
+            let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+            std::fs::set_permissions(&program, executable).expect("ours");
+            assert_eq!(knows_image_types(&program).expect("it answers"), knows);
+        }
+    }
+}

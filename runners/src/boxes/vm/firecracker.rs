@@ -1,0 +1,428 @@
+//! `firecracker`: a virtual machine under Firecracker, configured by one file and reached over its serial line. Checked
+//! against Firecracker's published interface; not yet seen running.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use serde_json::{Value, json};
+use workloads::init::Orders;
+use workloads::settings::{Kind, Setting, Settings};
+use workloads::words;
+
+use crate::boxes::vm::{self, Link, Net};
+use crate::host::Host;
+use crate::launch::{Launch, Runner};
+use crate::process;
+use crate::stage::Stage;
+use crate::unavailable::Unavailable;
+
+/// A virtual machine under Firecracker.
+#[derive(Debug)]
+pub struct Firecracker;
+
+const FIX: &str = "download a release of 1.8 or later from https://github.com/firecracker-microvm/firecracker/releases and put \
+                   `firecracker` (for launch=jailer `jailer` too) into PATH";
+
+/// Its devices are virtio-mmio, which it announces by ACPI since 1.8; drivers that are modules find them so only.
+const DRIVERS: &[&str] = &["virtio_mmio", "ext4", "virtio_blk", "virtio_net"];
+
+/// More than this its interface refuses.
+const MOST_CPUS: u32 = 32;
+
+/// What the program holds besides the guest's memory, bytes. Its makers promise 5 MiB; page tables come on top.
+const MONITOR_BYTES: u64 = 32 << 20;
+
+words! {
+    /// How the disk's requests are done.
+    pub enum IoEngine {
+        /// One after the other, in the device's thread.
+        Sync = "sync",
+        /// io_uring.
+        Async = "async",
+    }
+}
+
+words! {
+    /// What the guest's flushes do.
+    pub enum CacheType {
+        /// Nothing: the guest is not even offered them.
+        Unsafe = "unsafe",
+        /// They reach the host's disk.
+        Writeback = "writeback",
+    }
+}
+
+words! {
+    /// What starts it.
+    pub enum Starter {
+        /// We do.
+        Direct = "direct",
+        /// Its jailer, in a root directory of its own.
+        Jailer = "jailer",
+    }
+}
+
+const SETTINGS: &[Setting] = &[
+    Setting {
+        name: "launch",
+        kind: Kind::Choice(Starter::WORDS),
+        default: "direct",
+        about: "What starts it: we do, or its jailer, which needs root",
+    },
+    Setting {
+        name: "disk.engine",
+        kind: Kind::Choice(IoEngine::WORDS),
+        default: "sync",
+        about: "How the disk's requests are done: one after the other, or by io_uring (Firecracker's io_engine)",
+    },
+    Setting {
+        name: "disk.cache",
+        kind: Kind::Choice(CacheType::WORDS),
+        // Firecracker's own default is Unsafe, under which nothing is ever durable.
+        default: "writeback",
+        about: "Whether the guest's flushes reach the host's disk (Firecracker's cache_type, there unsafe by default)",
+    },
+    vm::DISK_SIZE,
+    vm::NET,
+    vm::KERNEL,
+];
+
+impl Runner for Firecracker {
+    fn name(&self) -> &'static str {
+        "firecracker"
+    }
+
+    fn about(&self) -> &'static str {
+        "A virtual machine under Firecracker, the monitor of serverless platforms; needs KVM"
+    }
+
+    fn settings(&self) -> &'static [Setting] {
+        SETTINGS
+    }
+
+    fn version(&self, _host: &Host) -> Result<String, Unavailable> {
+        vm::version_under_kvm("firecracker", FIX)
+    }
+
+    fn engine(&self, _settings: &Settings) -> Option<PathBuf> {
+        process::find("firecracker")
+    }
+
+    fn start_deadline(&self) -> Duration {
+        Duration::from_secs(30)
+    }
+
+    fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
+        let program = program("firecracker")?;
+        let starter = settings.choice::<Starter>("launch");
+        if starter == Starter::Jailer && !stage.host.privileged {
+            bail!("launch=jailer needs root; set launch=direct");
+        }
+        let (boot, disk) = vm::guest(settings, stage, DRIVERS)?;
+        let link = Link::make(settings.choice::<Net>("net"), stage)?;
+        let guest = Guest {
+            kernel: &boot.kernel,
+            initramfs: &boot.initramfs,
+            disk: &disk,
+            engine: settings.choice::<IoEngine>("disk.engine"),
+            cache: settings.choice::<CacheType>("disk.cache"),
+            cpus: stage.host.resources.cpus,
+            memory_bytes: stage.host.resources.memory_bytes,
+            orders: Orders { disk: Some("/dev/vda".into()), tty: Some("/dev/ttyS0".into()), ..link.orders() },
+            tap: link.device.as_deref(),
+        };
+        let id = stage.next_id();
+        let mut launch = match starter {
+            Starter::Direct => {
+                let config = stage.scratch().join("firecracker.json");
+                guest.write(&config, Some("/dev/stderr"))?;
+                let mut command = Command::new(program);
+                command.args(["--id", &short(&id)]).arg("--no-api").arg("--config-file").arg(config);
+                Launch::new(command)
+            }
+            Starter::Jailer => jailed(&guest, &program, &short(&id), stage.data(), link.netns.as_deref())?,
+        };
+        let (engine, cache) = (guest.engine, guest.cache);
+        launch = launch.data_path(format!(
+            "ext4 on virtio-blk, raw (full), cache_type={cache}, io_engine={engine}, on {}",
+            stage.data_file_system()
+        ));
+        launch.memory_beside = MONITOR_BYTES;
+        Ok(link.lead(launch))
+    }
+}
+
+/// What Firecracker is told.
+struct Guest<'a> {
+    kernel: &'a Path,
+    initramfs: &'a Path,
+    disk: &'a Path,
+    engine: IoEngine,
+    cache: CacheType,
+    cpus: u32,
+    memory_bytes: u64,
+    orders: Orders,
+    tap: Option<&'a str>,
+}
+
+impl Guest<'_> {
+    /// The file that `--config-file` takes: `FullVmConfiguration` of its interface. Without a `log` it is silent; its words
+    /// would otherwise stand between the frames.
+    fn config(&self, log: Option<&str>) -> Value {
+        let engine = match self.engine {
+            IoEngine::Sync => "Sync",
+            IoEngine::Async => "Async",
+        };
+        let cache = match self.cache {
+            CacheType::Unsafe => "Unsafe",
+            CacheType::Writeback => "Writeback",
+        };
+        let mut config = json!({
+            "boot-source": {
+                "kernel_image_path": self.kernel,
+                "initrd_path": self.initramfs,
+                // No console: the one serial line carries the frames, and its input and output are ours.
+                "boot_args": format!("reboot=k panic=1 pci=off quiet cryptomgr.notests=1 {}", self.orders),
+            },
+            "drives": [{
+                "drive_id": "data",
+                "path_on_host": self.disk,
+                "is_root_device": false,
+                "is_read_only": false,
+                "cache_type": cache,
+                "io_engine": engine,
+            }],
+            "machine-config": { "vcpu_count": self.cpus, "mem_size_mib": self.memory_bytes >> 20 },
+        });
+        if let Some(path) = log {
+            config["logger"] = json!({ "log_path": path, "level": "Error" });
+        }
+        if let Some(device) = self.tap {
+            config["network-interfaces"] = json!([{ "iface_id": "net", "host_dev_name": device }]);
+        }
+        config
+    }
+
+    fn write(&self, path: &Path, log: Option<&str>) -> anyhow::Result<()> {
+        // An odd number is fine without SMT, which since 1.0 is off unless asked for.
+        if !(1..=MOST_CPUS).contains(&self.cpus) {
+            bail!("Firecracker takes 1 to {MOST_CPUS} CPUs, not {}; change cpus in resources", self.cpus);
+        }
+        let text = serde_json::to_string_pretty(&self.config(log)).expect("strings and numbers only");
+        fs::write(path, text).with_context(|| format!("can't write {}", path.display()))
+    }
+}
+
+/// In the jail the files have other names, and everything has to be on one file system with the disk, which is linked in.
+fn jailed(guest: &Guest, program: &Path, id: &str, data: &Path, netns: Option<&Path>) -> anyhow::Result<Launch> {
+    let jailer = self::program("jailer")?;
+    let base = data.join("jail");
+    let name = program.file_name().context("firecracker has no name")?;
+    let jail = base.join(name).join(id);
+    let root = jail.join("root");
+    fs::create_dir_all(&root).with_context(|| format!("can't make {}", root.display()))?;
+    let naming = || format!("can't fill the jail {}", root.display());
+    fs::copy(guest.kernel, root.join("kernel")).with_context(naming)?;
+    fs::copy(guest.initramfs, root.join("initramfs")).with_context(naming)?;
+    fs::hard_link(guest.disk, root.join("disk")).with_context(naming)?;
+    let inside = Guest {
+        kernel: Path::new("/kernel"),
+        initramfs: Path::new("/initramfs"),
+        disk: Path::new("/disk"),
+        orders: guest.orders.clone(),
+        ..*guest
+    };
+    // There is no /dev/stderr in there.
+    inside.write(&root.join("config.json"), None)?;
+    let mut command = Command::new(jailer);
+    // As root, since a tap without an owner can be opened by nobody else.
+    command.args(["--id", id]).args(["--uid", "0"]).args(["--gid", "0"]);
+    command.arg("--exec-file").arg(program).arg("--chroot-base-dir").arg(base);
+    if let Some(netns) = netns {
+        command.arg("--netns").arg(netns);
+    }
+    command.args(["--", "--no-api", "--config-file", "/config.json"]);
+    Ok(Launch::new(command).cleanup(move || {
+        if let Err(e) = fs::remove_dir_all(&jail) {
+            log::warn!("can't remove {}: {e}", jail.display());
+        }
+    }))
+}
+
+/// An id has at most 64 characters: those at the end are what makes it the only one.
+fn short(id: &str) -> String {
+    id.chars().rev().take(64).collect::<Vec<_>>().into_iter().rev().collect()
+}
+
+fn program(name: &str) -> anyhow::Result<PathBuf> {
+    process::find(name).with_context(|| format!("`{name}` is not in PATH; {FIX}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a property takes.
+    enum Type {
+        Text,
+        Bool,
+        Number(u64, u64),
+        Word(&'static [&'static str]),
+    }
+    use Type::*;
+
+    impl Type {
+        fn takes(&self, value: &Value) -> bool {
+            match self {
+                Text => value.is_string(),
+                Bool => value.is_boolean(),
+                Number(min, max) => value.as_u64().is_some_and(|n| (*min..=*max).contains(&n)),
+                Word(words) => value.as_str().is_some_and(|w| words.contains(&w)),
+            }
+        }
+    }
+
+    type Properties = &'static [(&'static str, Type)];
+
+    /// What `src/firecracker/swagger/firecracker.yaml` says of a `FullVmConfiguration` (1.17, read in November 2026), by
+    /// section: the properties that are neither objects nor deprecated, and which are required. Firecracker refuses others.
+    const SCHEMA: &[(&str, Properties, &[&str])] = &[
+        (
+            "boot-source",
+            &[("boot_args", Text), ("initrd_path", Text), ("kernel_image_path", Text)],
+            &["kernel_image_path"],
+        ),
+        (
+            "drives",
+            &[
+                ("drive_id", Text),
+                ("partuuid", Text),
+                ("is_root_device", Bool),
+                ("cache_type", Word(&["Unsafe", "Writeback"])),
+                ("is_read_only", Bool),
+                ("path_on_host", Text),
+                ("io_engine", Word(&["Sync", "Async"])),
+                ("socket", Text),
+            ],
+            &["drive_id", "is_root_device"],
+        ),
+        (
+            "machine-config",
+            &[
+                ("smt", Bool),
+                ("mem_size_mib", Number(0, u64::MAX)),
+                ("track_dirty_pages", Bool),
+                ("vcpu_count", Number(1, 32)),
+                ("huge_pages", Word(&["None", "Transparent", "2M"])),
+            ],
+            &["mem_size_mib", "vcpu_count"],
+        ),
+        (
+            "network-interfaces",
+            &[("guest_mac", Text), ("host_dev_name", Text), ("iface_id", Text), ("mtu", Number(68, 65535))],
+            &["host_dev_name", "iface_id"],
+        ),
+        (
+            "logger",
+            &[
+                ("level", Word(&["Error", "Warning", "Info", "Debug", "Trace", "Off"])),
+                ("log_path", Text),
+                ("show_level", Bool),
+                ("show_log_origin", Bool),
+                ("module", Text),
+            ],
+            &[],
+        ),
+    ];
+
+    /// What the schema has against a configuration.
+    fn objections(config: &Value) -> Vec<String> {
+        let mut objections = Vec::new();
+        for (section, content) in config.as_object().expect("an object") {
+            let Some((_, known, required)) = SCHEMA.iter().find(|(name, ..)| name == section) else {
+                objections.push(format!("no section {section}"));
+                continue;
+            };
+            let list = matches!(section.as_str(), "drives" | "network-interfaces");
+            if content.is_array() != list {
+                objections.push(format!("{section} is a list or isn't"));
+            }
+            for one in content.as_array().map_or_else(|| vec![content], |list| list.iter().collect()) {
+                let one = one.as_object().expect("an object");
+                let lacking = required.iter().filter(|name| !one.contains_key(**name));
+                objections.extend(lacking.map(|name| format!("{section} lacks {name}")));
+                for (name, value) in one {
+                    match known.iter().find(|(known, _)| known == name) {
+                        Some((_, kind)) if kind.takes(value) => {}
+                        Some(_) => objections.push(format!("{section}: {name} can't be {value}")),
+                        None => objections.push(format!("{section} has no {name}")),
+                    }
+                }
+            }
+        }
+        objections
+    }
+
+    fn guest<'a>() -> Guest<'a> {
+        Guest {
+            kernel: Path::new("/k"),
+            initramfs: Path::new("/i"),
+            disk: Path::new("/d"),
+            engine: IoEngine::Async,
+            cache: CacheType::Writeback,
+            cpus: 2,
+            memory_bytes: 512 << 20,
+            orders: Orders { tty: Some("/dev/ttyS0".into()), ..Orders::default() },
+            tap: Some("tare0"),
+        }
+    }
+
+    #[test]
+    fn the_configuration_is_what_the_published_schema_takes() {
+        let config = guest().config(Some("/dev/stderr"));
+        assert_eq!(objections(&config), Vec::<String>::new());
+        let drive = &config["drives"][0];
+        assert_eq!((drive["io_engine"].as_str(), drive["cache_type"].as_str()), (Some("Async"), Some("Writeback")));
+        assert_eq!(config["machine-config"]["mem_size_mib"], 512);
+        let arguments = config["boot-source"]["boot_args"].as_str().expect("text");
+        assert!(!arguments.contains("console=") && arguments.ends_with("tarebench.tty=/dev/ttyS0"), "{arguments}");
+        let other = Guest { engine: IoEngine::Sync, cache: CacheType::Unsafe, tap: None, ..guest() }.config(None);
+        assert_eq!(objections(&other), Vec::<String>::new());
+        assert_eq!(other["drives"][0]["io_engine"], "Sync");
+        assert_eq!(other["drives"][0]["cache_type"], "Unsafe");
+        assert!(other.get("network-interfaces").is_none() && other.get("logger").is_none());
+    }
+
+    #[test]
+    fn what_the_schema_refuses_is_noticed() {
+        let mut config = guest().config(None);
+        config["drives"][0]["io_engine"] = json!("async");
+        config["drives"][0]["speed"] = json!(1);
+        config["machine-config"] = json!({ "vcpu_count": 33 });
+        let expected = [
+            "drives: io_engine can't be \"async\"",
+            "drives has no speed",
+            "machine-config lacks mem_size_mib",
+            "machine-config: vcpu_count can't be 33",
+        ];
+        assert_eq!(objections(&config), expected);
+    }
+
+    #[test]
+    fn a_number_of_cpus_that_it_refuses_is_refused() {
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        for (cpus, fine) in [(0, false), (1, true), (3, true), (32, true), (33, false)] {
+            let written = Guest { cpus, ..guest() }.write(&folder.path().join("config"), None);
+            assert_eq!(written.is_ok(), fine, "{cpus}");
+        }
+    }
+
+    #[test]
+    fn an_id_is_never_too_long() {
+        assert_eq!(short("tarebench-x-1"), "tarebench-x-1");
+        assert_eq!(short(&format!("{}-7", "x".repeat(80))).len(), 64);
+    }
+}

@@ -1,0 +1,284 @@
+//! What the runners of virtual machines share: the kernel and the initramfs that a guest boots, its data disk, and its link
+//! to the peer, with the settings that say them.
+
+pub mod cloud_hypervisor;
+pub mod firecracker;
+mod image;
+mod initramfs;
+mod kernel;
+mod nfs;
+pub mod qemu;
+pub mod uml;
+pub mod xen;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use sha2::{Digest, Sha256};
+use workloads::facts::Network;
+use workloads::init::Orders;
+use workloads::settings::{Kind, Setting, Settings};
+use workloads::words;
+
+use crate::host::Host;
+use crate::launch::Launch;
+use crate::process;
+use crate::stage::Stage;
+use crate::unavailable::Unavailable;
+use image::{Allocation, Format};
+use initramfs::Boot;
+use kernel::Kernel;
+
+/// How large the data disk is. Written once, in full, before the first start.
+pub(crate) const DISK_SIZE: Setting = Setting {
+    name: "disk.size",
+    kind: Kind::Bytes { min: 32 << 20, max: 1 << 40 },
+    default: "512MiB",
+    about: "Size of the data disk; all of it is written once before the first start",
+};
+
+/// Which kernel the guest boots.
+pub(crate) const KERNEL: Setting = Setting {
+    name: "kernel",
+    kind: Kind::Path,
+    default: "",
+    about: "The guest's kernel, a bzImage or an ELF file; empty for the best that is installed, cloud kernels first",
+};
+
+/// How the guest reaches the peer, where the monitor has no network of its own.
+pub(crate) const NET: Setting = Setting {
+    name: "net",
+    kind: Kind::Choice(Net::WORDS),
+    default: "auto",
+    about: "How the guest reaches the peer; auto is a tap device as root, else nothing",
+};
+
+words! {
+    /// How a guest reaches the peer.
+    pub enum Net {
+        /// A tap as root, else nothing.
+        Auto = "auto",
+        /// A tap device.
+        Tap = "tap",
+        /// Not at all.
+        None = "none",
+    }
+}
+
+/// Drivers that Linux needs and no `modules.dep` knows: ext4 asks for its checksum at mount time by name. Built in or gone
+/// in some kernels. IPv6 is a module in some too.
+const DRIVERS_WHERE_THERE: &[&str] = &["crc32c_generic", "ipv6"];
+
+/// Drivers that kernels made for clouds lack.
+const NOT_IN_CLOUDS: &[&str] = &["e1000", "ahci", "9p"];
+
+/// A guest's link to the peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Link {
+    /// The tap device on the host, where there is one.
+    pub(crate) device: Option<String>,
+    /// The kind of path, for the report.
+    pub(crate) network: Network,
+    /// The guest's address and the length of its prefix.
+    pub(crate) address: Option<(Ipv4Addr, u8)>,
+    /// The same in IPv6; `None` where there is none.
+    pub(crate) address6: Option<(Ipv6Addr, u8)>,
+    /// The peer's address as the guest sees it.
+    pub(crate) peer: Option<IpAddr>,
+    /// The same in IPv6.
+    pub(crate) peer6: Option<Ipv6Addr>,
+    /// Where the monitor is started.
+    pub(crate) netns: Option<PathBuf>,
+}
+
+impl Link {
+    /// No network at all.
+    pub(crate) fn none() -> Self {
+        Self {
+            device: None,
+            network: Network::None,
+            address: None,
+            address6: None,
+            peer: None,
+            peer6: None,
+            netns: None,
+        }
+    }
+
+    /// A tap device, straight to the peer; `None` without privileges.
+    ///
+    /// # Errors
+    /// When it can't be made.
+    pub(crate) fn tap(stage: &mut Stage) -> anyhow::Result<Option<Self>> {
+        let Some(tap) = stage.tap()? else { return Ok(None) };
+        let IpAddr::V4(guest) = tap.guest else { bail!("the guest can't be given the address {}", tap.guest) };
+        Ok(Some(Self {
+            device: Some(tap.device),
+            network: Network::Tap,
+            address: Some((guest, tap.prefix)),
+            address6: tap.guest6,
+            peer: Some(tap.peer),
+            peer6: tap.peer6,
+            netns: Some(tap.netns),
+        }))
+    }
+
+    /// What [`NET`] asks for.
+    ///
+    /// # Errors
+    /// When a tap device is asked for and can't be had, with the reason and what to set instead.
+    pub(crate) fn make(wanted: Net, stage: &mut Stage) -> anyhow::Result<Self> {
+        match wanted {
+            Net::None => Ok(Self::none()),
+            Net::Auto => Ok(Self::tap(stage)?.unwrap_or_else(Self::none)),
+            Net::Tap => Self::tap(stage)?.with_context(|| no_tap(wanted, stage, "none")),
+        }
+    }
+
+    /// The guest's addresses among its orders.
+    pub(crate) fn orders(&self) -> Orders {
+        Orders { address: self.address, address6: self.address6, ..Orders::default() }
+    }
+
+    /// The launch, over this link.
+    pub(crate) fn lead(self, mut launch: Launch) -> Launch {
+        launch.netns = self.netns;
+        launch.network = self.network;
+        launch.peer = self.peer;
+        launch.peer6 = self.peer6;
+        launch
+    }
+}
+
+/// Why there is no tap device, and what to set `instead`.
+pub(crate) fn no_tap(wanted: impl std::fmt::Display, stage: &Stage, instead: &str) -> String {
+    let because = stage.host.peer_network().err().unwrap_or("there is none");
+    format!("net={wanted} needs a tap device: {because}; set net={instead}")
+}
+
+/// The stage's data disk, made at its first start and kept for the next ones, as the data directories of others are.
+///
+/// # Errors
+/// See [`image::make`].
+pub(crate) fn data_disk(stage: &Stage, format: Format, allocation: Allocation, bytes: u64) -> anyhow::Result<PathBuf> {
+    let path = stage.data().join(format!("disk.{format}"));
+    if !path.exists() {
+        // Under another name until complete: one that the disk had no room for must not be taken for a disk.
+        let unfinished = stage.data().join("disk.unfinished");
+        image::make(&unfinished, format, allocation, bytes)?;
+        std::fs::rename(&unfinished, &path).with_context(|| format!("can't make {}", path.display()))?;
+    }
+    Ok(path)
+}
+
+/// What a guest boots, and its data disk: what [`KERNEL`] and [`DISK_SIZE`] ask for, the disk raw and written in full.
+///
+/// # Errors
+/// See [`kernel`], [`boot_files`] and [`data_disk`].
+pub(crate) fn guest(settings: &Settings, stage: &Stage, drivers: &[&str]) -> anyhow::Result<(Boot, PathBuf)> {
+    let kernel = kernel(chosen_kernel(settings).as_deref(), &stage.host, drivers)?;
+    let boot = boot_files(&stage.host, &kernel, drivers)?;
+    let disk = data_disk(stage, Format::Raw, Allocation::Full, settings.number(DISK_SIZE.name))?;
+    Ok((boot, disk))
+}
+
+/// What [`KERNEL`] is set to; `None` for the best that is installed.
+pub(crate) fn chosen_kernel(settings: &Settings) -> Option<PathBuf> {
+    Some(settings.get(KERNEL.name)).filter(|path| !path.is_empty()).map(PathBuf::from)
+}
+
+/// The kernel that was asked for, or the best that is installed and has all of `drivers`.
+///
+/// # Errors
+/// When it lacks one, or there is none, with the package that brings it.
+pub(crate) fn kernel(path: Option<&Path>, host: &Host, drivers: &[&str]) -> anyhow::Result<Kernel> {
+    match path {
+        None => Kernel::find(&host.kernel, drivers).map_err(|e| anyhow::anyhow!("{e}; {}", fix(drivers))),
+        Some(path) => {
+            let kernel = Kernel::at(path)?;
+            let missing = || format!("kernel={} won't do", path.display());
+            kernel.modules(drivers).with_context(missing)?;
+            Ok(kernel)
+        }
+    }
+}
+
+/// How to get a kernel with these drivers.
+fn fix(drivers: &[&str]) -> String {
+    match drivers.iter().find(|driver| NOT_IN_CLOUDS.contains(driver)) {
+        Some(driver) => {
+            format!(
+                "apt install linux-image-amd64 (or another kernel with {driver}), or do without the setting that needs it"
+            )
+        }
+        None => "apt install linux-image-cloud-amd64".into(),
+    }
+}
+
+/// Kernel and initramfs in the run's scratch, one pair per kernel and set of drivers.
+///
+/// # Errors
+/// When they can't be written, or the kernel lacks a driver.
+pub(crate) fn boot_files(host: &Host, kernel: &Kernel, drivers: &[&str]) -> anyhow::Result<Boot> {
+    let mut drivers = drivers.to_vec();
+    drivers.extend(DRIVERS_WHERE_THERE.iter().filter(|one| kernel.modules(&[one]).is_ok()));
+    let mut hash = Sha256::new();
+    for part in [&*kernel.path.to_string_lossy()].iter().chain(&drivers) {
+        hash.update(part.as_bytes());
+        hash.update([0]);
+    }
+    let key: String = hash.finalize().iter().take(6).map(|b| format!("{b:02x}")).collect();
+    initramfs::make(&host.scratch.join(format!("guest.{key}")), kernel, &drivers, &host.binary)
+        .context("can't make what the guest boots")
+}
+
+/// What a monitor that needs KVM says of itself.
+///
+/// # Errors
+/// When it or KVM isn't there; `fix` says how to get it.
+pub(crate) fn version_under_kvm(name: &str, fix: &str) -> Result<String, Unavailable> {
+    let absent = |because: String| Unavailable { because, fix: fix.into(), broken: false };
+    let version = process::version(name, name).map_err(|e| Unavailable { fix: fix.into(), ..e })?;
+    let kvm = std::fs::OpenOptions::new().read(true).write(true).open("/dev/kvm");
+    kvm.map_err(|e| Unavailable {
+        fix: "use a machine whose CPU has virtualisation turned on, as a user who may open /dev/kvm".into(),
+        ..absent(format!("{name} needs KVM: can't open /dev/kvm: {e}"))
+    })?;
+    Ok(version)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_package_of_a_missing_driver_is_named() {
+        assert!(fix(&["ext4", "virtio_blk"]).contains("linux-image-cloud-amd64"));
+        for driver in NOT_IN_CLOUDS {
+            let fix = fix(&["ext4", driver]);
+            assert!(fix.contains("linux-image-amd64") && fix.contains(driver), "{fix}");
+        }
+    }
+
+    #[test]
+    fn a_link_says_the_same_to_the_guest_and_to_the_launch() {
+        let peer = IpAddr::from([198, 18, 0, 1]);
+        let link = Link {
+            device: Some("tare0".into()),
+            network: Network::Tap,
+            address: Some(([198, 18, 0, 2].into(), 30)),
+            peer: Some(peer),
+            ..Link::none()
+        };
+        assert_eq!(link.orders().to_string(), "tarebench.address=198.18.0.2/30");
+        let launch = link.lead(Launch::new(std::process::Command::new("true")));
+        assert_eq!((launch.network, launch.peer, launch.peer6), (Network::Tap, Some(peer), None));
+    }
+
+    #[test]
+    fn without_the_program_the_way_to_it_is_told() {
+        let e = version_under_kvm("no-such-monitor", "download one of its releases").expect_err("not there");
+        assert!(!e.broken && e.fix.contains("releases"), "{e:?}");
+    }
+}

@@ -1,0 +1,232 @@
+//! `qemu`: a virtual machine. A kernel that the host's distribution has installed boots from memory into our own binary as
+//! its init; the data lies on a raw image on the host's file system. Nothing is downloaded.
+
+mod accel;
+mod command;
+mod data;
+mod link;
+mod memory;
+mod options;
+mod share;
+mod tsc;
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use nix::sys::resource::{Resource, getrlimit};
+use workloads::init::Orders;
+use workloads::settings::{Setting, Settings};
+
+use crate::boxes::vm;
+use crate::boxes::vm::image;
+use crate::boxes::vm::kernel::Kernel;
+use crate::fingerprint;
+use crate::host::Host;
+use crate::launch::{Launch, Runner};
+use crate::process;
+use crate::stage::Stage;
+use crate::unavailable::Unavailable;
+use accel::Accelerator;
+use command::{DRIVERS, Disk, Machine, Netdev, PROGRAM, TRANSLATION_MIB};
+use data::Source;
+use link::Link;
+use memory::Backing;
+use options::{Accel, MachineType, Model, Options, Overcommit, SETTINGS};
+
+/// A virtual machine under QEMU.
+#[derive(Debug)]
+pub struct Qemu;
+
+const FIX: &str = "apt install qemu-system-x86 linux-image-cloud-amd64 e2fsprogs";
+
+/// What QEMU itself holds besides the guest's memory and translated code, bytes: 45 MiB for the program, twice the kernel
+/// and the initramfs (60 MiB here) for a reboot that never comes, stacks and buffers of its threads, page tables.
+const MONITOR_BYTES: u64 = 256 << 20;
+
+impl Runner for Qemu {
+    fn name(&self) -> &'static str {
+        "qemu"
+    }
+
+    fn about(&self) -> &'static str {
+        "A virtual machine under QEMU, with the hardware's help (KVM) where that works, else emulated (TCG)"
+    }
+
+    fn settings(&self) -> &'static [Setting] {
+        SETTINGS
+    }
+
+    fn version(&self, host: &Host) -> Result<String, Unavailable> {
+        let version = qemu_version()?;
+        let absent = |because: String| Unavailable { because, fix: FIX.into(), broken: false };
+        image::mkfs().map_err(|e| absent(e.to_string()))?;
+        let defaults = Settings::resolve(SETTINGS, &Default::default()).expect("the defaults are valid");
+        let options = Options::read(&defaults).expect("the defaults go together");
+        let kernel = vm::kernel(None, host, &options.drivers()).map_err(|e| absent(format!("{e:#}")))?;
+        let accelerator = choose(host, Accel::Auto, &kernel).map_err(|e| Unavailable {
+            because: format!("{e:#}"),
+            fix: FIX.into(),
+            broken: true,
+        })?;
+        // Settings are not known here, so this can only say what accel=auto means.
+        Ok(match accelerator {
+            Accelerator::Kvm => format!("QEMU {version}, guest Linux {}, auto is KVM", kernel.release),
+            Accelerator::Tcg { because } => {
+                format!("QEMU {version}, guest Linux {}, auto is TCG (KVM: {because})", kernel.release)
+            }
+        })
+    }
+
+    fn engine(&self, _settings: &Settings) -> Option<PathBuf> {
+        process::find(PROGRAM)
+    }
+
+    fn start_deadline(&self) -> Duration {
+        // A guest of an emulated guest boots in 14 s where nothing else runs.
+        Duration::from_secs(if fingerprint::nested().is_some() { 120 } else { 30 })
+    }
+
+    fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
+        let options = Options::read(settings)?;
+        if !stage.host.static_binary {
+            bail!("the binary needs a dynamic loader, which the guest lacks; build tarebench with +crt-static");
+        }
+        let kernel = vm::kernel(options.kernel.as_deref(), &stage.host, &options.drivers())?;
+        let accelerator = choose(&stage.host, options.accel, &kernel)?;
+        check_against(&accelerator, &options)?;
+        let memory_bytes = stage.host.resources.memory_bytes;
+        if options.overcommit.mem_lock && !stage.host.privileged {
+            let (limit, _) = getrlimit(Resource::RLIMIT_MEMLOCK).context("can't ask how much memory may be locked")?;
+            memory::may_lock(memory_bytes + MONITOR_BYTES + (TRANSLATION_MIB << 20), limit)?;
+        }
+        let boot = vm::boot_files(&stage.host, &kernel, &options.drivers())?;
+        let memory = Backing::make(options.memory, memory_bytes, stage.data())?;
+        let link = Link::make(options.net, stage)?;
+        let source = Source::make(&options, &link, stage)?;
+        let machine = Machine {
+            name: &format!("tarebench-{}-{}", stage.host.id, stage.environment),
+            kind: options.machine,
+            accelerator: &accelerator,
+            cpus: stage.host.resources.cpus,
+            memory: memory.clone(),
+            boot: &boot,
+            orders: source.orders,
+            disk: source.image.as_deref().map(|image| Disk { image, options: options.disk }),
+            share: source.share,
+            model: options.model,
+            netdev: link.netdev,
+            balloon: options.balloon,
+            overcommit: options.overcommit,
+        };
+        let mut launch = Launch::new(machine.command()).data_path(data::path(&options, &stage.data_file_system()));
+        launch = link.path.lead(launch);
+        launch.memory_beside = MONITOR_BYTES;
+        launch.console = source.log;
+        // The guest has unmounted or is dead by then.
+        launch = launch.cleanup(move || drop((source.servers, link.passt)));
+        if let Some(file) = memory.file {
+            // As large as the guest's memory, and of no use once it is gone.
+            launch = launch.cleanup(move || {
+                if let Err(e) = std::fs::remove_file(&file) {
+                    log::warn!("can't remove {}: {e}", file.display());
+                }
+            });
+        }
+        if let Accelerator::Tcg { because } = accelerator {
+            launch.memory_beside += TRANSLATION_MIB << 20;
+            launch.emulated = Some(format!("QEMU TCG: {because}"));
+        }
+        Ok(launch)
+    }
+}
+
+/// What can't be together with what runs the guest.
+fn check_against(accelerator: &Accelerator, options: &Options) -> anyhow::Result<()> {
+    let Accelerator::Tcg { because } = accelerator else { return Ok(()) };
+    if options.machine == MachineType::Microvm && options.disk.iothread {
+        // QEMU's virtio-mmio has the notifiers that a thread waits for under KVM only.
+        bail!("disk.iothread=true on machine=microvm needs KVM ({because}); set machine=q35, or disk.iothread=false");
+    }
+    if options.overcommit.cpu_pm {
+        // QEMU takes it, and then an emulated CPU sleeps as ever.
+        bail!("overcommit.cpu-pm=true needs KVM ({because}); set overcommit.cpu-pm=false");
+    }
+    Ok(())
+}
+
+fn qemu_version() -> Result<String, Unavailable> {
+    let mut command = Command::new(PROGRAM);
+    let output = command.arg("--version").stdin(Stdio::null()).output().map_err(|e| Unavailable {
+        because: match e.kind() {
+            std::io::ErrorKind::NotFound => format!("{PROGRAM} is not installed"),
+            _ => format!("can't start {PROGRAM}: {e}"),
+        },
+        fix: FIX.into(),
+        broken: e.kind() != std::io::ErrorKind::NotFound,
+    })?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let version = text.split_whitespace().skip_while(|w| *w != "version").nth(1);
+    version.map(|v| v.trim_end_matches(',').to_string()).ok_or_else(|| Unavailable {
+        because: format!("`{PROGRAM} --version` says no version: {}", String::from_utf8_lossy(&output.stderr).trim()),
+        fix: FIX.into(),
+        broken: true,
+    })
+}
+
+fn choose(host: &Host, wanted: Accel, kernel: &Kernel) -> anyhow::Result<Accelerator> {
+    match wanted {
+        Accel::Kvm => Ok(Accelerator::Kvm),
+        Accel::Tcg => Ok(Accelerator::Tcg { because: "emulation was asked for".into() }),
+        Accel::Auto => {
+            let version = qemu_version()?;
+            let path = kernel.path.to_string_lossy();
+            accel::choose(host, &[&version, &path, &kernel.release], || {
+                let boot = vm::boot_files(host, kernel, DRIVERS)?;
+                let machine = Machine {
+                    name: &format!("tarebench-{}-trial", host.id),
+                    kind: MachineType::Q35,
+                    accelerator: &Accelerator::Kvm,
+                    cpus: 1,
+                    memory: Backing::anonymous(256 << 20),
+                    boot: &boot,
+                    orders: Orders::default(),
+                    disk: None,
+                    model: Model::Virtio,
+                    netdev: Netdev::None,
+                    balloon: false,
+                    share: None,
+                    overcommit: Overcommit::default(),
+                };
+                Ok(Launch::new(machine.command()))
+            })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(pairs: &[(&str, &str)]) -> Options {
+        let given = pairs.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+        Options::read(&Settings::resolve(SETTINGS, &given).expect("valid one by one")).expect("possible together")
+    }
+
+    #[test]
+    fn a_cpu_is_kept_under_kvm_only() {
+        let kept = options(&[("overcommit.cpu-pm", "true")]);
+        check_against(&Accelerator::Kvm, &kept).expect("fine");
+        let error = check_against(&Accelerator::Tcg { because: "no KVM".into() }, &kept).expect_err("no").to_string();
+        assert!(error.contains("no KVM") && error.contains("cpu-pm=false"), "{error}");
+    }
+
+    #[test]
+    fn an_io_thread_on_a_microvm_is_for_kvm_only() {
+        let both = options(&[("machine", "microvm"), ("disk.iothread", "true")]);
+        check_against(&Accelerator::Kvm, &both).expect("fine");
+        let error = check_against(&Accelerator::Tcg { because: "no KVM".into() }, &both).expect_err("no").to_string();
+        assert!(error.contains("no KVM") && error.contains("machine=q35"), "{error}");
+    }
+}

@@ -1,0 +1,637 @@
+//! What can be set on a machine, as types, and which of it can't be together.
+
+use std::path::PathBuf;
+
+use anyhow::bail;
+use workloads::settings::{Kind, Setting, Settings};
+use workloads::words;
+
+use crate::boxes::vm;
+use crate::boxes::vm::image::{Allocation, Format};
+
+words! {
+    /// What is asked to run the guest's instructions.
+    pub enum Accel {
+        /// KVM where a guest really boots under it, else TCG.
+        Auto = "auto",
+        /// The host's CPU.
+        Kvm = "kvm",
+        /// QEMU's emulation.
+        Tcg = "tcg",
+    }
+}
+
+words! {
+    /// QEMU's machine type.
+    pub enum MachineType {
+        /// No PCI, no legacy devices; its devices are virtio-mmio.
+        Microvm = "microvm",
+        /// PCI Express and AHCI.
+        Q35 = "q35",
+        /// PCI and IDE as of 1996.
+        Pc = "pc",
+    }
+}
+
+words! {
+    /// Where the guest's data lies.
+    pub enum Data {
+        /// On an ext4 in a disk image.
+        Disk = "disk",
+        /// In the host's directory, exported by NFS.
+        Nfs = "nfs",
+        /// In the host's directory, served by QEMU itself.
+        P9 = "9p",
+        /// In the host's directory, served by virtiofsd.
+        Virtiofs = "virtiofs",
+    }
+}
+
+words! {
+    /// Whose the guest's files are on the host, with 9p.
+    pub enum Security {
+        /// QEMU's user's; that owners can't be changed is nobody's concern.
+        None = "none",
+        /// The guest's users', which takes root.
+        Passthrough = "passthrough",
+        /// QEMU's user's; the guest's owners and modes are extended attributes.
+        MappedXattr = "mapped-xattr",
+        /// QEMU's user's; the guest's owners and modes are in files beside them.
+        MappedFile = "mapped-file",
+    }
+}
+
+impl Security {
+    /// The same, where this user may have it.
+    ///
+    /// # Errors
+    /// For what takes root.
+    pub fn allowed(self, privileged: bool) -> anyhow::Result<Self> {
+        if self == Self::Passthrough && !privileged {
+            bail!("9p.security=passthrough needs root; set 9p.security=none or mapped-xattr");
+        }
+        Ok(self)
+    }
+}
+
+words! {
+    /// What the guest keeps of files that it has by 9p.
+    pub enum P9Cache {
+        /// Nothing, so files can't be mapped for writing; what Linux does unless told otherwise.
+        None = "none",
+        /// What is mapped.
+        Mmap = "mmap",
+        /// All, and never looks whether the host has changed it.
+        Loose = "loose",
+    }
+}
+
+words! {
+    /// What the guest may keep of files that it has by virtiofs.
+    pub enum VirtiofsCache {
+        /// Nothing.
+        None = "none",
+        /// Data until a file is opened again, attributes for a second.
+        Auto = "auto",
+        /// All, and never looks whether the host has changed it.
+        Always = "always",
+    }
+}
+
+words! {
+    /// How the guest sees its data disk.
+    pub enum Bus {
+        /// virtio-blk.
+        Virtio = "virtio",
+        /// A disk on a virtio-scsi controller.
+        Scsi = "scsi",
+        /// An NVMe drive.
+        Nvme = "nvme",
+        /// A disk on the machine's own controller: IDE on `pc`, AHCI on `q35`.
+        Ide = "ide",
+    }
+}
+
+words! {
+    /// QEMU's `cache=`.
+    pub enum Cache {
+        /// Past the host's page cache; flushes reach the disk.
+        None = "none",
+        /// Through the host's page cache; flushes reach the disk.
+        Writeback = "writeback",
+        /// Through the host's page cache; every write is flushed.
+        Writethrough = "writethrough",
+        /// Past the host's page cache; every write is flushed.
+        Directsync = "directsync",
+        /// Through the host's page cache; flushes go nowhere.
+        Unsafe = "unsafe",
+    }
+}
+
+impl Cache {
+    /// Whether the file is opened with O_DIRECT.
+    pub fn bypasses_page_cache(self) -> bool {
+        matches!(self, Self::None | Self::Directsync)
+    }
+}
+
+words! {
+    /// What is asked to do the disk's I/O.
+    pub enum Aio {
+        /// `native` past the host's page cache, else `threads`.
+        Auto = "auto",
+        /// Linux AIO from QEMU's own thread.
+        Native = "native",
+        /// A pool of threads.
+        Threads = "threads",
+        /// io_uring.
+        IoUring = "io_uring",
+    }
+}
+
+words! {
+    /// What the guest's memory is on the host.
+    pub enum Memory {
+        /// `anonymous`, but `tmpfs` where another process has to work in it.
+        Auto = "auto",
+        /// Private pages of QEMU.
+        Anonymous = "anonymous",
+        /// A file beside the data, mapped and shared: what the guest dirties, the host writes to disk.
+        File = "file",
+        /// Shared pages of the kernel's tmpfs.
+        Tmpfs = "tmpfs",
+        /// Huge pages that the host has set aside.
+        Hugepages = "hugepages",
+    }
+}
+
+words! {
+    /// How the guest reaches the peer.
+    pub enum Net {
+        /// A tap as root, else user.
+        Auto = "auto",
+        /// Not at all.
+        None = "none",
+        /// QEMU's own address translation.
+        User = "user",
+        /// A tap device, its packets passed on by QEMU.
+        Tap = "tap",
+        /// A tap device, its packets passed on by the host's kernel.
+        Vhost = "vhost",
+        /// Address translation by the program passt.
+        Passt = "passt",
+    }
+}
+
+words! {
+    /// The network device.
+    pub enum Model {
+        /// virtio-net.
+        Virtio = "virtio",
+        /// Intel's 82540EM, emulated.
+        E1000 = "e1000",
+    }
+}
+
+/// All settings, in the order in which they are shown.
+pub const SETTINGS: &[Setting] = &[
+    Setting {
+        name: "accel",
+        kind: Kind::Choice(Accel::WORDS),
+        default: "auto",
+        about: "What runs the guest's instructions; auto is KVM where a guest really boots under it, else emulation (TCG)",
+    },
+    Setting {
+        name: "machine",
+        kind: Kind::Choice(MachineType::WORDS),
+        default: "q35",
+        about: "QEMU's machine type; microvm has no PCI, so no nvme, no ide and no e1000",
+    },
+    Setting {
+        name: "data",
+        kind: Kind::Choice(Data::WORDS),
+        default: "disk",
+        about: "An ext4 on a disk image, or the host's directory: by NFSv4 (nfs-ganesha, over the guest's tap device), 9p or \
+                virtiofs (as root)",
+    },
+    Setting {
+        name: "disk.bus",
+        kind: Kind::Choice(Bus::WORDS),
+        default: "virtio",
+        about: "How the guest sees its data disk; ide is AHCI on q35, which needs a kernel that has ahci",
+    },
+    Setting {
+        name: "disk.format",
+        kind: Kind::Choice(Format::WORDS),
+        default: "raw",
+        about: "What the disk's file holds: the disk's bytes, or QEMU's format for disks that grow",
+    },
+    Setting {
+        name: "disk.allocation",
+        kind: Kind::Choice(Allocation::WORDS),
+        default: "full",
+        about: "How much of the disk's file is there at first: nothing, qcow2's tables, all of it reserved, all of it written",
+    },
+    Setting {
+        name: "disk.cache",
+        kind: Kind::Choice(Cache::WORDS),
+        default: "none",
+        about: "Whether the host's page cache is used, and whether the guest's flushes reach the host (unsafe: they don't)",
+    },
+    Setting {
+        name: "disk.aio",
+        kind: Kind::Choice(Aio::WORDS),
+        default: "auto",
+        about: "How QEMU does the disk's I/O; auto is native where the host's page cache is not used, else threads",
+    },
+    Setting {
+        name: "disk.iothread",
+        kind: Kind::Switch,
+        default: "false",
+        about: "Whether a thread of its own serves the disk, instead of QEMU's main loop; virtio and scsi only",
+    },
+    Setting {
+        about: "Size of the data disk; with disk.allocation=full all of it is written once before the first start",
+        ..vm::DISK_SIZE
+    },
+    Setting {
+        name: "9p.cache",
+        kind: Kind::Choice(P9Cache::WORDS),
+        default: "mmap",
+        about: "What the guest keeps of files by 9p; with none, Linux' own default, SQLite can't map its write-ahead log",
+    },
+    Setting {
+        name: "9p.security",
+        kind: Kind::Choice(Security::WORDS),
+        default: "none",
+        about: "Whose the guest's files are on the host by 9p (QEMU's security_model); passthrough needs root",
+    },
+    Setting {
+        name: "virtiofs.cache",
+        kind: Kind::Choice(VirtiofsCache::WORDS),
+        default: "auto",
+        about: "What the guest keeps of files by virtiofs: nothing, data while a file is open, or all",
+    },
+    Setting {
+        name: "virtiofs.direct",
+        kind: Kind::Switch,
+        default: "false",
+        about: "Whether the guest's O_DIRECT is the host's too, past its page cache (virtiofsd's allow_direct_io)",
+    },
+    Setting {
+        name: "memory",
+        kind: Kind::Choice(Memory::WORDS),
+        default: "auto",
+        about: "What the guest's memory is: QEMU's own pages, a file on the data's disk, a tmpfs, or huge pages set aside; \
+                auto is anonymous, or tmpfs with data=virtiofs",
+    },
+    Setting {
+        name: "net",
+        kind: Kind::Choice(Net::WORDS),
+        default: "auto",
+        about: "How the guest reaches the peer; auto is a tap device as root, else QEMU's user-mode address translation",
+    },
+    Setting {
+        name: "net.model",
+        kind: Kind::Choice(Model::WORDS),
+        default: "virtio",
+        about: "The network device; e1000 needs a kernel that has its driver (in a suite beside net: \"net.model\" in quotes)",
+    },
+    Setting {
+        name: "balloon",
+        kind: Kind::Switch,
+        default: "false",
+        about: "Whether the guest gives pages that it has freed back to the host, through a virtio balloon",
+    },
+    Setting {
+        name: "overcommit.mem-lock",
+        kind: Kind::Switch,
+        default: "false",
+        about: "Whether all of QEMU's memory is locked from the start, so that the host can't promise it twice or swap it out",
+    },
+    Setting {
+        name: "overcommit.cpu-pm",
+        kind: Kind::Switch,
+        default: "false",
+        about: "Whether an idle guest keeps its CPU instead of giving it back to the host; KVM only",
+    },
+    vm::KERNEL,
+];
+
+/// The data disk, as set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DiskOptions {
+    /// See [`Bus`].
+    pub bus: Bus,
+    /// See [`Format`].
+    pub format: Format,
+    /// See [`Allocation`].
+    pub allocation: Allocation,
+    /// See [`Cache`].
+    pub cache: Cache,
+    /// See [`Aio`]; never `Auto`.
+    pub aio: Aio,
+    /// Served by a thread of its own.
+    pub iothread: bool,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// A directory by virtiofs, as set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VirtiofsOptions {
+    /// See [`VirtiofsCache`].
+    pub cache: VirtiofsCache,
+    /// O_DIRECT reaches the host.
+    pub direct: bool,
+}
+
+/// A directory by 9p, as set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct P9Options {
+    /// See [`P9Cache`].
+    pub cache: P9Cache,
+    /// See [`Security`].
+    pub security: Security,
+}
+
+/// What QEMU does not share with the rest of the host.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Overcommit {
+    /// All of its memory is locked.
+    pub mem_lock: bool,
+    /// Its guest's idle CPUs are kept.
+    pub cpu_pm: bool,
+}
+
+/// A machine as set: only what can be together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// See [`Accel`].
+    pub accel: Accel,
+    /// See [`MachineType`].
+    pub machine: MachineType,
+    /// See [`Data`].
+    pub data: Data,
+    /// The data disk, where the data lies on one.
+    pub disk: DiskOptions,
+    /// The directory, where it comes by 9p.
+    pub p9: P9Options,
+    /// The directory, where it comes by virtiofs.
+    pub virtiofs: VirtiofsOptions,
+    /// See [`Memory`]; never `Auto`.
+    pub memory: Memory,
+    /// See [`Net`].
+    pub net: Net,
+    /// See [`Model`].
+    pub model: Model,
+    /// With a balloon.
+    pub balloon: bool,
+    /// See [`Overcommit`].
+    pub overcommit: Overcommit,
+    /// `None` for the best that is installed.
+    pub kernel: Option<PathBuf>,
+}
+
+impl Options {
+    /// Reads settings made by resolving [`SETTINGS`].
+    ///
+    /// # Errors
+    /// For values that can't be together, with the reason and what to set instead.
+    pub fn read(settings: &Settings) -> anyhow::Result<Self> {
+        let cache = settings.choice::<Cache>("disk.cache");
+        let data = settings.choice::<Data>("data");
+        let options = Self {
+            accel: settings.choice::<Accel>("accel"),
+            machine: settings.choice::<MachineType>("machine"),
+            data,
+            disk: DiskOptions {
+                bus: settings.choice::<Bus>("disk.bus"),
+                format: settings.choice::<Format>("disk.format"),
+                allocation: settings.choice::<Allocation>("disk.allocation"),
+                cache,
+                aio: aio(settings.choice::<Aio>("disk.aio"), cache),
+                iothread: settings.switch("disk.iothread"),
+                size: settings.number("disk.size"),
+            },
+            p9: P9Options {
+                cache: settings.choice::<P9Cache>("9p.cache"),
+                security: settings.choice::<Security>("9p.security"),
+            },
+            virtiofs: VirtiofsOptions {
+                cache: settings.choice::<VirtiofsCache>("virtiofs.cache"),
+                direct: settings.switch("virtiofs.direct"),
+            },
+            memory: match (settings.choice::<Memory>("memory"), data) {
+                (Memory::Auto, Data::Virtiofs) => Memory::Tmpfs,
+                (Memory::Auto, _) => Memory::Anonymous,
+                (set, _) => set,
+            },
+            net: settings.choice::<Net>("net"),
+            model: settings.choice::<Model>("net.model"),
+            balloon: settings.switch("balloon"),
+            overcommit: Overcommit {
+                mem_lock: settings.switch("overcommit.mem-lock"),
+                cpu_pm: settings.switch("overcommit.cpu-pm"),
+            },
+            kernel: vm::chosen_kernel(settings),
+        };
+        options.check()?;
+        refuse_without_effect(settings, data)?;
+        Ok(options)
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        let DiskOptions { bus, format, allocation, cache, aio, iothread, .. } = self.disk;
+        if self.machine == MachineType::Microvm {
+            if matches!(bus, Bus::Nvme | Bus::Ide) {
+                bail!("disk.bus={bus} needs PCI, which machine=microvm lacks; set machine=q35, or disk.bus=virtio");
+            }
+            if self.model == Model::E1000 {
+                bail!("net.model=e1000 needs PCI, which machine=microvm lacks; set machine=q35, or net.model=virtio");
+            }
+        }
+        if format == Format::Raw && allocation == Allocation::Metadata {
+            bail!(
+                "disk.allocation=metadata is for disk.format=qcow2: a raw image has no tables; set disk.allocation=sparse \
+                 or falloc"
+            );
+        }
+        if aio == Aio::Native && !cache.bypasses_page_cache() {
+            bail!(
+                "disk.aio=native needs O_DIRECT, which is disk.cache=none or directsync and not {cache}; set \
+                 disk.aio=threads or io_uring, or another cache"
+            );
+        }
+        if iothread && !matches!(bus, Bus::Virtio | Bus::Scsi) {
+            bail!("disk.iothread=true works on disk.bus=virtio and scsi only, not on {bus}; set disk.iothread=false");
+        }
+        if self.data == Data::Nfs && matches!(self.net, Net::None | Net::User | Net::Passt) {
+            bail!(
+                "data=nfs needs a tap device, over which the export is reached, and net={} makes none; set net=tap, or \
+                 data=disk",
+                self.net
+            );
+        }
+        if self.data == Data::Virtiofs && self.memory == Memory::Anonymous {
+            bail!(
+                "data=virtiofs is served by a process that works in the guest's memory, and memory=anonymous is QEMU's alone; \
+                 set memory=auto, or data=9p"
+            );
+        }
+        if self.model == Model::E1000 && self.net == Net::None {
+            bail!("net.model=e1000 without a network (net=none) is no device at all; set net=tap or net=user");
+        }
+        if self.model == Model::E1000 && self.net == Net::Vhost {
+            bail!("net=vhost is for virtio-net, not for net.model=e1000; set net.model=virtio, or net=tap");
+        }
+        Ok(())
+    }
+
+    /// All drivers that a guest with these settings needs.
+    pub fn drivers(&self) -> Vec<&'static str> {
+        let transport = match self.machine {
+            MachineType::Microvm => "virtio_mmio",
+            MachineType::Q35 | MachineType::Pc => "virtio_pci",
+        };
+        let mut drivers = vec![transport, "virtio_console", "ext4"];
+        drivers.extend_from_slice(match (self.data, self.disk.bus, self.machine) {
+            (Data::Nfs, ..) => &["nfsv4"][..],
+            (Data::P9, ..) => &["9p", "9pnet_virtio"],
+            (Data::Virtiofs, ..) => &["virtiofs"],
+            (Data::Disk, Bus::Virtio, _) => &["virtio_blk"],
+            (Data::Disk, Bus::Scsi, _) => &["virtio_scsi", "sd_mod"],
+            (Data::Disk, Bus::Nvme, _) => &["nvme"],
+            (Data::Disk, Bus::Ide, MachineType::Q35) => &["ahci", "sd_mod"],
+            (Data::Disk, Bus::Ide, _) => &["ata_piix", "sd_mod"],
+        });
+        match (self.net, self.model) {
+            (Net::None, _) => {}
+            (_, Model::Virtio) => drivers.push("virtio_net"),
+            (_, Model::E1000) => drivers.push("e1000"),
+        }
+        if self.balloon {
+            drivers.push("virtio_balloon");
+        }
+        drivers
+    }
+}
+
+/// Refuses what is set for data that lies elsewhere: a report would show it beside figures that it had no part in.
+fn refuse_without_effect(settings: &Settings, data: Data) -> anyhow::Result<()> {
+    let families = [("disk.", Data::Disk), ("9p.", Data::P9), ("virtiofs.", Data::Virtiofs)];
+    let defaults = Settings::resolve(SETTINGS, &Default::default()).expect("the defaults are valid");
+    for (name, value) in settings.iter().filter(|(name, value)| *value != defaults.get(name)) {
+        match families.iter().find(|(prefix, _)| name.starts_with(prefix)) {
+            // A size alone claims nothing, and suites give it for all their environments.
+            _ if name == vm::DISK_SIZE.name => {}
+            Some((_, whose)) if *whose != data => {
+                bail!("{name}={value} has no effect with data={data}; leave it away, or set data={whose}")
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// `native` submits from QEMU's own thread; `threads` hands every request to another thread, which where QEMU has one CPU
+/// is two context switches that no real disk has. Linux does native I/O only past the page cache.
+fn aio(wanted: Aio, cache: Cache) -> Aio {
+    match wanted {
+        Aio::Auto if cache.bypasses_page_cache() => Aio::Native,
+        Aio::Auto => Aio::Threads,
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Pairs<'a> = &'a [(&'a str, &'a str)];
+
+    fn read(pairs: Pairs) -> anyhow::Result<Options> {
+        let given = pairs.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+        Options::read(&Settings::resolve(SETTINGS, &given).expect("valid one by one"))
+    }
+
+    #[test]
+    fn what_can_not_be_together_is_refused_with_a_way_out_that_works() {
+        let refused: &[(Pairs, Pairs)] = &[
+            (&[("machine", "microvm"), ("disk.bus", "nvme")], &[("machine", "q35")]),
+            (&[("machine", "microvm"), ("disk.bus", "ide")], &[("disk.bus", "virtio")]),
+            (&[("machine", "microvm"), ("net.model", "e1000")], &[("net.model", "virtio")]),
+            (&[("disk.allocation", "metadata")], &[("disk.allocation", "sparse")]),
+            (&[("disk.aio", "native"), ("disk.cache", "unsafe")], &[("disk.aio", "threads")]),
+            (&[("disk.iothread", "true"), ("disk.bus", "ide")], &[("disk.iothread", "false")]),
+            (&[("data", "nfs"), ("net", "user")], &[("net", "tap")]),
+            (&[("data", "nfs"), ("net", "passt")], &[("data", "disk")]),
+            (&[("data", "virtiofs"), ("memory", "anonymous")], &[("memory", "auto")]),
+            (&[("data", "9p"), ("disk.cache", "unsafe")], &[("data", "disk")]),
+            (&[("data", "disk"), ("9p.cache", "loose")], &[("data", "9p")]),
+            (&[("data", "nfs"), ("virtiofs.direct", "true")], &[("data", "virtiofs")]),
+            (&[("net.model", "e1000"), ("net", "none")], &[("net", "tap")]),
+            (&[("net.model", "e1000"), ("net", "vhost")], &[("net.model", "virtio")]),
+        ];
+        for (given, instead) in refused {
+            let error = read(given).expect_err("can't be together").to_string();
+            for (name, value) in given.iter().chain(*instead) {
+                assert!(error.contains(name) && error.contains(value), "{given:?}: no {name}={value} in `{error}`");
+            }
+            read(&overriding(given, instead)).unwrap_or_else(|e| panic!("{instead:?} was said to help {given:?}: {e}"));
+        }
+    }
+
+    fn overriding<'a>(given: &[(&'a str, &'a str)], instead: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+        let kept = given.iter().filter(|(name, _)| !instead.iter().any(|(other, _)| other == name));
+        kept.chain(instead).copied().collect()
+    }
+
+    #[test]
+    fn aio_follows_the_cache_unless_it_is_set() {
+        let aio = |pairs: &[(&str, &str)]| read(pairs).expect("possible").disk.aio;
+        assert_eq!(aio(&[]), Aio::Native);
+        assert_eq!(aio(&[("disk.cache", "directsync")]), Aio::Native);
+        assert_eq!(aio(&[("disk.cache", "writeback")]), Aio::Threads);
+        assert_eq!(aio(&[("disk.cache", "writeback"), ("disk.aio", "io_uring")]), Aio::IoUring);
+    }
+
+    #[test]
+    fn drivers_follow_the_settings() {
+        let drivers = |pairs: &[(&str, &str)]| read(pairs).expect("possible").drivers().join(" ");
+        assert_eq!(drivers(&[("net", "none"), ("disk.bus", "nvme")]), "virtio_pci virtio_console ext4 nvme");
+        assert_eq!(drivers(&[("machine", "microvm")]), "virtio_mmio virtio_console ext4 virtio_blk virtio_net");
+        assert_eq!(drivers(&[("data", "nfs")]), "virtio_pci virtio_console ext4 nfsv4 virtio_net");
+        assert_eq!(drivers(&[("data", "9p")]), "virtio_pci virtio_console ext4 9p 9pnet_virtio virtio_net");
+        assert_eq!(drivers(&[("data", "virtiofs")]), "virtio_pci virtio_console ext4 virtiofs virtio_net");
+        assert!(drivers(&[("disk.bus", "ide")]).contains("ahci sd_mod"));
+        assert!(drivers(&[("disk.bus", "ide"), ("machine", "pc")]).contains("ata_piix sd_mod"));
+        assert!(drivers(&[("net.model", "e1000"), ("balloon", "true")]).ends_with("e1000 virtio_balloon"));
+    }
+
+    #[test]
+    fn passing_owners_through_takes_root() {
+        for word in Security::WORDS {
+            let security = read(&[("data", "9p"), ("9p.security", word)]).expect("possible").p9.security;
+            assert_eq!(security.allowed(true).expect("root may"), security);
+            assert_eq!(security.allowed(false).is_err(), *word == "passthrough");
+        }
+    }
+
+    #[test]
+    fn memory_is_shared_where_another_process_serves_from_it() {
+        let memory = |pairs: &[(&str, &str)]| read(pairs).expect("possible").memory;
+        assert_eq!(memory(&[]), Memory::Anonymous);
+        assert_eq!(memory(&[("data", "virtiofs")]), Memory::Tmpfs);
+        assert_eq!(memory(&[("data", "virtiofs"), ("memory", "file")]), Memory::File);
+        read(&[("data", "9p"), ("disk.size", "64MiB")]).expect("a size claims nothing");
+    }
+
+    #[test]
+    fn words_and_values_are_the_same_both_ways() {
+        for word in Cache::WORDS {
+            let options = read(&[("disk.cache", word)]).expect("every cache goes with aio=auto");
+            assert_eq!(options.disk.cache.to_string(), *word);
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! The host as the harness finds it: who we are, which binary is copied, where scratch files go.
+
+pub mod journal;
+mod limits;
+
+use std::fs::DirBuilder;
+use std::net::Ipv4Addr;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
+
+use anyhow::{Context, bail};
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::unistd::Pid;
+use sha2::{Digest, Sha256};
+
+use crate::names::hex;
+use crate::stage::loopback::Loopback;
+use crate::stage::network::PeerNetwork;
+use crate::unavailable::Unavailable;
+use journal::Journal;
+
+pub use limits::{IoLimits, Pinning, Resources};
+
+/// What all stages share. Dropping it removes the scratch directory.
+#[derive(Debug)]
+pub struct Host {
+    /// Short id of the run, at most 8 characters of `[0-9a-z]`: part of the name of everything we make.
+    pub id: String,
+    /// The binary that is copied into every environment.
+    pub binary: PathBuf,
+    /// Its SHA-256, hex.
+    pub binary_sha256: String,
+    /// Whether it runs without a dynamic loader.
+    pub static_binary: bool,
+    /// Effective user id 0.
+    pub privileged: bool,
+    /// `uname -s`: `Linux`, `FreeBSD`.
+    pub system: String,
+    /// `uname -r`.
+    pub kernel: String,
+    /// `/tmp/tarebench-<id>`: roots, bundles, sockets, logs. Never on the timed path.
+    pub scratch: PathBuf,
+    /// Where work and harness run.
+    pub pinning: Pinning,
+    /// Limits for every environment.
+    pub resources: Resources,
+    /// Set by a signal handler: every wait of every session then ends within 50 ms.
+    pub interrupt: Arc<AtomicBool>,
+    /// What was made on the host, for the case that we are killed.
+    pub journal: Journal,
+    peer_network: OnceLock<Result<PeerNetwork, String>>,
+    loopback: OnceLock<Loopback>,
+}
+
+impl Host {
+    /// Looks at the host and makes the scratch directory.
+    ///
+    /// # Errors
+    /// When the binary can't be read or the scratch directory can't be made.
+    pub fn new(id: &str, binary: &Path, resources: Resources) -> anyhow::Result<Self> {
+        let bytes = std::fs::read(binary).with_context(|| format!("can't read our own binary {}", binary.display()))?;
+        if id.is_empty() || id.len() > 8 || !id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()) {
+            bail!("a run's id is 1 to 8 characters of [0-9a-z], not `{id}`");
+        }
+        let scratch = std::env::temp_dir().join(format!("tarebench-{id}"));
+        // Others may look, since an engine may run as another user, but not put anything in.
+        DirBuilder::new().mode(0o755).create(&scratch).with_context(|| format!("can't make {}", scratch.display()))?;
+        let journal = Journal::open(&scratch)?;
+        let allowed = allowed_cpus().context("can't see which CPUs we may use")?;
+        Ok(Self {
+            id: id.to_string(),
+            binary: binary.to_path_buf(),
+            binary_sha256: hex(&Sha256::digest(&bytes)),
+            static_binary: is_static(&bytes),
+            privileged: nix::unistd::geteuid().is_root(),
+            system: nix::sys::utsname::uname()?.sysname().to_string_lossy().into_owned(),
+            kernel: nix::sys::utsname::uname()?.release().to_string_lossy().into_owned(),
+            scratch,
+            pinning: Pinning::split(&allowed, resources.cpus),
+            resources,
+            interrupt: Arc::new(AtomicBool::new(false)),
+            journal,
+            peer_network: OnceLock::new(),
+            loopback: OnceLock::new(),
+        })
+    }
+
+    /// Keeps the calling thread, and every thread it starts from now on, to the harness's CPUs.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn pin_harness(&self) -> anyhow::Result<()> {
+        let mut set = CpuSet::new();
+        for cpu in &self.pinning.harness {
+            set.set(*cpu).with_context(|| format!("CPU {cpu} is beyond what can be pinned to"))?;
+        }
+        sched_setaffinity(Pid::from_raw(0), &set).context("can't pin the harness")
+    }
+
+    /// Refuses a binary that would not start in another root file system.
+    ///
+    /// # Errors
+    /// When it needs a dynamic loader.
+    pub fn require_static(&self) -> anyhow::Result<()> {
+        if !self.static_binary {
+            bail!(
+                "{} needs a dynamic loader and would not start in another root file system; build it with plain `cargo \
+                 build --release`, with no RUSTFLAGS set, or measure `bare` alone",
+                self.binary.display()
+            );
+        }
+        Ok(())
+    }
+
+    /// Refuses an engine that only root can use.
+    ///
+    /// # Errors
+    /// Without privileges.
+    pub fn require_root(&self, engine: &str) -> Result<(), Unavailable> {
+        if self.privileged {
+            return Ok(());
+        }
+        Err(Unavailable {
+            because: format!("{engine} needs root"),
+            fix: "run tarebench as root, or use `namespaces` or `bubblewrap`, which don't need it".into(),
+            broken: false,
+        })
+    }
+
+    /// The address of the peer where it is on the host's loopback.
+    pub fn loopback(&self) -> Ipv4Addr {
+        self.loopback.get_or_init(|| Loopback::make(self)).address
+    }
+
+    /// The peer's network namespace, made when first asked for; or why there is none.
+    ///
+    /// # Errors
+    /// A reason in words, for the report: no privileges, no `ip`, or what `ip` said.
+    pub fn peer_network(&self) -> Result<&PeerNetwork, &str> {
+        let make = || {
+            if cfg!(not(target_os = "linux")) {
+                return Err(format!("{} has no network namespaces; the peer is on the host's loopback", self.system));
+            }
+            if !self.privileged {
+                return Err("network namespaces need root; the peer is on the host's loopback".to_string());
+            }
+            PeerNetwork::make(&self.id, &self.journal).map_err(|e| format!("no network namespaces: {e:#}"))
+        };
+        self.peer_network.get_or_init(make).as_ref().map_err(String::as_str)
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        (self.peer_network, self.loopback) = (OnceLock::new(), OnceLock::new());
+        if self.privileged {
+            crate::stage::cgroup::remove(&format!("tarebench-{}", self.id));
+        }
+        if let Err(e) = std::fs::remove_dir_all(&self.scratch) {
+            log::warn!("can't remove {}: {e}", self.scratch.display());
+        }
+    }
+}
+
+fn allowed_cpus() -> nix::Result<Vec<usize>> {
+    let set = sched_getaffinity(Pid::from_raw(0))?;
+    Ok((0..CpuSet::count()).filter(|c| set.is_set(*c).unwrap_or(false)).collect())
+}
+
+/// Whether an ELF file asks for no interpreter: no program header of type PT_INTERP (3). Offsets are those of ELF-64 in
+/// the machine's byte order; anything else could not be running here.
+fn is_static(elf: &[u8]) -> bool {
+    let number = |at: usize, size: usize| -> Option<usize> {
+        let mut bytes = [0; 8];
+        bytes[..size].copy_from_slice(elf.get(at..at.checked_add(size)?)?);
+        usize::try_from(u64::from_le_bytes(bytes)).ok()
+    };
+    let interpreter = || -> Option<bool> {
+        if elf.get(..5)? != b"\x7fELF\x02" {
+            return None;
+        }
+        let (table, size, count) = (number(32, 8)?, number(54, 2)?, number(56, 2)?);
+        for entry in 0..count {
+            if number(table.checked_add(entry * size)?, 4)? == 3 {
+                return Some(true);
+            }
+        }
+        Some(false)
+    };
+    interpreter() == Some(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dynamic_program_is_told_from_a_static_one() {
+        let own = std::fs::read("/proc/self/exe").unwrap();
+        assert_eq!(is_static(&own), cfg!(target_feature = "crt-static"));
+        assert!(!is_static(&std::fs::read("/bin/ls").unwrap()), "every distribution's ls is dynamic");
+        assert!(!is_static(b"\x7fELF\x02"));
+        assert!(!is_static(b"#!/bin/sh"));
+    }
+
+    #[test]
+    fn an_id_that_does_not_fit_names_is_refused() {
+        let resources = Resources::new(1, 1 << 28);
+        for id in ["", "123456789", "../x", "AB"] {
+            assert!(Host::new(id, Path::new("/proc/self/exe"), resources).is_err(), "{id}");
+        }
+    }
+}

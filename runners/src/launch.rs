@@ -1,0 +1,229 @@
+//! A runner, and what it turns the agent's command line into.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Debug};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use workloads::Far;
+use workloads::facts::Network;
+use workloads::settings::{Setting, SettingError, Settings};
+
+use crate::host::Host;
+use crate::stage::cgroup::Cgroup;
+use crate::stage::{PathToPeer, Stage};
+use crate::unavailable::Unavailable;
+
+/// A way to isolate a process: it turns the agent's command line into one that runs it elsewhere, with stdin and stdout still ours.
+pub trait Runner: Sync + Debug {
+    /// As in `--env` and in suites: `runc`.
+    fn name(&self) -> &'static str;
+    /// One sentence, shown by `list` and in reports.
+    fn about(&self) -> &'static str;
+    /// What can be set, with defaults.
+    fn settings(&self) -> &'static [Setting] {
+        &[]
+    }
+    /// Refuses settings that exclude each other, before anything is started.
+    ///
+    /// # Errors
+    /// [`SettingError::Conflict`], with what to set instead.
+    fn check(&self, _settings: &Settings) -> Result<(), SettingError> {
+        Ok(())
+    }
+    /// The settings that are given and the defaults of the others, all checked.
+    ///
+    /// # Errors
+    /// See [`Settings::resolve`] and [`Runner::check`].
+    fn resolve(&self, given: &BTreeMap<String, String>) -> Result<Settings, SettingError> {
+        let settings = Settings::resolve(self.settings(), given)?;
+        self.check(&settings)?;
+        Ok(settings)
+    }
+    /// The engine's version, found without starting anything in it. That it works is shown by [`crate::probe::probe`],
+    /// which starts a trivial agent through the same [`Runner::launch`] as every measurement.
+    ///
+    /// # Errors
+    /// What is missing and how to get it.
+    fn version(&self, host: &Host) -> Result<String, Unavailable>;
+    /// The same where the settings may name another program than the installed one.
+    ///
+    /// # Errors
+    /// See [`Runner::version`].
+    fn version_with(&self, host: &Host, _settings: &Settings) -> Result<String, Unavailable> {
+        self.version(host)
+    }
+    /// Prepares the stage and says how the agent is started there. Called once per start; what it needs again and again
+    /// (root file system, image, network) the stage keeps.
+    ///
+    /// # Errors
+    /// When the stage can't be made, or these settings can't work on this host.
+    fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch>;
+    /// The engine's program, where there is one: a remembered probe holds as long as this file is the same.
+    fn engine(&self, _settings: &Settings) -> Option<PathBuf> {
+        None
+    }
+    /// How long a start may take before it counts as failed: a VM needs longer than a container.
+    fn start_deadline(&self) -> Duration {
+        Duration::from_secs(10)
+    }
+}
+
+/// How to start the agent in an environment. [`crate::session::Session::start`] adds the pipes, the process group, the cgroup,
+/// the CPU affinity and the parent-death signal.
+pub struct Launch {
+    /// Ends up running `tarebench agent --data DIR` inside, its stdin and stdout passed through.
+    pub command: Command,
+    /// Network namespace that the command is started in, where it is not the harness's own.
+    pub netns: Option<PathBuf>,
+    /// How the peer is reached.
+    pub network: Network,
+    /// The peer's address as seen from inside; `None` without a network.
+    pub peer: Option<IpAddr>,
+    /// The peer's IPv6 address as seen from inside; `None` where environment or host have no IPv6.
+    pub peer6: Option<Ipv6Addr>,
+    /// The port of a peer of its own, where the one of all is out of its reach.
+    pub peer_port: Option<u16>,
+    /// The engine's version, where [`Runner::version`] can't know it without the settings.
+    pub version: Option<String>,
+    /// SHA-256 of the binary inside, where it is not the harness's own: one for another kind of machine.
+    pub binary_sha256: Option<String>,
+    /// Why the limits of the suite don't hold inside, where they can't.
+    pub unequal: Option<String>,
+    /// Why its CPU counts as emulated, where it does: `QEMU TCG: ...`.
+    pub emulated: Option<String>,
+    /// How data is reached, in words.
+    pub data_path: String,
+    /// Memory that a VM monitor needs besides the guest's, bytes: on top of the cgroup's limit.
+    pub memory_beside: u64,
+    /// A file that the environment's console is written to; its last lines are quoted when a session dies.
+    pub console: Option<PathBuf>,
+    /// Run in order once the command's process group and everything in its cgroup are gone: `runc delete`, unmounts, ...
+    /// Also when the launch is dropped without being started.
+    pub cleanup: Cleanup,
+    /// Set by [`Stage::launch`].
+    pub(crate) confinement: Confinement,
+}
+
+/// Steps that are run on drop, in order.
+#[derive(Default)]
+pub struct Cleanup(Vec<Box<dyn FnOnce() + Send>>);
+
+impl Drop for Cleanup {
+    fn drop(&mut self) {
+        for step in self.0.drain(..) {
+            step();
+        }
+    }
+}
+
+impl Debug for Cleanup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} steps", self.0.len())
+    }
+}
+
+/// What the command is held in from before it is executed.
+#[derive(Debug, Default)]
+pub(crate) struct Confinement {
+    pub(crate) cgroup: Option<Arc<Cgroup>>,
+    pub(crate) cpus: Vec<usize>,
+    pub(crate) interrupt: Arc<AtomicBool>,
+    /// What [`crate::session::Session::identify`] compares with.
+    pub(crate) binary_sha256: Option<String>,
+}
+
+impl Launch {
+    /// A launch without a network; runners set the public fields that differ.
+    pub fn new(command: Command) -> Self {
+        Self {
+            command,
+            netns: None,
+            network: Network::None,
+            peer: None,
+            peer6: None,
+            peer_port: None,
+            version: None,
+            binary_sha256: None,
+            unequal: None,
+            emulated: None,
+            data_path: String::new(),
+            memory_beside: 0,
+            console: None,
+            cleanup: Cleanup::default(),
+            confinement: Confinement::default(),
+        }
+    }
+
+    /// Reaches the peer this way, with the command started in the path's network namespace.
+    #[must_use]
+    pub fn over(mut self, path: PathToPeer) -> Self {
+        self.netns = path.netns;
+        self.network = path.network;
+        self.peer = path.peer;
+        self.peer6 = path.peer6;
+        self
+    }
+
+    /// The peer as a workload inside is told of it: `port` is that of the one of all, where there is one; a peer of the
+    /// environment's own comes first. `None` where neither can be reached.
+    pub fn far(&self, port: Option<u16>) -> Option<Far> {
+        let port = self.peer_port.or(port)?;
+        let v6 = self.peer6.map(|address| SocketAddr::new(address.into(), port));
+        let far = match self.peer {
+            Some(address) => Far::from(SocketAddr::new(address, port)),
+            None => Far { v4: None, v6: None },
+        };
+        let far = Far { v6: v6.or(far.v6), ..far };
+        (far.v4.is_some() || far.v6.is_some()).then_some(far)
+    }
+
+    /// Says how data is reached: `bind mount of ext4 on vda`.
+    #[must_use]
+    pub fn data_path(mut self, words: impl Into<String>) -> Self {
+        self.data_path = words.into();
+        self
+    }
+
+    /// Adds a step that runs once the environment is gone.
+    #[must_use]
+    pub fn cleanup(mut self, step: impl FnOnce() + Send + 'static) -> Self {
+        self.cleanup.0.push(Box::new(step));
+        self
+    }
+}
+
+impl Debug for Launch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Launch")
+            .field("command", &self.command)
+            .field("netns", &self.netns)
+            .field("network", &self.network)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Stage {
+    /// The runner's launch, held to this stage's cgroup, CPUs and signals: what a session is to be started from.
+    ///
+    /// # Errors
+    /// See [`Runner::launch`].
+    pub fn launch(&mut self, runner: &dyn Runner, settings: &Settings) -> anyhow::Result<Launch> {
+        let mut launch = runner.launch(settings, self)?;
+        let cgroup = self.cgroup();
+        if launch.memory_beside > 0 {
+            cgroup.limit_memory(self.host.resources.memory_bytes + launch.memory_beside)?;
+        }
+        launch.confinement = Confinement {
+            cgroup: Some(cgroup),
+            cpus: self.host.pinning.work.clone(),
+            interrupt: Arc::clone(&self.host.interrupt),
+            binary_sha256: Some(launch.binary_sha256.clone().unwrap_or_else(|| self.host.binary_sha256.clone())),
+        };
+        Ok(launch)
+    }
+}

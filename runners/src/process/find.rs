@@ -1,0 +1,69 @@
+//! Programs of the host: where they are, and what to do where they aren't.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::ask::ask;
+use crate::unavailable::Unavailable;
+
+/// Searched after PATH: engines are often installed where an ordinary user's PATH does not look.
+const MORE_PLACES: &[&str] = &["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+
+/// The program of this name, or at this path.
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
+    if program.contains('/') {
+        return Some(PathBuf::from(program)).filter(|p| executable(p));
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .filter(|dir| dir.is_absolute())
+        .chain(MORE_PLACES.iter().map(PathBuf::from))
+        .map(|dir| dir.join(program))
+        .find(|p| executable(p))
+}
+
+fn executable(path: &Path) -> bool {
+    path.metadata().is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
+}
+
+/// The program of this name, or how to get it.
+///
+/// # Errors
+/// When it is neither in PATH nor in the usual places.
+pub(crate) fn require(program: &str, package: &str) -> Result<PathBuf, Unavailable> {
+    find(program).ok_or_else(|| Unavailable {
+        because: format!("`{program}` is not in PATH"),
+        fix: format!("apt install {package}"),
+        broken: false,
+    })
+}
+
+/// First line of `program --version` with the words before the number taken off: `1.1.5+ds1`.
+///
+/// # Errors
+/// When the program is absent, fails, or does not answer in time.
+pub(crate) fn version(program: &str, package: &str) -> Result<String, Unavailable> {
+    let path = require(program, package)?;
+    let mut command = Command::new(&path);
+    command.arg("--version");
+    let text = ask(command).map_err(|words| Unavailable {
+        because: words,
+        fix: format!("apt install --reinstall {package}"),
+        broken: true,
+    })?;
+    let line = text.lines().next().unwrap_or_default().trim();
+    Ok(line.split_whitespace().find(|w| w.starts_with(|c: char| c.is_ascii_digit())).unwrap_or(line).to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_absent_engine_says_how_to_get_it() {
+        let e = version("no-such-engine", "some-package").expect_err("not there");
+        assert_eq!(e.because, "`no-such-engine` is not in PATH");
+        assert_eq!((e.fix.as_str(), e.broken), ("apt install some-package", false));
+    }
+}

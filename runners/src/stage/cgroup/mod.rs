@@ -1,0 +1,403 @@
+//! Equal CPUs and memory for every environment, the baseline included: a cgroup (v1, v2 or hybrid) that the engine's
+//! command is in before it is executed.
+
+mod io;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use cgroups_rs::fs::cpu::CpuController;
+use cgroups_rs::fs::cpuset::CpuSetController;
+use cgroups_rs::fs::hierarchies;
+use cgroups_rs::fs::memory::MemController;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::host::journal::Made;
+use crate::host::{Host, Resources};
+use crate::names::safe_name;
+use crate::stage::disk::Disk;
+use io::Throttle;
+
+/// Where an environment's limits are, and what the kernel counts there.
+#[derive(Debug)]
+pub struct Cgroup {
+    /// `tarebench-<id>/<environment>`, below the root of each hierarchy.
+    name: String,
+    /// Directories that hold limits and counters.
+    directories: Vec<PathBuf>,
+    /// Directories that the front process enters: the same, but a leaf in v2, where inner nodes may hold no process.
+    entries: Vec<PathBuf>,
+    throttle: Option<Throttle>,
+    unequal: Option<String>,
+}
+
+impl Cgroup {
+    /// Makes the group with the host's limits, those of I/O for the disk. Where that can't be done, [`Cgroup::unequal`] says
+    /// why.
+    pub(crate) fn make(host: &Host, environment: &str, disk: Option<&Disk>) -> Self {
+        let name = format!("tarebench-{}/{}", host.id, safe_name(environment));
+        let mut group = Self { name, directories: Vec::new(), entries: Vec::new(), throttle: None, unequal: None };
+        if !host.privileged {
+            group.unequal = Some("CPUs and memory are not limited: not root; CPU affinity is still set".into());
+            return group;
+        }
+        if let Err(e) = group.create(host, disk) {
+            group.unequal = Some(format!("CPUs and memory are not limited: {e:#}"));
+        }
+        group
+    }
+
+    fn create(&mut self, host: &Host, disk: Option<&Disk>) -> anyhow::Result<()> {
+        let mounts = mounts();
+        self.throttle = Throttle::of(host.resources.io, disk)?;
+        // The first are v1's, the last is v2's name.
+        let io: &[&str] = if self.throttle.is_some() { &["blkio", "io"] } else { &[] };
+        let wanted = [&["cpu", "cpuacct", "cpuset", "memory"], io].concat();
+        // A hybrid host mounts an empty v2 tree beside v1; what counts is where the controllers are.
+        let v2 = !mounts.iter().any(|m| m.controllers.iter().any(|c| wanted.contains(&c.as_str())));
+        if mounts.is_empty() {
+            anyhow::bail!("no cgroup file system is mounted");
+        }
+        let top = self.name.split('/').next().expect("split gives at least one part").to_string();
+        host.journal.note(&Made::Cgroup(top))?;
+        let hierarchy: Box<dyn cgroups_rs::fs::Hierarchy> = hierarchies::auto();
+        if v2 {
+            let there = mounts.iter().find(|m| m.v2).map(|m| fs::read_to_string(m.point.join("cgroup.controllers")));
+            let there = there.transpose().context("can't read cgroup.controllers")?.unwrap_or_default();
+            let there: Vec<&str> = there.split_whitespace().collect();
+            let here = wanted.iter().filter(|c| there.contains(c)).map(|c| c.to_string()).collect();
+            let leaf = format!("{}/front", self.name);
+            cgroups_rs::fs::Cgroup::new_with_specified_controllers(hierarchy, leaf, Some(here))
+                .with_context(|| format!("can't make cgroup {}", self.name))?;
+            let base = mounts.iter().find(|m| m.v2).map(|m| m.point.join(&self.name));
+            self.directories = base.into_iter().collect();
+            self.entries = self.directories.iter().map(|d| d.join("front")).collect();
+        } else {
+            let here = wanted.iter().map(|c| c.to_string()).collect();
+            cgroups_rs::fs::Cgroup::new_with_specified_controllers(hierarchy, &self.name, Some(here))
+                .with_context(|| format!("can't make cgroup {}", self.name))?;
+            for mount in mounts.iter().filter(|m| m.controllers.iter().any(|c| wanted.contains(&c.as_str()))) {
+                self.directories.push(mount.point.join(&self.name));
+            }
+            self.directories.retain(|d| d.is_dir());
+            self.entries = self.directories.clone();
+        }
+        let group = cgroups_rs::fs::Cgroup::load(hierarchies::auto(), &self.name);
+        let mut missing = Vec::new();
+        if let Err(e) = limit_cpus(&group, host) {
+            missing.push(format!("CPUs: {e:#}"));
+        }
+        if let Err(e) = self.limit_memory(host.resources.memory_bytes) {
+            missing.push(format!("memory: {e:#}"));
+        }
+        if let Err(e) = self.hold_io() {
+            missing.push(format!("I/O: {e:#}"));
+        }
+        if !missing.is_empty() {
+            self.unequal = Some(format!("not limited: {}", missing.join("; ")));
+        } else if let Err(e) = self.read_back(host) {
+            self.unequal = Some(format!("{e:#}"));
+        }
+        Ok(())
+    }
+
+    /// Sets the memory limit: the suite's, and on top what a VM monitor needs besides the guest's memory.
+    pub(crate) fn limit_memory(&self, bytes: u64) -> anyhow::Result<()> {
+        if self.directories.is_empty() {
+            return Ok(());
+        }
+        let group = cgroups_rs::fs::Cgroup::load(hierarchies::auto(), &self.name);
+        let memory: &MemController = group.controller_of().context("there is no memory controller")?;
+        let limit = i64::try_from(bytes).context("the memory limit is too large")?;
+        // cgroup v1 refuses a limit above the one of memory and swap together, which an earlier call may have set.
+        let with_swap = self.file("memory.memsw.limit_in_bytes").is_some();
+        if with_swap && let Err(e) = memory.set_memswap_limit(-1) {
+            log::debug!("memory and swap together: {e}");
+        }
+        memory.set_limit(limit).with_context(|| format!("can't set the memory limit of {} to {bytes}", self.name))?;
+        // Swap would let one environment have more than another. Where swap isn't accounted there is nothing to set.
+        if with_swap {
+            if let Err(e) = memory.set_memswap_limit(limit) {
+                log::debug!("memory and swap together: {e}");
+            }
+        } else if let Some(file) = self.file("memory.swap.max")
+            && let Err(e) = fs::write(&file, "0")
+        {
+            log::debug!("{}: {e}", file.display());
+        }
+        Ok(())
+    }
+
+    /// Holds this group to the limits of I/O, in cgroup v1 also those that an engine has made below it by now: v1 lets a group
+    /// have what its parent may not.
+    ///
+    /// # Errors
+    /// When the kernel refuses, or says another limit than was set.
+    pub(crate) fn hold_io(&self) -> anyhow::Result<()> {
+        let Some(throttle) = &self.throttle else { return Ok(()) };
+        let place = mounts().into_iter().find(|m| {
+            m.controllers.iter().any(|c| c == "blkio") || (m.v2 && m.point.join(&self.name).join("io.max").exists())
+        });
+        let Mount { point, v2, .. } = place.context("no hierarchy with an I/O controller is mounted")?;
+        let own = point.join(&self.name);
+        for directory in if v2 { vec![own] } else { below(&own) } {
+            let name = directory.strip_prefix(&point).expect("it is below").to_string_lossy().into_owned();
+            throttle.hold(&name, &directory).with_context(|| format!("can't limit the I/O of cgroup {name}"))?;
+        }
+        Ok(())
+    }
+
+    /// What was asked for must be what the kernel says: some write calls are accepted and rounded away.
+    fn read_back(&self, host: &Host) -> anyhow::Result<()> {
+        let Resources { memory_bytes, .. } = host.resources;
+        let limit = self.number(&["memory.max", "memory.limit_in_bytes"]);
+        // The kernel rounds down to pages.
+        if limit.is_none_or(|l| l.abs_diff(memory_bytes) > 65_536) {
+            anyhow::bail!("the memory limit reads back as {limit:?}, not {memory_bytes}");
+        }
+        if let Some(file) = self.file("cpuset.cpus") {
+            let text = fs::read_to_string(&file)?;
+            if parse_list(&text) != host.pinning.work {
+                anyhow::bail!("the CPU set reads back as `{}`, not {:?}", text.trim(), host.pinning.work);
+            }
+        }
+        Ok(())
+    }
+
+    /// Why the limits are not enforced; `None` where they are.
+    pub fn unequal(&self) -> Option<&str> {
+        self.unequal.as_deref()
+    }
+
+    /// The group that an engine may make its own groups in, as engines take it: `/tarebench-<id>/<environment>`.
+    /// `None` where there is no group; leave the engine's option away then.
+    pub fn parent_for_engine(&self) -> Option<String> {
+        (!self.directories.is_empty()).then(|| format!("/{}", self.name))
+    }
+
+    /// Lets groups that an engine makes below this one begin with its CPUs (cgroup v1; in v2 they always do): a group without
+    /// any can't be entered.
+    pub(crate) fn hand_cpus_down(&self) {
+        for dir in self.directories.iter().filter(|d| d.join("cpuset.cpus").exists()) {
+            let file = dir.join("cgroup.clone_children");
+            if file.exists()
+                && let Err(e) = fs::write(&file, "1")
+            {
+                log::debug!("{}: {e}", file.display());
+            }
+        }
+    }
+
+    /// What a process with one thread enters by writing `0`, in every hierarchy. In v1 that is `tasks`, which moves the thread
+    /// that writes: the kernel then needn't keep all forks of the host away meanwhile, which `cgroup.procs` waits for (20 ms
+    /// against 0.3 ms, medians of 15 on a busy host with Linux 6.18) and a start would be charged with.
+    pub(crate) fn entrances(&self) -> Vec<PathBuf> {
+        let entrance = |dir: &PathBuf| {
+            let tasks = dir.join("tasks");
+            if tasks.exists() { tasks } else { dir.join("cgroup.procs") }
+        };
+        self.entries.iter().map(entrance).collect()
+    }
+
+    /// CPU time used by everything that ever was in the group, nanoseconds.
+    pub fn cpu_ns(&self) -> Option<u64> {
+        self.number(&["cpuacct.usage"]).or_else(|| Some(self.stat("usage_usec")? * 1000))
+    }
+
+    /// How often the group used up its quota.
+    pub fn throttled(&self) -> Option<u64> {
+        self.stat("nr_throttled")
+    }
+
+    /// Memory held, bytes: what is charged to the group, less the file pages that the kernel would drop first.
+    pub fn memory_bytes(&self) -> Option<u64> {
+        let usage = self.number(&["memory.current", "memory.usage_in_bytes"])?;
+        let stat = fs::read_to_string(self.file("memory.stat")?).ok()?;
+        let cold = keyed(&stat, "total_inactive_file").or_else(|| keyed(&stat, "inactive_file")).unwrap_or(0);
+        Some(usage.saturating_sub(cold))
+    }
+
+    /// Share of time in which some task of the group waited, from its pressure file (`cpu`, `io`): microseconds in all.
+    pub(crate) fn pressure_us(&self, what: &str) -> Option<u64> {
+        pressure_total(&fs::read_to_string(self.file(&format!("{what}.pressure"))?).ok()?)
+    }
+
+    fn file(&self, name: &str) -> Option<PathBuf> {
+        self.directories.iter().map(|d| d.join(name)).find(|p| p.exists())
+    }
+
+    fn number(&self, names: &[&str]) -> Option<u64> {
+        let file = names.iter().find_map(|n| self.file(n))?;
+        fs::read_to_string(file).ok()?.trim().parse().ok()
+    }
+
+    fn stat(&self, key: &str) -> Option<u64> {
+        keyed(&fs::read_to_string(self.file("cpu.stat")?).ok()?, key)
+    }
+
+    /// Kills whatever is left in the group, children included, and waits until it is gone.
+    pub(crate) fn kill(&self) {
+        if !self.directories.is_empty() {
+            kill_all(&self.name);
+        }
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        if !self.directories.is_empty() {
+            remove(&self.name);
+        }
+    }
+}
+
+fn limit_cpus(group: &cgroups_rs::fs::Cgroup, host: &Host) -> anyhow::Result<()> {
+    let set = (|| {
+        let cpuset: &CpuSetController = group.controller_of().context("there is no cpuset controller")?;
+        let list: Vec<String> = host.pinning.work.iter().map(usize::to_string).collect();
+        cpuset.set_cpus(&list.join(",")).context("can't set cpuset.cpus")
+    })();
+    // A quota as large as the CPU set would only add spurious throttling, so it is the second choice.
+    set.or_else(|e: anyhow::Error| {
+        log::debug!("{e:#}; a quota instead");
+        let cpu: &CpuController = group.controller_of().context("there is no cpu controller")?;
+        let period = 100_000_u64;
+        let quota = i64::from(host.resources.cpus) * 100_000;
+        cpu.set_cfs_quota_and_period(Some(quota), Some(period)).context("can't set the CPU quota")
+    })
+}
+
+/// A mounted cgroup hierarchy.
+#[derive(Debug)]
+pub(crate) struct Mount {
+    pub(crate) point: PathBuf,
+    pub(crate) controllers: Vec<String>,
+    pub(crate) v2: bool,
+}
+
+/// Every mounted hierarchy.
+pub(crate) fn mounts() -> Vec<Mount> {
+    let text = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    text.lines().filter_map(parse_mount).collect()
+}
+
+fn parse_mount(line: &str) -> Option<Mount> {
+    let (left, right) = line.split_once(" - ")?;
+    let point = PathBuf::from(left.split(' ').nth(4)?);
+    let mut right = right.split(' ');
+    let kind = right.next()?;
+    let controllers = right.nth(1)?.split(',').map(String::from).collect();
+    match kind {
+        "cgroup" => Some(Mount { point, controllers, v2: false }),
+        "cgroup2" => Some(Mount { point, controllers: Vec::new(), v2: true }),
+        _ => None,
+    }
+}
+
+/// A directory and all below it, descendants before their parents.
+fn below(directory: &Path) -> Vec<PathBuf> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|t| t.is_dir()) {
+            all.extend(below(&entry.path()));
+        }
+    }
+    all.push(directory.to_path_buf());
+    all
+}
+
+/// Directories of a group in all hierarchies, its descendants before their parents.
+fn tree(name: &str) -> Vec<PathBuf> {
+    let groups = mounts().into_iter().map(|mount| mount.point.join(name)).filter(|dir| dir.is_dir());
+    groups.flat_map(|dir| below(&dir)).collect()
+}
+
+/// Kills every process in a group of ours and waits up to two seconds until the kernel has let go of them.
+pub(crate) fn kill_all(name: &str) {
+    assert!(name.starts_with("tarebench-"), "only groups of ours are ever killed");
+    let until = Instant::now() + Duration::from_secs(2);
+    loop {
+        let mut alive = 0;
+        for dir in tree(name) {
+            for pid in fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default().lines() {
+                // 0 stands for a process that our pid namespace can't see.
+                let Some(pid) = pid.parse::<i32>().ok().filter(|p| *p > 1) else { continue };
+                if pid.unsigned_abs() == std::process::id() {
+                    continue;
+                }
+                alive += 1;
+                if let Err(e) = kill(Pid::from_raw(pid), Signal::SIGKILL) {
+                    log::debug!("kill {pid} in {}: {e}", dir.display());
+                }
+            }
+        }
+        if alive == 0 || Instant::now() > until {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Kills what is left in a group of ours and removes it from every hierarchy, deepest first.
+pub(crate) fn remove(name: &str) {
+    kill_all(name);
+    let until = Instant::now() + Duration::from_secs(1);
+    for dir in tree(name) {
+        // A group stays busy for a moment after its last process.
+        while let Err(e) = fs::remove_dir(&dir) {
+            if Instant::now() > until {
+                log::warn!("can't remove cgroup {}: {e}", dir.display());
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+/// `total=` of the `some` line of a pressure file, microseconds.
+pub(crate) fn pressure_total(text: &str) -> Option<u64> {
+    text.lines().find(|l| l.starts_with("some"))?.split("total=").nth(1)?.trim().parse().ok()
+}
+
+fn keyed(text: &str, key: &str) -> Option<u64> {
+    text.lines().find_map(|l| l.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok())
+}
+
+/// `0-2,5` as numbers.
+pub(crate) fn parse_list(text: &str) -> Vec<usize> {
+    let part = |p: &str| -> Option<std::ops::RangeInclusive<usize>> {
+        let (a, b) = p.split_once('-').unwrap_or((p, p));
+        Some(a.parse().ok()?..=b.parse().ok()?)
+    };
+    text.trim().split(',').filter_map(part).flatten().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_mounts_and_counters_are_read() {
+        assert_eq!(parse_list("0-2,5\n"), [0, 1, 2, 5]);
+        assert_eq!(parse_list("\n"), [] as [usize; 0]);
+        let m =
+            parse_mount("36 25 0:30 / /sys/fs/cgroup/cpu rw,relatime shared:1 - cgroup cgroup rw,cpu,cpuacct").unwrap();
+        assert!(m.controllers.contains(&"cpuacct".to_string()) && !m.v2);
+        assert!(parse_mount("36 25 0:30 / / rw - ext4 /dev/vda rw").is_none());
+        assert_eq!(keyed("nr_periods 3\nnr_throttled 7\n", "nr_throttled"), Some(7));
+        assert_eq!(pressure_total("some avg10=0.00 avg60=0.00 avg300=0.00 total=1234\nfull x total=9\n"), Some(1234));
+    }
+
+    #[test]
+    fn a_group_is_entered_by_one_thread_where_that_is_possible() {
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        let [v1, v2] = ["v1", "v2"].map(|name| folder.path().join(name));
+        fs::create_dir(&v1).and_then(|()| fs::write(v1.join("tasks"), "")).expect("made");
+        let entries = vec![v1.clone(), v2.clone()];
+        let group = Cgroup { name: String::new(), directories: Vec::new(), entries, throttle: None, unequal: None };
+        assert_eq!(group.entrances(), [v1.join("tasks"), v2.join("cgroup.procs")]);
+    }
+}

@@ -1,0 +1,151 @@
+//! What the host sees while a burst runs: counters read before and after, and their differences.
+
+use std::fs;
+use std::sync::Arc;
+use std::time::Instant;
+
+use workloads::evidence::Evidence;
+
+use crate::stage::cgroup::{Cgroup, pressure_total};
+use crate::stage::disk::Disk;
+
+/// Where the counters of one environment are.
+#[derive(Debug, Clone)]
+pub struct Witness {
+    cgroup: Option<Arc<Cgroup>>,
+    device: Option<String>,
+}
+
+/// All counters at one moment.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    at: Instant,
+    cpu_ns: Option<u64>,
+    throttled: Option<u64>,
+    ticks: Option<(u64, u64)>,
+    io_us: Option<u64>,
+    cpu_us: Option<u64>,
+    disk: Option<DiskCounters>,
+}
+
+/// One line of /proc/diskstats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct DiskCounters {
+    reads: u64,
+    writes: u64,
+    sectors_written: u64,
+    flushes: Option<u64>,
+}
+
+impl Witness {
+    /// Watches an environment's cgroup and the disk under its data.
+    pub fn new(cgroup: Option<Arc<Cgroup>>, disk: Option<&Disk>) -> Self {
+        Self { cgroup, device: disk.and_then(|d| d.device.clone()) }
+    }
+
+    /// Reads all counters. Takes some 100 microseconds, so never within a burst.
+    pub fn snapshot(&self) -> Snapshot {
+        let group = self.cgroup.as_deref();
+        let pressure = |what: &str| {
+            let own = group.and_then(|g| g.pressure_us(what));
+            own.or_else(|| pressure_total(&fs::read_to_string(format!("/proc/pressure/{what}")).ok()?))
+        };
+        Snapshot {
+            at: Instant::now(),
+            cpu_ns: group.and_then(Cgroup::cpu_ns),
+            throttled: group.and_then(Cgroup::throttled),
+            ticks: fs::read_to_string("/proc/stat").ok().and_then(|t| ticks(&t)),
+            io_us: pressure("io"),
+            cpu_us: pressure("cpu"),
+            disk: self.device.as_ref().and_then(|d| {
+                let table = fs::read_to_string("/proc/diskstats").ok()?;
+                disk_counters(&table, d)
+            }),
+        }
+    }
+
+    /// What happened since.
+    pub fn since(&self, before: &Snapshot) -> Evidence {
+        before.until(&self.snapshot())
+    }
+}
+
+impl Snapshot {
+    /// The differences between two moments. A counter that can't be read at both is `None`.
+    pub fn until(&self, after: &Self) -> Evidence {
+        let wall_us = (after.at - self.at).as_secs_f64() * 1e6;
+        let share = |a: Option<u64>, b: Option<u64>| Some((difference(a, b)? as f64 / wall_us).min(1.0));
+        let steal = self.ticks.zip(after.ticks).and_then(|((steal, all), (steal2, all2))| {
+            let all = all2.checked_sub(all).filter(|a| *a > 0)?;
+            Some(steal2.checked_sub(steal)? as f64 / all as f64)
+        });
+        let disk = |f: fn(DiskCounters) -> Option<u64>| difference(self.disk.and_then(f), after.disk.and_then(f));
+        Evidence {
+            cpu_ns: difference(self.cpu_ns, after.cpu_ns),
+            throttled: difference(self.throttled, after.throttled),
+            steal,
+            pressure_io: share(self.io_us, after.io_us),
+            pressure_cpu: share(self.cpu_us, after.cpu_us),
+            device_reads: disk(|d| Some(d.reads)),
+            device_writes: disk(|d| Some(d.writes)),
+            device_flushes: disk(|d| d.flushes),
+            device_bytes_written: disk(|d| Some(d.sectors_written * 512)),
+        }
+    }
+}
+
+/// Counters of a device that was replaced run backwards: that is no difference.
+fn difference(before: Option<u64>, after: Option<u64>) -> Option<u64> {
+    after?.checked_sub(before?)
+}
+
+/// Stolen and all ticks of all CPUs. Guest time is part of user time and not counted again.
+fn ticks(stat: &str) -> Option<(u64, u64)> {
+    let line = stat.lines().next()?.strip_prefix("cpu ")?;
+    let fields: Vec<u64> = line.split_whitespace().map_while(|f| f.parse().ok()).collect();
+    Some((*fields.get(7)?, fields[..8].iter().sum()))
+}
+
+/// See the kernel's Documentation/admin-guide/iostats.rst; flushes are there since Linux 5.5.
+fn disk_counters(table: &str, device: &str) -> Option<DiskCounters> {
+    let line = table.lines().find(|l| l.split_whitespace().nth(2) == Some(device))?;
+    let fields: Vec<u64> = line.split_whitespace().skip(3).map_while(|f| f.parse().ok()).collect();
+    Some(DiskCounters {
+        reads: *fields.first()?,
+        writes: *fields.get(4)?,
+        sectors_written: *fields.get(6)?,
+        flushes: fields.get(15).copied(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernel_tables_are_read() {
+        assert_eq!(ticks("cpu  1 2 3 4 5 6 7 8 9 10\ncpu0 1\n"), Some((8, 36)));
+        assert_eq!(ticks("cpu  1 2\n"), None);
+        let table = " 254 0 vda 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17\n";
+        let counters = disk_counters(table, "vda").unwrap();
+        assert_eq!(counters, DiskCounters { reads: 1, writes: 5, sectors_written: 7, flushes: Some(16) });
+        assert_eq!(disk_counters(" 8 0 sda 1 2 3 4 5 6 7 8 9 10 11\n", "sda").unwrap().flushes, None);
+        assert_eq!(disk_counters(table, "vdb"), None);
+    }
+
+    #[test]
+    fn a_flush_is_seen_on_the_disk_below() {
+        let dir = tempfile::tempdir_in("/var/tmp").unwrap();
+        let disk = Disk::under(dir.path()).unwrap();
+        let witness = Witness::new(None, Some(&disk));
+        let before = witness.snapshot();
+        let path = dir.path().join("f");
+        fs::write(&path, vec![7; 1 << 16]).unwrap();
+        fs::File::open(&path).unwrap().sync_all().unwrap();
+        let evidence = witness.since(&before);
+        assert_eq!(evidence.cpu_ns, None, "nothing can be read where there is no cgroup");
+        if disk.device.is_some() {
+            assert!(evidence.device_bytes_written.is_some_and(|b| b >= 1 << 16), "{evidence:?}");
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! Named network namespaces: one for the peer, one for every environment, joined by veth pairs; taps for VMs.
+//!
+//! All by iproute2's `ip`, so that every step can be repeated by hand. Both ends of every link lie in namespaces of ours,
+//! so that the addresses (198.18.0.0/15, reserved for benchmarks by RFC 2544, and 2001:2::/48, by RFC 5180) can't meet any
+//! of the host's.
+
+#[cfg(target_os = "linux")]
+pub(crate) mod links;
+#[cfg(target_os = "linux")]
+mod translator;
+
+use std::net::{Ipv4Addr, Ipv6Addr, UdpSocket};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use anyhow::{Context, bail};
+
+use crate::host::journal::{Journal, Made};
+use crate::names::{device_name, safe_name};
+
+/// Length of the prefix of every link: two hosts.
+pub(crate) const PREFIX: u8 = 30;
+
+/// Length of the prefix of every link in IPv6.
+pub(crate) const PREFIX6: u8 = 64;
+
+/// First address of 198.18.0.0/15.
+const FIRST: u32 = u32::from_be_bytes([198, 18, 0, 0]);
+
+/// Number of /30 networks in a /15. There are twice as many /64 in a /48.
+const LINKS: u32 = 1 << 15;
+
+/// An address of 2001:2::/48 that no link has.
+const TRIAL6: Ipv6Addr = Ipv6Addr::new(0x2001, 2, 0, 0xffff, 0, 0, 0, 1);
+
+/// Whether the kernel speaks IPv6.
+fn kernel_has_ipv6() -> bool {
+    Path::new("/proc/net/if_inet6").exists()
+}
+
+/// Whether the loopback of this network namespace has an IPv6 address.
+pub(crate) fn loopback_has_ipv6() -> bool {
+    UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_ok()
+}
+
+/// A named network namespace, removed on drop with every link in it.
+#[derive(Debug)]
+pub struct Netns {
+    name: String,
+}
+
+impl Netns {
+    /// Makes the namespace and brings its loopback up.
+    pub(crate) fn make(name: String, journal: &Journal) -> anyhow::Result<Self> {
+        journal.note(&Made::Netns(name.clone()))?;
+        ip(&["netns", "add", &name])?;
+        let netns = Self { name };
+        ip(&["-n", &netns.name, "link", "set", "lo", "up"])?;
+        Ok(netns)
+    }
+
+    /// As `ip netns` lists it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The file that stands for it.
+    pub fn path(&self) -> PathBuf {
+        path_of(&self.name)
+    }
+}
+
+impl Drop for Netns {
+    fn drop(&mut self) {
+        if let Err(e) = delete_netns(&self.name) {
+            log::warn!("{e:#}");
+        }
+    }
+}
+
+/// Where iproute2 keeps the namespace of this name.
+pub(crate) fn path_of(name: &str) -> PathBuf {
+    Path::new("/run/netns").join(name)
+}
+
+/// Removes a named namespace where there is one. Its links go with it.
+pub(crate) fn delete_netns(name: &str) -> anyhow::Result<()> {
+    if path_of(name).exists() { ip(&["netns", "delete", name]) } else { Ok(()) }
+}
+
+/// The peer's namespace and what hands out names and addresses to the links that end there.
+#[derive(Debug)]
+pub struct PeerNetwork {
+    netns: Netns,
+    id: String,
+    next: AtomicU32,
+    /// Whether namespaces of ours can have IPv6 addresses.
+    ipv6: bool,
+}
+
+impl PeerNetwork {
+    /// Makes the peer's namespace.
+    pub(crate) fn make(id: &str, journal: &Journal) -> anyhow::Result<Self> {
+        let netns = Netns::make(format!("tarebench-{id}-peer"), journal)?;
+        // A kernel may have IPv6 and be told not to use it: only an address that sticks is an answer.
+        let try_ipv6 =
+            || add_address6(netns.name(), TRIAL6, "lo").inspect_err(|e| log::info!("no IPv6 on links: {e:#}"));
+        let ipv6 = kernel_has_ipv6() && try_ipv6().is_ok();
+        Ok(Self { netns, id: id.to_string(), next: AtomicU32::new(0), ipv6 })
+    }
+
+    /// Where the peer runs.
+    pub fn netns(&self) -> &Netns {
+        &self.netns
+    }
+
+    /// Whether links have IPv6 addresses.
+    pub(crate) fn ipv6(&self) -> bool {
+        self.ipv6
+    }
+
+    fn number(&self) -> anyhow::Result<u32> {
+        let n = self.next.fetch_add(1, Ordering::Relaxed);
+        if n >= LINKS { bail!("all {LINKS} links of 198.18.0.0/15 are in use by this run") } else { Ok(n) }
+    }
+
+    /// Joins a namespace of the environment's own to the peer's.
+    pub(crate) fn join(&self, environment: &str, journal: &Journal) -> anyhow::Result<Veth> {
+        let number = self.number()?;
+        let netns = Netns::make(namespace_name(&self.id, environment), journal)?;
+        let (near, far) = (device_name(&self.id, number, 'e'), device_name(&self.id, number, 'p'));
+        let (peer, own) = addresses(number);
+        let six = self.ipv6.then(|| addresses6(number));
+        let (p, e) = (self.netns.name(), netns.name());
+        ip(&["-n", p, "link", "add", &far, "type", "veth", "peer", "name", &near, "netns", e])?;
+        // No IPv6 chatter (router solicitations, duplicate address detection) on a link that is measured.
+        ip(&["-n", p, "link", "set", &far, "addrgenmode", "none"])?;
+        ip(&["-n", e, "link", "set", &near, "addrgenmode", "none"])?;
+        ip(&["-n", p, "addr", "add", &format!("{peer}/{PREFIX}"), "dev", &far])?;
+        if let Some((peer6, _)) = six {
+            add_address6(p, peer6, &far)?;
+        }
+        ip(&["-n", p, "link", "set", &far, "up"])?;
+        let (peer6, own6) = six.unzip();
+        let veth = Veth { netns, device: near, own, own6, peer, peer6 };
+        veth.restore()?;
+        Ok(veth)
+    }
+
+    /// Makes a tap in the peer's namespace.
+    pub(crate) fn tap(&self) -> anyhow::Result<TapLink> {
+        let number = self.number()?;
+        let device = device_name(&self.id, number, 't');
+        let (peer, guest) = addresses(number);
+        let (peer6, guest6) = self.ipv6.then(|| addresses6(number)).unzip();
+        let p = self.netns.name();
+        ip(&["-n", p, "tuntap", "add", "dev", &device, "mode", "tap"])?;
+        let tap = TapLink { device, netns: p.to_string(), guest, guest6, peer, peer6 };
+        ip(&["-n", p, "link", "set", &tap.device, "addrgenmode", "none"])?;
+        ip(&["-n", p, "addr", "add", &format!("{peer}/{PREFIX}"), "dev", &tap.device])?;
+        if let Some(peer6) = peer6 {
+            add_address6(p, peer6, &tap.device)?;
+        }
+        ip(&["-n", p, "link", "set", &tap.device, "up"])?;
+        Ok(tap)
+    }
+
+    /// Name and addresses for the interface of a Xen domain. Xen makes it with the domain and takes it away again.
+    pub(crate) fn vif(&self) -> anyhow::Result<Vif> {
+        let number = self.number()?;
+        let (peer, guest) = addresses(number);
+        let (peer6, guest6) = self.ipv6.then(|| addresses6(number)).unzip();
+        let (device, netns) = (device_name(&self.id, number, 'v'), self.netns.name().to_string());
+        Ok(Vif { device, netns, guest, guest6, peer, peer6 })
+    }
+}
+
+/// What the interface of a Xen domain is to be called and how it is addressed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Vif {
+    /// The back end's name in the peer's namespace.
+    pub device: String,
+    /// Name of that namespace.
+    pub netns: String,
+    /// The guest's address.
+    pub guest: Ipv4Addr,
+    /// The guest's IPv6 address; `None` where the host has no IPv6.
+    pub guest6: Option<Ipv6Addr>,
+    /// The peer's address.
+    pub peer: Ipv4Addr,
+    /// The peer's IPv6 address.
+    pub peer6: Option<Ipv6Addr>,
+}
+
+/// An environment's namespace with its end of a veth pair.
+#[derive(Debug)]
+pub struct Veth {
+    /// The environment's namespace.
+    pub netns: Netns,
+    /// The device in it.
+    pub device: String,
+    /// The environment's address.
+    pub own: Ipv4Addr,
+    /// The environment's IPv6 address; `None` where the host has no IPv6.
+    pub own6: Option<Ipv6Addr>,
+    /// The peer's address.
+    pub peer: Ipv4Addr,
+    /// The peer's IPv6 address.
+    pub peer6: Option<Ipv6Addr>,
+}
+
+impl Veth {
+    /// Puts addresses and state back: an engine with a network stack of its own (gVisor) takes them off the device.
+    pub(crate) fn restore(&self) -> anyhow::Result<()> {
+        let e = self.netns.name();
+        ip(&["-n", e, "addr", "replace", "127.0.0.1/8", "dev", "lo"])?;
+        ip(&["-n", e, "link", "set", "lo", "up"])?;
+        ip(&["-n", e, "addr", "replace", &format!("{}/{PREFIX}", self.own), "dev", &self.device])?;
+        if let Some(own6) = self.own6 {
+            ip(&["-n", e, "addr", "replace", "::1/128", "dev", "lo"])?;
+            add_address6(e, own6, &self.device)?;
+        }
+        ip(&["-n", e, "link", "set", &self.device, "up"])
+    }
+}
+
+/// A tap in the peer's namespace, removed on drop.
+#[derive(Debug)]
+pub struct TapLink {
+    /// The device.
+    pub device: String,
+    netns: String,
+    /// The guest's address.
+    pub guest: Ipv4Addr,
+    /// The guest's IPv6 address; `None` where the host has no IPv6.
+    pub guest6: Option<Ipv6Addr>,
+    /// The peer's address.
+    pub peer: Ipv4Addr,
+    /// The peer's IPv6 address.
+    pub peer6: Option<Ipv6Addr>,
+}
+
+impl TapLink {
+    /// The file of the namespace it lies in.
+    pub fn netns(&self) -> PathBuf {
+        path_of(&self.netns)
+    }
+}
+
+impl Drop for TapLink {
+    fn drop(&mut self) {
+        if let Err(e) = ip(&["-n", &self.netns, "link", "delete", &self.device]) {
+            log::warn!("{e:#}");
+        }
+    }
+}
+
+/// Peer's and environment's address of a link.
+fn addresses(number: u32) -> (Ipv4Addr, Ipv4Addr) {
+    let base = FIRST + 4 * number;
+    (Ipv4Addr::from(base + 1), Ipv4Addr::from(base + 2))
+}
+
+/// The same in IPv6: a /64 each of 2001:2::/48.
+fn addresses6(number: u32) -> (Ipv6Addr, Ipv6Addr) {
+    let at = |host| Ipv6Addr::new(0x2001, 2, 0, number as u16, 0, 0, 0, host);
+    (at(1), at(2))
+}
+
+/// Gives a device an IPv6 address that works at once: nobody else is on the link, so none is asked whether it is taken.
+fn add_address6(netns: &str, address: Ipv6Addr, device: &str) -> anyhow::Result<()> {
+    ip(&["-n", netns, "addr", "replace", &format!("{address}/{PREFIX6}"), "dev", device, "nodad"])
+}
+
+/// A name that fits a file name and a shell, whatever the environment is called; different names stay different.
+pub(crate) fn namespace_name(id: &str, environment: &str) -> String {
+    format!("tarebench-{id}-{}", safe_name(environment))
+}
+
+fn ip(args: &[&str]) -> anyhow::Result<()> {
+    let mut command = Command::new("ip");
+    // Its own group, so that Ctrl-C in a terminal doesn't stop a removal half-way.
+    command.args(args).stdin(Stdio::null()).process_group(0);
+    log::debug!("{command:?}");
+    let output = command.output().context("can't run `ip`; install iproute2")?;
+    if !output.status.success() {
+        let words = String::from_utf8_lossy(&output.stderr);
+        bail!("`ip {}` failed: {}", args.join(" "), words.trim().replace('\n', "; "));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_stay_in_the_benchmark_range() {
+        assert_eq!(addresses(0), (Ipv4Addr::new(198, 18, 0, 1), Ipv4Addr::new(198, 18, 0, 2)));
+        assert_eq!(addresses(LINKS - 1).1, Ipv4Addr::new(198, 19, 255, 254));
+        assert_eq!(addresses6(0).0.to_string(), "2001:2::1");
+        assert_eq!(addresses6(LINKS - 1).1.to_string(), "2001:2:0:7fff::2");
+    }
+}

@@ -1,0 +1,13 @@
+//! Why something can't run on this host, and what would change that.
+
+/// Why a runner can't run here.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{because}")]
+pub struct Unavailable {
+    /// The engine's own words where it has any.
+    pub because: String,
+    /// The command or the step that would change it.
+    pub fix: String,
+    /// The engine is there but does not work, as opposed to not being there.
+    pub broken: bool,
+}
