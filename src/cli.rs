@@ -10,7 +10,7 @@ use crate::exit;
 /// What does the box weigh? Runs identical SQLite, disk and network work on bare metal, in containers and in virtual
 /// machines, and reports what each box costs, how sure that is, and why.
 #[derive(Debug, Parser)]
-#[command(name = "tarebench", version, after_help = exit::TABLE, subcommand_required = true, arg_required_else_help = true)]
+#[command(name = "tarebench", version, after_help = exit::table(), subcommand_required = true, arg_required_else_help = true)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]

@@ -2,45 +2,51 @@
 
 use std::process::ExitCode;
 
-/// How the program ended, for scripts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Exit {
-    /// What was asked for was done.
-    Done = 0,
-    /// The command line, the suite or a file to import can't be understood or contradicts itself; nothing was touched.
-    Usage = 2,
-    /// No environment, or not the baseline, could be measured.
-    NothingMeasured = 3,
-    /// Measured, but the control says that this machine was too unquiet to tell.
-    Inconclusive = 4,
-    /// The store can't be opened, read or written.
-    Store = 5,
-    /// The host does not allow it: data directory, disk space, permissions.
-    Host = 6,
-    /// Measured, but a workload failed or a check differed in some environment; the report says where.
-    SomeFailed = 7,
-    /// A mistake of ours, or an error nobody thought of.
-    Internal = 70,
-    /// Ended by Ctrl-C; what was finished is in the store.
-    Interrupted = 130,
-    /// Ended by SIGTERM; what was finished is in the store.
-    Terminated = 143,
+/// Makes the codes and the table that tells of them out of one list.
+macro_rules! exits {
+    ($($(#[doc = $doc:literal])* $name:ident = $code:literal, $line:literal;)*) => {
+        /// How the program ended, for scripts.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[repr(u8)]
+        pub enum Exit {
+            $($(#[doc = $doc])* $name = $code,)*
+        }
+
+        /// Every end with its line in the table; an empty one shares the line before.
+        const LINES: &[(Exit, &str)] = &[$((Exit::$name, $line),)*];
+    };
 }
 
-/// Code, name and meaning of every exit, for `--help` and the manual page.
-pub const TABLE: &str = "\
-Exit codes:
-    0  done
-    1  regressed (kept for gates)
-    2  usage: the command line, the suite or a file to import can't be understood
-    3  nothing could be measured
-    4  inconclusive: the control run shows that this machine was too unquiet
-    5  the store can't be opened, read or written
-    6  the host does not allow it: data directory, disk space, permissions
-    7  measured, but a workload failed in some environment
-   70  internal error
-  130  ended by Ctrl-C, 143 by SIGTERM; finished rounds are in the store";
+exits! {
+    /// What was asked for was done.
+    Done = 0, "done";
+    /// A gate found it worse than before. There are no gates yet: the code is kept for them.
+    Regressed = 1, "regressed (kept for gates)";
+    /// The command line, the suite or a file to import can't be understood or contradicts itself; nothing was touched.
+    Usage = 2, "usage: the command line, the suite or a file to import can't be understood";
+    /// No environment, or not the baseline, could be measured.
+    NothingMeasured = 3, "nothing could be measured";
+    /// Measured, but the control says that this machine was too unquiet to tell.
+    Inconclusive = 4, "inconclusive: the control run shows that this machine was too unquiet";
+    /// The store can't be opened, read or written.
+    Store = 5, "the store can't be opened, read or written";
+    /// The host does not allow it: data directory, disk space, permissions.
+    Host = 6, "the host does not allow it: data directory, disk space, permissions";
+    /// Measured, but a workload failed or a check differed in some environment; the report says where.
+    SomeFailed = 7, "measured, but a workload failed in some environment";
+    /// A mistake of ours, or an error nobody thought of.
+    Internal = 70, "internal error";
+    /// Ended by Ctrl-C; what was finished is in the store.
+    Interrupted = 130, "ended by Ctrl-C, 143 by SIGTERM; finished rounds are in the store";
+    /// Ended by SIGTERM; what was finished is in the store.
+    Terminated = 143, "";
+}
+
+/// Code and meaning of every exit, for `--help` and the manual page.
+pub fn table() -> String {
+    let told = LINES.iter().filter(|(_, line)| !line.is_empty());
+    told.fold("Exit codes:".into(), |table, (exit, line)| format!("{table}\n{:>5}  {line}", *exit as u8))
+}
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
@@ -73,4 +79,17 @@ impl<T, E: Into<anyhow::Error>> OrExit<T> for Result<T, E> {
 /// The exit code of an error: its own, else [`Exit::Internal`].
 pub fn code_of(error: &anyhow::Error) -> Exit {
     error.downcast_ref::<Coded>().map_or(Exit::Internal, |c| c.exit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_is_in_the_table() {
+        let table = table();
+        assert!(table.starts_with("Exit codes:\n    0  done\n    1  regressed"), "{table}");
+        let told = |exit: Exit| table.split(|c: char| !c.is_ascii_digit()).any(|n| n.parse() == Ok(exit as u8));
+        assert!(LINES.iter().all(|(exit, _)| told(*exit)), "{table}");
+    }
 }
