@@ -1,16 +1,17 @@
 //! `tarebench doctor`: what can run here, what can't and how to fix it, and how quiet this machine is.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use runners::fingerprint;
-use runners::host::Resources;
+use runners::host::{Host, Resources};
 use runners::leftovers;
 use runners::probe::{self, Probe};
 use runners::stage::disk::check_data_dir;
-use serde_json::json;
+use serde::{Serialize, Serializer};
 use workloads::Resource;
 use workloads::canary::Canaries;
 use workloads::settings::Settings;
@@ -24,6 +25,40 @@ use crate::interrupt::Interrupt;
 /// How long each kind of small operation is watched to see how quiet the machine is.
 const WATCH: Duration = Duration::from_millis(700);
 
+/// All that `doctor` finds out: for people in words, for programs as it stands.
+#[derive(Debug, Serialize)]
+struct Findings {
+    schema: &'static str,
+    runners: Vec<Probed>,
+    /// In the order to show them.
+    #[serde(serialize_with = "as_map")]
+    host: Vec<(String, String)>,
+    /// By the name of the resource.
+    quiet: BTreeMap<&'static str, Quiet>,
+    warnings: Vec<String>,
+}
+
+/// A runner with the answer of its probe.
+#[derive(Debug, Serialize)]
+struct Probed {
+    name: &'static str,
+    #[serde(flatten)]
+    probe: Probe,
+}
+
+/// How evenly the host's own small operations went.
+#[derive(Debug, Serialize)]
+struct Quiet {
+    median_ns: u64,
+    p10_ns: u64,
+    p90_ns: u64,
+    times: usize,
+}
+
+fn as_map<S: Serializer>(pairs: &[(String, String)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(pairs.iter().map(|(name, value)| (name, value)))
+}
+
 /// Probes every runner anew, looks at the host, and removes leftovers where asked.
 pub fn run(args: cli::Doctor) -> anyhow::Result<Exit> {
     let interrupt = Interrupt::listen()?;
@@ -33,20 +68,31 @@ pub fn run(args: cli::Doctor) -> anyhow::Result<Exit> {
     }
     let host = open_host(Resources::new(1, 512 << 20), &interrupt)?;
     let data_dir = args.data_dir.canonicalize().context("can't find the data directory").or_exit(Exit::Host)?;
-    let mut rows = Vec::new();
+    let mut probed = Vec::new();
     for runner in runners::registry::RUNNERS {
         if let Some(exit) = interrupt.exit() {
             return Ok(exit);
         }
         let settings = Settings::resolve(runner.settings(), &Default::default())?;
-        let probe = probe::probe(*runner, &settings, &host, &data_dir);
+        let found = Probed { name: runner.name(), probe: probe::probe(*runner, &settings, &host, &data_dir) };
+        // Whoever watches sees each as it is known.
         if !args.json {
-            print(&row(runner.name(), &probe))?;
+            print(&row(&found))?;
         }
-        rows.push((runner.name(), probe));
+        probed.push(found);
     }
     let (quiet, mut warnings) = quiet(&args.data_dir);
-    warnings.extend(check_data_dir(&args.data_dir, false).err().map(|e| format!("{e:#}")));
+    warnings.extend(further_warnings(&args.data_dir, &left, &host));
+    let schema = "tarebench.doctor/1";
+    let findings = Findings { schema, runners: probed, host: fingerprint::facts(&args.data_dir), quiet, warnings };
+    print(&if args.json { json(&findings)? } else { text(&findings)? })?;
+    Ok(Exit::Done)
+}
+
+/// What else stands in the way of a good measurement, and what to do about it.
+fn further_warnings(data_dir: &Path, left: &[leftovers::Leftover], host: &Host) -> Vec<String> {
+    let mut warnings: Vec<String> =
+        check_data_dir(data_dir, false).err().map(|e| format!("{e:#}")).into_iter().collect();
     warnings.extend(
         left.iter().map(|l| format!("a killed run left something behind: {l}; `tarebench doctor --clean` removes it")),
     );
@@ -57,19 +103,7 @@ pub fn run(args: cli::Doctor) -> anyhow::Result<Exit> {
         warnings.push("this binary is dynamic and can only measure `bare`; build it with plain `cargo build --release`, which makes a static one".into());
     }
     warnings.extend(fingerprint::warnings());
-    let facts = fingerprint::facts(&args.data_dir);
-    if args.json {
-        let runners: Vec<_> = rows
-            .iter()
-            .map(|(name, p)| json!({"name": name, "verdict": p.verdict, "version": p.version, "because": p.because, "fix": p.fix, "seconds": p.seconds}))
-            .collect();
-        let facts: serde_json::Map<_, _> = facts.into_iter().map(|(k, v)| (k, v.into())).collect();
-        let value = json!({"schema": "tarebench.doctor/1", "runners": runners, "host": facts, "quiet": quiet, "warnings": warnings});
-        print(&(serde_json::to_string_pretty(&value)? + "\n"))?;
-    } else {
-        print(&text(&facts, &quiet, &warnings)?)?;
-    }
-    Ok(Exit::Done)
+    warnings
 }
 
 fn clean(left: &[leftovers::Leftover]) -> anyhow::Result<Exit> {
@@ -83,7 +117,7 @@ fn clean(left: &[leftovers::Leftover]) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn row(name: &str, probe: &Probe) -> String {
+fn row(Probed { name, probe }: &Probed) -> String {
     let mut row = format!(
         "{name:<16} {:<9} {:>6.2} s  {}\n",
         probe.verdict,
@@ -98,56 +132,74 @@ fn row(name: &str, probe: &Probe) -> String {
     row
 }
 
-/// Small operations of the host itself, again and again: their median and spread, and what to say of it.
-fn quiet(dir: &Path) -> (serde_json::Value, Vec<String>) {
+/// Small operations of the host itself, again and again: how evenly they go, and a warning where they don't.
+fn quiet(dir: &Path) -> (BTreeMap<&'static str, Quiet>, Vec<String>) {
     let mut canaries = match Canaries::new(dir) {
         Ok(canaries) => canaries,
         Err(e) => {
-            return (json!({}), vec![format!("can't measure how quiet the machine is in {}: {e:#}", dir.display())]);
+            let warning = format!("can't measure how quiet the machine is in {}: {e:#}", dir.display());
+            return (BTreeMap::new(), vec![warning]);
         }
     };
-    let mut quiet = serde_json::Map::new();
+    let mut quiet = BTreeMap::new();
     let mut warnings = Vec::new();
     for (name, resource) in
         [("processor", Resource::Processor), ("disk", Resource::Disk), ("network", Resource::Network)]
     {
-        let began = Instant::now();
-        let mut seen = Vec::new();
-        while began.elapsed() < WATCH {
-            match canaries.measure(resource) {
-                Ok(ns) => seen.push(ns),
-                Err(e) => {
-                    warnings.push(format!("{name}: {e:#}"));
-                    break;
-                }
-            }
+        let (seen, failure) = watch(&mut canaries, resource);
+        warnings.extend(failure.map(|e| format!("{name}: {e:#}")));
+        let Some(one) = Quiet::of(seen) else { continue };
+        if one.p90_ns > 2 * one.p10_ns {
+            let [low, high] = [one.p10_ns, one.p90_ns].map(|ns| ns as f64 / 1e3);
+            warnings.push(format!("{name}: the host's own small operations vary from {low:.1} to {high:.1} us within a second; expect wide intervals and void rounds"));
         }
-        seen.sort_unstable();
-        if let (Some(low), Some(high)) = (seen.get(seen.len() / 10), seen.get(seen.len() * 9 / 10)) {
-            let median = seen[seen.len() / 2];
-            quiet.insert(name.into(), json!({"median_ns": median, "p10_ns": low, "p90_ns": high, "times": seen.len()}));
-            if *high > 2 * *low {
-                warnings.push(format!("{name}: the host's own small operations vary from {:.1} to {:.1} us within a second; expect wide intervals and void rounds", *low as f64 / 1e3, *high as f64 / 1e3));
-            }
-        }
+        quiet.insert(name, one);
     }
-    (quiet.into(), warnings)
+    (quiet, warnings)
 }
 
-fn text(facts: &[(String, String)], quiet: &serde_json::Value, warnings: &[String]) -> anyhow::Result<String> {
+/// As many looks as there is time for, until one fails.
+fn watch(canaries: &mut Canaries, resource: Resource) -> (Vec<u64>, Option<anyhow::Error>) {
+    let began = Instant::now();
+    let mut seen = Vec::new();
+    while began.elapsed() < WATCH {
+        match canaries.measure(resource) {
+            Ok(ns) => seen.push(ns),
+            Err(e) => return (seen, Some(e)),
+        }
+    }
+    (seen, None)
+}
+
+impl Quiet {
+    /// `None` where nothing was seen.
+    fn of(mut seen: Vec<u64>) -> Option<Self> {
+        seen.sort_unstable();
+        let at = |tenth: usize| seen.get(seen.len() * tenth / 10).copied();
+        Some(Self { median_ns: at(5)?, p10_ns: at(1)?, p90_ns: at(9)?, times: seen.len() })
+    }
+}
+
+fn json(findings: &Findings) -> anyhow::Result<String> {
+    // By way of a value, whose keys are sorted.
+    Ok(serde_json::to_string_pretty(&serde_json::to_value(findings)?)? + "\n")
+}
+
+/// Everything but the runners, which have their rows by then.
+fn text(findings: &Findings) -> anyhow::Result<String> {
     let mut out = String::from("\nhost\n");
-    for (name, value) in facts {
+    for (name, value) in &findings.host {
         writeln!(out, "  {name:<18} {value}")?;
     }
     writeln!(out, "\nhow quiet it is (the host's own small operations, median and the middle 80 %)")?;
-    for (name, seen) in quiet.as_object().into_iter().flatten() {
-        let us = |key: &str| seen[key].as_f64().unwrap_or(f64::NAN) / 1e3;
-        writeln!(out, "  {name:<18} {:.2} us ({:.2} to {:.2})", us("median_ns"), us("p10_ns"), us("p90_ns"))?;
+    for (name, Quiet { median_ns, p10_ns, p90_ns, .. }) in &findings.quiet {
+        let [median, low, high] = [median_ns, p10_ns, p90_ns].map(|ns| *ns as f64 / 1e3);
+        writeln!(out, "  {name:<18} {median:.2} us ({low:.2} to {high:.2})")?;
     }
-    if !warnings.is_empty() {
+    if !findings.warnings.is_empty() {
         writeln!(out, "\nwarnings")?;
     }
-    for warning in warnings {
+    for warning in &findings.warnings {
         writeln!(out, "  {warning}")?;
     }
     Ok(out)
