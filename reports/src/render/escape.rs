@@ -1,22 +1,5 @@
 //! Text from the store made harmless: names, engine messages and flags are whatever an environment said.
 
-/// For element content and double-quoted attributes of HTML and SVG. Control characters, which XML can't hold, become `·`.
-#[must_use]
-pub fn html(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            other => out.push(visible(other)),
-        }
-    }
-    out
-}
-
 /// For one cell of a table, or one paragraph, of GitHub's Markdown: on one line, with nothing left that means something there.
 #[must_use]
 pub fn markdown(text: &str) -> String {
@@ -56,7 +39,7 @@ pub fn one_line(text: &str) -> String {
 }
 
 /// `·` for what has no width, reorders its neighbours or drives a terminal.
-fn visible(c: char) -> char {
+pub(super) fn visible(c: char) -> char {
     match c {
         '\n' | '\t' => c,
         '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}' => '·',
@@ -69,13 +52,6 @@ fn visible(c: char) -> char {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn html_can_not_be_broken_out_of() {
-        assert_eq!(html(r#"<script a="b" c='d'>&"#), "&lt;script a=&quot;b&quot; c=&#39;d&#39;&gt;&amp;");
-        assert_eq!(html("\u{1b}[31mred\0"), "·[31mred·");
-        assert_eq!(html("abc\u{202e}def"), "abc·def");
-    }
 
     #[test]
     fn markdown_stays_in_its_cell() {

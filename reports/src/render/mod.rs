@@ -9,6 +9,7 @@ mod formats;
 pub mod html;
 pub mod json;
 pub mod markdown;
+pub mod markup;
 pub mod plots;
 pub mod terminal;
 pub mod units;

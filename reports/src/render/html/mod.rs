@@ -4,11 +4,9 @@
 
 mod detail;
 
-use std::fmt::Write as _;
-
 use anyhow::Result;
 
-use super::escape::html as safe;
+use super::markup::{Markup, add, markup};
 use super::plots::{self, Place, forest};
 use super::words::{self, Piece, Tone};
 use super::{Render, units};
@@ -22,47 +20,50 @@ pub struct Html;
 
 impl Render for Html {
     fn render(&self, c: &Comparison) -> Result<Vec<u8>> {
-        let mut out = String::with_capacity(512 * 1024);
+        let mut out = Markup::default();
         head(c, &mut out);
         first_screen(c, &mut out)?;
         detail::write(c, &mut out)?;
-        let _ = write!(
+        add!(
             out,
             "<footer>tarebench {} · run {} · {} · binary {}</footer>\n</main>\n</body>\n</html>\n",
-            safe(&c.run.version),
-            safe(&c.run.id),
-            safe(&c.run.started),
-            safe(c.run.binary_sha256.get(..12).unwrap_or(&c.run.binary_sha256)),
+            &c.run.version,
+            &c.run.id,
+            &c.run.started,
+            c.run.binary_sha256.get(..12).unwrap_or(&c.run.binary_sha256)
         );
         Ok(out.into_bytes())
     }
 }
 
-fn head(c: &Comparison, out: &mut String) {
-    let title = format!("{} over {}", safe(&c.run.suite), safe(&c.run.baseline));
-    let _ = write!(
+fn head(c: &Comparison, out: &mut Markup) {
+    let title = format!("{} over {}", c.run.suite, c.run.baseline);
+    add!(
         out,
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta name=\"color-scheme\" content=\"light dark\">\n<title>{title} · tarebench</title>\n\
-         <style>\n{}{STYLE}</style>\n</head>\n<body>\n<main>\n",
+         <meta name=\"color-scheme\" content=\"light dark\">\n<title>{} · tarebench</title>\n\
+         <style>\n{}{}</style>\n</head>\n<body>\n<main>\n",
+        title,
         plots::palette_css(),
+        Markup::file(STYLE)
     );
 }
 
-fn first_screen(c: &Comparison, out: &mut String) -> Result<()> {
+fn first_screen(c: &Comparison, out: &mut Markup) -> Result<()> {
     let names: Vec<String> =
-        words::compared(c).filter(|e| !matches!(e.outcome, Outcome::Skipped(_))).map(|e| safe(&e.plan.name)).collect();
+        words::compared(c).filter(|e| !matches!(e.outcome, Outcome::Skipped(_))).map(|e| e.plan.name.clone()).collect();
     let title = if names.len() <= 4 { names.join(", ") } else { format!("{} environments", names.len()) };
-    let _ = writeln!(
+    add!(
         out,
-        "<header><h1>{title} over {}</h1><span class=\"quiet\">suite {} · {}</span></header>",
-        safe(&c.run.baseline),
-        safe(&c.run.suite),
-        safe(&c.run.started.replace('T', " ").replace('Z', " UTC")),
+        "<header><h1>{} over {}</h1><span class=\"quiet\">suite {} · {}</span></header>\n",
+        title,
+        &c.run.baseline,
+        &c.run.suite,
+        &c.run.started.replace('T', " ").replace('Z', " UTC")
     );
     for reason in &c.invalid {
-        let _ = writeln!(out, "<p class=\"alarm\" role=\"alert\"><b>Invalid run:</b> {}</p>", safe(reason));
+        add!(out, "<p class=\"alarm\" role=\"alert\"><b>Invalid run:</b> {}</p>\n", reason);
     }
     sentences(c, out);
     trust(c, out);
@@ -71,76 +72,92 @@ fn first_screen(c: &Comparison, out: &mut String) -> Result<()> {
     Ok(())
 }
 
-fn sentences(c: &Comparison, out: &mut String) {
-    out.push_str("<ul class=\"costs\">\n");
+fn sentences(c: &Comparison, out: &mut Markup) {
+    add!(out, "<ul class=\"costs\">\n");
     for environment in words::compared(c) {
-        let class = if matches!(environment.outcome, Outcome::Skipped(_)) { " class=\"skipped\"" } else { "" };
-        let name = safe(&environment.plan.name);
-        let sentence: String = words::sentence(c, environment).iter().map(piece).collect();
-        let _ = writeln!(out, "<li{class}><span class=\"name\">{name}</span> <span>{sentence}</span></li>");
+        let class = if matches!(environment.outcome, Outcome::Skipped(_)) {
+            markup!(" class=\"skipped\"")
+        } else {
+            Markup::default()
+        };
+        let sentence: Markup = words::sentence(c, environment).iter().map(piece).collect();
+        add!(
+            out,
+            "<li{}><span class=\"name\">{}</span> <span>{}</span></li>\n",
+            class,
+            environment.plan.name,
+            sentence
+        );
     }
-    out.push_str("</ul>\n");
+    add!(out, "</ul>\n");
 }
 
-fn piece(piece: &Piece) -> String {
+fn piece(piece: &Piece) -> Markup {
     match piece {
-        Piece::Plain(text) => safe(text),
-        Piece::Strong(text) => format!("<b>{}</b>", safe(text)),
+        Piece::Plain(text) => markup!("{}", text),
+        Piece::Strong(text) => markup!("<b>{}</b>", text),
     }
 }
 
-fn trust(c: &Comparison, out: &mut String) {
-    out.push_str("<dl class=\"trust\">\n");
+fn trust(c: &Comparison, out: &mut Markup) {
+    add!(out, "<dl class=\"trust\">\n");
     for trust in words::trust(c) {
         let (class, spoken) = match trust.tone {
             Tone::Good => ("good", "good"),
             Tone::Care => ("care", "take care"),
             Tone::Bad => ("bad", "bad"),
         };
-        let _ = writeln!(
+        add!(
             out,
-            "<div class=\"{class}\"><dt>{}</dt><dd><span class=\"value\"><span class=\"sign\" role=\"img\" aria-label=\"{spoken}\">{}</span> {}</span>\
-             <small>{}</small></dd></div>",
+            "<div class=\"{}\"><dt>{}</dt><dd><span class=\"value\"><span class=\"sign\" role=\"img\" aria-label=\"{}\">{}</span> {}</span>\
+             <small>{}</small></dd></div>\n",
+            class,
             trust.label,
+            spoken,
             trust.tone.sign(),
-            safe(&trust.value),
-            safe(&trust.detail),
+            &trust.value,
+            &trust.detail
         );
     }
-    out.push_str("</dl>\n");
+    add!(out, "</dl>\n");
     if !c.remarks.is_empty() {
-        let items: String = c.remarks.iter().map(|remark| format!("<li>{}</li>", safe(remark))).collect();
-        let _ = writeln!(out, "<ul class=\"remarks\">{items}</ul>");
+        let items: Markup = c.remarks.iter().map(|remark| markup!("<li>{}</li>", remark)).collect();
+        add!(out, "<ul class=\"remarks\">{}</ul>\n", items);
     }
 }
 
-fn forest_plot(c: &Comparison, out: &mut String) -> Result<()> {
+fn forest_plot(c: &Comparison, out: &mut Markup) -> Result<()> {
     let panels = forest::panels(c);
     if panels.is_empty() {
-        out.push_str("<p>Nothing could be compared in this run: see the failures below.</p>\n");
+        add!(out, "<p>Nothing could be compared in this run: see the failures below.</p>\n");
         return Ok(());
     }
     let scale = forest::scale(&panels);
-    out.push_str("<div class=\"forest\">\n");
+    add!(out, "<div class=\"forest\">\n");
     for panel in &panels {
-        let (name, caption) = (safe(&panel.workload), safe(&panel.caption));
         let picture = forest::panel(Place::Page, panel, scale)?;
-        let _ = writeln!(out, "<figure><figcaption>{name} <span>{caption}</span></figcaption>\n{picture}</figure>");
+        add!(
+            out,
+            "<figure><figcaption>{} <span>{}</span></figcaption>\n{}</figure>\n",
+            panel.workload,
+            panel.caption,
+            picture
+        );
     }
-    let _ = writeln!(
+    add!(
         out,
         "</div>\n<p class=\"quiet\"><small>Overhead over {} with {} intervals, on one logarithmic axis; 1× costs nothing, further right costs \
-         more. Shaded: what the control cannot tell from 1×. A bar is the interval; a ring in it says: read the flags. Grey: the control, or not to be ranked.</small></p>",
-        safe(&c.run.baseline),
-        units::percent(c.method.confidence),
+         more. Shaded: what the control cannot tell from 1×. A bar is the interval; a ring in it says: read the flags. Grey: the control, or not to be ranked.</small></p>\n",
+        &c.run.baseline,
+        units::percent(c.method.confidence)
     );
     Ok(())
 }
 
-fn fingerprint(c: &Comparison, out: &mut String) {
-    out.push_str("<h3>On this machine</h3>\n<dl class=\"facts wide\">\n");
+fn fingerprint(c: &Comparison, out: &mut Markup) {
+    add!(out, "<h3>On this machine</h3>\n<dl class=\"facts wide\">\n");
     let mut fact = |name: &str, value: &str| {
-        let _ = writeln!(out, "<div><dt>{}</dt><dd>{}</dd></div>", safe(name), safe(value));
+        add!(out, "<div><dt>{}</dt><dd>{}</dd></div>\n", name, value);
     };
     for (name, value) in &c.run.host {
         fact(name, value);
@@ -152,7 +169,7 @@ fn fingerprint(c: &Comparison, out: &mut String) {
     for (name, value) in &c.run.labels {
         fact(&format!("label {name}"), value);
     }
-    let _ = writeln!(out, "</dl>\n<h3>Again</h3>\n<pre>{}</pre>", safe(&c.run.command));
+    add!(out, "</dl>\n<h3>Again</h3>\n<pre>{}</pre>\n", &c.run.command);
 }
 
 #[cfg(test)]

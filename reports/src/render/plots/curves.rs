@@ -7,6 +7,7 @@ use super::{
     Anchor, Area, Ink, LABEL, LogAxis, Place, QUIET, Type, fitted, line, log_ticks, picture, px, spread, write,
 };
 use crate::comparison::{Comparison, Distribution, OverheadAt, Role};
+use crate::render::markup::Markup;
 use crate::render::{units, words};
 use crate::statistics::Interval;
 
@@ -47,7 +48,7 @@ const NAMED: [(f64, &str); 7] =
 ///
 /// # Errors
 /// When plotters fails.
-pub fn latencies(place: Place, c: &Comparison, workload: &str) -> Result<Option<String>> {
+pub fn latencies(place: Place, c: &Comparison, workload: &str) -> Result<Option<Markup>> {
     let curves: Vec<Curve<'_>> = series(c, workload)
         .map(|(d, ink, width)| Curve { name: &d.environment, ink, width, points: points(d), bars: Vec::new() })
         .filter(|curve| !curve.points.is_empty())
@@ -63,7 +64,7 @@ pub fn latencies(place: Place, c: &Comparison, workload: &str) -> Result<Option<
 ///
 /// # Errors
 /// When plotters fails.
-pub fn overheads(place: Place, c: &Comparison, workload: &str) -> Result<Option<String>> {
+pub fn overheads(place: Place, c: &Comparison, workload: &str) -> Result<Option<Markup>> {
     let mut curves: Vec<Curve<'_>> = series(c, workload)
         .filter(|(d, ..)| !d.overhead.is_empty())
         .map(|(d, ink, width)| Curve {
@@ -145,7 +146,7 @@ fn plot(
     curves: &[Curve<'_>],
     one: Option<f64>,
     label: impl Fn(f64) -> String,
-) -> Result<String> {
+) -> Result<Markup> {
     let values = || {
         let bars = curves.iter().flat_map(|c| c.bars.iter().flat_map(|(_, i)| [i.low, i.high]));
         curves.iter().flat_map(|c| c.points.iter().map(|p| p.1)).chain(bars).chain(one)
@@ -261,6 +262,7 @@ mod tests {
         let workload = &c.run.workloads[0].name;
         for svg in [latencies(Place::Page, &c, workload).unwrap(), overheads(Place::Page, &c, workload).unwrap()] {
             let svg = svg.unwrap();
+            let svg = svg.as_str();
             assert!(svg.contains(">gvisor</text>"), "{svg}");
             assert!(svg.contains("role=\"img\""), "{svg}");
         }

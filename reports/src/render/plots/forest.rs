@@ -8,6 +8,7 @@ use super::{
     width_of, write,
 };
 use crate::comparison::{Comparison, Metric, Role, Verdict, Withheld};
+use crate::render::markup::Markup;
 use crate::render::{Render, units, words};
 use crate::statistics::{Estimate, Interval};
 
@@ -137,7 +138,7 @@ fn height(panel: &Panel) -> f64 {
 ///
 /// # Errors
 /// When plotters fails.
-pub fn panel(place: Place, panel: &Panel, scale: Scale) -> Result<String> {
+pub fn panel(place: Place, panel: &Panel, scale: Scale) -> Result<Markup> {
     let title = describe(panel);
     let size = (WIDTH as u32, height(panel).ceil() as u32);
     picture(place, &title, size, |area| draw(area, (0.0, 0.0), panel, scale))
@@ -221,7 +222,7 @@ fn tick_label(tick: f64) -> String {
 ///
 /// # Errors
 /// When plotters fails.
-pub fn forest_svg(c: &Comparison) -> Result<String> {
+pub fn forest_svg(c: &Comparison) -> Result<Markup> {
     const GAP: f64 = 36.0;
     const MARGIN: f64 = 24.0;
     const HEAD: f64 = 58.0;
@@ -307,6 +308,7 @@ mod tests {
     #[test]
     fn the_picture_alone_needs_nothing_else() {
         let svg = forest_svg(&sample::comparison()).unwrap();
+        let svg = svg.as_str();
         assert!(svg.starts_with("<svg ") && svg.trim_end().ends_with("</svg>"), "{svg}");
         assert!(!svg.contains("<script"), "{svg}");
         assert_eq!(svg.matches("http").count(), 1, "only the name space");

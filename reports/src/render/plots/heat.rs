@@ -3,13 +3,12 @@
 //! Written by hand rather than with plotters: thousands of cells take a few bytes each as strokes of one path per shade, and
 //! a page may have hundreds of panels.
 
-use std::fmt::Write as _;
-
 use workloads::timeline;
 
 use super::curves::round;
-use super::{LogAxis, escape, log_ticks};
+use super::{LogAxis, log_ticks};
 use crate::comparison::{Comparison, Distribution, HeatMap};
+use crate::render::markup::{Markup, add, markup};
 use crate::render::{units, words};
 
 const WIDTH: f64 = 320.0;
@@ -32,7 +31,7 @@ const LINES: u32 = 40;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Heat<'a> {
     /// Name of the environment, length of its bursts in words, and its panel.
-    pub panels: Vec<(&'a str, String, String)>,
+    pub panels: Vec<(&'a str, String, Markup)>,
     /// Most operations of any cell: what the darkest shade is.
     pub most: u64,
 }
@@ -98,15 +97,15 @@ fn shade(count: u64, most: u64) -> usize {
     ((share * SHADES as f64) as usize).min(SHADES - 1)
 }
 
-fn panel(d: &Distribution, heat: &HeatMap, scale: Scale) -> String {
+fn panel(d: &Distribution, heat: &HeatMap, scale: Scale) -> Markup {
     let (width, height) = (WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM);
     let row = height / f64::from(scale.rows);
     // One path per shade; cells of the same shade beside each other are one stroke.
-    let mut paths = vec![String::new(); SHADES];
+    let mut paths = vec![Markup::default(); SHADES];
     let mut run: Option<(usize, u32, u32, u32)> = None;
     let mut flush = |run: Option<(usize, u32, u32, u32)>| {
         if let Some((shade, row, from, to)) = run {
-            let _ = write!(paths[shade], "M{from} {}h{}", scale.rows - 1 - row.min(scale.rows - 1), to - from);
+            add!(paths[shade], "M{} {}h{}", from, scale.rows - 1 - row.min(scale.rows - 1), to - from);
         }
     };
     for (row, column, count) in cells(heat, scale) {
@@ -120,25 +119,22 @@ fn panel(d: &Distribution, heat: &HeatMap, scale: Scale) -> String {
         };
     }
     flush(run);
-    let mut out = String::new();
-    let _ = write!(
+    let mut out = Markup::default();
+    add!(
         out,
-        "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\">\n<title>{}</title>\n<desc>{}</desc>\n",
-        escape::html(&format!("When which latencies came in {} on {}", d.workload, d.environment)),
-        escape::html(&describe(d, heat))
+        "<svg viewBox=\"0 0 {} {}\" role=\"img\">\n<title>{}</title>\n<desc>{}</desc>\n",
+        WIDTH,
+        HEIGHT,
+        format!("When which latencies came in {} on {}", d.workload, d.environment),
+        describe(d, heat)
     );
     frame(heat, scale, &mut out);
     let columns = f64::from(heat.columns.max(1));
-    let _ = writeln!(
-        out,
-        "<g transform=\"translate({LEFT} {:.2})scale({:.4} {row:.4})\">",
-        TOP + row / 2.0,
-        width / columns
-    );
-    for (shade, path) in paths.iter().enumerate().filter(|(_, path)| !path.is_empty()) {
-        let _ = writeln!(out, "<path class=\"h{}\" d=\"{path}\"/>", shade + 1);
+    add!(out, "<g transform=\"translate({} {:.2})scale({:.4} {:.4})\">\n", LEFT, TOP + row / 2.0, width / columns, row);
+    for (shade, path) in paths.iter().enumerate().filter(|(_, path)| !path.as_str().is_empty()) {
+        add!(out, "<path class=\"h{}\" d=\"{}\"/>\n", shade + 1, path);
     }
-    out.push_str("</g>\n</svg>\n");
+    add!(out, "</g>\n</svg>\n");
     out
 }
 
@@ -160,37 +156,40 @@ fn describe(d: &Distribution, heat: &HeatMap) -> String {
 }
 
 /// Axes and the lines between blocks.
-fn frame(heat: &HeatMap, scale: Scale, out: &mut String) {
+fn frame(heat: &HeatMap, scale: Scale, out: &mut Markup) {
     let (bottom, right) = (HEIGHT - BOTTOM, WIDTH - RIGHT);
     let low = timeline::bounds(scale.first).0 as f64;
     // Four classes are an octave.
     let high = low * 2f64.powf(f64::from(scale.rows * u32::from(scale.merged)) / 4.0);
     let axis = LogAxis { low, high, from: bottom, to: TOP };
-    let mut lines = String::new();
+    let mut lines = Markup::default();
     for tick in log_ticks(low, high, 4) {
         let y = axis.at(tick);
-        let _ = write!(lines, "M{LEFT} {y:.1}H{right}");
-        let label = escape::html(&round(&units::duration(tick)));
-        let _ = writeln!(
+        add!(lines, "M{} {:.1}H{}", LEFT, y, right);
+        let label = round(&units::duration(tick));
+        add!(
             out,
-            "<text class=\"f-muted\" x=\"{}\" y=\"{:.1}\" font-size=\"10\" text-anchor=\"end\">{label}</text>",
+            "<text class=\"f-muted\" x=\"{}\" y=\"{:.1}\" font-size=\"10\" text-anchor=\"end\">{}</text>\n",
             LEFT - 5.0,
-            (y + 3.5).clamp(TOP + 6.0, bottom)
+            (y + 3.5).clamp(TOP + 6.0, bottom),
+            label
         );
     }
     if heat.blocks <= LINES {
         for block in 0..=heat.blocks {
             let x = LEFT + (right - LEFT) * f64::from(block) / f64::from(heat.blocks.max(1));
-            let _ = write!(lines, "M{x:.1} {TOP}V{bottom}");
+            add!(lines, "M{:.1} {}V{}", x, TOP, bottom);
         }
     }
-    let _ = writeln!(out, "<path class=\"s-grid grid\" d=\"{lines}\"/>");
+    add!(out, "<path class=\"s-grid grid\" d=\"{}\"/>\n", lines);
     let y = HEIGHT - 5.0;
-    let _ = writeln!(out, "<text class=\"f-muted\" x=\"{LEFT}\" y=\"{y}\" font-size=\"10\">block 1</text>");
+    add!(out, "<text class=\"f-muted\" x=\"{}\" y=\"{}\" font-size=\"10\">block 1</text>\n", LEFT, y);
     if heat.blocks > 1 {
-        let _ = writeln!(
+        add!(
             out,
-            "<text class=\"f-muted\" x=\"{right}\" y=\"{y}\" font-size=\"10\" text-anchor=\"end\">{}</text>",
+            "<text class=\"f-muted\" x=\"{}\" y=\"{}\" font-size=\"10\" text-anchor=\"end\">{}</text>\n",
+            right,
+            y,
             heat.blocks
         );
     }
@@ -198,12 +197,13 @@ fn frame(heat: &HeatMap, scale: Scale, out: &mut String) {
 
 /// The key to the shades, as an inline picture.
 #[must_use]
-pub fn key() -> String {
-    let mut out = format!("<svg class=\"key\" viewBox=\"0 0 {} 10\" aria-hidden=\"true\">", 14 * SHADES);
+pub fn key() -> Markup {
+    let mut out = markup!("<svg class=\"key\" viewBox=\"0 0 {} 10\" aria-hidden=\"true\">", 14 * SHADES);
     for shade in 0..SHADES {
-        let _ = write!(out, "<path class=\"h{} swatch\" d=\"M{} 5h13\"/>", shade + 1, 14 * shade);
+        add!(out, "<path class=\"h{} swatch\" d=\"M{} 5h13\"/>", shade + 1, 14 * shade);
     }
-    out + "</svg>"
+    add!(out, "</svg>");
+    out
 }
 
 #[cfg(test)]
@@ -220,7 +220,7 @@ mod tests {
         let labels = |svg: &str| -> Vec<String> {
             svg.lines().filter(|l| l.contains("text-anchor=\"end\"")).map(str::to_owned).collect()
         };
-        assert!(heat.panels.iter().all(|p| labels(&p.2) == labels(&heat.panels[0].2)));
+        assert!(heat.panels.iter().all(|p| labels(p.2.as_str()) == labels(heat.panels[0].2.as_str())));
         assert_eq!(heat.panels[0].1, "1.60 s");
         assert!(panels(&c, "no/such").is_none());
     }
@@ -230,6 +230,7 @@ mod tests {
         let c = sample::comparison();
         let heat = c.distribution("sqlite/commit", "runc").unwrap().heat.as_ref().unwrap();
         let svg = &panels(&c, "sqlite/commit").unwrap().panels[2].2;
+        let svg = svg.as_str();
         let strokes = svg.split("class=\"h").skip(1).flat_map(|p| p.split('"').nth(2).unwrap().split('M').skip(1));
         let lengths: Vec<u64> = strokes.map(|s| s.split('h').nth(1).unwrap().parse().unwrap()).collect();
         assert_eq!(lengths.iter().sum::<u64>(), heat.counts.len() as u64);
@@ -252,7 +253,7 @@ mod tests {
             counts.map(|(class, column)| ((class, column), 1 + u64::from((column * 31 + u32::from(class) * 17) % 900)));
         d.heat = Some(HeatMap { blocks: 8, columns: 120, length_ns: 1, counts: counts.collect() });
         let heat = panels(&c, "net/rr").unwrap();
-        let size = heat.panels.iter().map(|p| p.2.len()).max().unwrap();
+        let size = heat.panels.iter().map(|p| p.2.as_str().len()).max().unwrap();
         assert!(size < 20_000, "{size} bytes");
     }
 
@@ -260,6 +261,7 @@ mod tests {
     fn it_can_be_listened_to() {
         let c = sample::comparison();
         let svg = &panels(&c, "net/paced").unwrap().panels[0].2;
+        let svg = svg.as_str();
         assert!(svg.contains("<title>When which latencies came in net/paced on bare</title>"), "{svg}");
         assert!(svg.contains("<desc>Time from left to right over 8 blocks, latency from"), "{svg}");
     }

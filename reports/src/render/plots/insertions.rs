@@ -5,6 +5,7 @@ use anyhow::Result;
 
 use super::{Anchor, Ink, LABEL, LogAxis, Place, QUIET, Type, bar, dot, fitted, line, log_ticks, picture, write};
 use crate::comparison::{Insertions, Population, Standing};
+use crate::render::markup::Markup;
 use crate::render::words::beside;
 
 const WIDTH: f64 = 640.0;
@@ -18,7 +19,7 @@ const AXIS: f64 = 26.0;
 ///
 /// # Errors
 /// When plotters fails.
-pub fn figure(place: Place, places: &[&Insertions]) -> Result<String> {
+pub fn figure(place: Place, places: &[&Insertions]) -> Result<Markup> {
     let said = places.iter().map(|i| format!("{} {}, {}", i.environment, beside::inserts(i), beside::standing(i)));
     let title = format!("Seconds for 7500 inserts: {}. {}", said.collect::<Vec<_>>().join("; "), beside::population());
     let height = TOP + ROW * places.len() as f64 + AXIS;
@@ -68,6 +69,7 @@ mod tests {
         let c = sample::comparison();
         let places: Vec<_> = c.insertions.iter().collect();
         let svg = figure(Place::Page, &places).unwrap();
+        let svg = svg.as_str();
         for words in [">fastest 2 s<", ">median 22 s<", ">slowest 600 s<", ">gvisor<", "not placed: fsync-not-durable"]
         {
             assert!(svg.contains(words), "{words}: {svg}");
@@ -80,6 +82,7 @@ mod tests {
         let mut one = sample::comparison().insertions[0].clone();
         one.seconds = crate::statistics::Estimate { value: 0.5, interval: None };
         let svg = figure(Place::Page, &[&one]).unwrap();
+        let svg = svg.as_str();
         assert!(svg.contains(">0.5 s<") || svg.contains(">1 s<"), "{svg}");
         let dot = svg.split("cx=\"").nth(1).and_then(|s| s.split('"').next()).unwrap().parse::<f64>().unwrap();
         assert!(dot > NAMES && dot < NAMES + 60.0, "{dot}");

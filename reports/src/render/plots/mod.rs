@@ -17,6 +17,7 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::escape;
+use super::markup::{Markup, add, markup};
 use axis::{LogAxis, log_ticks, spread};
 
 /// plotters places things on whole pixels; ten times the size makes that tenths.
@@ -96,19 +97,18 @@ impl Ink {
 
 /// The style rules that colour all pictures.
 #[must_use]
-pub fn palette_css() -> String {
-    let variables = |pick: fn(&(&str, &str, &str)) -> String| PALETTE.iter().map(pick).collect::<String>();
-    let mut css = format!(":root{{{}}}\n", variables(|(name, light, _)| format!("--{name}:{light};")));
-    let dark = variables(|(name, _, dark)| format!("--{name}:{dark};"));
+pub fn palette_css() -> Markup {
+    let light: Markup = PALETTE.iter().map(|(name, light, _)| markup!("--{}:{};", name, light)).collect();
+    let dark: Markup = PALETTE.iter().map(|(name, _, dark)| markup!("--{}:{};", name, dark)).collect();
     // Paper is white whatever the screen is.
-    let _ = writeln!(css, "@media screen and (prefers-color-scheme:dark){{:root{{{dark}}}}}");
+    let mut css = markup!(":root{{{}}}\n@media screen and (prefers-color-scheme:dark){{:root{{{}}}}}\n", light, dark);
     for (name, ..) in PALETTE {
-        let _ = write!(css, ".f-{name}{{fill:var(--{name})}}.s-{name}{{stroke:var(--{name})}}");
+        add!(css, ".f-{}{{fill:var(--{})}}.s-{}{{stroke:var(--{})}}", name, name, name, name);
     }
     for slot in 4..SERIES {
-        let _ = write!(css, ".s-c{slot}{{stroke-dasharray:5 2}}");
+        add!(css, ".s-c{}{{stroke-dasharray:5 2}}", slot);
     }
-    css.push('\n');
+    add!(css, "\n");
     css
 }
 
@@ -130,7 +130,7 @@ pub fn picture(
     title: &str,
     (width, height): (u32, u32),
     draw: impl FnOnce(&Area<'_>) -> Result<()>,
-) -> Result<String> {
+) -> Result<Markup> {
     let mut raw = String::new();
     {
         let scale = SCALE as u32;
@@ -138,11 +138,11 @@ pub fn picture(
         draw(&area).with_context(|| format!("draw the picture {title:?}"))?;
         area.present().with_context(|| format!("finish the picture {title:?}"))?;
     }
-    Ok(finish(place, title, &raw))
+    finish(place, title, &raw)
 }
 
 /// Real coordinates, classes for colours, a title for those who listen, and no size of its own within a page.
-fn finish(place: Place, title: &str, raw: &str) -> String {
+fn finish(place: Place, title: &str, raw: &str) -> Result<Markup> {
     let mut out = String::with_capacity(raw.len());
     for piece in raw.split_inclusive('>') {
         let Some(start) = piece.find('<') else {
@@ -165,17 +165,15 @@ fn finish(place: Place, title: &str, raw: &str) -> String {
         out.push_str(name);
         let mut classes = Vec::new();
         for (key, value) in pairs(attributes) {
-            attribute(place, name, key, value, &mut classes, &mut out);
+            attribute(place, name, key, value, &mut classes, &mut out)?;
         }
         if !classes.is_empty() {
-            let _ = write!(out, " class=\"{}\"", classes.join(" "));
+            write!(out, " class=\"{}\"", classes.join(" "))?;
         }
         if name == "svg" {
-            let title = escape::html(title);
-            let _ = write!(out, " role=\"img\">\n<title>{title}</title>");
-            if place == Place::Alone {
-                let _ = write!(out, "\n<style>{}</style>", palette_css());
-            }
+            let style =
+                if place == Place::Alone { markup!("\n<style>{}</style>", palette_css()) } else { Markup::default() };
+            out.push_str(markup!(" role=\"img\">\n<title>{}</title>{}", title, style).as_str());
         } else {
             out.push_str(if closes { "/>" } else { ">" });
         }
@@ -183,7 +181,8 @@ fn finish(place: Place, title: &str, raw: &str) -> String {
             out.push('\n');
         }
     }
-    out
+    // What is left of plotters' text is as plotters escaped it.
+    Ok(Markup::escaped_elsewhere(out))
 }
 
 /// `key="value"` pairs as plotters writes them.
@@ -197,16 +196,23 @@ fn pairs(attributes: &str) -> impl Iterator<Item = (&str, &str)> {
     })
 }
 
-fn attribute(place: Place, tag: &str, key: &str, value: &str, classes: &mut Vec<String>, out: &mut String) {
+fn attribute(
+    place: Place,
+    tag: &str,
+    key: &str,
+    value: &str,
+    classes: &mut Vec<String>,
+    out: &mut String,
+) -> std::fmt::Result {
     match key {
         "fill" | "stroke" => {
             if let Some((name, light, _)) = Ink::of_token(value) {
                 classes.push(format!("{}-{name}", &key[..1]));
                 if place == Place::Alone {
-                    let _ = write!(out, " {key}=\"{light}\"");
+                    write!(out, " {key}=\"{light}\"")?;
                 }
             } else if !(key == "stroke" && value == "none") {
-                let _ = write!(out, " {key}=\"{value}\"");
+                write!(out, " {key}=\"{value}\"")?;
             }
         }
         // plotters says everything, the obvious too.
@@ -216,35 +222,21 @@ fn attribute(place: Place, tag: &str, key: &str, value: &str, classes: &mut Vec<
         "width" | "height" if tag == "svg" && place == Place::Page => {}
         "x" | "y" | "x1" | "y1" | "x2" | "y2" | "cx" | "cy" | "r" | "width" | "height" | "stroke-width"
         | "font-size" | "points" | "viewBox" => {
-            let _ = write!(out, " {key}=\"{}\"", smaller(value));
+            write!(out, " {key}=\"{}\"", smaller(value))?;
         }
-        _ => {
-            let _ = write!(out, " {key}=\"{value}\"");
-        }
+        _ => write!(out, " {key}=\"{value}\"")?,
     }
+    Ok(())
 }
 
 /// Every number of a list divided by [`SCALE`], to a tenth.
 fn smaller(numbers: &str) -> String {
-    let mut out = String::with_capacity(numbers.len());
-    for point in numbers.split_ascii_whitespace() {
-        if !out.is_empty() {
-            out.push(' ');
-        }
-        for (i, number) in point.split(',').enumerate() {
-            if i > 0 {
-                out.push(',');
-            }
-            match number.parse::<f64>() {
-                Ok(n) => {
-                    let tenth = (n / SCALE * 10.0).round() / 10.0;
-                    let _ = write!(out, "{tenth}");
-                }
-                Err(_) => out.push_str(number),
-            }
-        }
-    }
-    out
+    let one = |number: &str| match number.parse::<f64>() {
+        Ok(n) => ((n / SCALE * 10.0).round() / 10.0).to_string(),
+        Err(_) => number.to_owned(),
+    };
+    let point = |point: &str| point.split(',').map(one).collect::<Vec<_>>().join(",");
+    numbers.split_ascii_whitespace().map(point).collect::<Vec<_>>().join(" ")
 }
 
 /// A whole coordinate of the large drawing.
@@ -346,6 +338,7 @@ mod tests {
             write(area, (5.0, 5.0), Anchor::Start, LABEL, "<b>\u{1b}")
         })
         .unwrap();
+        let svg = svg.as_str();
         assert!(svg.contains("viewBox=\"0 0 100 50\""), "{svg}");
         assert!(svg.contains("<title>a &lt;title&gt;</title>"), "{svg}");
         assert!(svg.contains("points=\"1,2 30.5,40.2\""), "{svg}");
@@ -359,6 +352,7 @@ mod tests {
     #[test]
     fn a_picture_alone_brings_its_colours() {
         let svg = picture(Place::Alone, "t", (10, 10), |area| bar(area, (0.0, 0.0), (1.0, 1.0), Ink::Band)).unwrap();
+        let svg = svg.as_str();
         assert!(svg.contains("fill=\"#c9d1db\""), "{svg}");
         assert!(svg.contains("<style>"), "{svg}");
         assert!(svg.contains("width=\"10\""), "{svg}");
