@@ -1,12 +1,9 @@
 //! I/O limits of a group: the block layer's throttling of one device, `blkio.throttle.*` in cgroup v1 and `io.max` in v2.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use cgroups_rs::fs::Cgroup;
-use cgroups_rs::fs::blkio::BlkIoController;
-use cgroups_rs::fs::hierarchies;
 
 use crate::host::IoLimits;
 use crate::stage::disk::Disk;
@@ -33,27 +30,32 @@ impl Throttle {
         Ok(Some(Self { number, limits }))
     }
 
-    /// Sets the limits of the group, and reads them back from its directory.
-    pub(super) fn hold(&self, name: &str, directory: &Path) -> anyhow::Result<()> {
-        let (major, minor) = self.number.split_once(':').context("a device number is major:minor")?;
-        let (major, minor) = (major.parse()?, minor.parse()?);
-        let group = Cgroup::load(hierarchies::auto(), name);
-        let io: &BlkIoController = group.controller_of().context("there is no I/O controller")?;
+    /// Sets the limits of the group that has this directory, and reads them back.
+    pub(super) fn hold(&self, directory: &Path) -> anyhow::Result<()> {
         for (key, limit) in self.limits.set() {
-            let (set, file): (fn(&_, _, _, _) -> _, _) = match key {
-                "rbps" => (BlkIoController::throttle_read_bps_for_device, "read_bps"),
-                "wbps" => (BlkIoController::throttle_write_bps_for_device, "write_bps"),
-                "riops" => (BlkIoController::throttle_read_iops_for_device, "read_iops"),
-                _ => (BlkIoController::throttle_write_iops_for_device, "write_iops"),
-            };
-            set(io, major, minor, limit)?;
-            let old = fs::read_to_string(directory.join(format!("blkio.throttle.{file}_device")));
-            let text = old.or_else(|_| fs::read_to_string(directory.join("io.max")))?;
+            let (file, line) = self.line(directory, key, limit);
+            fs::write(&file, &line).with_context(|| format!("can't write `{line}` to {}", file.display()))?;
+            let text = fs::read_to_string(&file)?;
             if !says(&text, &self.number, key, limit) {
                 bail!("the limit {key}={limit} on device {} reads back as `{}`", self.number, text.trim());
             }
         }
         Ok(())
+    }
+
+    /// The file that takes a limit, and how.
+    fn line(&self, directory: &Path, key: &str, limit: u64) -> (PathBuf, String) {
+        let v2 = directory.join("io.max");
+        if v2.exists() {
+            return (v2, format!("{} {key}={limit}", self.number));
+        }
+        let file = match key {
+            "rbps" => "read_bps",
+            "wbps" => "write_bps",
+            "riops" => "read_iops",
+            _ => "write_iops",
+        };
+        (directory.join(format!("blkio.throttle.{file}_device")), format!("{} {limit}", self.number))
     }
 }
 
@@ -73,6 +75,19 @@ mod tests {
         assert!(!says("254:16 100\n", "254:1", "wiops", 100));
         assert!(says("8:0 rbps=max wbps=1000 riops=max wiops=max\n", "8:0", "wbps", 1000));
         assert!(!says("8:0 rbps=1000 wbps=max riops=max wiops=max\n", "8:0", "wbps", 1000));
+    }
+
+    #[test]
+    fn a_limit_is_set_in_both_versions_and_read_back() {
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        let limits = IoLimits { rbps: Some(1000), ..IoLimits::default() };
+        let throttle = Throttle { number: "8:0".into(), limits };
+        let read = |name: &str| fs::read_to_string(folder.path().join(name)).expect("readable");
+        throttle.hold(folder.path()).expect("held");
+        assert_eq!(read("blkio.throttle.read_bps_device"), "8:0 1000");
+        fs::write(folder.path().join("io.max"), "").expect("written");
+        throttle.hold(folder.path()).expect("held");
+        assert_eq!(read("io.max"), "8:0 rbps=1000");
     }
 
     #[test]

@@ -8,10 +8,6 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use cgroups_rs::fs::cpu::CpuController;
-use cgroups_rs::fs::cpuset::CpuSetController;
-use cgroups_rs::fs::hierarchies;
-use cgroups_rs::fs::memory::MemController;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -63,31 +59,23 @@ impl Cgroup {
         }
         let top = self.name.split('/').next().expect("split gives at least one part").to_string();
         host.journal.note(&Made::Cgroup(top))?;
-        let hierarchy: Box<dyn cgroups_rs::fs::Hierarchy> = hierarchies::auto();
         if v2 {
-            let there = mounts.iter().find(|m| m.v2).map(|m| fs::read_to_string(m.point.join("cgroup.controllers")));
-            let there = there.transpose().context("can't read cgroup.controllers")?.unwrap_or_default();
-            let there: Vec<&str> = there.split_whitespace().collect();
-            let here = wanted.iter().filter(|c| there.contains(c)).map(|c| c.to_string()).collect();
-            let leaf = format!("{}/front", self.name);
-            cgroups_rs::fs::Cgroup::new_with_specified_controllers(hierarchy, leaf, Some(here))
-                .with_context(|| format!("can't make cgroup {}", self.name))?;
-            let base = mounts.iter().find(|m| m.v2).map(|m| m.point.join(&self.name));
-            self.directories = base.into_iter().collect();
+            let base = mounts.iter().find(|m| m.v2).map(|m| &m.point);
+            if let Some(point) = base {
+                make_v2(point, &self.name, &wanted)?;
+            }
+            self.directories = base.map(|point| point.join(&self.name)).into_iter().collect();
             self.entries = self.directories.iter().map(|d| d.join("front")).collect();
         } else {
-            let here = wanted.iter().map(|c| c.to_string()).collect();
-            cgroups_rs::fs::Cgroup::new_with_specified_controllers(hierarchy, &self.name, Some(here))
-                .with_context(|| format!("can't make cgroup {}", self.name))?;
+            make_v1(&mounts, &self.name, &wanted)?;
             for mount in mounts.iter().filter(|m| m.controllers.iter().any(|c| wanted.contains(&c.as_str()))) {
                 self.directories.push(mount.point.join(&self.name));
             }
             self.directories.retain(|d| d.is_dir());
             self.entries = self.directories.clone();
         }
-        let group = cgroups_rs::fs::Cgroup::load(hierarchies::auto(), &self.name);
         let mut missing = Vec::new();
-        if let Err(e) = limit_cpus(&group, host) {
+        if let Err(e) = self.limit_cpus(host) {
             missing.push(format!("CPUs: {e:#}"));
         }
         if let Err(e) = self.limit_memory(host.resources.memory_bytes) {
@@ -104,23 +92,51 @@ impl Cgroup {
         Ok(())
     }
 
+    fn limit_cpus(&self, host: &Host) -> anyhow::Result<()> {
+        let set = || {
+            let file = self.file("cpuset.cpus").context("there is no cpuset controller")?;
+            let list: Vec<String> = host.pinning.work.iter().map(usize::to_string).collect();
+            fs::write(file, list.join(",")).context("can't set cpuset.cpus")
+        };
+        // A quota as large as the CPU set would only add spurious throttling, so it is the second choice.
+        set().or_else(|e| {
+            log::debug!("{e:#}; a quota instead");
+            self.limit_cpu_time(host.resources.cpus)
+        })
+    }
+
+    fn limit_cpu_time(&self, cpus: u32) -> anyhow::Result<()> {
+        let period = 100_000;
+        let quota = u64::from(cpus) * period;
+        let set = |file: PathBuf, text: String| fs::write(file, text).context("can't set the CPU quota");
+        if let Some(file) = self.file("cpu.max") {
+            return set(file, format!("{quota} {period}"));
+        }
+        let file = self.file("cpu.cfs_quota_us").context("there is no cpu controller")?;
+        let beside = file.with_file_name("cpu.cfs_period_us");
+        set(file, quota.to_string())?;
+        set(beside, period.to_string())
+    }
+
     /// Sets the memory limit: the suite's, and on top what a VM monitor needs besides the guest's memory.
     pub(crate) fn limit_memory(&self, bytes: u64) -> anyhow::Result<()> {
         if self.directories.is_empty() {
             return Ok(());
         }
-        let group = cgroups_rs::fs::Cgroup::load(hierarchies::auto(), &self.name);
-        let memory: &MemController = group.controller_of().context("there is no memory controller")?;
-        let limit = i64::try_from(bytes).context("the memory limit is too large")?;
         // cgroup v1 refuses a limit above the one of memory and swap together, which an earlier call may have set.
-        let with_swap = self.file("memory.memsw.limit_in_bytes").is_some();
-        if with_swap && let Err(e) = memory.set_memswap_limit(-1) {
+        let with_swap = self.file("memory.memsw.limit_in_bytes");
+        if let Some(file) = &with_swap
+            && let Err(e) = fs::write(file, "-1")
+        {
             log::debug!("memory and swap together: {e}");
         }
-        memory.set_limit(limit).with_context(|| format!("can't set the memory limit of {} to {bytes}", self.name))?;
+        let file = self.file("memory.max").or_else(|| self.file("memory.limit_in_bytes"));
+        let file = file.context("there is no memory controller")?;
+        let cant = || format!("can't set the memory limit of {} to {bytes}", self.name);
+        fs::write(file, bytes.to_string()).with_context(cant)?;
         // Swap would let one environment have more than another. Where swap isn't accounted there is nothing to set.
-        if with_swap {
-            if let Err(e) = memory.set_memswap_limit(limit) {
+        if let Some(file) = with_swap {
+            if let Err(e) = fs::write(file, bytes.to_string()) {
                 log::debug!("memory and swap together: {e}");
             }
         } else if let Some(file) = self.file("memory.swap.max")
@@ -145,7 +161,7 @@ impl Cgroup {
         let own = point.join(&self.name);
         for directory in if v2 { vec![own] } else { below(&own) } {
             let name = directory.strip_prefix(&point).expect("it is below").to_string_lossy().into_owned();
-            throttle.hold(&name, &directory).with_context(|| format!("can't limit the I/O of cgroup {name}"))?;
+            throttle.hold(&directory).with_context(|| format!("can't limit the I/O of cgroup {name}"))?;
         }
         Ok(())
     }
@@ -254,20 +270,53 @@ impl Drop for Cgroup {
     }
 }
 
-fn limit_cpus(group: &cgroups_rs::fs::Cgroup, host: &Host) -> anyhow::Result<()> {
-    let set = (|| {
-        let cpuset: &CpuSetController = group.controller_of().context("there is no cpuset controller")?;
-        let list: Vec<String> = host.pinning.work.iter().map(usize::to_string).collect();
-        cpuset.set_cpus(&list.join(",")).context("can't set cpuset.cpus")
-    })();
-    // A quota as large as the CPU set would only add spurious throttling, so it is the second choice.
-    set.or_else(|e: anyhow::Error| {
-        log::debug!("{e:#}; a quota instead");
-        let cpu: &CpuController = group.controller_of().context("there is no cpu controller")?;
-        let period = 100_000_u64;
-        let quota = i64::from(host.resources.cpus) * 100_000;
-        cpu.set_cfs_quota_and_period(Some(quota), Some(period)).context("can't set the CPU quota")
-    })
+/// Makes a group of cgroup v2 that has the wanted controllers as far as they are there, and `front` below it for processes.
+fn make_v2(point: &Path, name: &str, wanted: &[&str]) -> anyhow::Result<()> {
+    let there = fs::read_to_string(point.join("cgroup.controllers")).context("can't read cgroup.controllers")?;
+    let there: Vec<&str> = there.split_whitespace().collect();
+    let mut directory = point.to_path_buf();
+    for part in name.split('/').chain(["front"]) {
+        let file = directory.join("cgroup.subtree_control");
+        // One at a time: where the kernel refuses one, the others are still handed down.
+        for controller in wanted.iter().filter(|c| there.contains(c)) {
+            if let Err(e) = fs::write(&file, format!("+{controller}")) {
+                log::debug!("{controller} in {}: {e}", file.display());
+            }
+        }
+        directory.push(part);
+        fs::create_dir_all(&directory).with_context(|| format!("can't make cgroup {name}"))?;
+    }
+    Ok(())
+}
+
+/// Makes a group in each hierarchy of cgroup v1 that has a wanted controller.
+fn make_v1(mounts: &[Mount], name: &str, wanted: &[&str]) -> anyhow::Result<()> {
+    for controller in wanted {
+        let Some(mount) = mounts.iter().find(|m| m.controllers.iter().any(|c| c == controller)) else { continue };
+        let directory = mount.point.join(name);
+        fs::create_dir_all(&directory).with_context(|| format!("can't make cgroup {name}"))?;
+        if *controller == "cpuset" {
+            for file in ["cpuset.cpus", "cpuset.mems"] {
+                if let Err(e) = inherit(&directory, file) {
+                    log::error!("can't set {file} of cgroup {name}: {e:#}");
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Gives a group, and those above it that have none, the CPUs or memory nodes of the next one above that has some: cgroup v1
+/// begins without any, and lets nothing enter such a group.
+fn inherit(directory: &Path, file: &str) -> anyhow::Result<String> {
+    let own = directory.join(file);
+    let text = fs::read_to_string(&own)?;
+    if !text.trim().is_empty() {
+        return Ok(text.trim().to_string());
+    }
+    let above = inherit(directory.parent().context("no group above has any")?, file)?;
+    fs::write(own, &above)?;
+    Ok(above)
 }
 
 /// A mounted cgroup hierarchy.
@@ -389,6 +438,32 @@ mod tests {
         assert!(parse_mount("36 25 0:30 / / rw - ext4 /dev/vda rw").is_none());
         assert_eq!(keyed("nr_periods 3\nnr_throttled 7\n", "nr_throttled"), Some(7));
         assert_eq!(pressure_total("some avg10=0.00 avg60=0.00 avg300=0.00 total=1234\nfull x total=9\n"), Some(1234));
+    }
+
+    #[test]
+    fn a_group_of_v2_is_made_with_the_controllers_that_are_there() {
+        let root = tempfile::tempdir().expect("a temporary directory");
+        fs::write(root.path().join("cgroup.controllers"), "cpuset memory pids\n").expect("written");
+        make_v2(root.path(), "tarebench-x/bare", &["cpu", "memory"]).expect("made");
+        let handed = |group: &str| fs::read_to_string(root.path().join(group).join("cgroup.subtree_control")).ok();
+        for above in ["", "tarebench-x", "tarebench-x/bare"] {
+            assert_eq!(handed(above).as_deref(), Some("+memory"));
+        }
+        assert_eq!(handed("tarebench-x/bare/front"), None, "processes and controllers to hand down exclude each other");
+    }
+
+    #[test]
+    fn a_group_without_cpus_gets_those_of_the_next_above() {
+        let root = tempfile::tempdir().expect("a temporary directory");
+        let groups = ["", "a", "a/b", "a/b/c"].map(|group| root.path().join(group));
+        fs::create_dir_all(&groups[3]).expect("made");
+        for (group, cpus) in groups.iter().zip(["0-7\n", "0-3\n", "\n", "\n"]) {
+            fs::write(group.join("cpuset.cpus"), cpus).expect("written");
+        }
+        assert_eq!(inherit(&groups[3], "cpuset.cpus").expect("inherited"), "0-3");
+        let now = groups.map(|group| fs::read_to_string(group.join("cpuset.cpus")).expect("readable"));
+        assert_eq!(now, ["0-7\n", "0-3\n", "0-3", "0-3"]);
+        assert!(inherit(root.path(), "cpuset.mems").is_err());
     }
 
     #[test]
