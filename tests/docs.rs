@@ -1,7 +1,8 @@
 //! Tables of the documents and the suite `full` say what the registries say. `TAREBENCH_WRITE=1 cargo test --test docs` rewrites
 //! what is stale.
 //!
-//! A table stands between `<!-- begin: NAME -->` and `<!-- end -->` in any Markdown file; the names are those of [`TABLES`].
+//! A table stands between `<!-- begin: NAME -->` and `<!-- end -->` in any Markdown file; the names are those of [`TABLES`], or
+//! `file PATH` for the text of a file.
 
 #![cfg(target_os = "linux")]
 
@@ -88,9 +89,17 @@ fn rewritten(document: &str, path: &str, seen: &mut Vec<String>) -> String {
     while let Some((before, after)) = rest.split_once(BEGIN) {
         let (name, after) = after.split_once(" -->\n").expect("a marker is a line of its own");
         let (old, after) = after.split_once(END).unwrap_or_else(|| panic!("{path}: `{name}` has no end"));
-        let table = TABLES.iter().find(|(known, _)| *known == name);
-        let (_, table) = table.unwrap_or_else(|| panic!("{path}: there is no table `{name}`"));
-        write!(new, "{before}{BEGIN}{name} -->\n{}{END}", table(old)).expect("to a string");
+        let text = match name.strip_prefix("file ") {
+            Some(file) => {
+                format!("```rust\n{}```\n", fs::read_to_string(top().join(file)).expect("a file of the tree"))
+            }
+            None => TABLES
+                .iter()
+                .find(|(known, _)| *known == name)
+                .map(|(_, table)| table(old))
+                .unwrap_or_else(|| panic!("{path}: there is no table `{name}`")),
+        };
+        write!(new, "{before}{BEGIN}{name} -->\n{text}{END}").expect("to a string");
         seen.push(name.to_string());
         rest = after;
     }
