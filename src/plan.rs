@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use runners::Runner;
 use workloads::Workload;
+use workloads::load::{Common, Load};
 use workloads::settings::{Settings, nearest};
 
 use crate::cli::Selection;
@@ -192,7 +193,7 @@ fn workload(entry: &Entry, suite: &Suite) -> anyhow::Result<PlannedWorkload> {
     let settings = workload.resolve(&entry.settings).with_context(|| format!("workload `{}`", entry.name))?;
     let length = length(&settings, suite);
     let needs = workload.needs(&settings, suite.resources.memory_bytes);
-    let data = needs.disk.saturating_mul(settings.number("jobs"));
+    let data = needs.disk.saturating_mul(Load::read(&settings).jobs.into());
     let patience = PATIENCE + Duration::from_secs(data / SLOWEST);
     Ok(PlannedWorkload { name: entry.name.clone(), workload, settings, length, patience })
 }
@@ -206,14 +207,15 @@ const SLOWEST: u64 = 2 << 20;
 const LONGEST: Duration = Duration::from_secs(120);
 
 fn length(settings: &Settings, suite: &Suite) -> Length {
-    let positive = |name: &str| Some(settings.number(name)).filter(|n| *n > 0);
-    let own = Some(settings.duration("burst")).filter(|burst| !burst.is_zero());
+    let Common { load, length } = Common::read(settings);
+    let positive = |number: u64| Some(number).filter(|n| *n > 0);
+    let own = Some(length.burst).filter(|burst| !burst.is_zero());
     let burst = own.unwrap_or(suite.burst);
-    let operations = positive("operations");
+    let operations = positive(length.operations);
     // As many times the burst as in the suite. A number of operations of its own means: all of them, in every environment.
     let factor = suite.burst_max.as_secs_f64() / suite.burst.as_secs_f64();
     let burst_max = if operations.is_some() { LONGEST } else { burst.mul_f64(factor) };
-    Length { burst, burst_max, operations: operations.or(suite.operations), rate: positive("rate") }
+    Length { burst, burst_max, operations: operations.or(suite.operations), rate: positive(load.rate) }
 }
 
 /// A seed nobody chose: from the clock, short enough to type.

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 
 use crate::content::mix;
-use crate::load::Pace;
+use crate::load::{Load, Pace};
 use crate::protocol::{self, BurstPlan, FrameError, Request, Response, Task};
 use crate::stopwatch::{self, Gate, Stopwatch};
 use crate::{Check, Needs, Place, Prepared, Workload, content, identity, registry};
@@ -312,15 +312,9 @@ impl<'a> Agent<'a> {
         let settings = workload.resolve(&given)?;
         let directory = Directory::create(self.data.join(WORK))?;
         let shared = directory.0.clone();
-        let jobs = settings.number("jobs") as u32;
+        let load = Load::read(&settings);
+        let jobs = load.jobs;
         let concurrency = jobs * workload.in_flight(&settings);
-        let open_loop = settings.number("rate") > 0;
-        anyhow::ensure!(
-            !open_loop || concurrency == jobs,
-            "in open loop (rate = {}) an operation begins when it arrives, so no job can have several in flight: set depth = 1 \
-             and more jobs, or rate = 0",
-            settings.number("rate")
-        );
         let place = |job: u32| Place {
             directory: if job == 0 { shared.clone() } else { shared.join(format!("job{job}")) },
             shared: shared.clone(),
@@ -340,7 +334,7 @@ impl<'a> Agent<'a> {
             std::fs::create_dir_all(&place.directory)
                 .with_context(|| format!("can't make the directory {}", place.directory.display()))?;
             let prepared = workload.prepare(&place).with_context(|| format!("can't prepare {}", workload.name()))?;
-            bench.jobs.push(Job { prepared, pace: Pace::of(&place.settings, seed, job) });
+            bench.jobs.push(Job { prepared, pace: Pace::of(&load, seed, job) });
         }
         let facts = bench.facts();
         self.bench = Some(bench);

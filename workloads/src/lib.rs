@@ -100,7 +100,7 @@ pub trait Workload: Sync + Debug {
     fn name(&self) -> &'static str;
     /// One sentence, shown by `list` and in reports.
     fn about(&self) -> &'static str;
-    /// What can be set beside [`load::COMMON`], with defaults.
+    /// What can be set beside [`load::Common`], with defaults.
     fn settings(&self) -> &'static [Setting] {
         &[]
     }
@@ -111,13 +111,14 @@ pub trait Workload: Sync + Debug {
     fn check(&self, _settings: &Settings) -> Result<(), SettingError> {
         Ok(())
     }
-    /// The settings that are given and the defaults of the others, those of [`load::COMMON`] among them, all checked.
+    /// The settings that are given and the defaults of the others, those of [`load::Common`] among them, all checked.
     ///
     /// # Errors
     /// See [`Settings::resolve`] and [`Workload::check`].
     fn resolve(&self, given: &BTreeMap<String, String>) -> Result<Settings, SettingError> {
         let settings = Settings::resolve(&load::settings(self.settings()), given)?;
         self.check(&settings)?;
+        load::check(&settings, self.in_flight(&settings))?;
         Ok(settings)
     }
     /// What it leans on.

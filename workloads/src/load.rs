@@ -4,53 +4,78 @@
 //! *open loop* operations arrive by a schedule that doesn't care, and an operation's response time counts from the moment
 //! at which it should have begun: what waits behind a stall is charged with the wait (no coordinated omission).
 
+use std::time::Duration;
+
 use rand::Rng as _;
 use rand_pcg::Pcg64Mcg;
 
 use crate::content;
-use crate::settings::{Kind, Setting, Settings};
+use crate::settings::{Setting, SettingError, Settings};
 
 /// Workers of one workload at most.
 pub const MAX_JOBS: u64 = 64;
 
-/// What every workload can be set to, unless it declares a setting of the same name itself.
-pub const COMMON: &[Setting] = &[
-    Setting {
-        name: "jobs",
-        kind: Kind::Number { min: 1, max: MAX_JOBS },
-        default: "1",
-        about: "Workers that do the same at the same time, each with files and connections of its own",
-    },
-    Setting {
-        name: "rate",
-        kind: Kind::Number { min: 0, max: 1_000_000 },
-        default: "0",
-        about: "Operations that arrive per second, over all jobs (open loop); 0: each begins when the last has ended (closed loop)",
-    },
-    Setting {
-        name: "arrivals",
-        kind: Kind::Choice(&["poisson", "linear"]),
-        default: "poisson",
-        about: "How the arrivals of open loop are spaced: at random as independent users are, or evenly",
-    },
-    Setting {
-        name: "operations",
-        kind: Kind::Number { min: 0, max: 100_000_000 },
-        default: "0",
-        about: "Operations of a burst; 0: as many as fill its time",
-    },
-    Setting {
-        name: "burst",
-        kind: Kind::Duration { min: 0, max: 600_000_000_000 },
-        default: "0s",
-        about: "Time of a burst on the baseline; 0s: the suite's",
-    },
-];
+crate::words! {
+    /// How the arrivals of open loop are spaced.
+    pub enum Spacing {
+        /// At random (exponential gaps), as independent users are.
+        Poisson = "poisson",
+        /// Evenly.
+        Linear = "linear",
+    }
+}
 
-/// All settings of a workload: its `own`, and of [`COMMON`] those it doesn't declare itself.
+crate::settings! {
+    /// How hard a workload is driven: for the agent.
+    pub struct Load {
+        /// Workers that do the same at the same time, each with files and connections of its own
+        jobs: u32 = 1 in 1..=MAX_JOBS,
+        /// Operations that arrive per second, over all jobs (open loop);
+        /// 0: each begins when the last has ended (closed loop)
+        rate: u64 = 0 in 0..=1_000_000,
+        /// How the arrivals of open loop are spaced: at random as independent users are, or evenly
+        arrivals: Spacing = "poisson",
+    }
+}
+
+crate::settings! {
+    /// How long a burst is: for the harness, which plans it.
+    pub struct BurstLength {
+        /// Operations of a burst; 0: as many as fill its time
+        operations: u64 = 0 in 0..=100_000_000,
+        /// Time of a burst on the baseline; 0s: the suite's
+        burst: Duration = "0s" in 0..=600_000_000_000,
+    }
+}
+
+crate::settings! {
+    /// What every workload can be set to, unless it declares a setting of the same name itself.
+    pub struct Common {
+        /// For the agent.
+        load: Load,
+        /// For the harness.
+        length: BurstLength,
+    }
+}
+
+/// All settings of a workload: its `own`, and of [`Common`] those it doesn't declare itself.
 pub fn settings(own: &[Setting]) -> Vec<Setting> {
-    let common = COMMON.iter().filter(|c| own.iter().all(|o| o.name != c.name));
+    let common = Common::TABLE.iter().filter(|c| own.iter().all(|o| o.name != c.name));
     own.iter().chain(common).copied().collect()
+}
+
+/// Refuses open loop where a job has several operations in flight.
+///
+/// # Errors
+/// With what to set instead.
+pub fn check(settings: &Settings, in_flight: u32) -> Result<(), SettingError> {
+    match Load::read(settings).rate {
+        rate if rate > 0 && in_flight > 1 => Err(SettingError::Conflict(format!(
+            "in open loop (rate = {rate}) an operation begins when it arrives, so no job can have several in flight: set depth = 1 \
+             and more jobs, or rate = 0"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// A schedule of arrivals.
@@ -69,11 +94,10 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// The schedule that complete settings ask for; `None` in closed loop.
-    pub fn of(settings: &Settings, seed: u64, job: u32) -> Option<Self> {
-        let rate = settings.number("rate");
-        let poisson = settings.get("arrivals") == "poisson";
-        (rate > 0).then(|| Self { rate, poisson, seed, jobs: settings.number("jobs") as u32, job })
+    /// The schedule of a job; `None` in closed loop.
+    pub fn of(load: &Load, seed: u64, job: u32) -> Option<Self> {
+        let Load { jobs, rate, arrivals } = *load;
+        (rate > 0).then_some(Self { rate, poisson: arrivals == Spacing::Poisson, seed, jobs, job })
     }
 }
 

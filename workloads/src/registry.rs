@@ -23,11 +23,11 @@ pub static WORKLOADS: &[&dyn Workload] = &[
     &sqlite::insertions::Insertions,
     &sqlite::writers::Writers,
     &disk::fsync::Fsync,
-    &disk::randread::RandRead,
-    &disk::randwrite::RandWrite,
-    &disk::randrw::RandRw,
-    &disk::seqread::SeqRead,
-    &disk::seqwrite::SeqWrite,
+    &disk::access::RAND_READ,
+    &disk::access::RAND_WRITE,
+    &disk::access::RAND_RW,
+    &disk::access::SEQ_READ,
+    &disk::access::SEQ_WRITE,
     &disk::maildir::Maildir,
     &disk::metadata::Metadata,
     &network::rr::RequestResponse,
@@ -49,23 +49,54 @@ mod tests {
 
     use super::*;
 
+    /// Source files below a folder, with the paths of their modules.
+    fn modules(folder: &Path, path: &str) -> Vec<(String, String)> {
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(folder).expect("a folder of the source") {
+            let entry = entry.expect("an entry").path();
+            let name = entry.file_stem().and_then(|s| s.to_str()).expect("a name");
+            let module = format!("{path}{name}");
+            if entry.is_dir() {
+                found.extend(modules(&entry, &format!("{module}::")));
+            } else {
+                found.push((module, std::fs::read_to_string(&entry).expect("source")));
+            }
+        }
+        found
+    }
+
+    /// What a registry line names: the types that are workloads, or the statics of such a type.
+    fn workloads_in(source: &str) -> Vec<String> {
+        let types = source.lines().filter_map(|line| line.strip_prefix("impl Workload for ")?.strip_suffix(" {"));
+        let names = |of: &str| {
+            let statics = source.lines().filter_map(|line| line.strip_prefix("pub static ")?.split_once(": "));
+            let statics: Vec<_> = statics.filter(|(_, rest)| rest.split(' ').next() == Some(of)).collect();
+            match source.contains(&format!("\npub struct {of};")) {
+                true => vec![of.to_string()],
+                false => statics.into_iter().map(|(name, _)| name.to_string()).collect(),
+            }
+        };
+        types.flat_map(names).collect()
+    }
+
     #[test]
     fn every_file_with_a_workload_is_registered() {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let registered = include_str!("registry.rs");
         let mut found = 0;
-        for (folder, family) in [("control", "control"), ("sqlite", "sqlite"), ("disk", "disk"), ("network", "net")] {
-            for entry in std::fs::read_dir(source.join(folder)).expect("the family's folder") {
-                let path = entry.expect("an entry").path();
-                let text = std::fs::read_to_string(&path).expect("source");
-                if text.contains("impl Workload for") {
-                    let stem = path.file_stem().and_then(|s| s.to_str()).expect("a name");
-                    let stem = stem.replace('_', "-");
-                    assert!(find(&format!("{family}/{stem}")).is_some(), "{} is not in the registry", path.display());
-                    found += 1;
-                }
+        for (module, text) in modules(&source, "") {
+            let names = workloads_in(&text);
+            assert!(
+                text.contains("\nimpl Workload for ") != names.is_empty(),
+                "no workload can be registered of {module}"
+            );
+            for name in names {
+                let line = format!("    &{module}::{name},\n");
+                assert!(registered.contains(&line), "src/registry.rs lacks the line `{}`", line.trim());
+                found += 1;
             }
         }
-        assert_eq!(found, WORKLOADS.len(), "a family's folder is missing from this test");
+        assert_eq!(found, WORKLOADS.len(), "something is registered that this test doesn't find");
     }
 
     #[test]

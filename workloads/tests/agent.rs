@@ -86,9 +86,9 @@ impl Driven {
 }
 
 fn prepare(name: &str, given: &[(&str, &str)], seed: u64, peer: Option<SocketAddr>) -> Request {
-    let given = given.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
     let workload = registry::find(name).expect("registered");
-    let settings = workload.resolve(&given).expect("valid");
+    // Valid each by itself; whether they go together the agent says.
+    let settings = Settings::of(&load::settings(workload.settings()), given);
     let peer = peer.map(Into::into);
     Request::Prepare(Task { settings, seed, peer, ..Task::of(name) })
 }

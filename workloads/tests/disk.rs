@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use workloads::protocol::{BurstPlan, Sample};
+use workloads::settings::Settings;
 use workloads::stopwatch::Stopwatch;
-use workloads::{Place, Prepared, registry};
+use workloads::{Place, Prepared, load, registry};
 
 /// A directory on a disk, not on a tmpfs that `/tmp` may be.
 fn disk() -> tempfile::TempDir {
@@ -15,14 +16,15 @@ fn disk() -> tempfile::TempDir {
 }
 
 fn place(name: &str, given: &[(&str, &str)], directory: &Path) -> Place {
-    let given = given.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
-    let settings = registry::find(name).expect("registered").resolve(&given).expect("valid");
+    let settings = Settings::of(&load::settings(registry::find(name).expect("registered").settings()), given);
     let directory = directory.to_path_buf();
     Place { shared: directory.clone(), directory, job: 0, jobs: 1, seed: 1, settings, memory: 64 << 20, peer: None }
 }
 
 fn prepare(name: &str, given: &[(&str, &str)], directory: &Path) -> anyhow::Result<Box<dyn Prepared>> {
-    registry::find(name).expect("registered").prepare(&place(name, given, directory))
+    let (workload, place) = (registry::find(name).expect("registered"), place(name, given, directory));
+    workload.check(&place.settings)?;
+    workload.prepare(&place)
 }
 
 fn prepared(name: &str, given: &[(&str, &str)], directory: &Path) -> Box<dyn Prepared> {

@@ -21,7 +21,7 @@ type Given<'a> = &'a [(&'a str, &'a str)];
 fn prepare(name: &str, given: Given, peer: Far) -> anyhow::Result<Box<dyn Prepared>> {
     let given: BTreeMap<_, _> = given.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
     let workload = registry::find(name).expect("registered");
-    let settings = workload.resolve(&given).expect("valid");
+    let settings = workload.resolve(&given)?;
     let (directory, shared) = (PathBuf::from("/nonexistent"), PathBuf::from("/nonexistent"));
     workload.prepare(&Place {
         directory,

@@ -12,7 +12,8 @@ use std::thread::JoinHandle;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use workloads::protocol::{self, BurstPlan, Envelope, Request, Response, Sample, Task};
 use workloads::registry;
-use workloads::{Check, agent};
+use workloads::settings::Settings;
+use workloads::{Check, agent, load};
 
 /// An agent in a thread of its own, and the harness's end of its channel.
 struct Driven {
@@ -78,9 +79,9 @@ impl Driven {
 }
 
 fn prepare(name: &str, given: &[(&str, &str)]) -> Request {
-    let given = given.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
     let workload = registry::find(name).expect("registered");
-    let settings = workload.resolve(&given).expect("valid");
+    // Valid each by itself; whether they go together the agent says.
+    let settings = Settings::of(&load::settings(workload.settings()), given);
     Request::Prepare(Task { settings, seed: 1, memory: 1 << 29, ..Task::of(name) })
 }
 

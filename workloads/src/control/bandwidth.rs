@@ -7,11 +7,27 @@ use std::hint::black_box;
 
 use super::pages::Pages;
 use crate::content::{self, Digest, mix};
-use crate::settings::{Kind, Setting, Settings};
+use crate::settings::{Amount, Bytes, Setting, SettingError, Settings};
 use crate::stopwatch::Stopwatch;
 use crate::{Check, Needs, Place, Prepared, Resource, Workload};
 
 const STREAM: u64 = 0x4241_4e44;
+
+crate::words! {
+    /// What is done with a block.
+    enum Work { Copy = "copy", Read = "read", Write = "write" }
+}
+
+crate::settings! {
+    struct Options {
+        /// What is done with a block: copied from one half of the memory to the other, added up, or filled
+        work: Work = "copy",
+        /// Bytes of memory, both halves together
+        size: Amount = "64MiB" in 128 << 10..=128 << 30,
+        /// Bytes of an operation
+        block: Bytes = "1MiB" in 4096..=1 << 30,
+    }
+}
 
 /// The workload.
 #[derive(Debug)]
@@ -27,26 +43,16 @@ impl Workload for Bandwidth {
     }
 
     fn settings(&self) -> &'static [Setting] {
-        &[
-            Setting {
-                name: "work",
-                kind: Kind::Choice(&["copy", "read", "write"]),
-                default: "copy",
-                about: "What is done with a block: copied from one half of the memory to the other, added up, or filled",
-            },
-            Setting {
-                name: "size",
-                kind: Kind::Amount { min: 128 << 10, max: 128 << 30 },
-                default: "64MiB",
-                about: "Bytes of memory, both halves together",
-            },
-            Setting {
-                name: "block",
-                kind: Kind::Bytes { min: 4096, max: 1 << 30 },
-                default: "1MiB",
-                about: "Bytes of an operation",
-            },
-        ]
+        Options::TABLE
+    }
+
+    fn check(&self, settings: &Settings) -> Result<(), SettingError> {
+        let Bytes(block) = Options::read(settings).block;
+        if !block.is_multiple_of(4096) {
+            let why = format!("a block of {block} bytes is no multiple of 4096; set another block");
+            return Err(SettingError::Conflict(why));
+        }
+        Ok(())
     }
 
     fn resource(&self) -> Resource {
@@ -62,20 +68,12 @@ impl Workload for Bandwidth {
     }
 
     fn needs(&self, settings: &Settings, memory: u64) -> Needs {
-        Needs { memory: settings.amount("size", memory), ..Needs::default() }
+        Needs { memory: Options::read(settings).size.of(memory), ..Needs::default() }
     }
 
     fn prepare(&self, place: &Place) -> anyhow::Result<Box<dyn Prepared>> {
-        let work = match place.settings.get("work") {
-            "read" => Work::Read,
-            "write" => Work::Write,
-            _ => Work::Copy,
-        };
-        let (size, block) = (place.settings.amount("size", place.memory), place.settings.number("block"));
-        anyhow::ensure!(
-            block.is_multiple_of(4096),
-            "a block of {block} bytes is no multiple of 4096; set another block"
-        );
+        let Options { work, size, block: Bytes(block) } = Options::read(&place.settings);
+        let size = size.of(place.memory);
         let half = size / 2 / block * block;
         anyhow::ensure!(
             half > 0,
@@ -88,13 +86,6 @@ impl Workload for Bandwidth {
         let blocks = half / block * if work == Work::Copy { 1 } else { 2 };
         Ok(Box::new(Moving { seed: place.seed, work, block: block as usize, blocks, source, target, done: 0, sum: 0 }))
     }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Work {
-    Copy,
-    Read,
-    Write,
 }
 
 /// The first block comes from the seed; the others are its copies, told apart by their first word.

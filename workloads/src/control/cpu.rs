@@ -7,7 +7,7 @@ use std::hint::black_box;
 use sha2::{Digest as _, Sha256};
 
 use crate::content::{self, Digest, mix};
-use crate::settings::{Kind, Setting};
+use crate::settings::Setting;
 use crate::stopwatch::Stopwatch;
 use crate::{Check, Place, Prepared, Resource, Workload};
 
@@ -19,6 +19,17 @@ const BLOCK: usize = 4096;
 /// Operations that the check value covers.
 const CHECKED: u64 = 16;
 const STREAM: u64 = 0x4350_5531;
+
+crate::words! {
+    enum Work { Integer = "integer", Sha256 = "sha256" }
+}
+
+crate::settings! {
+    struct Options {
+        /// Arithmetic in registers, or SHA-256, with the processor's instructions for it where it has them
+        work: Work = "integer",
+    }
+}
 
 /// The workload.
 #[derive(Debug)]
@@ -34,12 +45,7 @@ impl Workload for Cpu {
     }
 
     fn settings(&self) -> &'static [Setting] {
-        &[Setting {
-            name: "work",
-            kind: Kind::Choice(&["integer", "sha256"]),
-            default: "integer",
-            about: "Arithmetic in registers, or SHA-256, with the processor's instructions for it where it has them",
-        }]
+        Options::TABLE
     }
 
     fn resource(&self) -> Resource {
@@ -51,13 +57,13 @@ impl Workload for Cpu {
     }
 
     fn prepare(&self, place: &Place) -> anyhow::Result<Box<dyn Prepared>> {
-        Ok(match place.settings.get("work") {
-            "sha256" => {
+        Ok(match Options::read(&place.settings).work {
+            Work::Sha256 => {
                 let mut block = [0; BLOCK];
                 content::fill(&mut content::generator(place.seed, STREAM, 0), &mut block);
                 Box::new(Hashing { seed: place.seed, block, last: None })
             }
-            _ => Box::new(Counting { seed: place.seed, last: None }),
+            Work::Integer => Box::new(Counting { seed: place.seed, last: None }),
         })
     }
 }

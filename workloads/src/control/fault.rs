@@ -11,11 +11,19 @@ use std::collections::BTreeMap;
 use anyhow::Context as _;
 use nix::sys::resource::{UsageWho, getrusage};
 
-use super::pages::Pages;
+use super::pages::{HUGE_PAGES, Pages};
 use crate::content::{Digest, mix};
-use crate::settings::{Kind, Setting, Settings};
+use crate::settings::{Bytes, Setting, Settings};
 use crate::stopwatch::Stopwatch;
 use crate::{Check, Needs, Place, Prepared, Resource, Workload};
+
+crate::settings! {
+    struct Options {
+        /// Bytes of the run of pages that is touched in an operation; a multiple of a page
+        size: Bytes = "256KiB" in 4096..=1 << 30,
+        huge: bool as HUGE_PAGES,
+    }
+}
 
 /// The workload.
 #[derive(Debug)]
@@ -31,20 +39,7 @@ impl Workload for Fault {
     }
 
     fn settings(&self) -> &'static [Setting] {
-        &[
-            Setting {
-                name: "size",
-                kind: Kind::Bytes { min: 4096, max: 1 << 30 },
-                default: "256KiB",
-                about: "Bytes of the run of pages that is touched in an operation; a multiple of a page",
-            },
-            Setting {
-                name: "huge",
-                kind: Kind::Switch,
-                default: "false",
-                about: "Whether transparent huge pages are asked for rather than ruled out; size is then a multiple of 2MiB",
-            },
-        ]
+        Options::TABLE
     }
 
     fn resource(&self) -> Resource {
@@ -52,12 +47,12 @@ impl Workload for Fault {
     }
 
     fn needs(&self, settings: &Settings, _memory: u64) -> Needs {
-        Needs { memory: settings.number("size"), ..Needs::default() }
+        Needs { memory: Options::read(settings).size.0, ..Needs::default() }
     }
 
     fn prepare(&self, place: &Place) -> anyhow::Result<Box<dyn Prepared>> {
-        let huge = place.settings.switch("huge");
-        let pages = Pages::map(place.settings.number("size") as usize, huge)?;
+        let Options { size: Bytes(size), huge } = Options::read(&place.settings);
+        let pages = Pages::map(size as usize, huge)?;
         let mut touching = Touching { seed: place.seed, pages, faults: 0, last: None };
         touching.faults = touching.count_faults()?;
         let small = (touching.pages.bytes().len() / touching.pages.page()) as i64;

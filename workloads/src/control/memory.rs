@@ -10,9 +10,9 @@ use std::hint::black_box;
 
 use anyhow::Context as _;
 
-use super::pages::{LINE_BYTES, Pages};
+use super::pages::{HUGE, HUGE_PAGES, LINE_BYTES, Pages};
 use crate::content::{self, Digest};
-use crate::settings::{Kind, Setting, Settings};
+use crate::settings::{Amount, Setting, Settings};
 use crate::stopwatch::Stopwatch;
 use crate::{Check, Needs, Place, Prepared, Resource, Workload};
 
@@ -22,6 +22,14 @@ const NUMBER: usize = 1;
 /// Steps that the check value covers.
 const CHECKED: usize = 1000;
 const STREAM: u64 = 0x4d45_4d31;
+
+crate::settings! {
+    struct Options {
+        /// Bytes of memory that the walk goes through
+        size: Amount = "64MiB" in 64 << 10..=128 << 30,
+        huge: bool as HUGE_PAGES,
+    }
+}
 
 /// The workload.
 #[derive(Debug)]
@@ -37,20 +45,7 @@ impl Workload for Memory {
     }
 
     fn settings(&self) -> &'static [Setting] {
-        &[
-            Setting {
-                name: "size",
-                kind: Kind::Amount { min: 64 << 10, max: 128 << 30 },
-                default: "64MiB",
-                about: "Bytes of memory that the walk goes through",
-            },
-            Setting {
-                name: "huge",
-                kind: Kind::Switch,
-                default: "false",
-                about: "Whether transparent huge pages are asked for rather than ruled out; size is then a multiple of 2MiB",
-            },
-        ]
+        Options::TABLE
     }
 
     fn resource(&self) -> Resource {
@@ -63,15 +58,15 @@ impl Workload for Memory {
 
     fn needs(&self, settings: &Settings, memory: u64) -> Needs {
         // The ring is drawn in integers, one for each line, before it is laid out.
-        let size = settings.amount("size", memory);
+        let size = Options::read(settings).size.of(memory);
         Needs { memory: size + size / 16, ..Needs::default() }
     }
 
     fn prepare(&self, place: &Place) -> anyhow::Result<Box<dyn Prepared>> {
         // A multiple of the environment's memory is seldom one of a page.
-        let huge = place.settings.switch("huge");
-        let unit = if huge { super::pages::HUGE as u64 } else { 64 << 10 };
-        let size = place.settings.amount("size", place.memory) / unit * unit;
+        let Options { size, huge } = Options::read(&place.settings);
+        let unit = if huge { HUGE as u64 } else { 64 << 10 };
+        let size = size.of(place.memory) / unit * unit;
         anyhow::ensure!(size > 0, "size is less than {unit} bytes; set a larger one");
         let mut pages = Pages::map(size as usize, huge)?;
         lay_out(&mut pages, place.seed)?;

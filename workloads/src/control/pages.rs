@@ -5,8 +5,15 @@ use std::ptr::NonNull;
 
 use anyhow::Context as _;
 
+use crate::settings::{Setting, Value as _};
+
 /// A huge page, bytes: what x86 and most others have one level above the small ones.
 pub const HUGE: usize = 2 << 20;
+
+/// The setting `huge`.
+pub(super) const HUGE_PAGES: Setting = Setting::new("huge", bool::KIND)
+    .with_default("false")
+    .with_about("Whether transparent huge pages are asked for rather than ruled out; size is then a multiple of 2MiB");
 
 /// Integers of a cache line.
 pub const LINE: usize = 16;

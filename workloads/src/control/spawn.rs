@@ -13,7 +13,7 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use crate::content::{Digest, mix};
-use crate::settings::{Kind, Setting};
+use crate::settings::Setting;
 use crate::stopwatch::Stopwatch;
 use crate::{Check, Place, Prepared, Resource, Workload};
 
@@ -35,6 +35,18 @@ pub fn exit_if_told(mut arguments: impl Iterator<Item = OsString>) {
     }
 }
 
+crate::words! {
+    /// How a child comes to be.
+    enum Call { Fork = "fork", PosixSpawn = "posix_spawn" }
+}
+
+crate::settings! {
+    struct Options {
+        /// Whether the agent's memory map is copied for the child, or lent to it until it is another program (vfork)
+        call: Call = "fork",
+    }
+}
+
 /// The workload.
 #[derive(Debug)]
 pub struct Spawn;
@@ -49,12 +61,7 @@ impl Workload for Spawn {
     }
 
     fn settings(&self) -> &'static [Setting] {
-        &[Setting {
-            name: "call",
-            kind: Kind::Choice(&["fork", "posix_spawn"]),
-            default: "fork",
-            about: "Whether the agent's memory map is copied for the child, or lent to it until it is another program (vfork)",
-        }]
+        Options::TABLE
     }
 
     fn resource(&self) -> Resource {
@@ -66,7 +73,7 @@ impl Workload for Spawn {
         let program = program()?;
         let text = |text: &str| CString::new(text).expect("a constant or a number has no zero byte");
         let arguments = [text("tarebench"), text(WORD), text(&status.to_string())];
-        let fork = place.settings.get("call") == "fork";
+        let fork = Options::read(&place.settings).call == Call::Fork;
         let mut spawning =
             Spawning { seed: place.seed, status, fork, program, arguments, _children: Children::awaited()? };
         // A program that can't be run is said now and not in the burst.

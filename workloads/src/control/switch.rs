@@ -15,7 +15,7 @@ use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, Pid, fork};
 
 use crate::content::{Digest, mix};
-use crate::settings::{Kind, Setting};
+use crate::settings::Setting;
 use crate::stopwatch::Stopwatch;
 use crate::{Check, Place, Prepared, Resource, Workload};
 
@@ -24,6 +24,17 @@ const CHECKED: u8 = 16;
 
 /// File descriptors below this are closed in the far end: the agent has a handful.
 const DESCRIPTORS: i32 = 256;
+
+crate::words! {
+    enum Between { Processes = "processes", Threads = "threads" }
+}
+
+crate::settings! {
+    struct Options {
+        /// Whether the far end is another process or another thread of the same
+        between: Between = "processes",
+    }
+}
 
 /// The workload.
 #[derive(Debug)]
@@ -39,12 +50,7 @@ impl Workload for Switch {
     }
 
     fn settings(&self) -> &'static [Setting] {
-        &[Setting {
-            name: "between",
-            kind: Kind::Choice(&["processes", "threads"]),
-            default: "processes",
-            about: "Whether the far end is another process or another thread of the same",
-        }]
+        Options::TABLE
     }
 
     fn resource(&self) -> Resource {
@@ -54,11 +60,11 @@ impl Workload for Switch {
     fn prepare(&self, place: &Place) -> anyhow::Result<Box<dyn Prepared>> {
         // The far end answers with the byte plus this, so that an echo of the pipe's own would be seen.
         let step = mix(place.seed) as u8 | 1;
-        let far = match place.settings.get("between") {
-            "threads" => Far::thread(step),
-            _ => Far::process(step),
+        let echo = match Options::read(&place.settings).between {
+            Between::Threads => Echo::thread(step),
+            Between::Processes => Echo::process(step),
         }?;
-        Ok(Box::new(Exchanging { seed: place.seed, step, far }))
+        Ok(Box::new(Exchanging { seed: place.seed, step, echo }))
     }
 }
 
@@ -74,33 +80,33 @@ fn answer(mut from: PipeReader, mut to: PipeWriter, step: u8) {
 }
 
 /// The far end, with the near ends of both pipes. Ended and awaited on drop.
-struct Far {
+struct Echo {
     to: Option<PipeWriter>,
     from: PipeReader,
-    kind: FarKind,
+    kind: EchoKind,
 }
 
-enum FarKind {
+enum EchoKind {
     Process(Pid),
     /// `None` once it has been joined.
     Thread(Option<JoinHandle<()>>),
 }
 
-impl Far {
+impl Echo {
     fn thread(step: u8) -> anyhow::Result<Self> {
         let ((far_from, to), (from, far_to)) = pipes()?;
         let thread = std::thread::Builder::new()
             .name("switch".into())
             .spawn(move || answer(far_from, far_to, step))
             .context("can't start a thread")?;
-        Ok(Self { to: Some(to), from, kind: FarKind::Thread(Some(thread)) })
+        Ok(Self { to: Some(to), from, kind: EchoKind::Thread(Some(thread)) })
     }
 
     fn process(step: u8) -> anyhow::Result<Self> {
         let ((far_from, to), (from, far_to)) = pipes()?;
         // SAFETY: the child only makes system calls: it closes, reads, writes and exits, and never returns from here.
         match unsafe { fork() }.context("can't fork")? {
-            ForkResult::Parent { child } => Ok(Self { to: Some(to), from, kind: FarKind::Process(child) }),
+            ForkResult::Parent { child } => Ok(Self { to: Some(to), from, kind: EchoKind::Process(child) }),
             ForkResult::Child => {
                 // The agent's channel, and pipes of other jobs: held open here, they would hide that their owner has gone.
                 let kept = [far_from.as_raw_fd(), far_to.as_raw_fd()];
@@ -132,17 +138,17 @@ fn pipes() -> anyhow::Result<(Pipe, Pipe)> {
     Ok((pipe()?, pipe()?))
 }
 
-impl Drop for Far {
+impl Drop for Echo {
     fn drop(&mut self) {
         // It reads the end of the pipe and goes.
         self.to = None;
         match &mut self.kind {
-            FarKind::Thread(thread) => {
+            EchoKind::Thread(thread) => {
                 if thread.take().is_some_and(|thread| thread.join().is_err()) {
                     log::warn!("the far end of a pipe panicked");
                 }
             }
-            FarKind::Process(child) => {
+            EchoKind::Process(child) => {
                 // Not left to the end of the pipe: a process that is stopped would keep us waiting.
                 if let Err(e) = kill(*child, Signal::SIGKILL) {
                     log::warn!("can't end process {child}: {e}");
@@ -157,7 +163,7 @@ impl Drop for Far {
 struct Exchanging {
     seed: u64,
     step: u8,
-    far: Far,
+    echo: Echo,
 }
 
 impl Prepared for Exchanging {
@@ -165,7 +171,7 @@ impl Prepared for Exchanging {
         let mut byte = 0_u8;
         watch.start();
         while watch.running() {
-            let got = self.far.exchange(byte).context("the far end of the pipe is gone")?;
+            let got = self.echo.exchange(byte).context("the far end of the pipe is gone")?;
             byte = byte.wrapping_add(self.step);
             anyhow::ensure!(got == byte, "the far end answered {got} instead of {byte}");
             watch.lap(2);
@@ -176,7 +182,7 @@ impl Prepared for Exchanging {
     fn verify(&mut self) -> anyhow::Result<Check> {
         let mut digest = Digest::new("control/switch", self.seed);
         for byte in 0..CHECKED {
-            let got = self.far.exchange(byte).context("the far end of the pipe is gone")?;
+            let got = self.echo.exchange(byte).context("the far end of the pipe is gone")?;
             let wanted = byte.wrapping_add(self.step);
             anyhow::ensure!(got == wanted, "the far end answered {got} instead of {wanted}");
             digest.add(&[got]);
@@ -191,23 +197,23 @@ mod tests {
 
     #[test]
     fn both_far_ends_answer_and_go() {
-        for make in [Far::thread, Far::process] {
-            let mut far = make(3).expect("started");
-            assert_eq!(far.exchange(254).expect("answered"), 1);
+        for make in [Echo::thread, Echo::process] {
+            let mut echo = make(3).expect("started");
+            assert_eq!(echo.exchange(254).expect("answered"), 1);
         }
-        let far = Far::process(1).expect("started");
-        let FarKind::Process(child) = far.kind else { panic!("no process") };
-        drop(far);
+        let echo = Echo::process(1).expect("started");
+        let EchoKind::Process(child) = echo.kind else { panic!("no process") };
+        drop(echo);
         assert_eq!(kill(child, None), Err(nix::errno::Errno::ESRCH), "ended and reaped");
     }
 
     #[test]
     fn a_far_end_that_dies_is_an_error_and_not_a_wait() {
-        let mut far = Far::process(1).expect("started");
-        let FarKind::Process(child) = far.kind else { panic!("no process") };
+        let mut echo = Echo::process(1).expect("started");
+        let EchoKind::Process(child) = echo.kind else { panic!("no process") };
         kill(child, Signal::SIGKILL).expect("killed");
         // It may still take a byte, but can't answer it.
-        let error = (0..2).find_map(|_| far.exchange(0).err()).expect("an error");
+        let error = (0..2).find_map(|_| echo.exchange(0).err()).expect("an error");
         let kinds = [std::io::ErrorKind::UnexpectedEof, std::io::ErrorKind::BrokenPipe];
         assert!(kinds.contains(&error.kind()), "{error}");
     }

@@ -14,12 +14,22 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::content::Digest;
-use crate::settings::{Kind, Setting};
+use crate::load::Load;
+use crate::settings::{Setting, SettingError, Settings};
 use crate::stopwatch::{self, Stopwatch};
 use crate::{Check, Place, Prepared, Resource, Workload};
 
 /// Wake-ups that `verify` looks at.
 const CHECKED: u32 = 3;
+
+crate::settings! {
+    struct Options {
+        /// Time from one wake-up to the next
+        interval: Duration = "1ms" in 10_000..=1_000_000_000,
+        /// How late the kernel may be so as to wake for several timers at once; 0s: what the environment gives, 50us on Linux
+        slack: Duration = "0s" in 0..=1_000_000_000,
+    }
+}
 
 /// The workload.
 #[derive(Debug)]
@@ -35,20 +45,16 @@ impl Workload for Timer {
     }
 
     fn settings(&self) -> &'static [Setting] {
-        &[
-            Setting {
-                name: "interval",
-                kind: Kind::Duration { min: 10_000, max: 1_000_000_000 },
-                default: "1ms",
-                about: "Time from one wake-up to the next",
-            },
-            Setting {
-                name: "slack",
-                kind: Kind::Duration { min: 0, max: 1_000_000_000 },
-                default: "0s",
-                about: "How late the kernel may be so as to wake for several timers at once; 0s: what the environment gives, 50us on Linux",
-            },
-        ]
+        Options::TABLE
+    }
+
+    fn check(&self, settings: &Settings) -> Result<(), SettingError> {
+        match Load::read(settings).rate {
+            0 => Ok(()),
+            _ => Err(SettingError::Conflict(
+                "control/timer keeps a schedule of its own: set interval instead of rate".into(),
+            )),
+        }
     }
 
     fn resource(&self) -> Resource {
@@ -56,13 +62,8 @@ impl Workload for Timer {
     }
 
     fn prepare(&self, place: &Place) -> anyhow::Result<Box<dyn Prepared>> {
-        anyhow::ensure!(
-            place.settings.number("rate") == 0,
-            "control/timer keeps a schedule of its own: set interval instead of rate"
-        );
-        let slack = place.settings.duration("slack");
-        let slack = (!slack.is_zero()).then_some(slack);
-        let waking = Waking { seed: place.seed, interval: place.settings.duration("interval"), slack, overruns: 0 };
+        let Options { interval, slack } = Options::read(&place.settings);
+        let waking = Waking { seed: place.seed, interval, slack: (!slack.is_zero()).then_some(slack), overruns: 0 };
         // A slack that the environment refuses is said now and not in the burst.
         Slack::set(waking.slack)?;
         Ok(Box::new(waking))

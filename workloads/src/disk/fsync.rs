@@ -11,15 +11,44 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 
-use super::access;
 use super::blocks::{self, Aligned, Filled, Pool};
+use super::transfer;
 use crate::content::Digest;
-use crate::settings::{Kind, Setting, Settings};
+use crate::settings::{Amount, Bytes, Setting, Settings};
 use crate::stopwatch::Stopwatch;
 use crate::{Check, Needs, Place, Prepared, Resource, Workload};
 
 /// Operations that the check value covers.
 const CHECKED: u64 = 8;
+
+crate::words! {
+    /// What waits for the device.
+    enum Sync {
+        /// fdatasync(2).
+        Data = "fdatasync",
+        /// fsync(2).
+        Everything = "fsync",
+        /// The write itself, to a file opened with O_DSYNC.
+        Write = "dsync",
+    }
+}
+
+crate::words! {
+    enum Pattern { Append = "append", Overwrite = "overwrite" }
+}
+
+crate::settings! {
+    struct Options {
+        /// Bytes that an operation writes
+        block: Bytes = "4KiB" in 512..=16 << 20,
+        /// What waits for the device: a system call after the write, or the write itself (O_DSYNC)
+        sync: Sync = "fdatasync",
+        /// Whether the file becomes longer, or is gone round in
+        pattern: Pattern = "append",
+        /// Bytes of the file that pattern = overwrite goes round in, written in full before
+        size: Amount as transfer::SIZE,
+    }
+}
 
 /// The workload.
 #[derive(Debug)]
@@ -35,30 +64,7 @@ impl Workload for Fsync {
     }
 
     fn settings(&self) -> &'static [Setting] {
-        &[
-            Setting {
-                name: "block",
-                kind: Kind::Bytes { min: 512, max: 16 << 20 },
-                default: "4KiB",
-                about: "Bytes that an operation writes",
-            },
-            Setting {
-                name: "sync",
-                kind: Kind::Choice(&["fdatasync", "fsync", "dsync"]),
-                default: "fdatasync",
-                about: "What waits for the device: a system call after the write, or the write itself (O_DSYNC)",
-            },
-            Setting {
-                name: "pattern",
-                kind: Kind::Choice(&["append", "overwrite"]),
-                default: "append",
-                about: "Whether the file becomes longer, or is gone round in",
-            },
-            Setting {
-                about: "Bytes of the file that pattern = overwrite goes round in, written in full before",
-                ..access::SIZE
-            },
-        ]
+        Options::TABLE
     }
 
     fn resource(&self) -> Resource {
@@ -70,28 +76,24 @@ impl Workload for Fsync {
     }
 
     fn needs(&self, settings: &Settings, memory: u64) -> Needs {
-        match settings.get("pattern") {
-            "overwrite" => {
-                let (size, block) = (settings.amount("size", memory), settings.number("block"));
+        let Options { block: Bytes(block), pattern, size, .. } = Options::read(settings);
+        match pattern {
+            Pattern::Overwrite => {
+                let size = size.of(memory);
                 Needs { disk: size, memory: size / block * 8 + 2 * block + (2 << 20) }
             }
-            _ => Needs::default(),
+            Pattern::Append => Needs::default(),
         }
     }
 
     fn prepare(&self, place: &Place) -> anyhow::Result<Box<dyn Prepared>> {
         let path = place.directory.join("fsync.dat");
-        let (seed, block) = (place.seed, place.settings.number("block"));
-        let sync = match place.settings.get("sync") {
-            "fsync" => Sync::Everything,
-            "dsync" => Sync::Write,
-            _ => Sync::Data,
-        };
+        let Options { block: Bytes(block), sync, pattern, size } = Options::read(&place.settings);
+        let seed = place.seed;
         let flags = if sync == Sync::Write { libc::O_DSYNC } else { 0 };
         let pool = Pool::new(seed, block as usize);
-        if place.settings.get("pattern") == "overwrite" {
-            let size = place.settings.amount("size", place.memory);
-            let file = Filled::create(&path, seed, size, block, flags)?;
+        if pattern == Pattern::Overwrite {
+            let file = Filled::create(&path, seed, size.of(place.memory), block, flags)?;
             let last = vec![0; file.blocks as usize];
             return Ok(Box::new(Overwriting { file, seed, sync, pool, last, written: 0, next: 0 }));
         }
@@ -99,17 +101,6 @@ impl Workload for Fsync {
         let file = blocks::open(&path, flags)?;
         Ok(Box::new(Appending { file, path, seed, block: block as usize, sync, pool, done: 0 }))
     }
-}
-
-/// What waits for the device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Sync {
-    /// fdatasync(2).
-    Data,
-    /// fsync(2).
-    Everything,
-    /// The write itself, to a file opened with O_DSYNC.
-    Write,
 }
 
 impl Sync {
@@ -136,13 +127,8 @@ impl Sync {
         }
     }
 
-    fn facts(self, pattern: &str) -> BTreeMap<String, String> {
-        let call = match self {
-            Self::Data => "fdatasync",
-            Self::Everything => "fsync",
-            Self::Write => "dsync",
-        };
-        BTreeMap::from([("sync".into(), call.into()), ("pattern".into(), pattern.into())])
+    fn facts(self, pattern: Pattern) -> BTreeMap<String, String> {
+        BTreeMap::from([("sync".into(), self.to_string()), ("pattern".into(), pattern.to_string())])
     }
 }
 
@@ -221,7 +207,7 @@ impl Prepared for Appending {
     }
 
     fn facts(&mut self) -> BTreeMap<String, String> {
-        let mut facts = self.sync.facts("append");
+        let mut facts = self.sync.facts(Pattern::Append);
         facts.insert("block_bytes".into(), self.block.to_string());
         facts
     }
@@ -294,7 +280,7 @@ impl Prepared for Overwriting {
     }
 
     fn facts(&mut self) -> BTreeMap<String, String> {
-        let mut facts = self.sync.facts("overwrite");
+        let mut facts = self.sync.facts(Pattern::Overwrite);
         facts.insert("blocks".into(), self.file.blocks.to_string());
         facts.insert("block_bytes".into(), self.file.block.to_string());
         facts

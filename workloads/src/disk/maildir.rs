@@ -18,7 +18,7 @@ use rand_pcg::Pcg64Mcg;
 
 use super::blocks::{self, Pool};
 use crate::content::{self, Digest};
-use crate::settings::{Kind, Setting, Settings};
+use crate::settings::{Setting, Settings};
 use crate::stopwatch::Stopwatch;
 use crate::{Check, Needs, Place, Prepared, Resource, Workload};
 
@@ -41,6 +41,24 @@ const REMOVALS: u64 = 10;
 /// Messages of a burst that are laid out for in advance at most: noting more than these may allocate.
 const NOTED: u64 = 1 << 20;
 
+crate::words! {
+    /// What operations are.
+    enum Operations { Mix = "mix", Deliver = "deliver", Read = "read", List = "list" }
+}
+
+crate::settings! {
+    struct Options {
+        /// Messages in the folder before a burst
+        messages: u64 = 1000 in 1..=100_000,
+        /// What an operation is; mix: 60 % deliver, 25 % read, 10 % remove a message, 5 % list the folder
+        kind: Operations = "mix",
+        /// Whether a delivery waits until the message is on the device
+        fsync: bool = true,
+        /// Whether it also waits for its name, with an fsync of the folder
+        fsync_directory: bool = false,
+    }
+}
+
 /// The workload.
 #[derive(Debug)]
 pub struct Maildir;
@@ -55,32 +73,7 @@ impl Workload for Maildir {
     }
 
     fn settings(&self) -> &'static [Setting] {
-        &[
-            Setting {
-                name: "messages",
-                kind: Kind::Number { min: 1, max: 100_000 },
-                default: "1000",
-                about: "Messages in the folder before a burst",
-            },
-            Setting {
-                name: "kind",
-                kind: Kind::Choice(&["mix", "deliver", "read", "list"]),
-                default: "mix",
-                about: "What an operation is; mix: 60 % deliver, 25 % read, 10 % remove a message, 5 % list the folder",
-            },
-            Setting {
-                name: "fsync",
-                kind: Kind::Switch,
-                default: "true",
-                about: "Whether a delivery waits until the message is on the device",
-            },
-            Setting {
-                name: "fsync_directory",
-                kind: Kind::Switch,
-                default: "false",
-                about: "Whether it also waits for its name, with an fsync of the folder",
-            },
-        ]
+        Options::TABLE
     }
 
     fn resource(&self) -> Resource {
@@ -88,17 +81,18 @@ impl Workload for Maildir {
     }
 
     fn durable(&self, settings: &Settings) -> bool {
-        settings.switch("fsync") && matches!(settings.get("kind"), "mix" | "deliver")
+        let Options { kind, fsync, .. } = Options::read(settings);
+        fsync && matches!(kind, Operations::Mix | Operations::Deliver)
     }
 
     fn needs(&self, settings: &Settings, _memory: u64) -> Needs {
-        let messages = settings.number("messages");
+        let messages = Options::read(settings).messages;
         // 9.8 kB in whole blocks of 4 KiB, an inode and a name; and what a burst delivers.
         Needs { disk: messages * (16 << 10) + (64 << 20), memory: messages * 64 + NOTED * 16 }
     }
 
     fn prepare(&self, place: &Place) -> anyhow::Result<Box<dyn Prepared>> {
-        let settings = &place.settings;
+        let Options { messages, kind, fsync, fsync_directory } = Options::read(&place.settings);
         let root = place.directory.join("maildir");
         for folder in ["tmp", "new"] {
             let path = root.join(folder);
@@ -106,14 +100,13 @@ impl Workload for Maildir {
                 .map_err(|e| blocks::explain(e, false))
                 .with_context(|| format!("can't make the directory {}", path.display()))?;
         }
-        let messages = settings.number("messages");
         enough_inodes(&root, messages)?;
         let folder = File::open(root.join("new")).context("can't open the folder")?;
-        let kind = match settings.get("kind") {
-            "deliver" => Some(Act::Deliver),
-            "read" => Some(Act::Read),
-            "list" => Some(Act::List),
-            _ => None,
+        let kind = match kind {
+            Operations::Deliver => Some(Act::Deliver),
+            Operations::Read => Some(Act::Read),
+            Operations::List => Some(Act::List),
+            Operations::Mix => None,
         };
         let mut delivering = Delivering {
             tmp: Name::new(&root, "tmp")?,
@@ -122,8 +115,8 @@ impl Workload for Maildir {
             root,
             folder,
             kind,
-            fsync: settings.switch("fsync"),
-            fsync_directory: settings.switch("fsync_directory"),
+            fsync,
+            fsync_directory,
             seed: place.seed,
             messages,
             pool: Pool::new(place.seed, LARGEST),

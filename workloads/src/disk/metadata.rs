@@ -16,7 +16,7 @@ use rand_pcg::Pcg64Mcg;
 use super::blocks;
 use super::maildir::{enough_inodes, flush};
 use crate::content::{self, Digest};
-use crate::settings::{Kind, Setting, Settings};
+use crate::settings::{Setting, Settings};
 use crate::stopwatch::Stopwatch;
 use crate::{Check, Needs, Place, Prepared, Resource, Workload};
 
@@ -33,6 +33,20 @@ const FRESH: usize = 64;
 const STATS: u64 = 60;
 const OPENS: u64 = 30;
 
+crate::words! {
+    /// What operations are.
+    enum Operations { Mix = "mix", Stat = "stat", Open = "open", Create = "create" }
+}
+
+crate::settings! {
+    struct Options {
+        /// Files in the directory
+        files: u64 = 1000 in 1..=1_000_000,
+        /// What an operation is: stat; open and close; create, close and unlink; mix: 60, 30 and 10 % of them
+        kind: Operations = "mix",
+    }
+}
+
 /// The workload.
 #[derive(Debug)]
 pub struct Metadata;
@@ -47,20 +61,7 @@ impl Workload for Metadata {
     }
 
     fn settings(&self) -> &'static [Setting] {
-        &[
-            Setting {
-                name: "files",
-                kind: Kind::Number { min: 1, max: 1_000_000 },
-                default: "1000",
-                about: "Files in the directory",
-            },
-            Setting {
-                name: "kind",
-                kind: Kind::Choice(&["mix", "stat", "open", "create"]),
-                default: "mix",
-                about: "What an operation is: stat; open and close; create, close and unlink; mix: 60, 30 and 10 % of them",
-            },
-        ]
+        Options::TABLE
     }
 
     fn resource(&self) -> Resource {
@@ -72,7 +73,7 @@ impl Workload for Metadata {
     }
 
     fn needs(&self, settings: &Settings, _memory: u64) -> Needs {
-        let files = settings.number("files");
+        let files = Options::read(settings).files;
         // A block and an inode each; the path of each in memory.
         Needs { disk: files * (4096 + 512), memory: files * 512 }
     }
@@ -82,7 +83,7 @@ impl Workload for Metadata {
         fs::create_dir_all(&directory)
             .map_err(|e| blocks::explain(e, false))
             .with_context(|| format!("can't make the directory {}", directory.display()))?;
-        let files = place.settings.number("files");
+        let Options { files, kind } = Options::read(&place.settings);
         enough_inodes(&directory, files)?;
         for number in 0..files {
             let path = directory.join(name(number));
@@ -95,11 +96,11 @@ impl Workload for Metadata {
         let path = |name: String| -> anyhow::Result<CString> {
             CString::new(directory.join(name).as_os_str().as_bytes()).context("a path has no zero byte")
         };
-        let kind = match place.settings.get("kind") {
-            "stat" => Some(Act::Stat),
-            "open" => Some(Act::Open),
-            "create" => Some(Act::Create),
-            _ => None,
+        let kind = match kind {
+            Operations::Stat => Some(Act::Stat),
+            Operations::Open => Some(Act::Open),
+            Operations::Create => Some(Act::Create),
+            Operations::Mix => None,
         };
         Ok(Box::new(Asking {
             paths: (0..files).map(|number| path(name(number))).collect::<Result<_, _>>()?,

@@ -8,9 +8,9 @@ use std::net::TcpStream;
 
 use anyhow::Context as _;
 
-use super::{FAMILY, connect, ends, far, halves, read_answer, read_numbers, read_whole, whole};
+use super::{FAMILY, Family, connect, ends, halves, peer_address, read_answer, read_numbers, read_whole, whole};
 use crate::content::{self, Digest};
-use crate::settings::{Kind, Setting};
+use crate::settings::Setting;
 use crate::stopwatch::Stopwatch;
 use crate::{Check, Peer, Place, Prepared, Resource, Workload};
 
@@ -23,6 +23,20 @@ const REQUEST: usize = 16;
 /// Sets that the check value covers.
 const CHECKED: u64 = 4;
 const STREAM: u64 = 0x4348;
+
+crate::words! {
+    enum Way { Rows = "rows", Set = "set" }
+}
+
+crate::settings! {
+    struct Options {
+        /// A request for each row, after the answer to the one before; or one for the whole set
+        way: Way = "rows",
+        /// Rows of a set, 100 bytes each
+        rows: u64 = 100 in 1..=ROWS,
+        family: Family as FAMILY,
+    }
+}
 
 /// The workload, and its peer.
 #[derive(Debug)]
@@ -38,21 +52,7 @@ impl Workload for Chatty {
     }
 
     fn settings(&self) -> &'static [Setting] {
-        &[
-            Setting {
-                name: "way",
-                kind: Kind::Choice(&["rows", "set"]),
-                default: "rows",
-                about: "A request for each row, after the answer to the one before; or one for the whole set",
-            },
-            Setting {
-                name: "rows",
-                kind: Kind::Number { min: 1, max: ROWS },
-                default: "100",
-                about: "Rows of a set, 100 bytes each",
-            },
-            FAMILY,
-        ]
+        Options::TABLE
     }
 
     fn resource(&self) -> Resource {
@@ -60,13 +60,16 @@ impl Workload for Chatty {
     }
 
     fn prepare(&self, place: &Place) -> anyhow::Result<Box<dyn Prepared>> {
-        let stream = connect(far(place, self.name())?, self.name(), &halves(place.seed))?;
-        let rows = place.settings.number("rows");
+        let Options { way, rows, family } = Options::read(&place.settings);
+        let stream = connect(peer_address(place, family, self.name())?, self.name(), &halves(place.seed))?;
         Ok(Box::new(Asking {
             stream,
             seed: place.seed,
             table: table(place.seed, rows),
-            at_a_time: if place.settings.get("way") == "set" { rows } else { 1 },
+            at_a_time: match way {
+                Way::Rows => 1,
+                Way::Set => rows,
+            },
             rows,
             set: vec![0; rows as usize * ROW],
             done: 0,

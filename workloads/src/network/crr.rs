@@ -11,10 +11,18 @@ use std::net::{SocketAddr, TcpStream};
 use anyhow::Context as _;
 
 use super::rr::{Asking, MAX, MIN};
-use super::{FAMILY, far, greeting, open, read_answer, read_numbers, read_whole, silent, sized};
-use crate::settings::{Kind, Setting};
+use super::{FAMILY, Family, greeting, open, peer_address, read_answer, read_numbers, read_whole, silent, sized};
+use crate::settings::{Bytes, Setting};
 use crate::stopwatch::Stopwatch;
 use crate::{Check, Peer, Place, Prepared, Resource, Workload};
+
+crate::settings! {
+    struct Options {
+        /// Bytes of a message, the same in both directions
+        size: Bytes = "64" in MIN..=MAX,
+        family: Family as FAMILY,
+    }
+}
 
 /// The workload, and its peer.
 #[derive(Debug)]
@@ -30,15 +38,7 @@ impl Workload for ConnectRequestResponse {
     }
 
     fn settings(&self) -> &'static [Setting] {
-        &[
-            Setting {
-                name: "size",
-                kind: Kind::Bytes { min: MIN, max: MAX },
-                default: "64",
-                about: "Bytes of a message, the same in both directions",
-            },
-            FAMILY,
-        ]
+        Options::TABLE
     }
 
     fn resource(&self) -> Resource {
@@ -46,8 +46,8 @@ impl Workload for ConnectRequestResponse {
     }
 
     fn prepare(&self, place: &Place) -> anyhow::Result<Box<dyn Prepared>> {
-        let size = place.settings.number("size");
-        let address = far(place, self.name())?;
+        let Options { size: Bytes(size), family } = Options::read(&place.settings);
+        let address = peer_address(place, family, self.name())?;
         let sent = greeting(self.name(), &[size as u32]);
         let asking = Asking::new(place.seed, size as usize, size as usize);
         let mut connecting =

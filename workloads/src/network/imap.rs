@@ -19,7 +19,7 @@ use std::ops::Range;
 
 use anyhow::Context as _;
 
-use super::{FAMILY, connect, ends, far, halves, read_answer, read_numbers, whole};
+use super::{FAMILY, Family, connect, ends, halves, peer_address, read_answer, read_numbers, whole};
 use crate::content::{self, Digest, below};
 use crate::settings::Setting;
 use crate::stopwatch::Stopwatch;
@@ -44,6 +44,12 @@ const SCRIPT: u64 = CONTENT + 2;
 
 const GO_AHEAD: &[u8] = b"+ Ready for literal data\r\n";
 
+crate::settings! {
+    struct Options {
+        family: Family as FAMILY,
+    }
+}
+
 /// The workload, and its peer.
 #[derive(Debug)]
 pub struct Imap;
@@ -58,7 +64,7 @@ impl Workload for Imap {
     }
 
     fn settings(&self) -> &'static [Setting] {
-        &[FAMILY]
+        Options::TABLE
     }
 
     fn resource(&self) -> Resource {
@@ -66,7 +72,7 @@ impl Workload for Imap {
     }
 
     fn prepare(&self, place: &Place) -> anyhow::Result<Box<dyn Prepared>> {
-        let address = far(place, self.name())?;
+        let address = peer_address(place, Options::read(&place.settings).family, self.name())?;
         Ok(Box::new(Moving { mover: Mover::connect(address, place.seed)?, address, seed: place.seed, done: 0 }))
     }
 

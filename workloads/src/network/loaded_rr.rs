@@ -12,10 +12,26 @@ use anyhow::Context as _;
 
 use super::rr::{self, Asking, RequestResponse};
 use super::stream::{self, Blocks, Bodies, Receiver, Sender};
-use super::{FAMILY, connect, ends, far};
-use crate::settings::{Kind, Setting};
+use super::{FAMILY, Family, connect, ends, peer_address};
+use crate::settings::{Bytes, Setting};
 use crate::stopwatch::{self, Stopwatch};
 use crate::{Check, Peer, Place, Prepared, Resource, Workload};
+
+crate::words! {
+    enum Direction { Send = "send", Receive = "receive" }
+}
+
+crate::settings! {
+    struct Options {
+        /// Bytes of a message, the same in both directions
+        size: Bytes = "64" in rr::MIN..=rr::MAX,
+        /// Whether the environment sends or receives the stream
+        direction: Direction = "send",
+        /// Bytes that the stream hands to its connection at a time
+        block: Bytes = "64KiB" in stream::MIN..=stream::MAX,
+        family: Family as FAMILY,
+    }
+}
 
 /// The workload.
 #[derive(Debug)]
@@ -31,27 +47,7 @@ impl Workload for LoadedRequestResponse {
     }
 
     fn settings(&self) -> &'static [Setting] {
-        &[
-            Setting {
-                name: "size",
-                kind: Kind::Bytes { min: rr::MIN, max: rr::MAX },
-                default: "64",
-                about: "Bytes of a message, the same in both directions",
-            },
-            Setting {
-                name: "direction",
-                kind: Kind::Choice(&["send", "receive"]),
-                default: "send",
-                about: "Whether the environment sends or receives the stream",
-            },
-            Setting {
-                name: "block",
-                kind: Kind::Bytes { min: stream::MIN, max: stream::MAX },
-                default: "64KiB",
-                about: "Bytes that the stream hands to its connection at a time",
-            },
-            FAMILY,
-        ]
+        Options::TABLE
     }
 
     fn resource(&self) -> Resource {
@@ -59,13 +55,14 @@ impl Workload for LoadedRequestResponse {
     }
 
     fn prepare(&self, place: &Place) -> anyhow::Result<Box<dyn Prepared>> {
-        let size = place.settings.number("size") as usize;
-        let blocks = Blocks { size: place.settings.number("block") as usize, seed: place.seed, all: false };
-        let address = far(place, self.name())?;
+        let Options { size, direction, block, family } = Options::read(&place.settings);
+        let size = size.0 as usize;
+        let blocks = Blocks { size: block.0 as usize, seed: place.seed, all: false };
+        let address = peer_address(place, family, self.name())?;
         Ok(Box::new(Loaded {
             stream: connect(address, "net/rr", &[size as u32; 2])?,
             asking: Asking::new(place.seed, size, size),
-            load: Load::open(address, blocks, place.settings.get("direction") == "send")?,
+            load: Load::open(address, blocks, direction == Direction::Send)?,
             streamed: Streamed::default(),
         }))
     }

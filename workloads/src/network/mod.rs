@@ -19,27 +19,29 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::Place;
 use crate::peer::MAX_CONNECTIONS;
-use crate::settings::{Kind, Setting};
+use crate::settings::{Setting, Value as _};
 
 /// After so long without an answer the connection counts as broken. A user-space stack that has lost segments asks again after
 /// 1, 2, 4 and 8 s: gVisor's once took more than 10 s for an answer beside a stream.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Which of the peer's addresses is used.
-const FAMILY: Setting = Setting {
-    name: "family",
-    kind: Kind::Choice(&["ipv4", "ipv6"]),
-    default: "ipv4",
-    about: "The protocol that carries everything to the peer",
-};
+crate::words! {
+    /// The protocol below TCP and UDP.
+    enum Family { Ipv4 = "ipv4", Ipv6 = "ipv6" }
+}
 
-/// The peer's address of the family that the settings name.
-fn far(place: &Place, name: &str) -> anyhow::Result<SocketAddr> {
+/// The setting `family`.
+const FAMILY: Setting = Setting::new("family", Family::KIND)
+    .with_default("ipv4")
+    .with_about("The protocol that carries everything to the peer");
+
+/// The peer's address of this family.
+fn peer_address(place: &Place, family: Family, name: &str) -> anyhow::Result<SocketAddr> {
     let peer = place.peer.with_context(|| {
         format!("{name} needs a peer, and the environment has no path to one; give it a network other than none")
     })?;
-    match place.settings.get("family") {
-        "ipv6" => {
+    match family {
+        Family::Ipv6 => {
             let address = peer.v6.context("the environment has no IPv6 path to the peer; set family = ipv4")?;
             // Nothing is sent: the kernel only looks for a route and for an address to send from.
             Socket::new(Domain::IPV6, Type::DGRAM, None)
@@ -47,7 +49,7 @@ fn far(place: &Place, name: &str) -> anyhow::Result<SocketAddr> {
                 .with_context(|| format!("the environment has no IPv6 that leads to {address}; set family = ipv4"))?;
             Ok(address)
         }
-        _ => peer.v4.context("the environment has no IPv4 path to the peer; set family = ipv6"),
+        Family::Ipv4 => peer.v4.context("the environment has no IPv4 path to the peer; set family = ipv6"),
     }
 }
 

@@ -10,9 +10,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 use socket2::Type;
 
-use super::{FAMILY, bounded, connect, ends, far, read_answer, read_numbers, read_whole, sized};
+use super::{FAMILY, Family, bounded, connect, ends, peer_address, read_answer, read_numbers, read_whole, sized};
 use crate::content::{self, Digest};
-use crate::settings::{Kind, Setting};
+use crate::settings::{Bytes, Setting, SettingError, Settings};
 use crate::stopwatch::Stopwatch;
 use crate::{Check, Peer, Place, Prepared, Resource, Workload};
 
@@ -33,6 +33,29 @@ pub const DATAGRAM_PATIENCE: Duration = Duration::from_millis(200);
 /// So many datagrams lost one after the other are a failure.
 pub const TRIES: u32 = 10;
 
+crate::words! {
+    enum Protocol { Tcp = "tcp", Udp = "udp" }
+}
+
+crate::settings! {
+    struct Options {
+        /// One TCP connection that stays open, or UDP datagrams
+        protocol: Protocol = "tcp",
+        /// Bytes of a request; at least 16 and at most 65507 over UDP
+        size: Bytes = "64" in MIN..=MAX,
+        /// Bytes of an answer, with the same bounds; 0: as many as the request has
+        answer: Bytes = "0" in 0..=MAX,
+        family: Family as FAMILY,
+    }
+}
+
+impl Options {
+    /// Bytes of an answer.
+    fn answered(&self) -> u64 {
+        if self.answer.0 > 0 { self.answer.0 } else { self.size.0 }
+    }
+}
+
 /// The workload, and its peer.
 #[derive(Debug)]
 pub struct RequestResponse;
@@ -47,27 +70,24 @@ impl Workload for RequestResponse {
     }
 
     fn settings(&self) -> &'static [Setting] {
-        &[
-            Setting {
-                name: "protocol",
-                kind: Kind::Choice(&["tcp", "udp"]),
-                default: "tcp",
-                about: "One TCP connection that stays open, or UDP datagrams",
-            },
-            Setting {
-                name: "size",
-                kind: Kind::Bytes { min: MIN, max: MAX },
-                default: "64",
-                about: "Bytes of a request; at least 16 and at most 65507 over UDP",
-            },
-            Setting {
-                name: "answer",
-                kind: Kind::Bytes { min: 0, max: MAX },
-                default: "0",
-                about: "Bytes of an answer, with the same bounds; 0: as many as the request has",
-            },
-            FAMILY,
-        ]
+        Options::TABLE
+    }
+
+    fn check(&self, settings: &Settings) -> Result<(), SettingError> {
+        let options = Options::read(settings);
+        let (min, max) = match options.protocol {
+            Protocol::Udp => (HEAD as u64, MAX_DATAGRAM as u64),
+            Protocol::Tcp => (MIN, MAX),
+        };
+        for (name, bytes) in [("size", options.size.0), ("answer", options.answered())] {
+            if !(min..=max).contains(&bytes) {
+                return Err(SettingError::Conflict(format!(
+                    "{name} = {bytes} doesn't fit a message over {}: set it from {min} to {max}",
+                    options.protocol
+                )));
+            }
+        }
+        Ok(())
     }
 
     fn resource(&self) -> Resource {
@@ -75,20 +95,11 @@ impl Workload for RequestResponse {
     }
 
     fn prepare(&self, place: &Place) -> anyhow::Result<Box<dyn Prepared>> {
-        let size = place.settings.number("size");
-        let answer = Some(place.settings.number("answer")).filter(|n| *n > 0).unwrap_or(size);
-        let udp = place.settings.get("protocol") == "udp";
-        let (min, max) = if udp { (HEAD as u64, MAX_DATAGRAM as u64) } else { (MIN, MAX) };
-        for (name, bytes) in [("size", size), ("answer", answer)] {
-            anyhow::ensure!(
-                (min..=max).contains(&bytes),
-                "{name} = {bytes} doesn't fit a message over {}: set it from {min} to {max}",
-                place.settings.get("protocol")
-            );
-        }
-        let address = far(place, self.name())?;
+        let options = Options::read(&place.settings);
+        let (size, answer) = (options.size.0, options.answered());
+        let address = peer_address(place, options.family, self.name())?;
         let mut asking = Asking::new(place.seed, size as usize, answer as usize);
-        if udp {
+        if options.protocol == Protocol::Udp {
             let connect = || {
                 let socket = bounded(address, Type::DGRAM, DATAGRAM_PATIENCE)?;
                 socket.connect(&address.into())?;

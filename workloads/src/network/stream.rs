@@ -12,9 +12,9 @@ use std::net::{SocketAddr, TcpStream};
 
 use anyhow::Context as _;
 
-use super::{FAMILY, connect, ends, far, halves, read_answer, read_numbers, read_whole, sized, whole};
+use super::{FAMILY, Family, connect, ends, halves, peer_address, read_answer, read_numbers, read_whole, sized, whole};
 use crate::content::{self, Digest};
-use crate::settings::{Kind, Setting, Settings};
+use crate::settings::{Bytes, Setting, Settings};
 use crate::stopwatch::Stopwatch;
 use crate::{Check, Needs, Peer, Place, Prepared, Resource, Workload};
 
@@ -34,6 +34,29 @@ const SAMPLE: u64 = 16;
 /// What the peer may have been asked for and not delivered, bytes: more than links of ours hold, 0.2 ms of 10 GB/s.
 const WINDOW: usize = 2 << 20;
 
+crate::words! {
+    enum Direction { Send = "send", Receive = "receive", Both = "both" }
+}
+
+crate::words! {
+    /// Blocks that the receiver sums up.
+    enum Checked { Sample = "sample", All = "all" }
+}
+
+crate::settings! {
+    struct Options {
+        /// Whether the environment sends, receives, or does both at the same time over two connections
+        direction: Direction = "send",
+        /// Parallel connections of one job, or pairs of them; blocks take turns
+        streams: u64 = 1 in 1..=16,
+        /// Bytes that an operation hands to a connection, and takes from one
+        block: Bytes = "64KiB" in MIN..=MAX,
+        /// Which blocks the receiver sums up in full: 1 of 16, or all; of the others it looks at head and end
+        check: Checked = "sample",
+        family: Family as FAMILY,
+    }
+}
+
 /// The workload, and its peer.
 #[derive(Debug)]
 pub struct Stream;
@@ -48,33 +71,7 @@ impl Workload for Stream {
     }
 
     fn settings(&self) -> &'static [Setting] {
-        &[
-            Setting {
-                name: "direction",
-                kind: Kind::Choice(&["send", "receive", "both"]),
-                default: "send",
-                about: "Whether the environment sends, receives, or does both at the same time over two connections",
-            },
-            Setting {
-                name: "streams",
-                kind: Kind::Number { min: 1, max: 16 },
-                default: "1",
-                about: "Parallel connections of one job, or pairs of them; blocks take turns",
-            },
-            Setting {
-                name: "block",
-                kind: Kind::Bytes { min: MIN, max: MAX },
-                default: "64KiB",
-                about: "Bytes that an operation hands to a connection, and takes from one",
-            },
-            Setting {
-                name: "check",
-                kind: Kind::Choice(&["sample", "all"]),
-                default: "sample",
-                about: "Which blocks the receiver sums up in full: 1 of 16, or all; of the others it looks at head and end",
-            },
-            FAMILY,
-        ]
+        Options::TABLE
     }
 
     fn resource(&self) -> Resource {
@@ -86,26 +83,21 @@ impl Workload for Stream {
     }
 
     fn needs(&self, settings: &Settings, _memory: u64) -> Needs {
-        let block = settings.number("block");
-        Needs { memory: (2 * block).max(1 << 20) + settings.number("streams") * block, ..Needs::default() }
+        let Options { block: Bytes(block), streams, .. } = Options::read(settings);
+        Needs { memory: (2 * block).max(1 << 20) + streams * block, ..Needs::default() }
     }
 
     fn prepare(&self, place: &Place) -> anyhow::Result<Box<dyn Prepared>> {
-        let address = far(place, self.name())?;
-        let blocks = Blocks {
-            size: place.settings.number("block") as usize,
-            seed: place.seed,
-            all: place.settings.get("check") == "all",
-        };
-        let direction = place.settings.get("direction");
-        let streams = place.settings.number("streams");
+        let Options { direction, streams, block, check, family } = Options::read(&place.settings);
+        let address = peer_address(place, family, self.name())?;
+        let blocks = Blocks { size: block.0 as usize, seed: place.seed, all: check == Checked::All };
         let mut streaming =
             Streaming { bodies: Bodies::make(blocks), senders: Vec::new(), receivers: Vec::new(), streams, done: 0 };
         for _ in 0..streams {
-            if direction != "receive" {
+            if direction != Direction::Receive {
                 streaming.senders.push(Sender::open(address, blocks)?);
             }
-            if direction != "send" {
+            if direction != Direction::Send {
                 streaming.receivers.push(Receiver::open(address, blocks)?);
             }
         }

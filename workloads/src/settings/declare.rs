@@ -242,6 +242,20 @@ pub const fn joined<const N: usize>(parts: &[&[Setting]]) -> [Setting; N] {
     all
 }
 
+/// A table in which one setting has another default.
+///
+/// # Panics
+/// When compiling, where the table has no setting of this name.
+pub const fn with_default<const N: usize>(table: &[Setting], name: &str, default: &'static str) -> [Setting; N] {
+    let mut all = joined::<N>(&[table]);
+    let mut i = 0;
+    while !equal(all[i].name, name) {
+        i += 1;
+    }
+    all[i] = all[i].with_default(default);
+    all
+}
+
 #[cfg(test)]
 mod tests {
     use std::net::IpAddr;
@@ -315,6 +329,9 @@ mod tests {
             (safe.about, safe.default, safe.kind),
             ("A safe journal", "delete", Kind::Choice(&["delete", "wal"]))
         );
+        const LARGER: &[Setting] =
+            &crate::settings::with_default::<{ Disk::TABLE.len() }>(Disk::TABLE, "disk.size", "2MiB");
+        assert_eq!(LARGER.iter().map(|s| s.default).collect::<Vec<_>>(), ["2MiB", "false"]);
         assert_eq!((of("disk.io-thread").default, of("enter").kind), ("false", Kind::Command(&["run", "id"])));
     }
 

@@ -9,7 +9,7 @@ mod resolved;
 mod setting;
 mod value;
 
-pub use declare::{count, joined};
+pub use declare::{count, joined, with_default};
 pub use error::{SettingError, nearest};
 pub use resolved::Settings;
 pub use setting::{Kind, Setting};

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::join::{CHECKED, ITEM, Orders, SETTINGS, needs};
+use super::join::{CHECKED, ITEM, Options, Orders, needs};
 use crate::settings::{Setting, Settings};
 use crate::stopwatch::Stopwatch;
 use crate::{Check, Needs, Place, Prepared, Resource, Workload};
@@ -27,7 +27,7 @@ impl Workload for Chatty {
     }
 
     fn settings(&self) -> &'static [Setting] {
-        SETTINGS
+        Options::TABLE
     }
 
     fn resource(&self) -> Resource {

@@ -9,9 +9,11 @@ use anyhow::Context as _;
 use rusqlite::{Connection, params};
 
 use super::database::Database;
-use super::{SYNCHRONOUS, cache_size, durable, journal, untimed};
+use super::options::{CACHE_SIZE, JOURNAL, Journal, SYNCHRONOUS, Synchronous, durable};
+use super::untimed;
 use crate::content::{self, Digest};
-use crate::settings::{Kind, Setting, Settings};
+use crate::load::BurstLength;
+use crate::settings::{Bytes, Setting, SettingError, Settings};
 use crate::stopwatch::Stopwatch;
 use crate::{Check, Needs, Place, Prepared, Resource, Workload};
 
@@ -30,6 +32,20 @@ const CHECKED: (u64, u64) = (8, 1024);
 const STREAM: u64 = 0x5150_4c31;
 const INSERT: &str = "INSERT INTO entry (id, value) VALUES (?1, ?2)";
 
+crate::settings! {
+    struct Options {
+        /// Rows that a transaction inserts
+        rows: u64 = 1 in 1..=100_000,
+        /// Bytes of a row's value
+        row: Bytes = "100" in 1..=1 << 20,
+        journal: Journal as JOURNAL,
+        synchronous: Synchronous as SYNCHRONOUS,
+        /// Bytes of a page of the database, a power of two
+        page_size: Bytes = "4KiB" in 512..=65536,
+        cache_size: Bytes as CACHE_SIZE,
+    }
+}
+
 /// The workload.
 #[derive(Debug)]
 pub struct Commit;
@@ -44,31 +60,18 @@ impl Workload for Commit {
     }
 
     fn settings(&self) -> &'static [Setting] {
-        const JOURNAL: Setting = journal("wal");
-        const CACHE: Setting = cache_size("2000KiB");
-        &[
-            Setting {
-                name: "rows",
-                kind: Kind::Number { min: 1, max: 100_000 },
-                default: "1",
-                about: "Rows that a transaction inserts",
-            },
-            Setting {
-                name: "row",
-                kind: Kind::Bytes { min: 1, max: 1 << 20 },
-                default: "100",
-                about: "Bytes of a row's value",
-            },
-            JOURNAL,
-            SYNCHRONOUS,
-            Setting {
-                name: "page_size",
-                kind: Kind::Bytes { min: 512, max: 65536 },
-                default: "4KiB",
-                about: "Bytes of a page of the database, a power of two",
-            },
-            CACHE,
-        ]
+        Options::TABLE
+    }
+
+    fn check(&self, settings: &Settings) -> Result<(), SettingError> {
+        let Options { rows, row: Bytes(row), .. } = Options::read(settings);
+        if rows * row > LARGEST {
+            return Err(SettingError::Conflict(format!(
+                "{rows} rows of {row} bytes are more than the {LARGEST} bytes that a transaction may have; set fewer rows or a \
+                 smaller row"
+            )));
+        }
+        Ok(())
     }
 
     fn resource(&self) -> Resource {
@@ -76,42 +79,35 @@ impl Workload for Commit {
     }
 
     fn durable(&self, settings: &Settings) -> bool {
-        durable(settings)
+        let Options { journal, synchronous, .. } = Options::read(settings);
+        durable(journal, synchronous)
     }
 
     fn needs(&self, settings: &Settings, _memory: u64) -> Needs {
-        let (row, page) = (settings.number("row"), settings.number("page_size"));
-        let transaction = settings.number("rows") * (row + row / 4 + 32);
-        let burst = match settings.number("operations") {
+        let Options { rows, row: Bytes(row), page_size: Bytes(page), cache_size, .. } = Options::read(settings);
+        let transaction = rows * (row + row / 4 + 32);
+        let burst = match BurstLength::read(settings).operations {
             // As many as fill its time: so much is written by the fastest of disks.
             0 => (1000 * transaction).min(256 << 20),
             n => n.saturating_add(n / 4).saturating_mul(transaction),
         };
         let laid_out = base(row) * (row + 32) + 2 * BALLAST * page;
-        Needs {
-            disk: laid_out.saturating_add(burst).saturating_add(transaction),
-            memory: settings.number("cache_size"),
-        }
+        Needs { disk: laid_out.saturating_add(burst).saturating_add(transaction), memory: cache_size.0 }
     }
 
     fn prepare(&self, place: &Place) -> anyhow::Result<Box<dyn Prepared>> {
-        let settings = &place.settings;
-        let (rows, row) = (settings.number("rows"), settings.number("row"));
-        anyhow::ensure!(
-            rows * row <= LARGEST,
-            "{rows} rows of {row} bytes are more than the {LARGEST} bytes that a transaction may have; set fewer rows or a smaller row"
-        );
+        let options = Options::read(&place.settings);
+        let (rows, row, page) = (options.rows, options.row.0, options.page_size.0);
         let database = Database::open(&place.directory.join("commit.db"))?;
-        let page = settings.number("page_size");
         database.set("page_size", &page.to_string(), "page_size")?;
-        database.journal(settings.get("journal"))?;
-        database.cache(settings.number("cache_size"))?;
+        database.journal(options.journal)?;
+        database.cache(options.cache_size)?;
         let mut values = Values::new(place.seed, row as usize);
         let base = base(row);
         lay_out(&database.db, &mut values, base, page)
             .map_err(|e| database.explain(e))
             .with_context(|| format!("can't fill the database {}", database.path().display()))?;
-        database.synchronous(settings.get("synchronous"))?;
+        database.synchronous(options.synchronous)?;
         let mut prepared = Inserting { rows, base, values, done: 0, database };
         prepared.reset()?;
         Ok(Box::new(prepared))

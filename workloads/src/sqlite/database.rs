@@ -10,7 +10,9 @@ use anyhow::Context as _;
 use rusqlite::types::Value;
 use rusqlite::{Connection, ffi};
 
+use super::options::{Journal, Synchronous};
 use crate::residency;
+use crate::settings::Bytes;
 
 /// SQLite checkpoints its log by itself at so many pages.
 const CHECKPOINT: u64 = 1000;
@@ -69,9 +71,9 @@ impl Database {
     }
 
     /// Sets journal_mode; a mode that the environment can't do is an error.
-    pub fn journal(&self, mode: &str) -> anyhow::Result<()> {
-        self.set("journal_mode", mode, "journal")?;
-        if mode == "wal" {
+    pub fn journal(&self, mode: Journal) -> anyhow::Result<()> {
+        self.set("journal_mode", mode.word(), "journal")?;
+        if mode == Journal::Wal {
             // The log's index is shared memory, and whether there is any shows with the first transaction.
             self.db.execute_batch("BEGIN IMMEDIATE; COMMIT").map_err(|e| {
                 let advice = format!(
@@ -87,19 +89,13 @@ impl Database {
         Ok(())
     }
 
-    /// Sets synchronous, by its word.
-    pub fn synchronous(&self, word: &str) -> anyhow::Result<()> {
-        let number = match word {
-            "off" => "0",
-            "normal" => "1",
-            "full" => "2",
-            _ => "3",
-        };
-        self.set("synchronous", number, "synchronous")
+    /// Sets synchronous.
+    pub fn synchronous(&self, synchronous: Synchronous) -> anyhow::Result<()> {
+        self.set("synchronous", synchronous.number(), "synchronous")
     }
 
     /// Sets the size of SQLite's own cache.
-    pub fn cache(&self, bytes: u64) -> anyhow::Result<()> {
+    pub fn cache(&self, Bytes(bytes): Bytes) -> anyhow::Result<()> {
         anyhow::ensure!(bytes.is_multiple_of(1024), "cache_size has to be a multiple of 1 KiB, and is {bytes} bytes");
         self.set("cache_size", &format!("-{}", bytes / 1024), "cache_size")
     }
@@ -313,8 +309,8 @@ mod tests {
         let directory = disk();
         let path = directory.path().join("a.db");
         let database = Database::open(&path).expect("opened");
-        database.journal("wal").expect("a log");
-        database.cache(2 << 20).expect("set");
+        database.journal(Journal::Wal).expect("a log");
+        database.cache(Bytes(2 << 20)).expect("set");
         database.db.execute_batch("CREATE TABLE entry (id INTEGER PRIMARY KEY)").expect("made");
         database.checkpoint().expect("checkpointed");
         let before = std::fs::read(&path).expect("read");
@@ -334,7 +330,7 @@ mod tests {
         let path = directory.path().join("a.db");
         // Where the index should be, there is what SQLite doesn't follow.
         std::os::unix::fs::symlink("nowhere", beside(&path, "-shm")).expect("made");
-        let error = Database::open(&path).expect("opened").journal("wal").expect_err("no shared memory");
+        let error = Database::open(&path).expect("opened").journal(Journal::Wal).expect_err("no shared memory");
         let said = format!("{error:#}");
         assert!(said.contains("has no shared memory") && said.contains("set journal = delete"), "{said}");
         assert!(said.contains("a.db") && said.contains("unable to open"), "{said}");
@@ -352,7 +348,7 @@ mod tests {
     fn a_cold_database_is_read_from_its_file_again() {
         let directory = disk();
         let database = Database::open(&directory.path().join("a.db")).expect("opened");
-        database.cache(8 << 20).expect("set");
+        database.cache(Bytes(8 << 20)).expect("set");
         database
             .db
             .execute_batch("CREATE TABLE entry (value BLOB); INSERT INTO entry VALUES (randomblob(1000000))")

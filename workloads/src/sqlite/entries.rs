@@ -9,9 +9,9 @@ use anyhow::Context as _;
 use rusqlite::params;
 
 use super::database::Database;
-use super::{SAFE_JOURNAL, cache_size};
+use super::options::{CACHE_SIZE, Journal, SAFE_JOURNAL, Synchronous};
 use crate::content::{self, Digest, mix};
-use crate::settings::{Kind, Setting, Settings};
+use crate::settings::{Amount, Bytes, Settings};
 use crate::{Needs, Place};
 
 /// Bytes of a row's value.
@@ -24,42 +24,30 @@ const SAMPLED: (u64, u64) = (4096, 64 << 20);
 const CHECKED: u64 = 256;
 const STREAM: u64 = 0x5150_4c32;
 
-/// The setting `size`.
-pub(super) const SIZE: Setting = Setting {
-    name: "size",
-    kind: Kind::Amount { min: 64 << 10, max: 1 << 42 },
-    default: "4MiB",
-    about: "Size of the database, about: bytes, or a multiple of the environment's memory such as 0.5x or 2x",
-};
+crate::words! {
+    /// What a burst finds in memory when it begins.
+    pub(super) enum Cache { Warm = "warm", Cold = "cold" }
+}
 
-/// The setting `cache`.
-pub(super) const CACHE: Setting = Setting {
-    name: "cache",
-    kind: Kind::Choice(&["warm", "cold"]),
-    default: "warm",
-    about: "Whether a burst begins with what was read before still in memory, or with SQLite's and the kernel's caches dropped",
-};
-
-/// The setting `cache_size`: the default database fits.
-pub(super) const CACHE_SIZE: Setting = cache_size("8MiB");
-
-/// The setting `journal`.
-///
-/// With a rollback journal every read looks for a hot journal by its path, and what is measured then is how deep the data
-/// directory lies: 2.5 % on a host whose bare path had two folders more than the containers' /data. Hence wal.
-pub(super) const JOURNAL: Setting = SAFE_JOURNAL;
+crate::settings! {
+    pub(super) struct Options {
+        /// Size of the database, about: bytes, or a multiple of the environment's memory such as 0.5x or 2x
+        size: Amount = "4MiB" in 64 << 10..=1 << 42,
+        /// Whether a burst begins with what was read before still in memory, or with SQLite's and the kernel's caches dropped
+        cache: Cache = "warm",
+        // The default database fits.
+        cache_size: Bytes as CACHE_SIZE = "8MiB",
+        // With a rollback journal every read looks for a hot journal by its path, and what is measured then is how deep the data
+        // directory lies: 2.5 % on a host whose bare path had two folders more than the containers' /data. Hence wal.
+        journal: Journal as SAFE_JOURNAL,
+    }
+}
 
 /// What a database of these settings takes up.
 pub(super) fn needs(settings: &Settings, memory: u64) -> Needs {
-    let size = settings.amount("size", memory);
-    Needs { disk: size + size / 10 + (16 << 20), memory: settings.number("cache_size") }
-}
-
-/// What a burst finds in memory when it begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Cache {
-    Warm,
-    Cold,
+    let Options { size, cache_size, .. } = Options::read(settings);
+    let size = size.of(memory);
+    Needs { disk: size + size / 10 + (16 << 20), memory: cache_size.0 }
 }
 
 /// The database.
@@ -76,8 +64,8 @@ pub(super) struct Entries {
 impl Entries {
     /// Lays the database out by its settings.
     pub fn create(place: &Place, file: &str) -> anyhow::Result<Self> {
-        let settings = &place.settings;
-        let rows = settings.amount("size", place.memory) / FOOTPRINT;
+        let Options { size, cache, cache_size, journal } = Options::read(&place.settings);
+        let rows = size.of(place.memory) / FOOTPRINT;
         anyhow::ensure!(
             rows >= 256,
             "a database of {} bytes holds next to nothing; set a size of 64KiB or more",
@@ -87,12 +75,11 @@ impl Entries {
         lay_out(&database, place.seed, rows)
             .map_err(|e| database.explain(e))
             .with_context(|| format!("can't fill the database {}", database.path().display()))?;
-        database.journal(settings.get("journal"))?;
-        database.synchronous("full")?;
-        database.cache(settings.number("cache_size"))?;
+        database.journal(journal)?;
+        database.synchronous(Synchronous::Full)?;
+        database.cache(cache_size)?;
         database.checkpoint()?;
         database.flush()?;
-        let cache = if settings.get("cache") == "cold" { Cache::Cold } else { Cache::Warm };
         let entries = Self { database, seed: place.seed, rows, cache, memory: place.memory };
         entries.warm()?;
         entries.settle()?;

@@ -11,9 +11,10 @@ use anyhow::Context as _;
 use rusqlite::params;
 
 use super::database::{Database, beside};
-use super::{SYNCHRONOUS, durable, journal, untimed};
+use super::options::{JOURNAL, Journal, SYNCHRONOUS, Synchronous, durable};
+use super::untimed;
 use crate::content::{Digest, mix};
-use crate::settings::{Kind, Setting, Settings};
+use crate::settings::{Setting, Settings};
 use crate::stopwatch::Stopwatch;
 use crate::{Check, Needs, Place, Prepared, Resource, Workload};
 
@@ -23,6 +24,15 @@ const CHECKED: u64 = 8;
 const ROW: u64 = 41;
 const STREAM: u64 = 0x5150_4c37;
 const INSERT: &str = "INSERT INTO record (number, moment, short, long) VALUES (?1, ?2, ?3, ?4)";
+
+crate::settings! {
+    struct Options {
+        /// Inserts of a burst; 0: as many as fill its time
+        operations: u64 = 7500 in 0..=100_000_000,
+        journal: Journal as JOURNAL = "delete",
+        synchronous: Synchronous as SYNCHRONOUS,
+    }
+}
 
 /// The workload.
 #[derive(Debug)]
@@ -38,17 +48,7 @@ impl Workload for Insertions {
     }
 
     fn settings(&self) -> &'static [Setting] {
-        const JOURNAL: Setting = journal("delete");
-        &[
-            Setting {
-                name: "operations",
-                kind: Kind::Number { min: 0, max: 100_000_000 },
-                default: "7500",
-                about: "Inserts of a burst; 0: as many as fill its time",
-            },
-            JOURNAL,
-            SYNCHRONOUS,
-        ]
+        Options::TABLE
     }
 
     fn resource(&self) -> Resource {
@@ -56,19 +56,20 @@ impl Workload for Insertions {
     }
 
     fn durable(&self, settings: &Settings) -> bool {
-        durable(settings)
+        let Options { journal, synchronous, .. } = Options::read(settings);
+        durable(journal, synchronous)
     }
 
     fn needs(&self, settings: &Settings, _memory: u64) -> Needs {
         // A quarter more is done to warm up.
-        Needs { disk: settings.number("operations") / 4 * 5 * 2 * ROW + (8 << 20), memory: 0 }
+        Needs { disk: Options::read(settings).operations / 4 * 5 * 2 * ROW + (8 << 20), memory: 0 }
     }
 
     fn prepare(&self, place: &Place) -> anyhow::Result<Box<dyn Prepared>> {
         let mut prepared = Inserting {
             path: place.directory.join("insertions.db"),
             seed: place.seed,
-            settings: place.settings.clone(),
+            options: Options::read(&place.settings),
             done: 0,
             database: None,
         };
@@ -117,7 +118,7 @@ impl Row {
 struct Inserting {
     path: PathBuf,
     seed: u64,
-    settings: Settings,
+    options: Options,
     /// Rows inserted since the table was empty.
     done: u64,
     /// Open but for the moment in which it's made anew.
@@ -143,7 +144,7 @@ impl Inserting {
             }
         }
         let database = self.database.insert(Database::open(&self.path)?);
-        database.journal(self.settings.get("journal"))?;
+        database.journal(self.options.journal)?;
         database
             .db
             .execute_batch(
@@ -153,7 +154,7 @@ impl Inserting {
             )
             .map_err(|e| database.explain(e))
             .with_context(|| format!("can't make the table in {}", self.path.display()))?;
-        database.synchronous(self.settings.get("synchronous"))?;
+        database.synchronous(self.options.synchronous)?;
         database.grow_log()?;
         database.checkpoint()?;
         database.flush()

@@ -8,9 +8,9 @@ use anyhow::Context as _;
 use rusqlite::params;
 
 use super::database::Database;
-use super::{SAFE_JOURNAL, cache_size};
+use super::options::{CACHE_SIZE, Journal, SAFE_JOURNAL};
 use crate::content::{self, Digest, mix};
-use crate::settings::{Kind, Setting, Settings};
+use crate::settings::{Bytes, Settings};
 use crate::{Needs, Place};
 
 const ORDERS: u64 = 100;
@@ -21,21 +21,20 @@ pub(super) const ITEM: u64 = 24;
 pub(super) const CHECKED: u64 = 32;
 const STREAM: u64 = 0x5150_4c36;
 
-/// The settings of both.
-pub(super) const SETTINGS: &[Setting] = &[
-    Setting {
-        name: "rows",
-        kind: Kind::Number { min: 1, max: 10_000 },
-        default: "100",
-        about: "Items of an order: rows that are joined for an answer",
-    },
-    cache_size("8MiB"),
-    SAFE_JOURNAL,
-];
+crate::settings! {
+    /// The settings of both.
+    pub(super) struct Options {
+        /// Items of an order: rows that are joined for an answer
+        rows: u64 = 100 in 1..=10_000,
+        cache_size: Bytes as CACHE_SIZE = "8MiB",
+        journal: Journal as SAFE_JOURNAL,
+    }
+}
 
 /// What a database of these settings takes up.
 pub(super) fn needs(settings: &Settings) -> Needs {
-    Needs { disk: ORDERS * settings.number("rows") * 48 + (1 << 20), memory: settings.number("cache_size") }
+    let Options { rows, cache_size, .. } = Options::read(settings);
+    Needs { disk: ORDERS * rows * 48 + (1 << 20), memory: cache_size.0 }
 }
 
 /// The database, and what is right.
@@ -67,13 +66,13 @@ impl Choice<'_> {
 impl Orders {
     /// Lays the database out.
     pub fn create(place: &Place, file: &str) -> anyhow::Result<Self> {
-        let items = place.settings.number("rows");
+        let Options { rows: items, cache_size, journal } = Options::read(&place.settings);
         let database = Database::open(&place.directory.join(file))?;
         let worth = lay_out(&database, place.seed, items)
             .map_err(|e| database.explain(e))
             .with_context(|| format!("can't fill the database {}", database.path().display()))?;
-        database.journal(place.settings.get("journal"))?;
-        database.cache(place.settings.number("cache_size"))?;
+        database.journal(journal)?;
+        database.cache(cache_size)?;
         database.checkpoint()?;
         database.flush()?;
         Ok(Self { database, seed: place.seed, items, worth, bursts: 0 })

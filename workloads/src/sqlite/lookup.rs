@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::entries::{CACHE, CACHE_SIZE, Entries, JOURNAL, SIZE, VALUE, key, mark, needs};
+use super::entries::{Entries, Options, VALUE, key, mark, needs};
 use crate::content;
 use crate::settings::{Setting, Settings};
 use crate::stopwatch::Stopwatch;
@@ -28,7 +28,7 @@ impl Workload for Lookup {
     }
 
     fn settings(&self) -> &'static [Setting] {
-        &[SIZE, CACHE, CACHE_SIZE, JOURNAL]
+        Options::TABLE
     }
 
     fn resource(&self) -> Resource {

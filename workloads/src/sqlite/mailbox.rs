@@ -18,9 +18,11 @@ use rand_pcg::Pcg64Mcg;
 use rusqlite::{OptionalExtension as _, Statement, params};
 
 use super::database::{Database, beside};
-use super::{SYNCHRONOUS, cache_size, durable, journal, untimed};
+use super::options::{CACHE_SIZE, JOURNAL, Journal, SYNCHRONOUS, Synchronous, durable};
+use super::untimed;
 use crate::content::{self, Digest, below, mix};
-use crate::settings::{Kind, Setting, Settings};
+use crate::load::BurstLength;
+use crate::settings::{Bytes, Setting, Settings};
 use crate::stopwatch::Stopwatch;
 use crate::{Check, Needs, Place, Prepared, Resource, Workload};
 
@@ -52,6 +54,38 @@ const ROOM: u64 = 1 << 20;
 const CHUNK: usize = 64 << 10;
 const STREAM: u64 = 0x5150_4c39;
 
+crate::words! {
+    /// SQLite's auto_vacuum.
+    enum AutoVacuum { None = "none", Full = "full", Incremental = "incremental" }
+}
+
+impl AutoVacuum {
+    /// As the PRAGMA gives it back.
+    fn number(self) -> &'static str {
+        match self {
+            Self::None => "0",
+            Self::Full => "1",
+            Self::Incremental => "2",
+        }
+    }
+}
+
+crate::settings! {
+    struct Options {
+        /// Messages that are there when a burst begins, 10.4 kB each in the mean
+        messages: u64 = 500 in 10..=1_000_000,
+        /// Folders that hold them
+        folders: u64 = 8 in 1..=1000,
+        journal: Journal as JOURNAL = "delete",
+        synchronous: Synchronous as SYNCHRONOUS,
+        cache_size: Bytes as CACHE_SIZE,
+        /// SQLite's auto_vacuum: whether a commit that frees pages moves others to shorten the file, or notes what it takes to do so later
+        auto_vacuum: AutoVacuum = "none",
+        /// Indexes of the messages: by message-id, folder and UID, folder and flags, folder and date, size
+        indexes: u64 = 3 in 1..=5,
+    }
+}
+
 /// The workload.
 #[derive(Debug)]
 pub struct Mailbox;
@@ -66,37 +100,7 @@ impl Workload for Mailbox {
     }
 
     fn settings(&self) -> &'static [Setting] {
-        const JOURNAL: Setting = journal("delete");
-        const CACHE: Setting = cache_size("2000KiB");
-        &[
-            Setting {
-                name: "messages",
-                kind: Kind::Number { min: 10, max: 1_000_000 },
-                default: "500",
-                about: "Messages that are there when a burst begins, 10.4 kB each in the mean",
-            },
-            Setting {
-                name: "folders",
-                kind: Kind::Number { min: 1, max: 1000 },
-                default: "8",
-                about: "Folders that hold them",
-            },
-            JOURNAL,
-            SYNCHRONOUS,
-            CACHE,
-            Setting {
-                name: "auto_vacuum",
-                kind: Kind::Choice(&["none", "full", "incremental"]),
-                default: "none",
-                about: "SQLite's auto_vacuum: whether a commit that frees pages moves others to shorten the file, or notes what it takes to do so later",
-            },
-            Setting {
-                name: "indexes",
-                kind: Kind::Number { min: 1, max: 5 },
-                default: "3",
-                about: "Indexes of the messages: by message-id, folder and UID, folder and flags, folder and date, size",
-            },
-        ]
+        Options::TABLE
     }
 
     fn resource(&self) -> Resource {
@@ -104,26 +108,27 @@ impl Workload for Mailbox {
     }
 
     fn durable(&self, settings: &Settings) -> bool {
-        durable(settings)
+        let Options { journal, synchronous, .. } = Options::read(settings);
+        durable(journal, synchronous)
     }
 
     fn needs(&self, settings: &Settings, _memory: u64) -> Needs {
-        let messages = settings.number("messages");
+        let Options { messages, cache_size, .. } = Options::read(settings);
         // A fifth of the operations insert a message, and a quarter more operations are done to warm up.
-        let grown = settings.number("operations") / 4 * MEAN;
+        let grown = BurstLength::read(settings).operations / 4 * MEAN;
         // The database, a copy of it, and a log or journal.
         let disk = 2 * messages * (MEAN + MEAN / 5) + grown + (16 << 20);
-        Needs { disk, memory: settings.number("cache_size") + 64 * messages + POOL as u64 }
+        Needs { disk, memory: cache_size.0 + 64 * messages + POOL as u64 }
     }
 
     fn prepare(&self, place: &Place) -> anyhow::Result<Box<dyn Prepared>> {
         let path = place.directory.join("mailbox.db");
         let original = beside(&path, ".original");
-        let settings = place.settings.clone();
+        let options = Options::read(&place.settings);
         let mails = Mails::new(place.seed);
-        let state = State::initial(&mails, settings.number("messages"), settings.number("folders"));
+        let state = State::initial(&mails, options.messages, options.folders);
         let database = Database::open(&path)?;
-        lay_out(&database, &mails, &state, &settings)?;
+        lay_out(&database, &mails, &state, &options)?;
         drop(database);
         let copied = std::fs::copy(&path, &original).and_then(|_| File::open(&original)).and_then(|file| {
             file.sync_all()?;
@@ -131,7 +136,7 @@ impl Workload for Mailbox {
         });
         let original = copied.with_context(|| format!("can't copy {} to {}", path.display(), original.display()))?;
         let mut mover =
-            Mover { path, original, settings, mails, initial: state.clone(), state, bursts: 0, database: None };
+            Mover { path, original, options, mails, initial: state.clone(), state, bursts: 0, database: None };
         mover.restore()?;
         Ok(Box::new(mover))
     }
@@ -407,8 +412,8 @@ impl<'a> Statements<'a> {
 
 const INSERT: &str = "INSERT INTO message (id, folder, uid, message_id, flags, date, size, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
 
-fn lay_out(database: &Database, mails: &Mails, state: &State, settings: &Settings) -> anyhow::Result<()> {
-    let number = auto_vacuum(settings);
+fn lay_out(database: &Database, mails: &Mails, state: &State, options: &Options) -> anyhow::Result<()> {
+    let number = options.auto_vacuum.number();
     // Before there are tables: later it can't be changed.
     database.set("auto_vacuum", number, "auto_vacuum")?;
     let fill = || -> rusqlite::Result<()> {
@@ -439,7 +444,7 @@ fn lay_out(database: &Database, mails: &Mails, state: &State, settings: &Setting
                 (mails.id(*number), mails.date(*number), mails.size(*number), mails.body(*number));
             insert.execute(params![*number as i64, folder, uid, id.text(), flags, date, size, body])?;
         }
-        for index in &INDEXES[..settings.number("indexes") as usize] {
+        for index in &INDEXES[..options.indexes as usize] {
             db.execute_batch(index)?;
         }
         db.execute_batch("COMMIT")
@@ -447,24 +452,16 @@ fn lay_out(database: &Database, mails: &Mails, state: &State, settings: &Setting
     fill()
         .map_err(|e| database.explain(e))
         .with_context(|| format!("can't fill the database {}", database.path().display()))?;
-    database.journal(settings.get("journal"))?;
+    database.journal(options.journal)?;
     database.checkpoint()?;
     database.flush()
-}
-
-fn auto_vacuum(settings: &Settings) -> &'static str {
-    match settings.get("auto_vacuum") {
-        "none" => "0",
-        "full" => "1",
-        _ => "2",
-    }
 }
 
 struct Mover {
     path: PathBuf,
     /// The database as every burst finds it.
     original: File,
-    settings: Settings,
+    options: Options,
     mails: Mails,
     initial: State,
     state: State,
@@ -490,11 +487,11 @@ impl Mover {
         self.put_back().with_context(|| format!("can't put {} back as it was", self.path.display()))?;
         self.state.clone_from(&self.initial);
         let database = self.database.insert(Database::open(&self.path)?);
-        let settings = &self.settings;
-        database.journal(settings.get("journal"))?;
-        database.synchronous(settings.get("synchronous"))?;
-        database.cache(settings.number("cache_size"))?;
-        let (got, wanted) = (database.pragma("auto_vacuum")?, auto_vacuum(settings));
+        let options = &self.options;
+        database.journal(options.journal)?;
+        database.synchronous(options.synchronous)?;
+        database.cache(options.cache_size)?;
+        let (got, wanted) = (database.pragma("auto_vacuum")?, options.auto_vacuum.number());
         anyhow::ensure!(got == wanted, "auto_vacuum is {got} and not {wanted} in {}", self.path.display());
         database.grow_log()?;
         database.checkpoint()?;

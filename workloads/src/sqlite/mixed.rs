@@ -9,10 +9,10 @@ use anyhow::Context as _;
 use rand_pcg::Pcg64Mcg;
 use rusqlite::params;
 
-use super::entries::{CACHE, CACHE_SIZE, Entries, JOURNAL, SIZE, VALUE, key, mark, needs, value};
+use super::entries::{self, Entries, VALUE, key, mark, needs, value};
 use super::untimed;
 use crate::content;
-use crate::settings::{Kind, Setting, Settings};
+use crate::settings::{Setting, Settings};
 use crate::stopwatch::Stopwatch;
 use crate::{Check, Needs, Place, Prepared, Resource, Workload};
 
@@ -21,6 +21,14 @@ const CHECKED: u64 = 64;
 const STREAM: u64 = 0x5150_4c35;
 const SELECT: &str = "SELECT value FROM entry WHERE key = ?1";
 const UPDATE: &str = "UPDATE entry SET value = ?2 WHERE key = ?1";
+
+crate::settings! {
+    struct Options {
+        /// Share of the operations that read, percent; the others write
+        reads: u64 = 90 in 0..=100,
+        entries: entries::Options,
+    }
+}
 
 /// The workload.
 #[derive(Debug)]
@@ -36,18 +44,7 @@ impl Workload for Mixed {
     }
 
     fn settings(&self) -> &'static [Setting] {
-        &[
-            Setting {
-                name: "reads",
-                kind: Kind::Number { min: 0, max: 100 },
-                default: "90",
-                about: "Share of the operations that read, percent; the others write",
-            },
-            SIZE,
-            CACHE,
-            CACHE_SIZE,
-            JOURNAL,
-        ]
+        Options::TABLE
     }
 
     fn resource(&self) -> Resource {
@@ -55,7 +52,7 @@ impl Workload for Mixed {
     }
 
     fn durable(&self, settings: &Settings) -> bool {
-        settings.number("reads") < 100
+        Options::read(settings).reads < 100
     }
 
     fn needs(&self, settings: &Settings, memory: u64) -> Needs {
@@ -65,7 +62,7 @@ impl Workload for Mixed {
     fn prepare(&self, place: &Place) -> anyhow::Result<Box<dyn Prepared>> {
         let entries = Entries::create(place, "mixed.db")?;
         entries.database.grow_log()?;
-        let mut mixing = Mixing { entries, reads: place.settings.number("reads"), burst: 0, done: 0 };
+        let mut mixing = Mixing { entries, reads: Options::read(&place.settings).reads, burst: 0, done: 0 };
         mixing.restore()?;
         mixing.entries.settle()?;
         Ok(Box::new(mixing))

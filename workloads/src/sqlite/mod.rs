@@ -13,11 +13,11 @@ pub mod writers;
 mod database;
 mod entries;
 mod join;
+mod options;
 
 use rusqlite::Connection;
 
 use crate::protocol::BurstPlan;
-use crate::settings::{Kind, Setting, Settings};
 use crate::stopwatch::Stopwatch;
 
 /// SQLite's version and the start of its source id.
@@ -35,50 +35,6 @@ pub fn compile_options() -> Vec<String> {
         pragma.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<Vec<String>>>()
     };
     Connection::open_in_memory().and_then(list).unwrap_or_default()
-}
-
-/// The setting `journal` of workloads that write.
-const fn journal(default: &'static str) -> Setting {
-    Setting {
-        name: "journal",
-        kind: Kind::Choice(&["delete", "truncate", "persist", "wal", "memory", "off"]),
-        default,
-        about: "SQLite's journal_mode; with memory and off a crash can corrupt the database",
-    }
-}
-
-/// The setting `journal` of workloads that mostly read: those modes that lose nothing.
-const SAFE_JOURNAL: Setting = Setting {
-    name: "journal",
-    kind: Kind::Choice(&["wal", "delete", "truncate", "persist"]),
-    default: "wal",
-    about: "SQLite's journal_mode; with all but wal every read also looks for a journal that was left behind",
-};
-
-/// The setting `synchronous`.
-const SYNCHRONOUS: Setting = Setting {
-    name: "synchronous",
-    kind: Kind::Choice(&["off", "normal", "full", "extra"]),
-    default: "full",
-    about: "SQLite's synchronous; with off and normal a commit is not promised to survive a loss of power",
-};
-
-/// The setting `cache_size`.
-const fn cache_size(default: &'static str) -> Setting {
-    Setting {
-        name: "cache_size",
-        kind: Kind::Bytes { min: 16 << 10, max: 1 << 40 },
-        default,
-        about: "Size of SQLite's own cache, bytes, a multiple of 1 KiB",
-    }
-}
-
-/// Whether a commit with these settings promises that its data survives a loss of power.
-///
-/// With memory or off as the journal, the data is flushed, but the next transaction that is interrupted may take all of it along. With normal a
-/// WAL commit isn't flushed at all, and one with a rollback journal not against every loss of power.
-fn durable(settings: &Settings) -> bool {
-    matches!(settings.get("synchronous"), "full" | "extra") && !matches!(settings.get("journal"), "memory" | "off")
 }
 
 /// A stopwatch for a pass that isn't timed: so many operations, as they are done in a burst.

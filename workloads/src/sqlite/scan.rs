@@ -4,9 +4,9 @@
 
 use std::collections::BTreeMap;
 
-use super::entries::{CACHE, CACHE_SIZE, Entries, JOURNAL, SIZE, VALUE, amounts, key, needs};
+use super::entries::{self, Entries, VALUE, amounts, key, needs};
 use crate::content;
-use crate::settings::{Kind, Setting, Settings};
+use crate::settings::{Setting, Settings};
 use crate::stopwatch::Stopwatch;
 use crate::{Check, Needs, Place, Prepared, Resource, Workload};
 
@@ -15,6 +15,14 @@ const CHECKED: u64 = 16;
 const STREAM: u64 = 0x5150_4c34;
 const SELECT: &str =
     "SELECT count(*), sum(amount), sum(length(value)) FROM entry INDEXED BY entry_key WHERE key BETWEEN ?1 AND ?2";
+
+crate::settings! {
+    struct Options {
+        /// Rows that an operation reads
+        rows: u64 = 100 in 1..=1_000_000_000,
+        entries: entries::Options,
+    }
+}
 
 /// The workload.
 #[derive(Debug)]
@@ -30,18 +38,7 @@ impl Workload for Scan {
     }
 
     fn settings(&self) -> &'static [Setting] {
-        &[
-            Setting {
-                name: "rows",
-                kind: Kind::Number { min: 1, max: 1_000_000_000 },
-                default: "100",
-                about: "Rows that an operation reads",
-            },
-            SIZE,
-            CACHE,
-            CACHE_SIZE,
-            JOURNAL,
-        ]
+        Options::TABLE
     }
 
     fn resource(&self) -> Resource {
@@ -58,7 +55,7 @@ impl Workload for Scan {
 
     fn prepare(&self, place: &Place) -> anyhow::Result<Box<dyn Prepared>> {
         let entries = Entries::create(place, "scan.db")?;
-        let range = place.settings.number("rows");
+        let range = Options::read(&place.settings).rows;
         anyhow::ensure!(
             range <= entries.rows,
             "a scan of {range} rows needs a larger database than one of {} rows; set a larger size or fewer rows",

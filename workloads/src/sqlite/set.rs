@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::join::{CHECKED, ITEM, Orders, SETTINGS, needs};
+use super::join::{CHECKED, ITEM, Options, Orders, needs};
 use crate::settings::{Setting, Settings};
 use crate::stopwatch::Stopwatch;
 use crate::{Check, Needs, Place, Prepared, Resource, Workload};
@@ -24,7 +24,7 @@ impl Workload for Set {
     }
 
     fn settings(&self) -> &'static [Setting] {
-        SETTINGS
+        Options::TABLE
     }
 
     fn resource(&self) -> Resource {

@@ -11,10 +11,10 @@ use anyhow::Context as _;
 use rusqlite::{ErrorCode, Statement, params};
 
 use super::database::Database;
-use super::{SYNCHRONOUS, durable, journal};
+use super::options::{JOURNAL, Journal, SYNCHRONOUS, Synchronous, durable};
 use crate::content::{self, Digest};
-use crate::load::MAX_JOBS;
-use crate::settings::{Kind, Setting, Settings};
+use crate::load::{BurstLength, MAX_JOBS};
+use crate::settings::{Bytes, Setting, Settings};
 use crate::stopwatch::{Stopwatch, now};
 use crate::{Check, Needs, Place, Prepared, Resource, Workload};
 
@@ -28,6 +28,25 @@ const REACH: i64 = 1 << 32;
 const DEADLINE: Duration = Duration::from_secs(10);
 const STREAM: u64 = 0x5150_4c38;
 const INSERT: &str = "INSERT INTO entry (id, value) VALUES (?1, ?2)";
+
+crate::words! {
+    /// How a writer waits for another.
+    enum Manner { Backoff = "backoff", Poll = "poll", Yield = "yield" }
+}
+
+crate::settings! {
+    struct Options {
+        /// Connections that write to the same database, each in a thread of its own
+        jobs: u64 = 4 in 1..=MAX_JOBS,
+        journal: Journal as JOURNAL = "wal" of ["wal", "delete", "truncate", "persist"],
+        synchronous: Synchronous as SYNCHRONOUS,
+        /// How a writer waits for another: longer each time from 1 to 100 ms as SQLite's own timeout does, 1 ms each time, or giving way
+        /// to other threads only
+        busy: Manner = "backoff",
+        /// Bytes of a row's value
+        row: Bytes = "100" in 1..=64 << 10,
+    }
+}
 
 /// The workload.
 #[derive(Debug)]
@@ -43,31 +62,7 @@ impl Workload for Writers {
     }
 
     fn settings(&self) -> &'static [Setting] {
-        const JOURNAL: Setting =
-            Setting { kind: Kind::Choice(&["wal", "delete", "truncate", "persist"]), ..journal("wal") };
-        &[
-            Setting {
-                name: "jobs",
-                kind: Kind::Number { min: 1, max: MAX_JOBS },
-                default: "4",
-                about: "Connections that write to the same database, each in a thread of its own",
-            },
-            JOURNAL,
-            SYNCHRONOUS,
-            Setting {
-                name: "busy",
-                kind: Kind::Choice(&["backoff", "poll", "yield"]),
-                default: "backoff",
-                about: "How a writer waits for another: longer each time from 1 to 100 ms as SQLite's own timeout does, 1 ms each time, or giving way \
-                        to other threads only",
-            },
-            Setting {
-                name: "row",
-                kind: Kind::Bytes { min: 1, max: 64 << 10 },
-                default: "100",
-                about: "Bytes of a row's value",
-            },
-        ]
+        Options::TABLE
     }
 
     fn resource(&self) -> Resource {
@@ -75,41 +70,38 @@ impl Workload for Writers {
     }
 
     fn durable(&self, settings: &Settings) -> bool {
-        durable(settings)
+        let Options { journal, synchronous, .. } = Options::read(settings);
+        durable(journal, synchronous)
     }
 
     fn needs(&self, settings: &Settings, _memory: u64) -> Needs {
-        let row = settings.number("row") + 64;
-        let operations = match settings.number("operations") {
+        let Options { jobs, row: Bytes(row), .. } = Options::read(settings);
+        let row = row + 64;
+        let operations = match BurstLength::read(settings).operations {
             // As many as a writer gets done in the time of a burst on a fast disk.
             0 => 1000,
-            n => n / settings.number("jobs") / 4 * 5 + 1,
+            n => n / jobs / 4 * 5 + 1,
         };
         Needs { disk: operations.saturating_mul(row) + ROWS * row + (4 << 20), memory: 0 }
     }
 
     fn prepare(&self, place: &Place) -> anyhow::Result<Box<dyn Prepared>> {
-        let settings = &place.settings;
+        let Options { journal, synchronous, busy: manner, row: Bytes(row), .. } = Options::read(&place.settings);
         let mut database = Database::open(&place.shared.join("writers.db"))?;
-        let row = settings.number("row") as usize;
+        let row = row as usize;
         // The others find the file as the first has made it, the journal mode of a log included.
         if place.job == 0 {
-            database.journal(settings.get("journal"))?;
-            database.synchronous("off")?;
+            database.journal(journal)?;
+            database.synchronous(Synchronous::Off)?;
             lay_out(&database, place.seed, row)
                 .map_err(|e| database.explain(e))
                 .with_context(|| format!("can't fill the database {}", database.path().display()))?;
             database.grow_log()?;
         } else {
-            database.journal(settings.get("journal"))?;
+            database.journal(journal)?;
         }
-        database.synchronous(settings.get("synchronous"))?;
+        database.synchronous(synchronous)?;
         database.db.busy_handler(Some(wait)).context("can't have SQLite ask what to do when it's busy")?;
-        let manner = match settings.get("busy") {
-            "backoff" => Manner::Backoff,
-            "poll" => Manner::Poll,
-            _ => Manner::Yield,
-        };
         let mut writer = Writer {
             first: REACH * (i64::from(place.job) + 1),
             seed: place.seed,
@@ -135,14 +127,6 @@ fn lay_out(database: &Database, seed: u64, row: usize) -> rusqlite::Result<()> {
         insert.execute(params![id as i64, bytes])?;
     }
     db.execute_batch("COMMIT")
-}
-
-/// How a writer waits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Manner {
-    Backoff,
-    Poll,
-    Yield,
 }
 
 impl Manner {
@@ -397,13 +381,13 @@ mod tests {
     #[test]
     fn a_lock_that_never_comes_is_a_failure_that_says_so() {
         let directory = tempfile::tempdir().expect("a directory");
-        for (busy, journal) in [("backoff", "wal"), ("poll", "delete"), ("yield", "truncate")] {
-            let path = directory.path().join(journal);
+        for (busy, mode) in [("backoff", Journal::Wal), ("poll", Journal::Delete), ("yield", Journal::Truncate)] {
+            let path = directory.path().join(mode.word());
             std::fs::create_dir(&path).expect("made");
-            let place = writer(&path, 0, &[("busy", busy), ("journal", journal)]);
+            let place = writer(&path, 0, &[("busy", busy), ("journal", mode.word())]);
             drop(Writers.prepare(&place).expect("prepared"));
             let mut database = Database::open(&path.join("writers.db")).expect("opened");
-            database.journal(journal).expect("set");
+            database.journal(mode).expect("set");
             database.db.busy_handler(Some(wait)).expect("set");
             let holder = rusqlite::Connection::open(path.join("writers.db")).expect("opened");
             holder.execute_batch("BEGIN IMMEDIATE").expect("locked");
