@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use common::Bench;
 use runners::registry::RUNNERS;
-use workloads::load::COMMON;
+use workloads::load::Common;
 use workloads::registry::WORKLOADS;
 use workloads::settings::Setting;
 
@@ -134,7 +134,7 @@ fn runner_settings(_: &str) -> String {
 
 fn workload_settings(_: &str) -> String {
     let own = WORKLOADS.iter().flat_map(|w| settings(w.name(), w.settings()));
-    let rows = COMMON.iter().map(|s| setting("every workload".into(), s)).chain(own);
+    let rows = Common::TABLE.iter().map(|s| setting("every workload".into(), s)).chain(own);
     table(&["workload", "setting", "default", "values", "about"], rows)
 }
 
