@@ -1,4 +1,4 @@
-//! What can be typed: clap structs and nothing else. `plan` resolves them; nothing here touches the host.
+//! The command line as it is typed: clap structs and nothing else. `plan` resolves them; nothing here touches the host.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::exit;
 #[derive(Debug, Parser)]
 #[command(name = "tarebench", version, after_help = exit::table(), subcommand_required = true, arg_required_else_help = true)]
 pub struct Cli {
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub command: Command,
     /// Say more: -v tells what is done, -vv also every command that is run
@@ -93,7 +93,7 @@ pub enum Command {
     },
 }
 
-/// What a run is made of; shared by `run`, `plan` and `verify`.
+/// The parts of a run; shared by `run`, `plan` and `verify`.
 #[derive(Debug, Args)]
 pub struct Selection {
     /// A built-in suite (`tarebench list suites`) or the path of a TOML file
@@ -130,7 +130,7 @@ pub struct StoreArg {
 /// Arguments of `run`.
 #[derive(Debug, Args)]
 pub struct Run {
-    /// What to measure.
+    /// The parts of the run.
     #[command(flatten)]
     pub selection: Selection,
     /// Begin no new block after this time, as in 5m; at least one block is done
@@ -161,9 +161,9 @@ pub struct Doctor {
     pub data_dir: PathBuf,
 }
 
-/// What can be listed.
+/// The lists there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum What {
+pub enum Listed {
     /// Runners and their settings
     Environments,
     /// Workloads and their settings
@@ -178,7 +178,7 @@ pub enum What {
 #[derive(Debug, Args)]
 pub struct List {
     /// What to list
-    pub what: What,
+    pub what: Listed,
     /// For programs
     #[arg(long)]
     pub json: bool,
@@ -190,7 +190,7 @@ pub struct List {
 /// Arguments of `plan`.
 #[derive(Debug, Args)]
 pub struct PlanArgs {
-    /// What would be measured.
+    /// The parts of the run.
     #[command(flatten)]
     pub selection: Selection,
 }
@@ -198,7 +198,7 @@ pub struct PlanArgs {
 /// Arguments of `verify`.
 #[derive(Debug, Args)]
 pub struct Verify {
-    /// What to verify.
+    /// The parts of the run.
     #[command(flatten)]
     pub selection: Selection,
 }

@@ -17,7 +17,7 @@ use reports::record::CONTROL;
 pub struct Environment {
     /// Its name in reports.
     pub name: String,
-    /// What isolates it.
+    /// The way it is isolated.
     pub runner: &'static dyn Runner,
     /// Complete and checked.
     pub settings: Settings,
@@ -51,7 +51,7 @@ pub struct Length {
     pub rate: Option<u64>,
 }
 
-/// What will happen.
+/// Everything that will be done, resolved and checked.
 #[derive(Debug, Clone)]
 pub struct Plan {
     /// The suite after everything on the command line was applied.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use runners::host::{IoLimits, Resources};
+use runners::names::hash;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use workloads::settings::nearest;
@@ -366,8 +367,8 @@ impl Source<'_> {
 
     /// `matrix = { "disk.cache" = ["none", "unsafe"] }`: the settings that take several values, with the values.
     fn matrix(&self, key: &Key, value: &Spanned<DeValue>) -> anyhow::Result<Vec<(String, Vec<String>)>> {
-        let what = "a table of lists, as in { \"disk.cache\" = [\"none\", \"unsafe\"] }";
-        let table = value.get_ref().as_table().ok_or_else(|| self.expected(key, value, what))?;
+        let wanted = "a table of lists, as in { \"disk.cache\" = [\"none\", \"unsafe\"] }";
+        let table = value.get_ref().as_table().ok_or_else(|| self.expected(key, value, wanted))?;
         let mut axes = Vec::new();
         for (key, value) in table {
             let list = value.get_ref().as_array().filter(|list| !list.is_empty());
@@ -423,7 +424,7 @@ fn spread(entry: Entry, axes: &[(String, Vec<String>)]) -> Vec<Entry> {
     })
 }
 
-/// What of a value may stand in a name: all of it that is a letter or a digit; of a long one the end of the path, and a checksum.
+/// The part of a value that may stand in a name: its letters and digits; of a long one the end of the path, and a checksum.
 fn plain(value: &str) -> String {
     const LONG: usize = 16;
     let plain = |text: &str| text.chars().filter(char::is_ascii_alphanumeric).collect::<String>();
@@ -432,8 +433,7 @@ fn plain(value: &str) -> String {
         return all;
     }
     let end: String = plain(value.rsplit('/').next().unwrap_or(value)).chars().take(LONG - 6).collect();
-    let sum = value.bytes().fold(0x811c_9dc5_u32, |h, b| (h ^ u32::from(b)).wrapping_mul(0x0100_0193));
-    format!("{end}-{:04x}", sum & 0xffff)
+    format!("{end}-{:04x}", hash(value) & 0xffff)
 }
 
 fn article(word: &str) -> &'static str {

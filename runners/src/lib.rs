@@ -11,7 +11,7 @@ pub mod host;
 mod launch;
 pub mod leftovers;
 #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "engines on Linux share it"))]
-mod names;
+pub mod names;
 pub mod probe;
 #[cfg_attr(not(target_os = "linux"), expect(unused_imports, reason = "engines on Linux share it"))]
 mod process;

@@ -23,8 +23,8 @@ pub(crate) fn device_name(id: &str, number: u32, end: char) -> String {
     format!("tare{id}{}{}{end}", digit(number / 36), digit(number))
 }
 
-/// FNV-1a, 32 bits.
-pub(crate) fn hash(text: &str) -> u32 {
+/// FNV-1a, 32 bits: tells long names apart that are cut short.
+pub fn hash(text: &str) -> u32 {
     text.bytes().fold(0x811c_9dc5_u32, |h, b| (h ^ u32::from(b)).wrapping_mul(0x0100_0193))
 }
 

@@ -89,7 +89,7 @@ pub fn run(args: cli::Doctor) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// What else stands in the way of a good measurement, and what to do about it.
+/// Everything else that stands in the way of a good measurement, and what to do about it.
 fn further_warnings(data_dir: &Path, left: &[leftovers::Leftover], host: &Host) -> Vec<String> {
     let mut warnings: Vec<String> =
         check_data_dir(data_dir, false).err().map(|e| format!("{e:#}")).into_iter().collect();

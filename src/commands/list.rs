@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use workloads::load;
 use workloads::settings::Setting;
 
-use crate::cli::{self, What};
+use crate::cli::{self, Listed};
 use crate::commands::print;
 use crate::exit::{Exit, OrExit};
 use crate::suite::{BUILT_IN, Suite};
@@ -15,10 +15,10 @@ use crate::suite::{BUILT_IN, Suite};
 /// Prints a list for people or for programs.
 pub fn run(args: cli::List) -> anyhow::Result<Exit> {
     let (text, value) = match args.what {
-        What::Environments => environments(),
-        What::Workloads => workloads(),
-        What::Suites => suites()?,
-        What::Runs => runs(&args.store)?,
+        Listed::Environments => environments(),
+        Listed::Workloads => workloads(),
+        Listed::Suites => suites()?,
+        Listed::Runs => runs(&args.store)?,
     };
     print(&if args.json { serde_json::to_string_pretty(&value)? + "\n" } else { text })?;
     Ok(Exit::Done)

@@ -1,6 +1,7 @@
-//! One block: every environment is started afresh, does its part of each workload, and is ended.
+//! One block: every environment is started afresh, does its part of each workload, and is ended; the unit of replication.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use reports::record::{Checked, Failure, Start, Step};
 use runners::session::SessionError;
@@ -9,9 +10,12 @@ use workloads::protocol::Task;
 use workloads::{Check, Far};
 
 use super::decide::{self, Draw};
+use super::execution::Execution;
 use super::seat::{Seat, Site};
-use super::{EXCHANGE, Execution};
 use crate::plan::PlannedWorkload;
+
+/// For a ping or an identity.
+const EXCHANGE: Duration = Duration::from_secs(20);
 
 /// An environment that failed to start so many times in a row is given up.
 const GIVE_UP: u32 = 2;
@@ -34,13 +38,13 @@ pub struct Live<S> {
     /// Its environment's number in the plan.
     pub(super) environment: usize,
     pub(super) seat: S,
-    /// What a clock reading costs in it, nanoseconds.
+    /// The cost of a clock reading in it, nanoseconds.
     pub(super) clock_ns: f64,
     peer: Option<Far>,
     state: State,
 }
 
-/// What can be asked of a session.
+/// How far a session can be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     /// It is up, but takes no part in the workload under way, or not any more.

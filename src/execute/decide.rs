@@ -37,7 +37,7 @@ const FEWEST: u64 = 8;
 /// The burst of the slowest environment has at least so many clock readings, however dear they are.
 const FEWEST_READINGS: f64 = 20.0;
 
-/// What an order is drawn for. Each draws numbers of its own, so that what one block draws does not depend on what came before.
+/// A purpose of random order. Each draws numbers of its own, so that what one block draws does not depend on what came before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Draw {
     /// The starts of a block.

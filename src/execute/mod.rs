@@ -2,6 +2,7 @@
 
 mod block;
 mod decide;
+mod execution;
 mod progress;
 mod round;
 mod seat;
@@ -9,36 +10,19 @@ pub mod set_up;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use reports::record::{Checked, Ending, Record, Run, Start, Stored, Void};
+use reports::record::{Ending, Run, Stored};
 use reports::store::Store;
-use workloads::evidence::ClockFit;
 
 use crate::exit::{Exit, OrExit};
 use crate::interrupt::Interrupt;
 use crate::plan::Plan;
 use block::Block;
+use execution::{Execution, Rows};
 use progress::Progress;
 use seat::Site;
-
-/// For a ping or an identity.
-const EXCHANGE: Duration = Duration::from_secs(20);
-
-/// What a measurement is told beside its plan.
-#[derive(Debug)]
-pub struct Options<'a> {
-    /// Where all environments keep their data.
-    pub data_dir: &'a Path,
-    /// Accept a data directory in memory.
-    pub allow_memory: bool,
-    /// The command that measures the same again.
-    pub command: String,
-    /// Names of the run.
-    pub labels: BTreeMap<String, String>,
-}
+pub use set_up::Options;
 
 /// Measures, and gives back the rows as they stand in the store. After an interruption they are what was finished.
 ///
@@ -60,7 +44,7 @@ fn record(
     began: Instant,
 ) -> anyhow::Result<Stored> {
     store.begin(run).or_exit(Exit::Store)?;
-    let ending = carry_out(plan, Rows { store, run: &run.id }, site, progress);
+    let ending = carry_out(plan, Rows::of(&run.id, store), site, progress);
     // Even after an error the rows that exist are a run: say how it ended, then report the error.
     let ended = store.finish(&run.id, *ending.as_ref().unwrap_or(&Ending::Interrupted), began.elapsed().as_secs_f64());
     ending?;
@@ -73,83 +57,12 @@ fn record(
 /// # Errors
 /// When the store can't be written. What fails in an environment is a row, not an error.
 fn carry_out(plan: &Plan, rows: Rows, site: impl Site, progress: Progress) -> anyhow::Result<Ending> {
-    let mut execution = Execution {
-        plan,
-        rows,
-        site,
-        progress,
-        batches: HashMap::new(),
-        failed_starts: vec![0; plan.environments.len()],
-    };
-    let rounds = u64::from(plan.suite.blocks) * u64::from(plan.suite.rounds) * plan.workloads.len() as u64;
-    execution.progress.begin(rounds * execution.available().len() as u64);
-    let ending = execution.blocks();
-    execution.progress.finish();
-    ending
-}
-
-/// A plan being carried out: what lasts longer than a block.
-struct Execution<'a, S> {
-    plan: &'a Plan,
-    rows: Rows<'a>,
-    site: S,
-    progress: Progress,
-    /// Operations per clock reading, by workload.
-    batches: HashMap<String, u32>,
-    /// In a row, by environment.
-    failed_starts: Vec<u32>,
-}
-
-impl<'a, S: Site> Execution<'a, S> {
-    fn blocks(&mut self) -> anyhow::Result<Ending> {
-        for block in 0..self.plan.suite.blocks {
-            if self.site.interrupted() || (block > 0 && self.over_budget()) {
-                return Ok(Ending::Interrupted);
-            }
-            Block::carry_out(self, block)?;
+    let mut execution = Execution::new(plan, rows, site, progress);
+    for block in 0..plan.suite.blocks {
+        if execution.site.interrupted() || (block > 0 && execution.over_budget()) {
+            return Ok(Ending::Interrupted);
         }
-        Ok(if self.site.interrupted() { Ending::Interrupted } else { Ending::Complete })
+        Block::carry_out(&mut execution, block)?;
     }
-
-    fn over_budget(&self) -> bool {
-        self.plan.suite.budget.is_some_and(|budget| self.site.elapsed() > budget)
-    }
-
-    /// The environments that can be started here, by their numbers in the plan.
-    fn available(&self) -> Vec<usize> {
-        (0..self.plan.environments.len()).filter(|environment| self.site.available(*environment)).collect()
-    }
-
-    fn name(&self, environment: usize) -> &'a str {
-        &self.plan.environments[environment].name
-    }
-}
-
-/// The rows of the run in its store. Where they can't be written, the run ends with the store's exit code.
-#[derive(Clone, Copy)]
-struct Rows<'a> {
-    store: &'a Store,
-    run: &'a str,
-}
-
-impl Rows<'_> {
-    fn start(&self, start: &Start) -> anyhow::Result<()> {
-        self.store.start(self.run, start).or_exit(Exit::Store)
-    }
-
-    fn record(&self, record: &Record) -> anyhow::Result<()> {
-        self.store.record(self.run, record).or_exit(Exit::Store)
-    }
-
-    fn void(&self, void: &Void) -> anyhow::Result<()> {
-        self.store.void(self.run, void).or_exit(Exit::Store)
-    }
-
-    fn check(&self, checked: &Checked) -> anyhow::Result<()> {
-        self.store.check(self.run, checked).or_exit(Exit::Store)
-    }
-
-    fn clock(&self, block: u32, environment: &str, fit: &ClockFit) -> anyhow::Result<()> {
-        self.store.clock(self.run, block, environment, fit).or_exit(Exit::Store)
-    }
+    Ok(if execution.site.interrupted() { Ending::Interrupted } else { Ending::Complete })
 }

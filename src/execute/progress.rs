@@ -56,9 +56,11 @@ impl Progress {
     pub fn skip_to(&self, block: u32, workload: usize, workloads: usize, bursts_each: u64) {
         self.bar.set_position((u64::from(block) * workloads as u64 + workload as u64 + 1) * bursts_each);
     }
+}
 
-    /// Removes the bar.
-    pub fn finish(&self) {
+/// Removes the bar: an error must not be written into it.
+impl Drop for Progress {
+    fn drop(&mut self) {
         self.bar.finish_and_clear();
     }
 }

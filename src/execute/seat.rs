@@ -1,4 +1,4 @@
-//! The seam between a run and the world: what starts environments, what they answer, and what the host sees meanwhile.
+//! The seam between a run and the world: a seat is a live environment, a site the host that starts and watches them.
 //!
 //! A run knows these two traits and nothing of processes, cgroups or clocks. Beside the real host there is a scripted one in the
 //! tests, where every environment fails in the step that it is told to fail in and no time passes.
@@ -34,7 +34,7 @@ pub trait Seat: Send {
     fn clock(&self) -> ClockFit;
 }
 
-/// An environment that is up, and what its start was like.
+/// An environment that is up, with the figures of its start.
 pub struct Started<S> {
     /// The environment.
     pub seat: S,
@@ -42,7 +42,7 @@ pub struct Started<S> {
     pub peer: Option<Far>,
     /// From launch to the first frame.
     pub took: Duration,
-    /// What the agent said first.
+    /// The agent's first words.
     pub hello: Hello,
     /// Memory held when idle, bytes.
     pub memory_bytes: Option<u64>,
@@ -50,7 +50,7 @@ pub struct Started<S> {
 
 /// The host under a run. Environments go by their number in the plan.
 pub trait Site {
-    /// What a start gives.
+    /// A live environment of this host.
     type Seat: Seat;
 
     /// Whether an environment can be started here at all.

@@ -1,4 +1,4 @@
-//! What a run stands on: the host is looked at, the environments are probed, and each that works here gets its stage.
+//! The ground of a run: the host is looked at, the environments are probed, and each that works here gets its stage.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -22,7 +22,6 @@ use workloads::evidence::Evidence;
 use workloads::facts::{DataFacts, Network};
 use workloads::settings::Settings;
 
-use super::Options;
 use super::seat::{Site, Started};
 use crate::exit::{Coded, Exit, OrExit};
 use crate::interrupt::Interrupt;
@@ -34,6 +33,19 @@ const PEER: Duration = Duration::from_secs(10);
 
 /// From launch to the agent's first frame: a guest under emulation on a busy machine stays far below.
 const START: Duration = Duration::from_secs(30);
+
+/// The part of a measurement that its plan leaves open.
+#[derive(Debug)]
+pub struct Options<'a> {
+    /// Where all environments keep their data.
+    pub data_dir: &'a Path,
+    /// Accept a data directory in memory.
+    pub allow_memory: bool,
+    /// The command that measures the same again.
+    pub command: String,
+    /// Names of the run.
+    pub labels: BTreeMap<String, String>,
+}
 
 /// This host, made ready for a plan; everything is released when it is dropped.
 #[derive(Debug)]
@@ -132,7 +144,7 @@ pub fn open_host(resources: Resources, interrupt: &Interrupt) -> anyhow::Result<
     Ok(Arc::new(host))
 }
 
-/// What killed runs left behind is removed before anything is measured.
+/// Removes the leftovers of killed runs before anything is measured.
 fn clean_leftovers() {
     let left = runners::leftovers::find();
     for leftover in &left {

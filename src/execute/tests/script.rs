@@ -18,7 +18,7 @@ pub const ENVIRONMENTS: [&str; 3] = ["bare", "control", "box"];
 /// An operation takes so long in every environment, nanoseconds.
 const OPERATION: u64 = 10_000;
 
-/// What a session can be asked.
+/// The steps of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Ask {
     Start,
@@ -48,7 +48,7 @@ pub enum Signal {
     After(usize),
 }
 
-/// What happens in a run; its clones are the same script.
+/// The course of a run; its clones are the same script.
 #[derive(Debug, Clone, Default)]
 pub struct Script(Arc<Mutex<Story>>);
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 
 use crate::boxes::managed::docker;
+use crate::names;
 use crate::process;
 use crate::process::unmount_below;
 use crate::stage::Stage;
@@ -78,7 +79,7 @@ pub(super) struct Store {
 
 impl Store {
     pub(super) fn new(podman: PathBuf, runtime: PathBuf, driver: Driver, data: &str, stage: &Stage) -> Self {
-        let sum = stage.environment.bytes().fold(0x811c_9dc5_u32, |h, b| (h ^ u32::from(b)).wrapping_mul(0x0100_0193));
+        let sum = names::hash(&stage.environment);
         let made = vec![Path::new("/run").join(runtime.file_name().unwrap_or_default()), Path::new(CNI).to_path_buf()];
         Self {
             podman,
