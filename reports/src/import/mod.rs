@@ -173,8 +173,9 @@ fn host(files: &[Named], outputs: &[fio::Output]) -> Vec<(String, String)> {
         *block += 1;
         let file = format!("{} block {block}", named.name);
         facts.push((format!("{file}: fio"), output.version.clone()));
-        let more = [("host", &output.hostname), ("time", &output.time), ("options", &output.command)];
-        facts.extend(more.into_iter().filter_map(|(what, value)| Some((format!("{file}: {what}"), value.clone()?))));
+        facts.extend(output.hostname.clone().map(|name| (format!("{file}: host"), name)));
+        facts.extend(output.time.clone().map(|time| (format!("{file}: time"), time)));
+        facts.extend(output.command.clone().map(|words| (format!("{file}: options"), words)));
     }
     facts
 }

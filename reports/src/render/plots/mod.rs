@@ -211,7 +211,8 @@ fn attribute(
                 if place == Place::Alone {
                     write!(out, " {key}=\"{light}\"")?;
                 }
-            } else if !(key == "stroke" && value == "none") {
+            } else if key == "fill" || value.starts_with('#') {
+                // A stroke without a colour is none; a fill without one must be said.
                 write!(out, " {key}=\"{value}\"")?;
             }
         }
