@@ -2,11 +2,11 @@
 
 mod common;
 
-use common::Bench;
+use common::Dir;
 
 #[test]
 fn unknown_names_are_answered_with_the_nearest() {
-    let b = Bench::new();
+    let b = Dir::new();
     b.run(&["run", "quikc"]).ends_with(2).says("did you mean `quick`?");
     b.run(&["plan", "quick", "--env", "gviso"])
         .ends_with(2)
@@ -26,7 +26,7 @@ fn unknown_names_are_answered_with_the_nearest() {
 
 #[test]
 fn a_suite_is_read_strictly() {
-    let b = Bench::new();
+    let b = Dir::new();
     let s = b.suite("blocks = 2\nruonds = 1\n[environments.bare]\n[workloads.\"control/syscall\"]\n");
     b.run(&["plan", &s]).ends_with(2).says("suite.toml, line 2: unknown key `ruonds`; did you mean `rounds`?");
     let s = b.suite("burst = \"3 fortnights\"\n");
@@ -46,11 +46,11 @@ fn a_suite_is_read_strictly() {
 
 #[test]
 fn a_data_directory_must_be_a_directory_on_a_disk() {
-    let b = Bench::new();
+    let b = Dir::new();
     let small = ["run", "--env", "bare", "--workload", "control/syscall", "--blocks", "1", "--data-dir"];
     let with = |dir: &str| b.run(&[&small[..], &[dir]].concat());
     with("missing").ends_with(6).says("missing");
-    std::fs::write(b.path("file"), "").expect("written");
+    std::fs::write(b.at("file"), "").expect("written");
     with("file").ends_with(6).says("not a directory");
     if std::path::Path::new("/dev/shm").is_dir() {
         with("/dev/shm").ends_with(6).says("tmpfs").says("--allow-memory");
@@ -59,22 +59,22 @@ fn a_data_directory_must_be_a_directory_on_a_disk() {
 
 #[test]
 fn a_store_that_is_not_ours_is_left_alone() {
-    let b = Bench::new();
+    let b = Dir::new();
     std::fs::write(
-        b.path("notes.db"),
+        b.at("notes.db"),
         "dear diary, this is not a database at all, and it is long enough to look like one",
     )
     .expect("written");
     b.run(&["report", "--store", "notes.db"]).ends_with(5).says("notes.db");
     b.run(&["list", "runs", "--store", "nowhere.db"]).ends_with(5).says("nowhere.db");
-    let before = std::fs::read(b.path("notes.db")).expect("still there");
+    let before = std::fs::read(b.at("notes.db")).expect("still there");
     assert!(before.starts_with(b"dear diary"));
     b.run(&["run", "--store", "no/such/folder/t.db"]).ends_with(5).says("no/such/folder");
 }
 
 #[test]
 fn help_of_every_command_has_an_example() {
-    let b = Bench::new();
+    let b = Dir::new();
     for command in ["run", "doctor", "list", "plan", "verify", "report", "import", "completions", "man"] {
         b.run(&[command, "--help"]).ends_with(0).says("Example").says(&format!("tarebench {command}"));
     }

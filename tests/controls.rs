@@ -2,11 +2,11 @@
 
 mod common;
 
-use common::Bench;
+use common::Dir;
 
 #[test]
 fn the_word_of_spawn_ends_the_program_before_anything_else() {
-    let b = Bench::new();
+    let b = Dir::new();
     for (words, code) in [(["exit", "42"].as_slice(), 42), (&["exit", "0"], 0), (&["exit"], 127)] {
         let ran = b.run(words).ends_with(code);
         assert_eq!((ran.stdout.as_str(), ran.stderr.as_str()), ("", ""));
@@ -16,7 +16,7 @@ fn the_word_of_spawn_ends_the_program_before_anything_else() {
 
 #[test]
 fn all_controls_are_verified_on_bare_metal() {
-    let b = Bench::new();
+    let b = Dir::new();
     let workloads = ["switch", "spawn", "fault", "memory", "bandwidth", "cpu", "timer"];
     let tables: String = workloads.iter().map(|name| format!("[workloads.\"control/{name}\"]\n")).collect();
     let s = b.suite(&format!("[environments.bare]\n{tables}"));

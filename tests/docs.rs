@@ -12,7 +12,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use common::Bench;
+use common::Dir;
 use runners::registry::RUNNERS;
 use workloads::load::Common;
 use workloads::registry::WORKLOADS;
@@ -180,7 +180,7 @@ fn kept<'a>(old: &str, all: impl Iterator<Item = (&'a str, Vec<&'a str>)>) -> St
 }
 
 fn suites(_: &str) -> String {
-    let list = Bench::new().run(&["list", "suites", "--json"]).ends_with(0).stdout;
+    let list = Dir::new().run(&["list", "suites", "--json"]).ends_with(0).stdout;
     let list: serde_json::Value = serde_json::from_str(&list).expect("JSON");
     let rows = list.as_array().expect("suites").iter().map(|suite| {
         let text = |key: &str| suite[key].as_str().expect("text").to_string();
@@ -196,7 +196,7 @@ fn suites(_: &str) -> String {
 }
 
 fn exit_codes(_: &str) -> String {
-    let help = Bench::new().run(&["--help"]).ends_with(0).stdout;
+    let help = Dir::new().run(&["--help"]).ends_with(0).stdout;
     let (_, codes) = help.split_once("Exit codes:\n").expect("`--help` has them");
     let rows = codes.lines().filter_map(|line| line.trim().split_once("  "));
     table(&["code", "meaning"], rows.map(|(code, meaning)| vec![code.into(), meaning.into()]))

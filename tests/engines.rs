@@ -4,14 +4,13 @@
 
 mod common;
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::boxes::Premises;
-use common::{Bench, has_nft, must_run};
+use common::{Dir, has_nft, must_run};
 use runners::host::{Host, Resources};
 use runners::probe::{Verdict, probe};
 use runners::registry;
@@ -30,13 +29,11 @@ fn id(test: &str) -> String {
 }
 
 fn host(id: &str) -> Arc<Host> {
-    let resources = Resources::new(1, MEMORY);
-    Arc::new(Host::new(id, Path::new(env!("CARGO_BIN_EXE_tarebench")), resources).unwrap())
+    common::host(id, Resources::new(1, MEMORY))
 }
 
 fn settings(runner: &str, given: &[(&str, &str)]) -> Settings {
-    let given: BTreeMap<_, _> = given.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
-    Settings::resolve(registry::find(runner).unwrap().settings(), &given).unwrap()
+    Settings::of(registry::find(runner).unwrap().settings(), given)
 }
 
 /// The path, where this machine can walk it; loud where not.
@@ -475,8 +472,8 @@ fn systrap(runsc: &Path) -> bool {
 /// A daemon of our own: each setting of docker, and `docker exec` into a container that was there before, over its own bridge.
 #[test]
 fn docker_takes_every_setting_and_reaches_the_peer() {
-    let bench = Bench::new();
-    let around = Premises::of("exec_docker", bench.dir.path());
+    let dir = Dir::new();
+    let around = Premises::of("exec_docker", dir.root());
     if around.settings.is_empty() {
         assert!(!must_run("docker"), "docker must run here");
         eprintln!("SKIPPED: docker: it needs root and dockerd (apt install docker.io)");
@@ -505,12 +502,12 @@ fn docker_takes_every_setting_and_reaches_the_peer() {
         suite.push_str(&format!("{key} = '{value}'\n"));
     }
     cases.push(("shop", "", "the box's own", "overlay"));
-    let file = bench.suite(&suite);
-    let ran = bench.run(&["run", &file]);
+    let file = dir.suite(&suite);
+    let ran = dir.run(&["run", &file]);
     let talk = ran.stderr.clone();
     ran.ends_with_any(&[0, 4, 7]);
-    let report: serde_json::Value = serde_json::from_str(&bench.run(&["report", "--format", "json"]).stdout).unwrap();
-    let below = runners::stage::disk::Disk::under(bench.dir.path()).unwrap().file_system;
+    let report: serde_json::Value = serde_json::from_str(&dir.run(&["report", "--format", "json"]).stdout).unwrap();
+    let below = runners::stage::disk::Disk::under(dir.root()).unwrap().file_system;
     for (name, _, network, file_system) in cases {
         let environment = report["environments"].as_array().unwrap().iter().find(|e| e["name"] == name).unwrap();
         assert_ne!(environment["outcome"], "skipped", "{name}: {environment:#}\n{talk}");
@@ -523,25 +520,25 @@ fn docker_takes_every_setting_and_reaches_the_peer() {
             (environment["facts"].to_string(), if file_system.is_empty() { &below } else { file_system });
         assert!(seen.contains(&format!("\"{expected}\"")), "{name} should have its data on {expected}: {seen}");
     }
-    bench.holds_only(&["tarebench.db", "suite.toml"]);
+    dir.holds_only(&["tarebench.db", "suite.toml"]);
 }
 
 /// The storage driver is the daemon's: what another is asked for is refused.
 #[test]
 fn docker_says_which_storage_driver_it_has() {
-    let bench = Bench::new();
-    let around = Premises::of("docker_vfs", bench.dir.path());
+    let dir = Dir::new();
+    let around = Premises::of("docker_vfs", dir.root());
     if around.settings.is_empty() {
         eprintln!("SKIPPED: docker: it needs root and dockerd (apt install docker.io)");
         return;
     }
     let verify = |storage: &str| {
         let host = around.daemon();
-        let suite = bench.suite(&format!(
+        let suite = dir.suite(&format!(
             "description = \"storage\"\nbaseline = \"bare\"\n[workloads.\"disk/fsync\"]\n[environments.bare]\n[environments.box]\n\
              runner = \"docker\"\nhost = '{host}'\nnetwork = 'none'\ndata = 'layer'\nstorage = '{storage}'\n"
         ));
-        bench.run(&["verify", &suite])
+        dir.run(&["verify", &suite])
     };
     verify("vfs").ends_with(0).says("3 passed, 0 failed");
     verify("overlay2").says("the daemon's storage driver is vfs").says("storage=vfs");

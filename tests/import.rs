@@ -4,7 +4,7 @@ mod common;
 
 use std::path::Path;
 
-use common::Bench;
+use common::Dir;
 use serde_json::Value;
 
 fn file(name: &str) -> String {
@@ -17,7 +17,7 @@ fn fio(name: &str) -> Value {
     serde_json::from_str(&text[text.find('{').expect("JSON")..]).expect("JSON")
 }
 
-fn report(b: &Bench) -> Value {
+fn report(b: &Dir) -> Value {
     serde_json::from_str(&b.run(&["report", "--format", "json"]).ends_with(0).stdout).expect("JSON")
 }
 
@@ -39,8 +39,8 @@ fn same(ours: &Value, fios: &Value) {
 
 #[test]
 fn percentiles_are_those_of_fio_with_bins_and_without() {
-    let b = Bench::new();
-    let (bins, percentiles) = (file("read-plus.json"), b.path("read.json"));
+    let b = Dir::new();
+    let (bins, percentiles) = (file("read-plus.json"), b.at("read.json"));
     // The same run as `json` would have printed it.
     let mut plain = fio("read-plus.json");
     plain["jobs"][0]["read"]["clat_ns"].as_object_mut().expect("an object").remove("bins").expect("it had bins");
@@ -70,7 +70,7 @@ fn percentiles_are_those_of_fio_with_bins_and_without() {
 
 #[test]
 fn jobs_of_a_name_are_added_up_and_directions_are_workloads() {
-    let b = Bench::new();
+    let b = Dir::new();
     let (separate, grouped) = (file("log-plus.json"), file("log-group.json"));
     b.run(&["import", "fio", &format!("separate={separate}"), &format!("grouped={grouped}")]).ends_with(0);
     let report = report(&b);
@@ -86,7 +86,7 @@ fn jobs_of_a_name_are_added_up_and_directions_are_workloads() {
 
 #[test]
 fn the_same_name_again_is_the_next_block_and_the_first_is_the_baseline() {
-    let b = Bench::new();
+    let b = Dir::new();
     let read = file("read-plus.json");
     let words: Vec<String> =
         ["bare", "runc"].iter().flat_map(|name| (0..6).map(move |_| *name)).map(|n| format!("{n}={read}")).collect();
@@ -105,7 +105,7 @@ fn the_same_name_again_is_the_next_block_and_the_first_is_the_baseline() {
 
 #[test]
 fn words_before_the_json_do_no_harm() {
-    let b = Bench::new();
+    let b = Dir::new();
     assert!(std::fs::read_to_string(file("log.json")).expect("readable").starts_with("note:"));
     b.run(&["import", "fio", &file("log.json")])
         .ends_with(0)
@@ -115,11 +115,11 @@ fn words_before_the_json_do_no_harm() {
 
 #[test]
 fn the_impossible_gets_its_flag() {
-    let b = Bench::new();
+    let b = Dir::new();
     let with = |change: &dyn Fn(&mut Value)| {
         let mut text = fio("read-plus.json");
         change(&mut text["jobs"][0]["read"]);
-        std::fs::write(b.path("odd.json"), text.to_string()).expect("written");
+        std::fs::write(b.at("odd.json"), text.to_string()).expect("written");
         b.run(&["import", "fio", "odd.json"]).ends_with(0);
         let report = report(&b);
         flags(distribution(&report, "fio/rr-read", "odd")).into_iter().map(str::to_string).collect::<Vec<_>>()
@@ -145,7 +145,7 @@ fn the_impossible_gets_its_flag() {
 
 #[test]
 fn what_can_not_be_understood_names_the_file_and_leaves_no_store() {
-    let b = Bench::new();
+    let b = Dir::new();
     let good = std::fs::read_to_string(file("read-plus.json")).expect("readable");
     for (name, text, words) in [
         ("words.json", "fio: pid=0, err=2/file:filesetup.c\n".to_string(), "no JSON"),
@@ -155,15 +155,15 @@ fn what_can_not_be_understood_names_the_file_and_leaves_no_store() {
         ("less.json", good.replace("\"total_ios\"", "\"total\""), "`total_ios` is missing"),
         ("negative.json", good.replace("\"total_ios\": 34724", "\"total_ios\": -34724"), "can't be below 0"),
     ] {
-        std::fs::write(b.path(name), text).expect("written");
+        std::fs::write(b.at(name), text).expect("written");
         // The good file comes first: it must not be stored either.
         let ran = b.run(&["import", "fio", &format!("good={}", file("read-plus.json")), name]);
         ran.ends_with(2).says(&format!("can't import {name}: ")).says(words);
-        std::fs::remove_file(b.path(name)).expect("removed");
+        std::fs::remove_file(b.at(name)).expect("removed");
     }
-    std::fs::File::create(b.path("huge.json")).and_then(|f| f.set_len(300 << 20)).expect("a sparse file");
+    std::fs::File::create(b.at("huge.json")).and_then(|f| f.set_len(300 << 20)).expect("a sparse file");
     b.run(&["import", "fio", "huge.json"]).ends_with(2).says("huge.json").says("300 MiB");
-    std::fs::remove_file(b.path("huge.json")).expect("removed");
+    std::fs::remove_file(b.at("huge.json")).expect("removed");
     b.run(&["import", "fio", "nowhere.json"]).ends_with(2).says("nowhere.json");
     b.run(&["import", "fio", "."]).ends_with(2).says("write NAME=.");
     b.run(&["import", "fio", "here=."]).ends_with(2).says("not a file");
@@ -174,10 +174,10 @@ fn what_can_not_be_understood_names_the_file_and_leaves_no_store() {
 
 #[test]
 fn a_job_that_failed_is_a_failure_and_not_a_number() {
-    let b = Bench::new();
+    let b = Dir::new();
     let mut text = fio("read-plus.json");
     text["jobs"][0]["error"] = 28.into();
-    std::fs::write(b.path("full.json"), text.to_string()).expect("written");
+    std::fs::write(b.at("full.json"), text.to_string()).expect("written");
     b.run(&["import", "fio", "full.json"]).ends_with(7).says("fio ended this job with error 28");
     assert!(report(&b)["distributions"].as_array().is_some_and(Vec::is_empty));
 }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{Bench, eventually, has_nft, ran, traces};
+use common::{Dir, eventually, has_nft, ran, traces};
 use nix::unistd::geteuid;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
@@ -177,7 +177,7 @@ fn whenever_it_is_killed_nothing_of_ours_stays_and_nothing_else_goes() {
     let mut turns = Vec::new();
     let (began, mut kills, mut live, mut latest) = (Instant::now(), 0, 0, Duration::ZERO);
     while wanted.map_or(began.elapsed() < PATIENCE, |n| kills < n) {
-        let bench = Bench::new();
+        let dir = Dir::new();
         // All boxes have their turn, in an order drawn anew each time round.
         if turns.is_empty() {
             turns = BOXES.to_vec();
@@ -188,7 +188,7 @@ fn whenever_it_is_killed_nothing_of_ours_stays_and_nothing_else_goes() {
         let early = random.random_range(0..5) == 0;
         let delay = Duration::from_secs_f64(random.random::<f64>() * if early { 0.1 } else { longest });
         let words = ["run", "--env", spec, "--workload", "disk/fsync", "--workload", "net/rr", "--blocks", "200"];
-        let mut command = bench.command(&words);
+        let mut command = dir.command(&words);
         command.env("TMPDIR", folder.path()).stdout(Stdio::null()).stderr(Stdio::null());
         let mut harness = command.spawn().expect("starts");
         let until = Instant::now() + Duration::from_secs(20);
@@ -211,7 +211,7 @@ fn whenever_it_is_killed_nothing_of_ours_stays_and_nothing_else_goes() {
         let cleaning = Instant::now();
         // A directory whose journal is still empty counts as that of a run that is just starting, for ten seconds.
         eventually("a clean removes the run", Duration::from_secs(30), || {
-            let mut command = bench.command(&["doctor", "--clean"]);
+            let mut command = dir.command(&["doctor", "--clean"]);
             ran(command.env("TMPDIR", folder.path()).output().expect("starts")).ends_with(0);
             runs_in(folder.path()).is_empty()
         });
@@ -219,7 +219,7 @@ fn whenever_it_is_killed_nothing_of_ours_stays_and_nothing_else_goes() {
         for id in &ids {
             eventually("no trace is left", Duration::from_secs(5), || everything_of(id).is_empty());
         }
-        bench.holds_only(&["tarebench.db"]);
+        dir.holds_only(&["tarebench.db"]);
         decoys.survive();
     }
     eprintln!(

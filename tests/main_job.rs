@@ -2,12 +2,12 @@
 
 mod common;
 
-use common::{Bench, NEED_PREMISES, must_run};
+use common::{Dir, NEED_PREMISES, must_run};
 use workloads::registry::WORKLOADS;
 
 #[test]
 fn every_workload_does_the_same_in_every_environment() {
-    let b = Bench::new();
+    let b = Dir::new();
     let ran = b.run(&["verify", "full", "--seed", "5"]).ends_with(0).says(" 0 failed");
     let full: toml::Table = include_str!("../suites/full.toml").parse().expect("a suite");
     let environments = full["environments"].as_table().expect("a table");
@@ -24,7 +24,7 @@ fn every_workload_does_the_same_in_every_environment() {
 
 #[test]
 fn the_cost_of_a_sandbox_and_of_emulation_is_seen_and_that_of_nothing_is_not() {
-    let b = Bench::new();
+    let b = Dir::new();
     let words = ["run", "--env", "gvisor", "--env", "qemu", "--workload", "control/syscall", "--blocks", "6"];
     b.run(&words).ends_with_any(&[0, 4]);
     let json: serde_json::Value =

@@ -8,7 +8,7 @@ mod common;
 use std::process::Command;
 use std::time::Duration;
 
-use common::{Bench, eventually, must_run, traces};
+use common::{Dir, eventually, must_run, traces};
 use nix::unistd::geteuid;
 
 fn available() -> bool {
@@ -25,7 +25,7 @@ fn a_guest_works_on_an_export_of_the_host() {
     if !available() {
         return;
     }
-    let b = Bench::new();
+    let b = Dir::new();
     let words = ["verify", "--env", "qemu:data=nfs", "--workload", "sqlite/commit", "--workload", "disk/fsync"];
     b.run(&words).ends_with(0).says("qemu-nfs");
     b.run(&["plan", "--env", "qemu:data=floppy"]).ends_with(2).says("one of disk, nfs, 9p, virtiofs");
@@ -52,7 +52,7 @@ fn a_virtiofsd_goes_with_a_killed_harness() {
 }
 
 fn goes_with_a_killed_harness(data: &str, server: &str) {
-    let b = Bench::new();
+    let b = Dir::new();
     let vm = format!("qemu:data={data},accel=tcg");
     let mut harness = b.start(&["run", "--env", &vm, "--workload", "disk/fsync", "--blocks", "200"]);
     let mut id = String::new();

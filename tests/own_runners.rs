@@ -8,9 +8,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{Bench, has_nft, must_run};
+use common::{Dir, has_nft, host, must_run};
 use runners::Network;
-use runners::host::{Host, Resources};
+use runners::host::Resources;
 use runners::probe::{Verdict, probe};
 use runners::session::Session;
 use runners::stage::Stage;
@@ -20,12 +20,11 @@ use workloads::settings::Settings;
 #[test]
 fn the_agent_answers_from_inside_and_nothing_is_left() {
     let id = format!("o{:x}", std::process::id() % 0xff_ffff);
-    let resources = Resources::new(1, 256 << 20);
-    let host = Arc::new(Host::new(&id, Path::new(env!("CARGO_BIN_EXE_tarebench")), resources).unwrap());
+    let host = host(&id, Resources::new(1, 256 << 20));
     let data = tempfile::tempdir_in("/var/tmp").unwrap();
     for name in ["bare", "chroot", "namespaces"] {
         let runner = runners::registry::find(name).unwrap();
-        let settings = Settings::resolve(runner.settings(), &Default::default()).unwrap();
+        let settings = Settings::of(runner.settings(), &[]);
         let answer = probe(runner, &settings, &host, data.path());
         if name == "chroot" && !host.privileged {
             assert_eq!(answer.verdict, Verdict::Absent);
@@ -56,14 +55,14 @@ fn the_agent_answers_from_inside_and_nothing_is_left() {
 /// A value of every setting of our own runners and bubblewrap, in one run; what is said of each is what the agent saw inside.
 #[test]
 fn every_setting_does_what_its_name_says() {
-    let bench = Bench::new();
+    let dir = Dir::new();
     let root = nix::unistd::geteuid().is_root();
     let mut suite = String::from(
         "description = \"settings\"\nbaseline = \"bare\"\nblocks = 1\nrounds = 1\nburst = \"20ms\"\n\
          resources = { cpus = 1, memory = \"256MiB\" }\n[workloads.\"disk/fsync\"]\n[workloads.\"net/rr\"]\n[environments.bare]\n",
     );
     // Name, runner, settings; then the network, the file system of the data as seen inside, and whether it takes root.
-    let host = Disk::under(bench.dir.path()).unwrap().file_system;
+    let host = Disk::under(dir.root()).unwrap().file_system;
     let veth = if root { "veth" } else { "loopback" };
     let cases: &[(&str, &str, &str, &str, &str, bool)] = &[
         ("n-plain", "namespaces", "", veth, &host, false),
@@ -103,9 +102,9 @@ fn every_setting_does_what_its_name_says() {
     for (name, runner, settings, ..) in &cases {
         suite.push_str(&format!("[environments.{name}]\nrunner = \"{runner}\"\n{settings}\n"));
     }
-    let file = bench.suite(&suite);
-    bench.run(&["run", &file]).ends_with_any(&[0, 4, 7]);
-    let report: serde_json::Value = serde_json::from_str(&bench.run(&["report", "--format", "json"]).stdout).unwrap();
+    let file = dir.suite(&suite);
+    dir.run(&["run", &file]).ends_with_any(&[0, 4, 7]);
+    let report: serde_json::Value = serde_json::from_str(&dir.run(&["report", "--format", "json"]).stdout).unwrap();
     let flagged = |name: &str, workload: &str, flag: &str| {
         let all = |of: &serde_json::Value| of["flags"].as_array().is_some_and(|f| f.iter().any(|f| f["name"] == flag));
         let cells = report["cells"].as_array().expect("cells");
@@ -129,19 +128,19 @@ fn every_setting_does_what_its_name_says() {
             assert_eq!(flagged(name, "net/rr", "topology"), *network != "veth", "{name} over {network}");
         }
     }
-    bench.holds_only(&["tarebench.db", "suite.toml"]);
+    dir.holds_only(&["tarebench.db", "suite.toml"]);
 }
 
 #[test]
 fn what_can_not_be_is_refused_with_the_reason_and_the_way_out() {
-    let bench = Bench::new();
+    let dir = Dir::new();
     for (spec, words) in [
         ("chroot:network=none", "one of veth, bridge, nat, slirp4netns, pasta, host"),
         ("namespaces:data=zfs", "one of bind, overlay, tmpfs"),
         ("namespaces:seccomp=all", "docker-like"),
         ("jail:network=bridge", "one of shared, vnet, none"),
     ] {
-        bench.run(&["plan", "--env", spec]).ends_with(2).says(words);
+        dir.run(&["plan", "--env", spec]).ends_with(2).says(words);
     }
-    bench.run(&["run", "--env", "jail", "--workload", "control/syscall", "--blocks", "1"]).says("needs FreeBSD");
+    dir.run(&["run", "--env", "jail", "--workload", "control/syscall", "--blocks", "1"]).says("needs FreeBSD");
 }

@@ -4,14 +4,13 @@
 
 mod common;
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::work;
+use common::{host, work};
 use runners::boxes::vm::qemu::Qemu;
 use runners::host::{Host, Resources};
 use runners::session::{Session, SessionError};
@@ -36,9 +35,7 @@ struct Scene {
 impl Scene {
     fn new(name: &str) -> Self {
         let id = format!("{name}{}", std::process::id() % 10_000);
-        let resources = Resources::new(1, 256 << 20);
-        let host = Host::new(&id, Path::new(env!("CARGO_BIN_EXE_tarebench")), resources).expect("a host");
-        let host = Arc::new(host);
+        let host = host(&id, Resources::new(1, 256 << 20));
         // Beside the binary: /tmp may be a tmpfs, where nothing is durable.
         let data = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a data directory");
         let stage = Stage::new(Arc::clone(&host), "vm", data.path()).expect("a stage");
@@ -52,10 +49,7 @@ impl Scene {
 }
 
 fn resolve(settings: &[(&str, &str)]) -> Settings {
-    let mut given: BTreeMap<_, _> = settings.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
-    given.entry("accel".into()).or_insert_with(|| "tcg".into());
-    given.entry("disk.size".into()).or_insert_with(|| "64MiB".into());
-    Settings::resolve(Qemu.settings(), &given).expect("valid settings")
+    Settings::of(Qemu.settings(), &[&[("accel", "tcg"), ("disk.size", "64MiB")], settings].concat())
 }
 
 /// QEMU processes of this scene, found by the name that it gives them.

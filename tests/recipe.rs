@@ -19,7 +19,7 @@ use std::time::Duration;
 use runners::{Launch, Runner, Unavailable, host, stage};
 use workloads::{Check, Place, Prepared, Resource, Workload, content, settings, stopwatch};
 
-use common::{Bench, eventually, traces, work};
+use common::{Dir, eventually, traces, work};
 use workloads::protocol::{BurstPlan, Task};
 use workloads::settings::Settings;
 
@@ -30,14 +30,13 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 #[test]
 fn the_runner_is_probed_and_works_and_leaves_nothing() {
-    let bench = Bench::new();
-    let binary = Path::new(env!("CARGO_BIN_EXE_tarebench"));
+    let dir = Dir::new();
     let id = format!("n{}", std::process::id() % 100_000);
-    let host = Arc::new(host::Host::new(&id, binary, host::Resources::new(1, 512 << 20)).expect("a host"));
+    let host = common::host(&id, host::Resources::new(1, 512 << 20));
     let settings = Settings::of(Nice.settings(), &[("adjustment", "7")]);
-    let probe = runners::probe::probe(&Nice, &settings, &host, bench.dir.path());
+    let probe = runners::probe::probe(&Nice, &settings, &host, dir.root());
     assert!(probe.usable(), "{probe:?}");
-    let mut stage = stage::Stage::new(Arc::clone(&host), Nice.name(), bench.dir.path()).expect("a stage");
+    let mut stage = stage::Stage::new(Arc::clone(&host), Nice.name(), dir.root()).expect("a stage");
     for _ in 0..2 {
         let launch = stage.launch(&Nice, &settings).expect("launches");
         let mut session = runners::session::Session::start(launch, PATIENCE).expect("starts");
@@ -50,14 +49,14 @@ fn the_runner_is_probed_and_works_and_leaves_nothing() {
     drop(stage);
     drop(host);
     eventually("no trace is left", Duration::from_secs(5), || traces(&id).is_empty());
-    bench.holds_only(&[]);
+    dir.holds_only(&[]);
 }
 
 #[test]
 fn the_workload_does_the_same_for_the_same_seed() {
-    let bench = Bench::new();
+    let dir = Dir::new();
     let values = ["one", "two", "other"].map(|name| {
-        let directory = bench.path(name);
+        let directory = dir.at(name);
         fs::create_dir(&directory).expect("made");
         let seed = if name == "other" { 2 } else { 1 };
         let settings = Rename.resolve(&Default::default()).expect("defaults");
@@ -72,8 +71,8 @@ fn the_workload_does_the_same_for_the_same_seed() {
             assert_eq!(watch.sample().expect("a sample").operations, operations);
             assert_eq!(prepared.verify().expect("verifies").value, before);
         }
-        fs::remove_file(bench.path(name).join("there"))
-            .or_else(|_| fs::remove_file(bench.path(name).join("here")))
+        fs::remove_file(dir.at(name).join("there"))
+            .or_else(|_| fs::remove_file(dir.at(name).join("here")))
             .expect("one");
         assert!(prepared.verify().is_err(), "a file that is gone is seen");
         before

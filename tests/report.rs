@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use common::{Bench, must_run};
+use common::{Dir, must_run};
 
 /// A small run whose numbers are real: two kinds of work, the baseline, its control and a box.
-fn measured(blocks: &str) -> Bench {
-    let b = Bench::new();
+fn measured(blocks: &str) -> Dir {
+    let b = Dir::new();
     b.run(&[
         "run",
         "--env",
@@ -101,8 +101,8 @@ fn chromium() -> Option<PathBuf> {
     found
 }
 
-fn browse(chromium: &Path, bench: &Bench, page: &Path, width: u32, more: &[&str]) -> String {
-    let profile = bench.path("profile");
+fn browse(chromium: &Path, dir: &Dir, page: &Path, width: u32, more: &[&str]) -> String {
+    let profile = dir.at("profile");
     let out = Command::new(chromium)
         .args([
             "--headless",
@@ -129,13 +129,13 @@ fn a_browser_shows_the_page_without_overlap_or_network() {
     let Some(chromium) = chromium() else { return };
     let b = measured("6");
     b.run(&["report", "-o", "report.html"]).ends_with(0);
-    let html = fs::read_to_string(b.path("report.html")).expect("readable");
+    let html = fs::read_to_string(b.at("report.html")).expect("readable");
     let references = html.replace("http://www.w3.org/", "");
     assert!(
         !references.contains("src=\"http") && !references.contains("href=\"http") && !references.contains("url(http"),
         "no network"
     );
-    let page = b.path("looked-at.html");
+    let page = b.at("looked-at.html");
     fs::write(&page, format!("{html}{LOOK}")).expect("written");
     for width in [1280, 500] {
         let dom = browse(&chromium, &b, &page, width, &["--dump-dom"]);
@@ -150,7 +150,7 @@ fn a_browser_shows_the_page_without_overlap_or_network() {
         assert!(of("texts").parse::<u32>().expect("a number") > 10, "labels are missing");
         assert_eq!(of("overlaps"), "0", "labels overlap at {width} px: {}", of("example"));
     }
-    let shot = b.path("shot.png");
+    let shot = b.at("shot.png");
     browse(&chromium, &b, &page, 1280, &[&format!("--screenshot={}", shot.display())]);
     assert!(fs::metadata(&shot).expect("a picture").len() > 20_000);
 }

@@ -5,11 +5,10 @@
 mod common;
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{Bench, must_run};
+use common::{Dir, host, must_run};
 use nix::unistd::geteuid;
 use runners::Runner;
 use runners::host::{Host, IoLimits, Resources};
@@ -76,14 +75,13 @@ fn one_and_two(session: &mut Session) -> (f64, f64) {
 
 /// The defaults, but for a disk whose flushes do nothing: it is not held back where it doesn't write.
 fn settings(runner: &dyn Runner) -> Settings {
-    let given =
-        if runner.name() == "uml" { BTreeMap::from([("data".into(), "ubd-sync".into())]) } else { BTreeMap::new() };
-    Settings::resolve(runner.settings(), &given).expect("valid")
+    let given: &[_] = if runner.name() == "uml" { &[("data", "ubd-sync")] } else { &[] };
+    Settings::of(runner.settings(), given)
 }
 
-fn holds(runner: &'static dyn Runner, host: &Arc<Host>, bench: &Bench) {
+fn holds(runner: &'static dyn Runner, host: &Arc<Host>, dir: &Dir) {
     let settings = settings(runner);
-    let mut stage = Stage::new(Arc::clone(host), runner.name(), bench.dir.path()).expect("a stage");
+    let mut stage = Stage::new(Arc::clone(host), runner.name(), dir.root()).expect("a stage");
     let name = runner.name();
     let launch = stage.launch(runner, &settings).expect("launches");
     let mut session = Session::start(launch, PATIENCE).unwrap_or_else(|e| panic!("{name}: {e}"));
@@ -105,19 +103,18 @@ fn holds(runner: &'static dyn Runner, host: &Arc<Host>, bench: &Bench) {
 
 #[test]
 fn every_box_sees_and_feels_its_limits() {
-    let bench = Bench::new();
+    let dir = Dir::new();
     let id = format!("lim{:x}", std::process::id() % 0xf_ffff);
-    let host = Host::new(&id, Path::new(env!("CARGO_BIN_EXE_tarebench")), resources()).expect("a host");
-    let host = Arc::new(host);
+    let host = host(&id, resources());
     if !geteuid().is_root() || host.pinning.work == host.pinning.harness {
         eprintln!("SKIPPED: limits need root, and two CPUs to tell one from");
         return;
     }
     let mut held = Vec::new();
     for runner in RUNNERS {
-        let probe = probe::probe_cached(*runner, &settings(*runner), &host, bench.dir.path());
+        let probe = probe::probe_cached(*runner, &settings(*runner), &host, dir.root());
         if probe.usable() {
-            holds(*runner, &host, &bench);
+            holds(*runner, &host, &dir);
             held.push(runner.name());
         } else {
             eprintln!("SKIPPED: {}: {:?}", runner.name(), probe.because);
@@ -127,5 +124,5 @@ fn every_box_sees_and_feels_its_limits() {
     }
     assert!(held.contains(&"bare") && held.contains(&"namespaces"), "{held:?}");
     drop(host);
-    bench.holds_only(&[]);
+    dir.holds_only(&[]);
 }

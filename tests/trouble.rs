@@ -10,17 +10,17 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{Bench, Ran, eventually, must_run, ran, traces};
+use common::{Dir, Ran, eventually, must_run, ran, traces};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
 
-fn runs(bench: &Bench) -> serde_json::Value {
-    serde_json::from_str(&bench.run(&["list", "runs", "--json"]).stdout).unwrap_or_default()
+fn runs(dir: &Dir) -> serde_json::Value {
+    serde_json::from_str(&dir.run(&["list", "runs", "--json"]).stdout).unwrap_or_default()
 }
 
-fn signal_when_under_way(bench: &Bench, child: Child, signal: Signal) -> Ran {
+fn signal_when_under_way(dir: &Dir, child: Child, signal: Signal) -> Ran {
     eventually("some bursts are in the store", Duration::from_secs(60), || {
-        runs(bench)[0]["bursts"].as_u64().is_some_and(|n| n >= 6)
+        runs(dir)[0]["bursts"].as_u64().is_some_and(|n| n >= 6)
     });
     kill(Pid::from_raw(child.id() as i32), signal).expect("ours");
     let asked = Instant::now();
@@ -32,7 +32,7 @@ fn signal_when_under_way(bench: &Bench, child: Child, signal: Signal) -> Ran {
 #[test]
 fn a_signal_ends_cleanly_and_what_is_finished_is_reported() {
     for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
-        let b = Bench::new();
+        let b = Dir::new();
         let child = b.start(&["run", "--env", "namespaces", "--workload", "disk/fsync", "--blocks", "500"]);
         let ran = signal_when_under_way(&b, child, signal).ends_with(code).says("disk/fsync");
         let list = runs(&b);
@@ -46,7 +46,7 @@ fn a_signal_ends_cleanly_and_what_is_finished_is_reported() {
 
 #[test]
 fn a_budget_ends_a_run_after_whole_blocks() {
-    let b = Bench::new();
+    let b = Dir::new();
     b.run(&["run", "--env", "bare", "--workload", "control/syscall", "--blocks", "1000", "--budget", "2s"])
         .ends_with(0)
         .says("control/syscall");
@@ -54,8 +54,8 @@ fn a_budget_ends_a_run_after_whole_blocks() {
 }
 
 /// A directory with an engine that misbehaves, first in PATH.
-fn with_engine(bench: &Bench, name: &str, script: &str) -> String {
-    let dir = bench.path("engines");
+fn with_engine(dir: &Dir, name: &str, script: &str) -> String {
+    let dir = dir.at("engines");
     fs::create_dir_all(&dir).expect("made");
     let file = dir.join(name);
     fs::write(
@@ -77,7 +77,7 @@ fn an_engine_that_misbehaves_is_skipped_in_its_own_words() {
         ("printf '\\036deadbeef {\"id\":0}\\n'; exec sleep 600", "garbage"),
     ];
     for (script, words) in cases {
-        let b = Bench::new();
+        let b = Dir::new();
         let path = with_engine(&b, "bwrap", script);
         let mut command = b.command(&["run", "--env", "bubblewrap", "--workload", "control/syscall", "--blocks", "1"]);
         let ran = ran(command.env("PATH", path).output().expect("starts"));
@@ -91,10 +91,10 @@ fn without_root_it_works_as_far_as_it_can_and_says_so() {
     if !geteuid().is_root() {
         return; // Then every other test is this test.
     }
-    let b = Bench::new();
+    let b = Dir::new();
     let nobody = 65534;
-    std::os::unix::fs::chown(b.dir.path(), Some(nobody), Some(nobody)).expect("chown");
-    let binary = b.path("tarebench");
+    std::os::unix::fs::chown(b.root(), Some(nobody), Some(nobody)).expect("chown");
+    let binary = b.at("tarebench");
     fs::copy(env!("CARGO_BIN_EXE_tarebench"), &binary).expect("copied");
     fs::set_permissions(&binary, fs::Permissions::from_mode(0o755)).expect("executable");
     let mut command = Command::new(&binary);
@@ -113,12 +113,7 @@ fn without_root_it_works_as_far_as_it_can_and_says_so() {
         "--blocks",
         "1",
     ]);
-    command
-        .current_dir(b.dir.path())
-        .uid(nobody)
-        .gid(nobody)
-        .env("XDG_CACHE_HOME", b.path("cache"))
-        .env("HOME", b.dir.path());
+    command.current_dir(b.root()).uid(nobody).gid(nobody).env("XDG_CACHE_HOME", b.at("cache")).env("HOME", b.root());
     // One block and a restless disk: whether it was conclusive is not what is asked here.
     let ran = ran(command.stdin(Stdio::null()).output().expect("starts")).ends_with_any(&[0, 4]);
     let ran = ran.says("disk/fsync").says("loopback").says("unequal-resources");
@@ -135,12 +130,12 @@ struct SmallDisk {
 }
 
 impl SmallDisk {
-    fn new(bench: &Bench, megabytes: u64) -> Option<Self> {
+    fn new(dir: &Dir, megabytes: u64) -> Option<Self> {
         if !geteuid().is_root() {
             eprintln!("SKIPPED: mounting a small disk needs root");
             return None;
         }
-        let (image, mounted) = (bench.path("image"), bench.path("disk"));
+        let (image, mounted) = (dir.at("image"), dir.at("disk"));
         fs::File::create(&image).expect("made").set_len(megabytes << 20).expect("sized");
         fs::create_dir(&mounted).expect("made");
         let run = |program: &str, words: &[&str]| {
@@ -169,7 +164,7 @@ impl Drop for SmallDisk {
 
 #[test]
 fn a_disk_with_too_little_room_is_refused_before_anything_starts() {
-    let b = Bench::new();
+    let b = Dir::new();
     let Some(disk) = SmallDisk::new(&b, 60) else { return };
     let words = ["run", "--env", "bare", "--workload", "control/syscall", "--data-dir", "disk"];
     b.run(&words).ends_with(6).says("left, at least 256").says("--data-dir");
@@ -178,7 +173,7 @@ fn a_disk_with_too_little_room_is_refused_before_anything_starts() {
 
 #[test]
 fn a_full_disk_is_a_failure_with_its_reason() {
-    let b = Bench::new();
+    let b = Dir::new();
     let Some(disk) = SmallDisk::new(&b, 400) else { return };
     let child = b.start(&[
         "run",

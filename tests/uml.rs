@@ -4,7 +4,6 @@
 
 mod common;
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -26,15 +25,12 @@ use workloads::settings::{Kind, Settings};
 const PATIENCE: Duration = Duration::from_secs(120);
 
 fn settings(pairs: &[(&str, &str)]) -> Settings {
-    let small = ("disk.size".to_string(), "64MiB".to_string());
-    let given: BTreeMap<_, _> = pairs.iter().map(|(k, v)| (k.to_string(), v.to_string())).chain([small]).collect();
-    Settings::resolve(Uml.settings(), &given).expect("valid settings")
+    Settings::of(Uml.settings(), &[pairs, &[("disk.size", "64MiB")]].concat())
 }
 
 fn host(name: &str, cpus: u32) -> Arc<Host> {
     let id = format!("{name}{}", std::process::id() % 10_000);
-    let resources = Resources::new(cpus, 256 << 20);
-    Arc::new(Host::new(&id, Path::new(env!("CARGO_BIN_EXE_tarebench")), resources).expect("a host"))
+    common::host(&id, Resources::new(cpus, 256 << 20))
 }
 
 #[test]

@@ -9,16 +9,16 @@ pub mod emulated;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use runners::host::{Host, Resources};
 use runners::session::{Session, SessionError};
 use tempfile::TempDir;
 use workloads::protocol::{BurstPlan, Task};
 
 /// A directory of its own for one test, on the disk that holds the checkout and not on a tmpfs.
-pub struct Bench {
-    pub dir: TempDir,
-}
+pub struct Dir(TempDir);
 
 /// What a command printed and how it ended.
 pub struct Ran {
@@ -27,23 +27,24 @@ pub struct Ran {
     pub code: i32,
 }
 
-impl Bench {
+impl Dir {
     pub fn new() -> Self {
-        Self {
-            dir: tempfile::Builder::new()
-                .prefix("bench-")
-                .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
-                .expect("a directory"),
-        }
+        let dir = tempfile::Builder::new().prefix("test-").tempdir_in(env!("CARGO_TARGET_TMPDIR"));
+        Self(dir.expect("a directory"))
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
+    pub fn root(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// A file in it.
+    pub fn at(&self, name: &str) -> PathBuf {
+        self.root().join(name)
     }
 
     pub fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tarebench"));
-        command.args(words).current_dir(self.dir.path()).stdin(Stdio::null());
+        command.args(words).current_dir(self.root()).stdin(Stdio::null());
         command.env_remove("TAREBENCH_STORE").env("XDG_CACHE_HOME", env!("CARGO_TARGET_TMPDIR"));
         command
     }
@@ -57,13 +58,13 @@ impl Bench {
     }
 
     pub fn suite(&self, text: &str) -> String {
-        std::fs::write(self.path("suite.toml"), text).expect("written");
+        std::fs::write(self.at("suite.toml"), text).expect("written");
         "suite.toml".into()
     }
 
     /// Fails when anything but the named files is in the directory: nothing of a run stays behind in its data directory.
     pub fn holds_only(&self, names: &[&str]) {
-        let mut found: Vec<String> = std::fs::read_dir(self.dir.path())
+        let mut found: Vec<String> = std::fs::read_dir(self.root())
             .expect("readable")
             .map(|e| e.expect("entry").file_name().to_string_lossy().into_owned())
             .collect();
@@ -109,6 +110,11 @@ impl Ran {
         );
         self
     }
+}
+
+/// A host for a run of this id, with our own program as what it sends into boxes.
+pub fn host(id: &str, resources: Resources) -> Arc<Host> {
+    Arc::new(Host::new(id, Path::new(env!("CARGO_BIN_EXE_tarebench")), resources).expect("a host"))
 }
 
 /// A short burst of a workload, prepared, verified and released.

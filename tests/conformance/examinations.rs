@@ -2,7 +2,6 @@
 //! killed in the middle, and leaves nothing behind.
 
 use std::io::Read as _;
-use std::path::Path;
 use std::process::Child;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -18,7 +17,7 @@ use workloads::protocol::{BurstPlan, Task};
 use workloads::settings::Settings;
 
 use crate::common::boxes::{Premises, VARIANTS};
-use crate::common::{Bench, eventually, must_run, traces};
+use crate::common::{Dir, eventually, host, must_run, traces};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -62,7 +61,7 @@ fn examine(name: &str, test: impl FnOnce() -> Result<(), Skipped> + Send + 'stat
 struct Skipped(String);
 
 struct Scene {
-    bench: Bench,
+    dir: Dir,
     /// Where the runner needs one that is there already.
     around: Premises,
     host: Arc<Host>,
@@ -73,18 +72,17 @@ struct Scene {
 impl Scene {
     /// The reason when the runner isn't available and may be missing.
     fn of(runner: &'static dyn Runner, name: &str) -> Result<Self, Skipped> {
-        let bench = Bench::new();
+        let dir = Dir::new();
         // Short, unique among tests that run at the same time.
         static SCENES: AtomicU32 = AtomicU32::new(0);
         let scene = SCENES.fetch_add(1, Ordering::Relaxed);
         let id = format!("c{}{scene:x}", std::process::id() % 10_000);
-        let resources = Resources::new(1, 512 << 20);
-        let host = Arc::new(Host::new(&id, Path::new(env!("CARGO_BIN_EXE_tarebench")), resources).expect("a host"));
-        let around = Premises::of(name, bench.dir.path());
-        let given = around.settings.iter().map(|(k, v)| (k.to_string(), v.clone())).collect();
-        let settings = Settings::resolve(runner.settings(), &given).expect("the settings are valid");
-        let Probe { because, fix, .. } = match probe::probe(runner, &settings, &host, bench.dir.path()) {
-            probe if probe.usable() => return Ok(Self { bench, around, host, runner, settings }),
+        let host = host(&id, Resources::new(1, 512 << 20));
+        let around = Premises::of(name, dir.root());
+        let given: Vec<_> = around.settings.iter().map(|(k, v)| (*k, v.as_str())).collect();
+        let settings = Settings::of(runner.settings(), &given);
+        let Probe { because, fix, .. } = match probe::probe(runner, &settings, &host, dir.root()) {
+            probe if probe.usable() => return Ok(Self { dir, around, host, runner, settings }),
             probe => probe,
         };
         assert!(!must_run(name), "{name} must run here, but: {because:?}; {fix:?}");
@@ -92,7 +90,7 @@ impl Scene {
     }
 
     fn stage(&self) -> Stage {
-        Stage::new(Arc::clone(&self.host), self.runner.name(), self.bench.dir.path()).expect("a stage")
+        Stage::new(Arc::clone(&self.host), self.runner.name(), self.dir.root()).expect("a stage")
     }
 
     fn session(&self, stage: &mut Stage) -> Session {
@@ -105,7 +103,7 @@ impl Scene {
         let id = self.host.id.clone();
         drop(self.host);
         eventually("no trace is left", Duration::from_secs(5), || traces(&id).is_empty());
-        self.bench.holds_only(keeping);
+        self.dir.holds_only(keeping);
     }
 }
 
@@ -190,10 +188,10 @@ fn harness_killed(scene: Scene) {
     for (key, value) in &scene.around.settings {
         suite += &format!("{key} = '{value}'\n");
     }
-    let suite = scene.bench.suite(&suite);
+    let suite = scene.dir.suite(&suite);
     let words = ["run", &suite, "--workload", "disk/fsync", "--blocks", "50"];
-    let mut harness = scene.bench.start(&words);
-    let ran = || scene.bench.run(&["list", "runs", "--json"]);
+    let mut harness = scene.dir.start(&words);
+    let ran = || scene.dir.run(&["list", "runs", "--json"]);
     // A box that doesn't start is waited for twice before the run goes on without it.
     eventually("two bursts are in the store", Duration::from_secs(270), || {
         let ended = harness.try_wait().expect("ours");
@@ -206,8 +204,8 @@ fn harness_killed(scene: Scene) {
     let list: serde_json::Value = serde_json::from_str(&ran().ends_with(0).stdout).expect("the store opens and lists");
     assert_eq!(list[0]["ending"], "unfinished");
     let id = list[0]["id"].as_str().expect("an id").to_string();
-    scene.bench.run(&["doctor", "--clean"]).ends_with(0);
+    scene.dir.run(&["doctor", "--clean"]).ends_with(0);
     eventually("no trace is left", Duration::from_secs(5), || traces(&id).is_empty());
-    scene.bench.run(&["report", &id]).ends_with(0);
+    scene.dir.run(&["report", &id]).ends_with(0);
     scene.end(&["tarebench.db", &suite]);
 }
