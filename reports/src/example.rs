@@ -148,6 +148,7 @@ impl Example {
             durable: durable(w.0),
             direct: false,
             streams: w.0 == "net/stream",
+            paced: false,
         };
         let mut environments: Vec<_> = PLACES.iter().map(environment).collect();
         environments.push(EnvironmentPlan {

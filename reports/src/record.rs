@@ -73,6 +73,9 @@ pub struct WorkloadPlan {
     pub direct: bool,
     /// Bytes per second are the figure to look at.
     pub streams: bool,
+    /// The workload has a schedule of its own, so that how much is done says nothing of the environment.
+    #[serde(default)]
+    pub paced: bool,
 }
 
 impl WorkloadPlan {
@@ -86,6 +89,11 @@ impl WorkloadPlan {
         // fio's option `rate` is a number of bytes, and its latencies are service times.
         let set = self.settings.get("rate").filter(|_| self.kind != FIO)?;
         set.parse().ok().filter(|rate| *rate > 0)
+    }
+
+    /// Whether a schedule, the harness's or the workload's own, and not the environment says how much is done.
+    pub fn scheduled(&self) -> bool {
+        self.paced || self.open_loop()
     }
 
     /// Whether operations arrive by a schedule, and latencies are therefore response times.

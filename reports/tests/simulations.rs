@@ -6,7 +6,7 @@ use std::f64::consts::TAU;
 
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
-use reports::statistics::{Interval, hodges_lehmann, p_above, smallest_visible, student_mean};
+use reports::statistics::{Interval, hodges_lehmann, holm, p_above, p_mean_above, smallest_visible, student_mean};
 
 const RUNS: usize = 4000;
 
@@ -174,4 +174,46 @@ fn no_change_is_called_worse_in_one_run_of_twenty_at_most() {
     let alarms = (0..RUNS).filter(|_| p_above(&MACHINE.run(0.0, &mut dice), 0.0) < 0.05);
     let share = alarms.count() as f64 / RUNS as f64;
     assert!((0.03..=0.06).contains(&share), "{share}");
+}
+
+/// Boxes and workloads of a run of the default suite.
+const BOXES: usize = 7;
+const WORKLOADS: usize = 8;
+
+/// Whether a run in which every box is a copy of the baseline, but the last by `effect`, makes a claim of the last, and of any
+/// other: both copies of the baseline are the denominator, the margin is 5 %, and all of the run is one family.
+fn claims(blocks: usize, noise: f64, effect: f64, dice: &mut Dice) -> (bool, bool) {
+    let mut p = Vec::new();
+    for _ in 0..WORKLOADS {
+        let noisy = |dice: &mut Dice| noise * (0.7 * dice.normal() + 0.3 * dice.heavy());
+        let base: Vec<f64> = (0..blocks).map(|_| (noisy(dice) + noisy(dice)) / 2.0).collect();
+        for which in 0..BOXES {
+            let own = if which + 1 == BOXES { effect } else { 0.0 };
+            let worse: Vec<f64> = base.iter().map(|base| own + noisy(dice) - base).collect();
+            let better: Vec<f64> = worse.iter().map(|d| -d).collect();
+            let margin = 0.05f64.ln_1p();
+            p.push((2.0 * p_mean_above(&worse, margin).min(p_mean_above(&better, margin))).min(1.0));
+        }
+    }
+    let adjusted = holm(&p);
+    let claimed = |last: bool| (0..p.len()).any(|i| adjusted[i] < 0.05 && ((i + 1) % BOXES == 0) == last);
+    (claimed(true), claimed(false))
+}
+
+#[test]
+fn of_twenty_runs_in_which_nothing_differs_at_most_one_makes_a_claim() {
+    let mut dice = Dice::new(11);
+    for noise in [0.01, 0.03, 0.10, 0.30] {
+        const RUNS: usize = 400;
+        let made = (0..RUNS).map(|_| claims(8, noise, 0.0, &mut dice)).filter(|(a, b)| *a || *b).count();
+        assert!(made * 20 <= RUNS, "{made} of {RUNS} runs at a noise of {noise}");
+    }
+}
+
+#[test]
+fn a_box_at_half_speed_is_claimed_in_eight_blocks_and_the_others_are_not() {
+    let mut dice = Dice::new(12);
+    let runs: Vec<_> = (0..200).map(|_| claims(8, 0.05, 2f64.ln(), &mut dice)).collect();
+    let (found, false_claims) = (runs.iter().filter(|r| r.0).count(), runs.iter().filter(|r| r.1).count());
+    assert!(found == 200 && false_claims <= 10, "{found} found, {false_claims} false claims");
 }

@@ -64,7 +64,9 @@ fn exit(stored: &Stored, comparison: &Comparison) -> Exit {
         return Exit::SomeFailed;
     }
     match stored.ending {
-        Ending::Complete if !comparison.invalid.is_empty() => Exit::Inconclusive,
+        Ending::Complete if !comparison.invalid.is_empty() || comparison.failed_controls().next().is_some() => {
+            Exit::Inconclusive
+        }
         _ => Exit::Done,
     }
 }

@@ -259,6 +259,7 @@ fn describe(options: Options, plan: &Plan, host: &Host, data: &Path) -> Run {
                 durable: w.workload.durable(&w.settings),
                 direct: w.workload.direct(&w.settings),
                 streams: w.workload.streams(),
+                paced: w.workload.paced(),
             })
             .collect(),
         environments: plan.environments.iter().map(describe_environment).collect(),

@@ -139,6 +139,10 @@ pub trait Workload: Sync + Debug {
     fn streams(&self) -> bool {
         false
     }
+    /// Whether a schedule of its own, and not the environment, says how many operations are done a second.
+    fn paced(&self) -> bool {
+        false
+    }
     /// What a job takes up with these settings in an environment with `memory` bytes. An estimate on the safe side: a refusal before the start is kinder than a full
     /// disk in the middle. What is below 64 MiB needn't be said.
     fn needs(&self, _settings: &Settings, _memory: u64) -> Needs {

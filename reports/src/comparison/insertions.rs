@@ -62,7 +62,7 @@ pub enum Standing {
     SlowerHalf,
     /// Slower than every published time.
     BeyondSlowest,
-    /// It didn't do what the test does.
+    /// It didn't do what the test does, or there are too few blocks to say how sure its time is.
     Nowhere,
 }
 
@@ -84,7 +84,8 @@ impl Insertions {
     /// Where it stands. By the whole interval: an end that reaches over a point makes no claim about it.
     pub fn standing(&self) -> Standing {
         let Population { fastest, median, slowest } = Population::PUBLISHED;
-        let (low, high) = self.seconds.interval.map_or((self.seconds.value, self.seconds.value), |i| (i.low, i.high));
+        let Some(interval) = self.seconds.interval else { return Standing::Nowhere };
+        let (low, high) = (interval.low, interval.high);
         match () {
             () if !self.disqualified.is_empty() => Standing::Nowhere,
             () if high < fastest => Standing::BeyondFastest,

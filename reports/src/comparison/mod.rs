@@ -3,6 +3,7 @@
 //! These are the types that reports, gates and plots think with. Nothing in them is serialized as it stands: each format
 //! chooses its own names. A value never goes without its uncertainty, and a cell that has no value says why.
 
+mod claims;
 mod compute;
 mod flags;
 mod heat;
@@ -13,6 +14,8 @@ use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
 
+#[cfg(test)]
+pub(crate) use claims::judge as claim;
 pub use compute::compare;
 pub use heat::HeatMap;
 pub use insertions::{Insertions, Population, Standing};
@@ -127,9 +130,25 @@ impl Metric {
         }
     }
 
-    /// The figure to look at first for a workload: throughput where it streams, else the median.
+    /// The figure to look at first for a workload: its cost, which is the time for all of the work and so throughput turned
+    /// round. A median sees nothing of a box that is stopped between operations. Where a schedule and not the environment says
+    /// how much is done, it is the median.
     pub fn primary(workload: &WorkloadPlan) -> Metric {
-        if workload.streams { Metric::Throughput } else { Metric::P50 }
+        if workload.scheduled() { Metric::P50 } else { Metric::Throughput }
+    }
+
+    /// What claims may be made about, the figure to look at first before the others.
+    pub fn primaries(workload: &WorkloadPlan) -> &'static [Metric] {
+        match () {
+            () if workload.streams => &[Metric::Throughput],
+            () if workload.scheduled() => &[Metric::P50, Metric::P99],
+            () => &[Metric::Throughput, Metric::P50, Metric::P99],
+        }
+    }
+
+    /// Whether it is about the slowest operations.
+    pub fn is_tail(self) -> bool {
+        matches!(self, Metric::P90 | Metric::P99 | Metric::P999 | Metric::Max)
     }
 
     /// The unit of this metric for a workload.
@@ -210,6 +229,8 @@ pub struct Cell {
     pub operations: u64,
     /// What came out, or why nothing did.
     pub finding: Result<Finding, Withheld>,
+    /// What the run may claim of it beside all else that it compares.
+    pub claim: Claim,
     /// Whether to believe it.
     pub verdict: Verdict,
     /// The doubts, gravest first.
@@ -220,6 +241,30 @@ impl Cell {
     /// The overhead, where there is one.
     pub fn overhead(&self) -> Option<Estimate> {
         self.finding.as_ref().ok().map(|f| f.overhead)
+    }
+}
+
+/// What a run may claim of a cell: beyond the margin, outside the control's own interval, and with at most one false claim in
+/// twenty runs in which nothing differs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Claim {
+    /// The environment is worse than the baseline.
+    Worse,
+    /// It is better.
+    Better,
+    /// Neither: the interval says what is excluded.
+    #[default]
+    None,
+}
+
+impl Claim {
+    /// `worse`, `better`, `none`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Claim::Worse => "worse",
+            Claim::Better => "better",
+            Claim::None => "none",
+        }
     }
 }
 
@@ -244,7 +289,7 @@ pub struct Finding {
 }
 
 impl Finding {
-    /// Gross less net in the cell's own unit: the tare.
+    /// Gross less net in the cell's own unit: the tare. Above 0 is more, which for throughput is better.
     pub fn tare(&self) -> f64 {
         self.gross - self.net
     }
@@ -259,6 +304,12 @@ pub enum Withheld {
         have: u64,
         /// How many more each block needs.
         more: u64,
+    },
+    /// An entry of the histogram is the mean of several operations, since the clock is too dear to be read for each: that has no
+    /// tail.
+    Batched {
+        /// Operations per entry.
+        batch: u32,
     },
     /// The environment and the baseline have no block in common: one of them failed, or the run ended before.
     NoCommonBlock,
@@ -533,6 +584,18 @@ pub struct FailureRow {
 }
 
 impl Comparison {
+    /// Where the two copies of the baseline differ in the figure to look at first: such a machine is too unquiet to tell.
+    pub fn failed_controls(&self) -> impl Iterator<Item = &Resolution> {
+        let headline =
+            |r: &&Resolution| self.run.workloads.iter().any(|w| w.name == r.workload && Metric::primary(w) == r.metric);
+        self.resolution.iter().filter(|r| matches!(r.state, ControlState::Failed(_))).filter(headline)
+    }
+
+    /// What a cell excludes: the share by which the environment is not worse, 0.04 for 4 %; `None` without an interval.
+    pub fn excluded(cell: &Cell) -> Option<f64> {
+        claims::excluded(cell)
+    }
+
     /// The cell of these coordinates, the control's included.
     pub fn cell(&self, workload: &str, environment: &str, metric: Metric) -> Option<&Cell> {
         let here = |c: &&Cell| c.workload == workload && c.environment == environment && c.metric == metric;

@@ -146,6 +146,7 @@ fn plan(part: &fio::Part) -> WorkloadPlan {
         durable: false,
         direct: false,
         streams: false,
+        paced: false,
     }
 }
 

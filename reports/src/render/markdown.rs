@@ -112,8 +112,12 @@ fn table(c: &Comparison, plan: &WorkloadPlan, notes: &mut Notes, out: &mut Strin
         return;
     }
     let _ = writeln!(out, "### {}\n", safe(&plan.name));
-    let _ = writeln!(out, "| {} | net | gross | tare | overhead | p99 overhead | flags |", beside::metric(plan));
-    out.push_str("|---|--:|--:|--:|--:|--:|---|\n");
+    let _ = writeln!(
+        out,
+        "| {} | net | gross | tare | overhead | p50 overhead | p99 overhead | flags |",
+        beside::metric(plan)
+    );
+    out.push_str("|---|--:|--:|--:|--:|--:|--:|---|\n");
     for cell in cells {
         let _ = writeln!(out, "| {} |", row(c, cell, notes).join(" | "));
     }
@@ -156,22 +160,19 @@ fn row(c: &Comparison, cell: &Cell, notes: &mut Notes) -> Vec<String> {
     let none = || units::NONE.to_owned();
     match &cell.finding {
         Ok(finding) => {
-            let tail = c.cell(&cell.workload, &cell.environment, Metric::P99).and_then(Cell::overhead);
+            let other = |metric: Metric| {
+                let cell =
+                    c.cell(&cell.workload, &cell.environment, metric).filter(|other| other.metric != cell.metric);
+                cell.and_then(Cell::overhead).map_or_else(none, |e| words::overhead(&e))
+            };
+            let [net, gross, tare] = words::figures(cell, finding);
             let overhead = match finding.overhead.interval {
                 Some(_) => words::overhead(&finding.overhead),
                 None => format!("{} {}", units::ratio(finding.overhead.value, None), words::no_interval(cell.blocks)),
             };
-            vec![
-                name,
-                words::quantity(cell.unit, finding.net),
-                words::quantity(cell.unit, finding.gross),
-                words::tare(cell, finding),
-                overhead,
-                tail.map_or_else(none, |e| words::overhead(&e)),
-                marks(notes),
-            ]
+            vec![name, net, gross, tare, overhead, other(Metric::P50), other(Metric::P99), marks(notes)]
         }
-        Err(why) => vec![name, none(), none(), none(), safe(&words::withheld(why)), none(), marks(notes)],
+        Err(why) => vec![name, none(), none(), none(), safe(&words::withheld(why)), none(), none(), marks(notes)],
     }
 }
 

@@ -3,7 +3,7 @@
 use hdrhistogram::Histogram;
 
 use crate::comparison::{
-    Cell, Comparison, ControlState, Distribution, Environment, FailureRow, Finding, Flag, Headline, HeatMap,
+    Cell, Claim, Comparison, ControlState, Distribution, Environment, FailureRow, Finding, Flag, Headline, HeatMap,
     Insertions, Latency, Method, Metric, OpenLoop, Outcome, OverheadAt, Resolution, Role, Severity, Verdict, Withheld,
 };
 use crate::record::{CONTROL, EnvironmentPlan, Step, Void, WorkloadPlan};
@@ -171,6 +171,7 @@ fn of(run: crate::record::Run) -> Comparison {
             });
         }
     }
+    crate::comparison::claim(&mut c);
     // A failure in one environment only.
     let (workload, unlucky) = (run.workloads[4].name.clone(), run.environments[4].name.clone());
     let message = "the connection was reset by the guest\nConnection reset by peer (os error 104)";
@@ -243,7 +244,7 @@ fn cell(workload: &WorkloadPlan, plan: &EnvironmentPlan, w: usize, metric: Metri
         difference: around(142_000.0 * (ratio - 1.0), 0.08),
         geometric: around(ratio * 1.001, 0.03),
         ratio_of_means: ratio * 1.002,
-        ratios: (0..8).map(|b| (b, ratio * (1.0 + 0.01 * f64::from(b)))).collect(),
+        ratios: (0..8).map(|b| (b, ratio * (1.0 + 0.01 * (f64::from(b) - 3.5)))).collect(),
     };
     let mut flags = Vec::new();
     if plan.name == "qemu-unsafe" && workload.durable {
@@ -268,6 +269,7 @@ fn cell(workload: &WorkloadPlan, plan: &EnvironmentPlan, w: usize, metric: Metri
         blocks: 8,
         operations: 4_160,
         finding: if withheld { Err(Withheld::TooFewOperations { have: 520, more: 49_480 }) } else { Ok(finding) },
+        claim: Claim::None,
         verdict,
         flags,
     }

@@ -123,7 +123,8 @@ impl Terminal {
             .filter(|(_, cells): &(_, Vec<_>)| !cells.is_empty())
             .collect();
         // One table for all, so that its columns stand under each other; its lines are then told apart again.
-        let mut table = plain_table(&["environment", "gross", "tare", "overhead", "p99", "flags"], &[1, 2, 4]);
+        let mut table =
+            plain_table(&["environment", "gross", "tare", "overhead", "p50", "p99", "flags"], &[1, 2, 4, 5]);
         for cell in groups.iter().flat_map(|(_, cells)| cells) {
             table.add_row(row(c, cell));
         }
@@ -133,8 +134,8 @@ impl Terminal {
             let plan = c.run.workloads.iter().find(|w| w.name == workload);
             let primary = plan.map_or_else(String::new, beside::metric);
             let about = plan.map_or("", |w| w.about.as_str());
-            let net = cells.iter().find_map(|cell| Some((cell.unit, cell.finding.as_ref().ok()?.net)));
-            let net = net.map_or_else(String::new, |(unit, net)| format!(", net {}", words::quantity(unit, net)));
+            let net = cells.iter().find_map(|cell| Some(words::figures(cell, cell.finding.as_ref().ok()?)));
+            let net = net.map_or_else(String::new, |[net, ..]| format!(", net {net}"));
             let title = fit(&one_line(workload), WIDTH / 2);
             let about = fit(
                 &one_line(about),
@@ -292,19 +293,24 @@ fn row(c: &Comparison, cell: &Cell) -> Vec<String> {
     let none = || units::NONE.to_owned();
     match &cell.finding {
         Ok(finding) => {
-            let tail = c.cell(&cell.workload, &cell.environment, Metric::P99);
-            let tail = tail.filter(|tail| tail.metric != cell.metric).and_then(Cell::overhead);
+            let ratio = |metric: Metric| {
+                let other = c.cell(&cell.workload, &cell.environment, metric);
+                let other = other.filter(|other| other.metric != cell.metric).and_then(Cell::overhead);
+                other.map_or_else(none, |e| units::ratio(e.value, e.interval.map(|i| (i.low, i.high))))
+            };
+            let [_, gross, tare] = words::figures(cell, finding);
             let not_ranked = if cell.verdict == Verdict::Invalid { "not ranked: " } else { "" };
             vec![
                 name,
-                words::quantity(cell.unit, finding.gross),
-                words::tare(cell, finding),
+                gross,
+                tare,
                 words::overhead(&finding.overhead),
-                tail.map_or_else(none, |e| units::ratio(e.value, e.interval.map(|i| (i.low, i.high)))),
+                ratio(Metric::P50),
+                ratio(Metric::P99),
                 format!("{not_ranked}{flags}"),
             ]
         }
-        Err(why) => vec![name, none(), none(), fit(&words::withheld(why), 19), none(), flags],
+        Err(why) => vec![name, none(), none(), fit(&words::withheld(why), 19), none(), none(), flags],
     }
 }
 
@@ -392,13 +398,13 @@ mod tests {
     fn a_workload_reads_like_this() {
         let text = text(&sample::comparison(), false);
         let expected = "\
-sqlite/commit  p50 service time, net 142 µs  Commits one durable row to SQLite.
-environment      gross        tare  overhead               p99  flags
-control         142 µs     +277 ns  1.00× (0.97–1.04)    1.00×
-runc            145 µs    +2.75 µs  1.02× (0.99–1.05)    1.02×
-gvisor          296 µs     +154 µs  2.09× (2.02–2.16)    2.09×
-qemu            609 µs     +467 µs  4.3× (4.2–4.4)        4.3×  emulated-cpu
-qemu-unsafe    79.5 µs    −62.5 µs  0.56× (0.54–0.58)    0.56×  not ranked: fsync-not-durable emula…
+sqlite/commit  time per operation, net 155 µs  Commits one durable row to SQLite.
+environment      gross        tare  overhead               p50    p99  flags
+control         155 µs     +302 ns  1.00× (0.97–1.04)    1.00×  1.00×
+runc            158 µs    +3.01 µs  1.02× (0.99–1.05)    1.02×  1.02×
+gvisor          323 µs     +168 µs  2.09× (2.02–2.16)    2.09×  2.09×
+qemu            665 µs     +510 µs  4.3× (4.2–4.4)        4.3×   4.3×  emulated-cpu
+qemu-unsafe    86.8 µs    −68.2 µs  0.56× (0.54–0.58)    0.56×  0.56×  not ranked: fsync-not-durabl…
 ";
         assert!(text.contains(expected), "{text}");
         assert!(text.contains("gvisor       74.0 ms  31.0 MiB"), "start and memory\n{text}");

@@ -104,6 +104,13 @@ pub fn percent(share: f64) -> String {
     format!("{} %", minus(format!("{value:.decimals$}")))
 }
 
+/// A bound as a percentage, rounded up so that it still holds: `0.031` is `4 %`, and nothing is bounded by less than `1 %`.
+#[must_use]
+pub fn percent_above(share: f64) -> String {
+    // What rounding makes of 0.04 must not become 5 %.
+    percent((share * 100.0 - 1e-9).ceil().max(1.0) / 100.0).replace(".0 ", " ")
+}
+
 /// A whole number in groups of three: `1 234 567`, with narrow no-break spaces.
 #[must_use]
 pub fn count(n: u64) -> String {

@@ -61,6 +61,10 @@ impl Workload for Timer {
         Resource::Processor
     }
 
+    fn paced(&self) -> bool {
+        true
+    }
+
     fn prepare(&self, place: &Place) -> anyhow::Result<Box<dyn Prepared>> {
         let Options { interval, slack } = Options::read(&place.settings);
         let waking = Waking { seed: place.seed, interval, slack: (!slack.is_zero()).then_some(slack), overruns: 0 };

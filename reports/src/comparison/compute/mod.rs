@@ -2,12 +2,13 @@
 
 use super::merge::{Blocks, Counted, Merged};
 use super::{
-    Cell, Comparison, ControlState, Distribution, Environment, FailureRow, Finding, Flag, Headline, HeatMap, Latency,
-    Method, Metric, OpenLoop, Outcome, OverheadAt, Resolution, Role, Severity, Verdict, Withheld, flags, insertions,
+    Cell, Claim, Comparison, ControlState, Distribution, Environment, FailureRow, Finding, Flag, Headline, HeatMap,
+    Latency, Method, Metric, OpenLoop, Outcome, OverheadAt, Resolution, Role, Severity, Verdict, Withheld, claims,
+    flags, insertions,
 };
 use crate::record::{CONTROL, Ending, EnvironmentPlan, Record, Stored, WorkloadPlan};
 use crate::statistics::{
-    FEWEST_FOR_INTERVAL, hodges_lehmann, median, noise_floor, robust_sigma, smallest_visible, student_mean,
+    FEWEST_FOR_INTERVAL, hodges_lehmann, median, noise_floor, robust_sigma, sigma, smallest_visible, student_mean,
 };
 
 /// Where the curves of overhead along the percentiles have their points.
@@ -43,8 +44,12 @@ pub fn compare(stored: &Stored, method: Method) -> Comparison {
         for plan in run.environments.iter().filter(|e| e.skipped.is_none()) {
             compare_pair(&mut c, stored, &counted, workload, plan);
         }
-        resolve(&mut c, workload);
     }
+    let differing = claims::disagreeing(&c.control, &run.workloads);
+    for workload in &run.workloads {
+        resolve(&mut c, workload, &differing);
+    }
+    claims::judge(&mut c);
     for e in &mut c.environments {
         let cells = if e.role == Role::Control { &c.control } else { &c.cells };
         e.headlines = headlines(cells, &run.workloads, &e.plan.name);
@@ -65,7 +70,9 @@ fn compare_pair(
     let none = Blocks::default();
     let own = counted.blocks.get(&(w, e)).unwrap_or(&none);
     let net = counted.blocks.get(&(w, base)).unwrap_or(&none);
-    let pair = Pair::new(own, net, workload, c.method);
+    // Both copies of the baseline: what one burst of it happened to be is then shared by half as much.
+    let second = counted.blocks.get(&(w, CONTROL)).filter(|_| e != CONTROL && e != base);
+    let pair = Pair::new(own, net, second, workload, c.method);
     let mut found = flags::of(&flags::Case {
         stored,
         workload,
@@ -74,7 +81,7 @@ fn compare_pair(
         records: counted.records.get(&(w, e)).map_or(&[], Vec::as_slice),
         baseline: &pooled(net.0.values()),
         baseline_records: counted.records.get(&(w, base)).map_or(&[], Vec::as_slice),
-        overhead: pair.finding(Metric::P50).ok().map(|f| f.overhead),
+        overhead: pair.finding(Metric::primary(workload)).ok().map(|f| f.overhead),
     });
     if let Some(message) = counted.disproved.get(&(w, e)) {
         let evidence = message.lines().next().unwrap_or_default().to_string();
@@ -108,8 +115,9 @@ fn compare_pair(
             metric,
             unit: metric.unit(workload),
             blocks: pair.common.len() as u32,
-            operations: pair.common.iter().map(|(_, own, _)| own.operations).sum(),
+            operations: pair.common.iter().map(|c| c.own.operations).sum(),
             finding,
+            claim: Claim::None,
             verdict,
             flags,
         };
@@ -126,9 +134,25 @@ fn verdict(flags: &[Flag]) -> Verdict {
     }
 }
 
+/// A block of an environment beside those of the baseline: one, and where it is whole that of the control.
+struct Common<'a> {
+    block: u32,
+    own: &'a Merged,
+    nets: Vec<&'a Merged>,
+}
+
+impl Common<'_> {
+    /// The baseline's value: the geometric mean of both, since ratios are what is formed with it.
+    fn net(&self, value: impl Fn(&Merged) -> Option<f64>) -> Option<f64> {
+        let logs: Option<Vec<f64>> = self.nets.iter().map(|net| Some(value(net)?.ln())).collect();
+        let logs = logs?;
+        Some((logs.iter().sum::<f64>() / logs.len() as f64).exp())
+    }
+}
+
 /// The blocks that an environment and the baseline have in common.
 struct Pair<'a> {
-    common: Vec<(u32, &'a Merged, &'a Merged)>,
+    common: Vec<Common<'a>>,
     /// All common blocks of the environment, and of the baseline, added up.
     pools: (Merged, Merged),
     workload: &'a WorkloadPlan,
@@ -136,25 +160,41 @@ struct Pair<'a> {
 }
 
 impl<'a> Pair<'a> {
-    fn new(own: &'a Blocks, net: &'a Blocks, workload: &'a WorkloadPlan, method: Method) -> Self {
+    fn new(
+        own: &'a Blocks,
+        net: &'a Blocks,
+        second: Option<&'a Blocks>,
+        workload: &'a WorkloadPlan,
+        method: Method,
+    ) -> Self {
         // A block that was cut off leaves rounds on one side only, taken under other weather: it can't be paired.
         let paired = |(block, own): (&u32, &'a Merged)| {
-            let net = net.0.get(block).filter(|net| net.rounds == own.rounds)?;
-            Some((*block, own, net))
+            let whole = |side: &'a Blocks| side.0.get(block).filter(|net| net.rounds == own.rounds);
+            let nets = [Some(whole(net)?), second.and_then(whole)].into_iter().flatten().collect();
+            Some(Common { block: *block, own, nets })
         };
         let common: Vec<_> = own.0.iter().filter_map(paired).collect();
-        let pools = (pooled(common.iter().map(|c| c.1)), pooled(common.iter().map(|c| c.2)));
+        let pools = (pooled(common.iter().map(|c| c.own)), pooled(common.iter().flat_map(|c| c.nets.iter().copied())));
         Self { common, pools, workload, method }
     }
 
     /// Entries of the smallest histogram of any block on either side.
     fn smallest(&self) -> u64 {
-        self.common.iter().map(|(_, own, net)| own.histogram.len().min(net.histogram.len())).min().unwrap_or(0)
+        let sides = self.common.iter().flat_map(|c| c.nets.iter().copied().chain([c.own]));
+        sides.map(|side| side.histogram.len()).min().unwrap_or(0)
+    }
+
+    /// Operations per entry, on whichever side there are more.
+    fn batch(&self) -> u32 {
+        self.pools.0.batch.max(self.pools.1.batch)
     }
 
     fn finding(&self, metric: Metric) -> Result<Finding, Withheld> {
         if self.common.is_empty() {
             return Err(Withheld::NoCommonBlock);
+        }
+        if metric.is_tail() && self.batch() > 1 {
+            return Err(Withheld::Batched { batch: self.batch() });
         }
         if let Some(quantile) = metric.quantile() {
             let (have, need) = (self.smallest(), needed(quantile, self.method.beyond));
@@ -164,13 +204,12 @@ impl<'a> Pair<'a> {
         }
         let confidence = self.method.confidence;
         let worse = |own: f64, net: f64| if metric == Metric::Throughput { net / own } else { own / net };
+        let value = |side: &Merged| side.value(metric, self.workload);
+        let cost = |side: &Merged| side.per_operation(metric, self.workload);
         let values: Vec<(u32, f64, f64, f64)> = self
             .common
             .iter()
-            .filter_map(|(block, own, net)| {
-                let cost = own.per_operation(metric, self.workload)? - net.per_operation(metric, self.workload)?;
-                Some((*block, own.value(metric, self.workload)?, net.value(metric, self.workload)?, cost))
-            })
+            .filter_map(|c| Some((c.block, value(c.own)?, c.net(value)?, cost(c.own)? - c.net(cost)?)))
             .collect();
         let ratios: Vec<(u32, f64)> = values.iter().map(|(b, own, net, _)| (*b, worse(*own, *net))).collect();
         let logs: Vec<f64> = ratios.iter().map(|(_, r)| r.ln()).collect();
@@ -191,7 +230,8 @@ impl<'a> Pair<'a> {
         let smallest = self.smallest();
         let carried = QUANTILES.into_iter().filter(|q| smallest >= needed(*q, self.method.beyond));
         let point = |quantile: f64| {
-            let logs = self.common.iter().map(|(_, own, net)| (own.quantile(quantile) / net.quantile(quantile)).ln());
+            let at = |side: &Merged| Some(side.quantile(quantile));
+            let logs = self.common.iter().filter_map(|c| Some((at(c.own)? / c.net(at)?).ln()));
             let overhead = hodges_lehmann(&logs.collect::<Vec<_>>(), self.method.confidence)?.map(f64::exp);
             Some(OverheadAt { quantile, overhead })
         };
@@ -270,14 +310,15 @@ fn distribution(
 }
 
 /// What the control says about each metric of a workload, and what that does to the cells.
-fn resolve(c: &mut Comparison, workload: &WorkloadPlan) {
+fn resolve(c: &mut Comparison, workload: &WorkloadPlan, differing: &[(String, Metric)]) {
     for metric in Metric::ALL {
         let finding = c
             .control
             .iter()
             .find(|cell| cell.workload == workload.name && cell.metric == metric)
             .and_then(|cell| cell.finding.as_ref().ok());
-        let resolution = resolution(workload, metric, finding, c.method);
+        let differs = differing.iter().any(|(name, other)| *name == workload.name && *other == metric);
+        let resolution = resolution(workload, metric, finding, differs, c.method);
         let widest = finding.and_then(|f| wide_interval(f, 0.99));
         if let ControlState::Failed(why) = &resolution.state {
             for cell in c.cells.iter_mut().filter(|cell| cell.workload == workload.name && cell.metric == metric) {
@@ -306,15 +347,25 @@ fn logs(finding: &Finding) -> Vec<f64> {
 }
 
 fn wide_interval(finding: &Finding, confidence: f64) -> Option<(f64, f64)> {
-    hodges_lehmann(&logs(finding), confidence)?.interval.map(|i| (i.low.exp(), i.high.exp()))
+    claims::widest(&logs(finding), confidence).map(|i| (i.low.exp(), i.high.exp()))
 }
 
-fn resolution(workload: &WorkloadPlan, metric: Metric, finding: Option<&Finding>, method: Method) -> Resolution {
+/// What a metric can be told apart by at best, in log units: three significant digits of a histogram.
+const GRAIN: f64 = 0.001;
+
+fn resolution(
+    workload: &WorkloadPlan,
+    metric: Metric,
+    finding: Option<&Finding>,
+    differs: bool,
+    method: Method,
+) -> Resolution {
     let interval = finding.and_then(|f| f.overhead.interval);
     let floor = interval.as_ref().map(noise_floor);
-    let visible = finding.filter(|_| interval.is_some()).and_then(|f| {
-        let sigma = robust_sigma(&logs(f))?;
-        Some(smallest_visible(sigma, f.ratios.len()))
+    // The deviation of the median alone is 0 where half of the blocks tie, and nothing sees changes of 0 %.
+    let visible = finding.zip(floor).and_then(|(f, floor)| {
+        let sigma = robust_sigma(&logs(f))?.max(sigma(&logs(f))?) + GRAIN;
+        Some(smallest_visible(sigma, f.ratios.len()).max(floor))
     });
     let percent = |x: f64| format!("{:.1} %", 100.0 * x);
     let state = match (finding, interval, floor) {
@@ -326,8 +377,9 @@ fn resolution(workload: &WorkloadPlan, metric: Metric, finding: Option<&Finding>
         (Some(f), Some(interval), Some(floor)) => {
             let off = (f.overhead.value.ln().abs()).exp_m1();
             match wide_interval(f, 0.99) {
-                Some((low, high)) if low > 1.0 || high < 1.0 => ControlState::Failed(format!(
-                    "the control differs from the baseline: {:.3} ({low:.3} to {high:.3} at 99 %)",
+                Some((low, high)) if differs => ControlState::Failed(format!(
+                    "the control differs from the baseline in its {}: {:.3} ({low:.3} to {high:.3})",
+                    metric.name(),
                     f.overhead.value
                 )),
                 _ if floor > method.margin => ControlState::Coarse(format!(

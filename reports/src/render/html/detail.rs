@@ -137,28 +137,31 @@ fn primary_table(c: &Comparison, plan: &WorkloadPlan, out: &mut Markup) {
         add!(out, "<p>No environment has a result.</p>\n");
         return;
     }
-    let second = if metric == Metric::P50 { Metric::P99 } else { Metric::P50 };
+    let other = |cell: &Cell, metric: Metric| {
+        let other = c.cell(&plan.name, &cell.environment, metric).filter(|other| other.metric != cell.metric);
+        other.map_or_else(|| markup!("{}", units::NONE), overhead)
+    };
     add!(
         out,
         "<div class=\"scroll\"><table>\n<caption>{}</caption>\n<thead><tr><th scope=\"col\">environment</th><th class=\"n\" scope=\"col\">net</th>\
          <th class=\"n\" scope=\"col\">gross</th><th class=\"n\" scope=\"col\">tare</th>\
          <th class=\"n\" scope=\"col\">overhead</th><th class=\"n\" scope=\"col\">difference per operation</th>\
-         <th class=\"n\" scope=\"col\">overhead {}</th><th class=\"n\" scope=\"col\">stalls per million</th>\
+         <th class=\"n\" scope=\"col\">overhead p50</th><th class=\"n\" scope=\"col\">overhead p99</th>\
+         <th class=\"n\" scope=\"col\">stalls per million</th>\
          <th class=\"n\" scope=\"col\">blocks</th><th class=\"n\" scope=\"col\">operations</th><th scope=\"col\">flags</th></tr></thead>\n<tbody>\n",
-        beside::metric(plan),
-        second.name()
+        beside::metric(plan)
     );
     for (environment, cell) in rows {
         let class = row_class(environment, cell);
         let stalls = c.distribution(&plan.name, &cell.environment).map(|d| d.stalls_per_million);
         let stalls = stalls.map_or_else(|| units::NONE.to_owned(), units::three);
-        let tail = c.cell(&plan.name, &cell.environment, second);
         add!(out, "<tr{}><th scope=\"row\">{}</th>", class, cell.environment);
         numbers(cell, false, out);
         add!(
             out,
-            "<td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td>{}</td></tr>\n",
-            tail.map_or_else(|| markup!("{}", units::NONE), overhead),
+            "<td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td>{}</td></tr>\n",
+            other(cell, Metric::P50),
+            other(cell, Metric::P99),
             stalls,
             cell.blocks,
             units::count(cell.operations),
@@ -180,14 +183,15 @@ fn row_class(environment: &Environment, cell: &Cell) -> Markup {
 fn numbers(cell: &Cell, unit_of_difference: bool, out: &mut Markup) {
     match &cell.finding {
         Ok(finding) => {
+            let [net, gross, tare] = words::figures(cell, finding);
             let difference =
                 if unit_of_difference { words::difference(finding) } else { words::difference_interval(finding) };
             add!(
                 out,
                 "<td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n strong\">{}</td><td class=\"n\">{}</td>",
-                words::quantity(cell.unit, finding.net),
-                words::quantity(cell.unit, finding.gross),
-                words::tare(cell, finding),
+                net,
+                gross,
+                tare,
                 overhead(cell),
                 &difference
             );

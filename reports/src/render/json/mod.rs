@@ -152,6 +152,7 @@ fn cell(c: &think::Cell) -> Cell<'_> {
             .map_or_else(Vec::new, |f| f.ratios.iter().map(|&(block, ratio)| BlockRatio { block, ratio }).collect()),
         blocks: c.blocks,
         operations: c.operations,
+        claim: c.claim.name(),
         verdict: c.verdict.name(),
         ranked: finding.is_some() && c.verdict != think::Verdict::Invalid,
         withheld: c.finding.as_ref().err().map(withheld),
@@ -164,6 +165,9 @@ fn withheld(why: &think::Withheld) -> Withheld<'_> {
     match why {
         think::Withheld::TooFewOperations { have, more } => {
             Withheld { reason: "too-few-operations", message, have: Some(*have), more: Some(*more), failure: None }
+        }
+        think::Withheld::Batched { .. } => {
+            Withheld { reason: "batched", message, have: None, more: None, failure: None }
         }
         think::Withheld::NoCommonBlock => {
             Withheld { reason: "no-common-block", message, have: None, more: None, failure: None }

@@ -126,6 +126,7 @@ pub(super) struct Cell<'a> {
     pub(super) ratios: Vec<BlockRatio>,
     pub(super) blocks: u32,
     pub(super) operations: u64,
+    pub(super) claim: &'static str,
     pub(super) verdict: &'static str,
     pub(super) ranked: bool,
     pub(super) withheld: Option<Withheld<'a>>,

@@ -67,6 +67,7 @@ pub fn panels(c: &Comparison) -> Vec<Panel> {
                         Ok(finding) => Ok(finding.overhead),
                         Err(Withheld::Failed(_)) => Err("failed".to_owned()),
                         Err(Withheld::TooFewOperations { .. }) => Err("too few samples".to_owned()),
+                        Err(Withheld::Batched { .. }) => Err("no tail".to_owned()),
                         Err(Withheld::NoCommonBlock) => Err("no result".to_owned()),
                     };
                     Some(Row {
@@ -83,12 +84,11 @@ pub fn panels(c: &Comparison) -> Vec<Panel> {
                 .iter()
                 .chain(&c.control)
                 .filter(|cell| cell.workload == plan.name && cell.metric == metric)
-                .find_map(|cell| Some(words::quantity(cell.unit, cell.finding.as_ref().ok()?.net)));
-            // In closed loop it goes without saying that an operation counts from its own start.
-            let what = if plan.open_loop() { " response" } else { "" };
+                .find_map(|cell| Some(words::figures(cell, cell.finding.as_ref().ok()?)));
+            let metric = words::beside::short_metric(plan);
             let caption = match net {
-                Some(net) => format!("{}{what} {net} on {}", metric.name(), c.run.baseline),
-                None => metric.name().to_owned(),
+                Some([net, ..]) => format!("{metric} {net} on {}", c.run.baseline),
+                None => metric.to_owned(),
             };
             Panel { workload: plan.name.clone(), caption, band, rows }
         })

@@ -14,12 +14,25 @@ pub fn latency(plan: &WorkloadPlan) -> &'static str {
     }
 }
 
-/// The primary metric of a workload: `p50 response time`, `throughput`.
+/// The primary metric of a workload: `time per operation`, `p50 response time`, `throughput`.
 #[must_use]
 pub fn metric(plan: &WorkloadPlan) -> String {
     match Metric::primary(plan) {
-        Metric::Throughput => Metric::Throughput.name().to_owned(),
+        Metric::Throughput if plan.streams => Metric::Throughput.name().to_owned(),
+        Metric::Throughput => "time per operation".to_owned(),
         metric => format!("{} {}", metric.name(), latency(plan)),
+    }
+}
+
+/// The same where there is little room: `time`, `p50 response`, `throughput`. In closed loop it goes without saying that an
+/// operation counts from its own start.
+#[must_use]
+pub fn short_metric(plan: &WorkloadPlan) -> &'static str {
+    match Metric::primary(plan) {
+        Metric::Throughput if plan.streams => "throughput",
+        Metric::Throughput => "time",
+        _ if plan.open_loop() => "p50 response",
+        _ => "p50",
     }
 }
 
@@ -153,7 +166,7 @@ mod tests {
     fn latencies_say_from_when_they_count() {
         let c = sample::comparison();
         let of = |name: &str| c.run.workloads.iter().find(|w| w.name == name).map(metric).unwrap();
-        assert_eq!(of("sqlite/commit"), "p50 service time");
+        assert_eq!(of("sqlite/commit"), "time per operation");
         assert_eq!(of("net/paced"), "p50 response time");
         assert_eq!(of("net/stream"), "throughput");
     }

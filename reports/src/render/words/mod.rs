@@ -9,8 +9,9 @@ pub use trust::{Tone, Trust, trust};
 
 use super::units;
 use crate::comparison::{
-    Cell, Comparison, Environment, Finding, Metric, Outcome, Role, Severity, Unit, Verdict, Withheld,
+    Cell, Claim, Comparison, Environment, Finding, Metric, Outcome, Role, Severity, Unit, Verdict, Withheld,
 };
+use crate::record::WorkloadPlan;
 use crate::statistics::{Estimate, FEWEST_FOR_INTERVAL};
 
 /// A piece of a sentence.
@@ -87,17 +88,23 @@ pub fn difference_interval(finding: &Finding) -> String {
     }
 }
 
-/// Gross less net in the cell's unit, with its sign.
+/// Net, gross and the difference with its sign, for a table. How much is done a second is turned into the time that an
+/// operation costs, so that a plus is worse; only in bytes a second is less the worse.
 #[must_use]
-pub fn tare(cell: &Cell, finding: &Finding) -> String {
-    units::signed(quantity(cell.unit, finding.tare()))
+pub fn figures(cell: &Cell, finding: &Finding) -> [String; 3] {
+    let (unit, turn): (Unit, fn(f64) -> f64) = match cell.unit {
+        Unit::OperationsPerSecond => (Unit::Nanoseconds, |per_second| 1e9 / per_second),
+        unit => (unit, |value| value),
+    };
+    let (net, gross) = (turn(finding.net), turn(finding.gross));
+    [quantity(unit, net), quantity(unit, gross), units::signed(quantity(unit, gross - net))]
 }
 
 /// Why a cell has no numbers, in words for a table.
 #[must_use]
 pub fn withheld(why: &Withheld) -> String {
     match why {
-        Withheld::TooFewOperations { .. } => format!("{} ({})", units::NONE, because(why)),
+        Withheld::TooFewOperations { .. } | Withheld::Batched { .. } => format!("{} ({})", units::NONE, because(why)),
         Withheld::NoCommonBlock | Withheld::Failed(_) => because(why),
     }
 }
@@ -109,6 +116,9 @@ pub fn because(why: &Withheld) -> String {
         Withheld::TooFewOperations { more, .. } => {
             let plural = if *more == 1 { "" } else { "s" };
             format!("{} more sample{plural} per block needed", units::count(*more))
+        }
+        Withheld::Batched { batch } => {
+            format!("no tail: an entry is the mean of {} operations", units::count(u64::from(*batch)))
         }
         Withheld::NoCommonBlock => "no block in common with the baseline".to_owned(),
         Withheld::Failed(message) => format!("failed: {}", super::escape::one_line(message)),
@@ -171,11 +181,22 @@ pub fn sentence(c: &Comparison, environment: &Environment) -> Vec<Piece> {
     clauses.extend(better(&sorted.doubtful, "looks faster, but read its flags, in "));
     clauses.extend(better(&sorted.unsure, "too few blocks to be sure of "));
     let mut clause = |text: String| clauses.push(vec![Piece::Plain(text)]);
-    match sorted.equal.len() {
-        0 => {}
-        n if n > 3 && n == c.run.workloads.len() => clause(format!("no difference seen in any of {n} workloads")),
-        n if n > 4 => clause(format!("no difference seen in {n} workloads")),
-        _ => clause(format!("no difference seen in {}", sorted.equal.join(", "))),
+    if let Some((_, most)) = sorted.equal.iter().max_by(|a, b| a.1.total_cmp(&b.1)) {
+        let most = units::percent_above(*most);
+        match sorted.equal.len() {
+            n if n > 3 && n == c.run.workloads.len() => {
+                clause(format!("costs no more than {most} in any of {n} workloads"))
+            }
+            n if n > 4 => clause(format!("costs no more than {most} in {n} workloads")),
+            _ => {
+                let names: Vec<&str> = sorted.equal.iter().map(|(name, _)| *name).collect();
+                clause(format!("costs no more than {most} in {}", names.join(", ")));
+            }
+        }
+    }
+    for (i, (cell, finding)) in sorted.open.iter().enumerate() {
+        let can = if i == 0 { "can't be told from noise in " } else { "" };
+        clause(format!("{can}{} {}", cell.workload, overhead(&finding.overhead)));
     }
     for (why, workloads) in &sorted.invalid {
         clause(format!("not comparable in {} ({why})", workloads.join(", ")));
@@ -205,23 +226,49 @@ pub fn sentence(c: &Comparison, environment: &Environment) -> Vec<Piece> {
 /// Cells named one by one; of further ones only the range is said.
 const NAMED: usize = 3;
 
-fn worse(cells: &[(&Cell, &Finding)], baseline: &str) -> Vec<Vec<Piece>> {
+fn worse(cells: &[Cost], baseline: &str) -> Vec<Vec<Piece>> {
     let mut clauses = Vec::new();
-    for (i, (cell, finding)) in cells.iter().take(NAMED).enumerate() {
-        let takes = if i == 0 { "takes " } else { "" };
-        let mut clause =
-            vec![Piece::Plain(format!("{} {takes}", cell.workload)), Piece::Strong(overhead(&finding.overhead))];
-        if i == 0 {
-            clause.push(Piece::Plain(format!(" as long as on {baseline}")));
-        }
-        if i == 0 && cell.unit == Unit::Nanoseconds {
-            clause.push(Piece::Plain(", ".to_owned()));
+    for (i, cost) in cells.iter().take(NAMED).enumerate() {
+        let (cell, finding) = cost.told;
+        let plain = |text: &str| Piece::Plain(text.to_owned());
+        let value = Piece::Strong(overhead(&finding.overhead));
+        let on = if i == 0 { format!(" as long as on {baseline}") } else { String::new() };
+        let mut clause = match cell.metric {
+            Metric::P50 if cost.median.is_none() && cost.by_the_slow => {
+                vec![plain(&format!("half of the operations of {} take ", cell.workload)), value, Piece::Plain(on)]
+            }
+            Metric::P99 => {
+                vec![plain(&format!("the slowest 1 % of {} take ", cell.workload)), value, Piece::Plain(on)]
+            }
+            _ if cost.median.is_some() => {
+                let than = if i == 0 { format!(" less per second than {baseline}") } else { " less per second".into() };
+                vec![plain(&format!("{} does ", cell.workload)), value, Piece::Plain(than)]
+            }
+            _ => vec![
+                plain(&format!("{} {}", cell.workload, if i == 0 { "takes " } else { "" })),
+                value,
+                Piece::Plain(on),
+            ],
+        };
+        if i == 0 && cell.unit != Unit::BytesPerSecond {
+            clause.push(plain(", "));
             clause.push(Piece::Strong(difference(finding)));
-            clause.push(Piece::Plain(" per operation".to_owned()));
+            clause.push(plain(" per operation"));
+        }
+        if let Some(median) = cost.median {
+            let longer = match units::ratio(median, None) {
+                _ if median < 1.05 => "no longer".to_owned(),
+                ratio => format!("only {ratio}"),
+            };
+            let stopped = units::percent(1.0 - median.max(1.0) / finding.overhead.value);
+            clause.push(Piece::Plain(format!(
+                ", though half of its operations take {longer}: it is stopped in between, {stopped} of the time"
+            )));
         }
         clauses.push(clause);
     }
-    clauses.extend(rest(cells));
+    let told: Vec<_> = cells.iter().map(|cost| cost.told).collect();
+    clauses.extend(rest(&told));
     clauses
 }
 
@@ -248,18 +295,38 @@ fn rest(cells: &[(&Cell, &Finding)]) -> Option<Vec<Piece>> {
     Some(vec![Piece::Plain(format!("{} more at {range}", rest.len()))])
 }
 
-/// The primary cells of an environment by what can be said of them.
+/// Where the cost is so many times the median's, the two tell different stories.
+const TWO_STORIES: f64 = 1.25;
+
+/// What isn't told from 1 more closely than this is told from nothing.
+const TELLING: f64 = 0.25;
+
+/// A workload that costs more in an environment.
+#[derive(Debug)]
+struct Cost<'a> {
+    /// The cell that the claim is of: the cost where it is claimed, else the median, else the slowest.
+    told: (&'a Cell, &'a Finding),
+    /// The median's ratio, where half of the operations know little of the cost.
+    median: Option<f64>,
+    /// The claim is of less than the whole cost.
+    by_the_slow: bool,
+}
+
+/// The workloads of an environment by what can be said of them.
 #[derive(Debug, Default)]
 struct Sorted<'a> {
     /// Worst first.
-    worse: Vec<(&'a Cell, &'a Finding)>,
+    worse: Vec<Cost<'a>>,
     /// Best first.
     better: Vec<(&'a Cell, &'a Finding)>,
     /// As good, but something speaks against it: nobody is praised for work that may not have been done.
     doubtful: Vec<(&'a Cell, &'a Finding)>,
     /// Without an interval nobody knows which of these they are; worst first.
     unsure: Vec<(&'a Cell, &'a Finding)>,
-    equal: Vec<&'a str>,
+    /// No claim, with the share of cost that is excluded.
+    equal: Vec<(&'a str, f64)>,
+    /// No claim, and not much excluded either.
+    open: Vec<(&'a Cell, &'a Finding)>,
     /// By the flags that make them so, in order of appearance.
     invalid: Vec<(String, Vec<&'a str>)>,
     missing: Vec<&'a str>,
@@ -271,38 +338,58 @@ impl<'a> Sorted<'a> {
     fn of(c: &'a Comparison, environment: &Environment) -> Self {
         let mut sorted = Self::default();
         for plan in &c.run.workloads {
-            let Some(cell) = c.cell(&plan.name, &environment.plan.name, Metric::primary(plan)) else { continue };
-            let Ok(finding) = &cell.finding else {
-                sorted.missing.push(&cell.workload);
-                continue;
-            };
-            if cell.verdict == Verdict::Invalid {
-                let fatal = cell.flags.iter().filter(|f| f.severity == Severity::Fatal).map(|f| f.name);
-                let why = fatal.collect::<Vec<_>>().join(", ");
-                let why = if why.is_empty() { "invalid".to_owned() } else { why };
-                match sorted.invalid.iter_mut().find(|(other, _)| *other == why) {
-                    Some((_, workloads)) => workloads.push(&cell.workload),
-                    None => sorted.invalid.push((why, vec![&cell.workload])),
-                }
-                continue;
-            }
-            sorted.flags.extend(doubts(cell));
-            match finding.overhead.interval {
-                None => sorted.unsure.push((cell, finding)),
-                Some(i) if i.contains(1.0) => sorted.equal.push(&cell.workload),
-                _ if finding.overhead.value >= 1.0 => sorted.worse.push((cell, finding)),
-                _ if cell.verdict == Verdict::Suspect => sorted.doubtful.push((cell, finding)),
-                _ => sorted.better.push((cell, finding)),
-            }
+            sorted.sort(c, plan, environment);
         }
         let by_value = |a: &(&Cell, &Finding), b: &(&Cell, &Finding)| a.1.overhead.value.total_cmp(&b.1.overhead.value);
-        sorted.worse.sort_by(|a, b| by_value(b, a));
+        sorted.worse.sort_by(|a, b| by_value(&b.told, &a.told));
         sorted.unsure.sort_by(|a, b| by_value(b, a));
         // What explains the rest is not the headline.
-        sorted.worse.sort_by_key(|(cell, _)| cell.workload.starts_with("control/"));
+        sorted.worse.sort_by_key(|cost| cost.told.0.workload.starts_with("control/"));
         sorted.better.sort_by(by_value);
         sorted.doubtful.sort_by(by_value);
         sorted
+    }
+
+    fn sort(&mut self, c: &'a Comparison, plan: &WorkloadPlan, environment: &Environment) {
+        let cell = |metric: Metric| c.cell(&plan.name, &environment.plan.name, metric);
+        let Some(headline) = cell(Metric::primary(plan)) else { return };
+        let Ok(finding) = &headline.finding else {
+            self.missing.push(&headline.workload);
+            return;
+        };
+        if headline.verdict == Verdict::Invalid {
+            let fatal = headline.flags.iter().filter(|f| f.severity == Severity::Fatal).map(|f| f.name);
+            let why = fatal.collect::<Vec<_>>().join(", ");
+            let why = if why.is_empty() { "invalid".to_owned() } else { why };
+            match self.invalid.iter_mut().find(|(other, _)| *other == why) {
+                Some((_, workloads)) => workloads.push(&headline.workload),
+                None => self.invalid.push((why, vec![&headline.workload])),
+            }
+            return;
+        }
+        self.flags.extend(doubts(headline));
+        let claimed = |claim| {
+            let cells = Metric::primaries(plan).iter().filter_map(|metric| cell(*metric));
+            cells.filter(move |c| c.claim == claim).find_map(|c| Some((c, c.finding.as_ref().ok()?)))
+        };
+        if finding.overhead.interval.is_none() {
+            self.unsure.push((headline, finding));
+        } else if let Some(told) = claimed(Claim::Worse) {
+            let cost = told.0.metric == headline.metric;
+            let median = cell(Metric::P50).filter(|m| cost && m.metric != headline.metric).and_then(Cell::overhead);
+            let median = median.map(|m| m.value).filter(|m| finding.overhead.value > TWO_STORIES * m.max(1.0));
+            self.worse.push(Cost { told, median, by_the_slow: !cost });
+        } else if headline.claim == Claim::Better && headline.verdict == Verdict::Suspect {
+            self.doubtful.push((headline, finding));
+        } else if headline.claim == Claim::Better {
+            self.better.push((headline, finding));
+        } else {
+            // What the headline leaves open the median can't close.
+            match Comparison::excluded(headline) {
+                Some(excluded) if excluded <= TELLING => self.equal.push((&headline.workload, excluded)),
+                _ => self.open.push((headline, finding)),
+            }
+        }
     }
 }
 
@@ -331,11 +418,60 @@ mod tests {
     #[test]
     fn a_sentence_starts_with_what_costs_most() {
         let c = sample::comparison();
-        assert_eq!(said(&c, "runc"), "no difference seen in any of 9 workloads");
+        assert_eq!(said(&c, "runc"), "costs no more than 20 % in any of 9 workloads");
         let said = said(&c, "gvisor");
         assert!(said.starts_with("sqlite/inserts takes 15"), "{said}");
         assert!(said.contains(" as long as on bare, +") && said.contains("; sqlite/writers 11"), "{said}");
         assert!(said.ends_with("; net/paced 8.6× (7.9–9.3); 6 more at 1.57× to 6.47×"), "{said}");
+    }
+
+    /// The sample with one workload of `runc` in which cost and median are these times the baseline's.
+    fn two_stories(cost: f64, median: f64) -> Comparison {
+        let mut c = sample::comparison();
+        let cells = c.cells.iter_mut().filter(|cell| cell.environment == "runc" && cell.workload == "disk/fsync");
+        for cell in cells {
+            let factor = match cell.metric {
+                Metric::Throughput => cost,
+                Metric::P50 => median,
+                _ => 1.0,
+            };
+            if let Ok(finding) = &mut cell.finding {
+                let now = finding.overhead.value;
+                finding.overhead = finding.overhead.map(|x| x / now * factor);
+                finding.ratios.iter_mut().for_each(|(_, ratio)| *ratio *= factor / now);
+            }
+        }
+        crate::comparison::claim(&mut c);
+        c
+    }
+
+    #[test]
+    fn a_box_that_is_stopped_between_operations_is_told_from_a_slow_one() {
+        // A CPU quota of one half: the median sees nothing of it.
+        let stopped = said(&two_stories(2.017, 1.0), "runc");
+        let expected = "disk/fsync does 2.0× (1.9–2.1) less per second than bare, +";
+        assert!(stopped.starts_with(expected), "{stopped}");
+        let story = "though half of its operations take no longer: it is stopped in between, 50 % of the time; ";
+        assert!(stopped.contains(story), "{stopped}");
+        let slow = said(&two_stories(2.017, 2.0), "runc");
+        assert!(slow.starts_with("disk/fsync takes 2.0× (1.9–2.1) as long as on bare, "), "{slow}");
+        let median = said(&two_stories(1.0, 1.4), "runc");
+        assert!(median.starts_with("half of the operations of disk/fsync take 1.40×"), "{median}");
+    }
+
+    #[test]
+    fn what_is_not_claimed_is_said_as_what_was_excluded_or_left_open() {
+        let mut c = sample::comparison();
+        let wide = c.cells.iter_mut().filter(|cell| cell.environment == "runc" && cell.workload == "disk/fsync");
+        for finding in wide.filter_map(|cell| cell.finding.as_mut().ok()) {
+            finding.overhead.interval =
+                finding.overhead.interval.map(|i| crate::statistics::Interval { high: 1.9, ..i });
+        }
+        let said = said(&c, "runc");
+        assert!(
+            said.contains("costs no more than 20 % in 8 workloads; can't be told from noise in disk/fsync "),
+            "{said}"
+        );
     }
 
     #[test]

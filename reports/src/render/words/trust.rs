@@ -84,7 +84,10 @@ fn control(c: &Comparison) -> Trust {
         }
         (0, 0) => (Tone::Care, "too few blocks to tell".to_owned()),
         (0, n) => (Tone::Care, format!("coarse in {n} of {} workloads", all.len())),
-        (n, _) => (Tone::Bad, format!("baselines differ in {n} of {} workloads", all.len())),
+        (n, _) => (
+            Tone::Bad,
+            format!("baselines differ in {n} of {} workloads, here in {}", all.len(), resolution.metric.name()),
+        ),
     };
     let which = if all.len() > 1 && failed.is_empty() { ", the widest" } else { "" };
     let detail = format!("{}{which}; {words}", resolution.workload);
@@ -155,7 +158,8 @@ mod tests {
         let mut c = sample::comparison();
         assert_eq!(tone(&c, "control"), Tone::Good);
         assert_eq!(tone(&c, "run"), Tone::Good);
-        c.resolution[0].state = ControlState::Failed("1.2 (1.1 to 1.3)".into());
+        let headline = c.resolution.iter_mut().find(|r| r.metric == Metric::Throughput).unwrap();
+        headline.state = ControlState::Failed("1.2 (1.1 to 1.3)".into());
         assert_eq!(tone(&c, "control"), Tone::Bad);
         let c = sample::short();
         assert_eq!((tone(&c, "control"), tone(&c, "blocks"), tone(&c, "run")), (Tone::Care, Tone::Care, Tone::Care));
