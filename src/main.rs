@@ -9,7 +9,9 @@ mod plan;
 mod run_id;
 mod suite;
 
+use std::io::Write;
 use std::process::ExitCode;
+use std::time::SystemTime;
 
 use clap::{CommandFactory, Parser};
 use cli::{Cli, Command};
@@ -85,7 +87,11 @@ fn start_log(verbose: u8) {
         _ => "debug",
     };
     env_logger::Builder::from_env(env_logger::Env::new().filter_or("TAREBENCH_LOG", level))
-        .format_timestamp_millis()
+        .format(|out, record| {
+            let time = humantime::format_rfc3339_millis(SystemTime::now());
+            let words = record.args().to_string().replace('\n', "\n    ");
+            writeln!(out, "[{time} {:<5} {}] {words}", record.level(), record.target())
+        })
         .init();
 }
 

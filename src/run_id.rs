@@ -10,7 +10,7 @@ pub fn new_id() -> String {
 
 /// The present moment as runs have it: UTC, RFC 3339, to the second.
 pub fn now() -> String {
-    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+    humantime::format_rfc3339_seconds(SystemTime::now()).to_string()
 }
 
 fn base36(mut number: u64, digits: usize) -> String {
