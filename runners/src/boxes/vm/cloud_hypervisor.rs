@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use anyhow::Context;
 use workloads::init::Orders;
-use workloads::settings::{Kind, Setting, Settings};
+use workloads::settings;
+use workloads::settings::{Setting, Settings};
 
-use crate::boxes::vm::{self, Link, Net};
+use crate::boxes::vm::{self, GuestOptions, Link};
 use crate::host::Host;
 use crate::launch::{Launch, Runner};
 use crate::process;
@@ -29,23 +30,16 @@ const DRIVERS: &[&str] = &["virtio_pci", "virtio_console", "ext4", "virtio_blk",
 /// What the program holds besides the guest's memory, bytes.
 const MONITOR_BYTES: u64 = 64 << 20;
 
-const SETTINGS: &[Setting] = &[
-    Setting {
-        name: "disk.direct",
-        kind: Kind::Switch,
-        default: "true",
-        about: "Whether the disk's file is opened with O_DIRECT, past the host's page cache",
-    },
-    Setting {
-        name: "disk.io_uring",
-        kind: Kind::Switch,
-        default: "true",
-        about: "Whether the disk's requests may be done by io_uring, else by Linux AIO",
-    },
-    vm::DISK_SIZE,
-    vm::NET,
-    vm::KERNEL,
-];
+settings! {
+    /// The settings of a machine.
+    struct Options {
+        /// Whether the disk's file is opened with O_DIRECT, past the host's page cache
+        direct ("disk.direct"): bool = true,
+        /// Whether the disk's requests may be done by io_uring, else by Linux AIO
+        io_uring ("disk.io_uring"): bool = true,
+        guest: GuestOptions,
+    }
+}
 
 impl Runner for CloudHypervisor {
     fn name(&self) -> &'static str {
@@ -57,7 +51,7 @@ impl Runner for CloudHypervisor {
     }
 
     fn settings(&self) -> &'static [Setting] {
-        SETTINGS
+        Options::TABLE
     }
 
     fn version(&self, _host: &Host) -> Result<String, Unavailable> {
@@ -74,14 +68,15 @@ impl Runner for CloudHypervisor {
 
     fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
         let program = process::find(PROGRAM).with_context(|| format!("`{PROGRAM}` is not in PATH; {FIX}"))?;
-        let (boot, disk) = vm::guest(settings, stage, DRIVERS)?;
-        let link = Link::make(settings.choice::<Net>("net"), stage)?;
+        let options = Options::read(settings);
+        let (boot, disk) = vm::guest(options.guest.kernel.as_deref(), options.guest.disk_size, stage, DRIVERS)?;
+        let link = Link::make(options.guest.net, stage)?;
         let guest = Guest {
             kernel: &boot.kernel,
             initramfs: &boot.initramfs,
             disk: &disk,
-            direct: settings.switch("disk.direct"),
-            io_uring: settings.switch("disk.io_uring"),
+            direct: options.direct,
+            io_uring: options.io_uring,
             says_raw: knows_image_types(&program)?,
             cpus: stage.host.resources.cpus,
             memory_bytes: stage.host.resources.memory_bytes,

@@ -9,10 +9,10 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
 use workloads::init::Orders;
-use workloads::settings::{Kind, Setting, Settings};
-use workloads::words;
+use workloads::settings::{Setting, Settings};
+use workloads::{settings, words};
 
-use crate::boxes::vm::{self, Link, Net};
+use crate::boxes::vm::{self, GuestOptions, Link};
 use crate::host::Host;
 use crate::launch::{Launch, Runner};
 use crate::process;
@@ -65,30 +65,19 @@ words! {
     }
 }
 
-const SETTINGS: &[Setting] = &[
-    Setting {
-        name: "launch",
-        kind: Kind::Choice(Starter::WORDS),
-        default: "direct",
-        about: "What starts it: we do, or its jailer, which needs root",
-    },
-    Setting {
-        name: "disk.engine",
-        kind: Kind::Choice(IoEngine::WORDS),
-        default: "sync",
-        about: "How the disk's requests are done: one after the other, or by io_uring (Firecracker's io_engine)",
-    },
-    Setting {
-        name: "disk.cache",
-        kind: Kind::Choice(CacheType::WORDS),
+settings! {
+    /// The settings of a machine.
+    struct Options {
+        /// What starts it: we do, or its jailer, which needs root
+        launch: Starter = "direct",
+        /// How the disk's requests are done: one after the other, or by io_uring (Firecracker's io_engine)
+        engine ("disk.engine"): IoEngine = "sync",
         // Firecracker's own default is Unsafe, under which nothing is ever durable.
-        default: "writeback",
-        about: "Whether the guest's flushes reach the host's disk (Firecracker's cache_type, there unsafe by default)",
-    },
-    vm::DISK_SIZE,
-    vm::NET,
-    vm::KERNEL,
-];
+        /// Whether the guest's flushes reach the host's disk (Firecracker's cache_type, there unsafe by default)
+        cache ("disk.cache"): CacheType = "writeback",
+        guest: GuestOptions,
+    }
+}
 
 impl Runner for Firecracker {
     fn name(&self) -> &'static str {
@@ -100,7 +89,7 @@ impl Runner for Firecracker {
     }
 
     fn settings(&self) -> &'static [Setting] {
-        SETTINGS
+        Options::TABLE
     }
 
     fn version(&self, _host: &Host) -> Result<String, Unavailable> {
@@ -117,25 +106,25 @@ impl Runner for Firecracker {
 
     fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
         let program = program("firecracker")?;
-        let starter = settings.choice::<Starter>("launch");
-        if starter == Starter::Jailer && !stage.host.privileged {
+        let options = Options::read(settings);
+        if options.launch == Starter::Jailer && !stage.host.privileged {
             bail!("launch=jailer needs root; set launch=direct");
         }
-        let (boot, disk) = vm::guest(settings, stage, DRIVERS)?;
-        let link = Link::make(settings.choice::<Net>("net"), stage)?;
+        let (boot, disk) = vm::guest(options.guest.kernel.as_deref(), options.guest.disk_size, stage, DRIVERS)?;
+        let link = Link::make(options.guest.net, stage)?;
         let guest = Guest {
             kernel: &boot.kernel,
             initramfs: &boot.initramfs,
             disk: &disk,
-            engine: settings.choice::<IoEngine>("disk.engine"),
-            cache: settings.choice::<CacheType>("disk.cache"),
+            engine: options.engine,
+            cache: options.cache,
             cpus: stage.host.resources.cpus,
             memory_bytes: stage.host.resources.memory_bytes,
             orders: Orders { disk: Some("/dev/vda".into()), tty: Some("/dev/ttyS0".into()), ..link.orders() },
             tap: link.device.as_deref(),
         };
         let id = stage.next_id();
-        let mut launch = match starter {
+        let mut launch = match options.launch {
             Starter::Direct => {
                 let config = stage.scratch().join("firecracker.json");
                 guest.write(&config, Some("/dev/stderr"))?;

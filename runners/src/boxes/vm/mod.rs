@@ -18,8 +18,8 @@ use anyhow::{Context, bail};
 use sha2::{Digest, Sha256};
 use workloads::facts::Network;
 use workloads::init::Orders;
-use workloads::settings::{Kind, Setting, Settings};
-use workloads::words;
+use workloads::settings::{Bytes, Kind, Setting, Value as _};
+use workloads::{settings, words};
 
 use crate::host::Host;
 use crate::launch::Launch;
@@ -30,29 +30,30 @@ use image::{Allocation, Format};
 use initramfs::Boot;
 use kernel::Kernel;
 
-/// How large the data disk is. Written once, in full, before the first start.
-pub(crate) const DISK_SIZE: Setting = Setting {
-    name: "disk.size",
-    kind: Kind::Bytes { min: 32 << 20, max: 1 << 40 },
-    default: "512MiB",
-    about: "Size of the data disk; all of it is written once before the first start",
-};
+/// How large the data disk is.
+pub(crate) const DISK_SIZE: Setting = Setting::new("disk.size", Bytes::KIND)
+    .with_about("Size of the data disk; all of it is written once before the first start")
+    .with_bounds(32 << 20..=1 << 40)
+    .with_default("512MiB");
 
-/// Which kernel the guest boots.
-pub(crate) const KERNEL: Setting = Setting {
-    name: "kernel",
-    kind: Kind::Path,
-    default: "",
-    about: "The guest's kernel, a bzImage or an ELF file; empty for the best that is installed, cloud kernels first",
-};
+/// The kernel that the guest boots.
+pub(crate) const KERNEL: Setting = Setting::new("kernel", Kind::Path).with_about(
+    "The guest's kernel, a bzImage or an ELF file; empty for the best that is installed, cloud kernels first",
+);
 
 /// How the guest reaches the peer, where the monitor has no network of its own.
-pub(crate) const NET: Setting = Setting {
-    name: "net",
-    kind: Kind::Choice(Net::WORDS),
-    default: "auto",
-    about: "How the guest reaches the peer; auto is a tap device as root, else nothing",
-};
+pub(crate) const NET: Setting = Setting::new("net", Net::KIND)
+    .with_about("How the guest reaches the peer; auto is a tap device as root, else nothing")
+    .with_default("auto");
+
+settings! {
+    /// The guest of a monitor that has one kind of disk and no network of its own.
+    pub(crate) struct GuestOptions {
+        disk_size ("disk.size"): Bytes as DISK_SIZE,
+        net: Net as NET,
+        kernel: Option<PathBuf> as KERNEL,
+    }
+}
 
 words! {
     /// How a guest reaches the peer.
@@ -172,20 +173,20 @@ pub(crate) fn data_disk(stage: &Stage, format: Format, allocation: Allocation, b
     Ok(path)
 }
 
-/// What a guest boots, and its data disk: what [`KERNEL`] and [`DISK_SIZE`] ask for, the disk raw and written in full.
+/// What a guest boots, the kernel asked for or the best that is installed, and its data disk: raw and written in full.
 ///
 /// # Errors
 /// See [`kernel`], [`boot_files`] and [`data_disk`].
-pub(crate) fn guest(settings: &Settings, stage: &Stage, drivers: &[&str]) -> anyhow::Result<(Boot, PathBuf)> {
-    let kernel = kernel(chosen_kernel(settings).as_deref(), &stage.host, drivers)?;
+pub(crate) fn guest(
+    asked: Option<&Path>,
+    disk_size: Bytes,
+    stage: &Stage,
+    drivers: &[&str],
+) -> anyhow::Result<(Boot, PathBuf)> {
+    let kernel = kernel(asked, &stage.host, drivers)?;
     let boot = boot_files(&stage.host, &kernel, drivers)?;
-    let disk = data_disk(stage, Format::Raw, Allocation::Full, settings.number(DISK_SIZE.name))?;
+    let disk = data_disk(stage, Format::Raw, Allocation::Full, disk_size.0)?;
     Ok((boot, disk))
-}
-
-/// What [`KERNEL`] is set to; `None` for the best that is installed.
-pub(crate) fn chosen_kernel(settings: &Settings) -> Option<PathBuf> {
-    Some(settings.get(KERNEL.name)).filter(|path| !path.is_empty()).map(PathBuf::from)
 }
 
 /// The kernel that was asked for, or the best that is installed and has all of `drivers`.

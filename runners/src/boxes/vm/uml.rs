@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use workloads::init::Orders;
-use workloads::settings::{Kind, Setting, Settings};
-use workloads::words;
+use workloads::settings::{Bytes, Setting, Settings};
+use workloads::{settings, words};
 
 use crate::boxes::vm::image::{self, Allocation, Format};
 use crate::boxes::vm::{self, Link, Net};
@@ -59,17 +59,16 @@ words! {
     }
 }
 
-const SETTINGS: &[Setting] = &[
-    Setting {
-        name: "data",
-        kind: Kind::Choice(Data::WORDS),
-        default: "ubd",
-        about: "An ext4 on a file as a block device, that with synchronous writes, that with a copy-on-write file over it, \
-                or the host's directory; flushes of ubd and cow reach no disk (Linux 6.1), ubd-sync needs none",
-    },
-    vm::DISK_SIZE,
-    vm::NET,
-];
+settings! {
+    /// The settings of a machine.
+    struct Options {
+        /// An ext4 on a file as a block device, that with synchronous writes, that with a copy-on-write file over it,
+        /// or the host's directory; flushes of ubd and cow reach no disk (Linux 6.1), ubd-sync needs none
+        data: Data = "ubd",
+        disk_size ("disk.size"): Bytes as vm::DISK_SIZE,
+        net: Net as vm::NET,
+    }
+}
 
 impl Runner for Uml {
     fn name(&self) -> &'static str {
@@ -81,7 +80,7 @@ impl Runner for Uml {
     }
 
     fn settings(&self) -> &'static [Setting] {
-        SETTINGS
+        Options::TABLE
     }
 
     fn version(&self, _host: &Host) -> Result<String, Unavailable> {
@@ -104,9 +103,9 @@ impl Runner for Uml {
         if cpus != 1 {
             bail!("User-mode Linux has one CPU, not {cpus}; set cpus = 1 in resources");
         }
-        let data = settings.choice::<Data>("data");
+        let Options { data, disk_size, net } = Options::read(settings);
         let root = root(stage)?;
-        let mut link = Link::make(settings.choice::<Net>("net"), stage)?;
+        let mut link = Link::make(net, stage)?;
         // Debian's kernel has IPv6 as a module, and its root here has none.
         (link.address6, link.peer6) = (None, None);
         let mut orders = Orders { tty: Some(LINE.into()), ..link.orders() };
@@ -116,8 +115,7 @@ impl Runner for Uml {
                 None
             }
             Data::Ubd | Data::UbdSync | Data::Cow => {
-                let bytes = settings.number("disk.size");
-                let image = vm::data_disk(stage, Format::Raw, Allocation::Full, bytes)?;
+                let image = vm::data_disk(stage, Format::Raw, Allocation::Full, disk_size.0)?;
                 orders.disk = Some("/dev/ubda".into());
                 Some(disk_argument(data, &image))
             }

@@ -200,7 +200,8 @@ impl Disk<'_> {
     fn add_to(&self, q: &mut Command, way: &str) {
         // A comma in a path is doubled, or QEMU takes it for the end of the value.
         let file = self.image.to_string_lossy().replace(',', ",,");
-        let DiskOptions { bus, format, cache, aio, iothread, .. } = self.options;
+        let DiskOptions { bus, format, cache, iothread, .. } = self.options;
+        let aio = self.options.effective_aio();
         q.arg("-drive").arg(format!("file={file},if=none,id=data,format={format},cache={cache},aio={aio}"));
         if iothread {
             q.args(["-object", "iothread,id=disk"]);
@@ -221,7 +222,7 @@ impl Disk<'_> {
 mod tests {
     use workloads::settings::Settings;
 
-    use super::super::options::{Memory, Options, SETTINGS, Security};
+    use super::super::options::{Memory, Security};
     use super::*;
 
     fn line(change: impl FnOnce(&mut Machine)) -> String {
@@ -253,9 +254,7 @@ mod tests {
     }
 
     fn options(pairs: &[(&str, &str)]) -> DiskOptions {
-        let given = pairs.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
-        let settings = Settings::resolve(SETTINGS, &given).expect("valid one by one");
-        Options::read(&settings).expect("possible together").disk
+        DiskOptions::read(&Settings::of(DiskOptions::TABLE, pairs))
     }
 
     fn holds(line: &str, parts: &[&str]) {

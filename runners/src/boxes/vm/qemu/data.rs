@@ -47,7 +47,7 @@ impl Source {
         match options.data {
             Data::Disk => {
                 let DiskOptions { bus, format, allocation, size, .. } = options.disk;
-                source.image = Some(vm::data_disk(stage, format, allocation, size)?);
+                source.image = Some(vm::data_disk(stage, format, allocation, size.0)?);
                 source.orders.disk = Some(name_in_guest(bus).into());
             }
             Data::Nfs => {
@@ -94,7 +94,8 @@ pub fn path(options: &Options, below: &str) -> String {
 }
 
 fn disk_path(options: &Options) -> String {
-    let DiskOptions { bus, format, allocation, cache, aio, iothread, .. } = options.disk;
+    let DiskOptions { bus, format, allocation, cache, iothread, .. } = options.disk;
+    let aio = options.disk.effective_aio();
     let bus = match (bus, options.machine) {
         (Bus::Virtio, _) => "virtio-blk",
         (Bus::Scsi, _) => "virtio-scsi",
@@ -110,13 +111,10 @@ fn disk_path(options: &Options) -> String {
 mod tests {
     use workloads::settings::Settings;
 
-    use super::super::options::SETTINGS;
     use super::*;
 
     fn said(pairs: &[(&str, &str)]) -> String {
-        let given = pairs.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
-        let settings = Settings::resolve(SETTINGS, &given).expect("valid one by one");
-        path(&Options::read(&settings).expect("possible together"), "xfs on sda")
+        path(&Options::read(&Settings::of(Options::TABLE, pairs)), "xfs on sda")
     }
 
     #[test]

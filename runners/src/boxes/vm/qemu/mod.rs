@@ -17,7 +17,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use nix::sys::resource::{Resource, getrlimit};
 use workloads::init::Orders;
-use workloads::settings::{Setting, Settings};
+use workloads::settings::{Setting, SettingError, Settings};
 
 use crate::boxes::vm;
 use crate::boxes::vm::image;
@@ -33,7 +33,7 @@ use command::{DRIVERS, Disk, Machine, Netdev, PROGRAM, TRANSLATION_MIB};
 use data::Source;
 use link::Link;
 use memory::Backing;
-use options::{Accel, MachineType, Model, Options, Overcommit, SETTINGS};
+use options::{Accel, MachineType, Model, Options, Overcommit};
 
 /// A virtual machine under QEMU.
 #[derive(Debug)]
@@ -55,16 +55,20 @@ impl Runner for Qemu {
     }
 
     fn settings(&self) -> &'static [Setting] {
-        SETTINGS
+        Options::TABLE
+    }
+
+    fn check(&self, settings: &Settings) -> Result<(), SettingError> {
+        Options::read(settings).check(settings)
     }
 
     fn version(&self, host: &Host) -> Result<String, Unavailable> {
         let version = qemu_version()?;
         let absent = |because: String| Unavailable { because, fix: FIX.into(), broken: false };
         image::mkfs().map_err(|e| absent(e.to_string()))?;
-        let defaults = Settings::resolve(SETTINGS, &Default::default()).expect("the defaults are valid");
-        let options = Options::read(&defaults).expect("the defaults go together");
-        let kernel = vm::kernel(None, host, &options.drivers()).map_err(|e| absent(format!("{e:#}")))?;
+        let defaults = Settings::resolve(Options::TABLE, &Default::default()).expect("the defaults are valid");
+        let kernel =
+            vm::kernel(None, host, &Options::read(&defaults).drivers()).map_err(|e| absent(format!("{e:#}")))?;
         let accelerator = choose(host, Accel::Auto, &kernel).map_err(|e| Unavailable {
             because: format!("{e:#}"),
             fix: FIX.into(),
@@ -89,7 +93,7 @@ impl Runner for Qemu {
     }
 
     fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
-        let options = Options::read(settings)?;
+        let options = Options::read(settings);
         if !stage.host.static_binary {
             bail!("the binary needs a dynamic loader, which the guest lacks; build tarebench with +crt-static");
         }
@@ -102,7 +106,7 @@ impl Runner for Qemu {
             memory::may_lock(memory_bytes + MONITOR_BYTES + (TRANSLATION_MIB << 20), limit)?;
         }
         let boot = vm::boot_files(&stage.host, &kernel, &options.drivers())?;
-        let memory = Backing::make(options.memory, memory_bytes, stage.data())?;
+        let memory = Backing::make(options.effective_memory(), memory_bytes, stage.data())?;
         let link = Link::make(options.net, stage)?;
         let source = Source::make(&options, &link, stage)?;
         let machine = Machine {
@@ -210,8 +214,7 @@ mod tests {
     use super::*;
 
     fn options(pairs: &[(&str, &str)]) -> Options {
-        let given = pairs.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
-        Options::read(&Settings::resolve(SETTINGS, &given).expect("valid one by one")).expect("possible together")
+        Options::read(&Settings::of(Options::TABLE, pairs))
     }
 
     #[test]

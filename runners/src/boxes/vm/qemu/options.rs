@@ -1,10 +1,10 @@
-//! What can be set on a machine, as types, and which of it can't be together.
+//! The settings of a machine, and which of them exclude each other.
 
 use std::path::PathBuf;
 
 use anyhow::bail;
-use workloads::settings::{Kind, Setting, Settings};
-use workloads::words;
+use workloads::settings::{Bytes, SettingError, Settings};
+use workloads::{settings, words};
 
 use crate::boxes::vm;
 use crate::boxes::vm::image::{Allocation, Format};
@@ -193,299 +193,193 @@ words! {
     }
 }
 
-/// All settings, in the order in which they are shown.
-pub const SETTINGS: &[Setting] = &[
-    Setting {
-        name: "accel",
-        kind: Kind::Choice(Accel::WORDS),
-        default: "auto",
-        about: "What runs the guest's instructions; auto is KVM where a guest really boots under it, else emulation (TCG)",
-    },
-    Setting {
-        name: "machine",
-        kind: Kind::Choice(MachineType::WORDS),
-        default: "q35",
-        about: "QEMU's machine type; microvm has no PCI, so no nvme, no ide and no e1000",
-    },
-    Setting {
-        name: "data",
-        kind: Kind::Choice(Data::WORDS),
-        default: "disk",
-        about: "An ext4 on a disk image, or the host's directory: by NFSv4 (nfs-ganesha, over the guest's tap device), 9p or \
-                virtiofs (as root)",
-    },
-    Setting {
-        name: "disk.bus",
-        kind: Kind::Choice(Bus::WORDS),
-        default: "virtio",
-        about: "How the guest sees its data disk; ide is AHCI on q35, which needs a kernel that has ahci",
-    },
-    Setting {
-        name: "disk.format",
-        kind: Kind::Choice(Format::WORDS),
-        default: "raw",
-        about: "What the disk's file holds: the disk's bytes, or QEMU's format for disks that grow",
-    },
-    Setting {
-        name: "disk.allocation",
-        kind: Kind::Choice(Allocation::WORDS),
-        default: "full",
-        about: "How much of the disk's file is there at first: nothing, qcow2's tables, all of it reserved, all of it written",
-    },
-    Setting {
-        name: "disk.cache",
-        kind: Kind::Choice(Cache::WORDS),
-        default: "none",
-        about: "Whether the host's page cache is used, and whether the guest's flushes reach the host (unsafe: they don't)",
-    },
-    Setting {
-        name: "disk.aio",
-        kind: Kind::Choice(Aio::WORDS),
-        default: "auto",
-        about: "How QEMU does the disk's I/O; auto is native where the host's page cache is not used, else threads",
-    },
-    Setting {
-        name: "disk.iothread",
-        kind: Kind::Switch,
-        default: "false",
-        about: "Whether a thread of its own serves the disk, instead of QEMU's main loop; virtio and scsi only",
-    },
-    Setting {
-        about: "Size of the data disk; with disk.allocation=full all of it is written once before the first start",
-        ..vm::DISK_SIZE
-    },
-    Setting {
-        name: "9p.cache",
-        kind: Kind::Choice(P9Cache::WORDS),
-        default: "mmap",
-        about: "What the guest keeps of files by 9p; with none, Linux' own default, SQLite can't map its write-ahead log",
-    },
-    Setting {
-        name: "9p.security",
-        kind: Kind::Choice(Security::WORDS),
-        default: "none",
-        about: "Whose the guest's files are on the host by 9p (QEMU's security_model); passthrough needs root",
-    },
-    Setting {
-        name: "virtiofs.cache",
-        kind: Kind::Choice(VirtiofsCache::WORDS),
-        default: "auto",
-        about: "What the guest keeps of files by virtiofs: nothing, data while a file is open, or all",
-    },
-    Setting {
-        name: "virtiofs.direct",
-        kind: Kind::Switch,
-        default: "false",
-        about: "Whether the guest's O_DIRECT is the host's too, past its page cache (virtiofsd's allow_direct_io)",
-    },
-    Setting {
-        name: "memory",
-        kind: Kind::Choice(Memory::WORDS),
-        default: "auto",
-        about: "What the guest's memory is: QEMU's own pages, a file on the data's disk, a tmpfs, or huge pages set aside; \
-                auto is anonymous, or tmpfs with data=virtiofs",
-    },
-    Setting {
-        name: "net",
-        kind: Kind::Choice(Net::WORDS),
-        default: "auto",
-        about: "How the guest reaches the peer; auto is a tap device as root, else QEMU's user-mode address translation",
-    },
-    Setting {
-        name: "net.model",
-        kind: Kind::Choice(Model::WORDS),
-        default: "virtio",
-        about: "The network device; e1000 needs a kernel that has its driver (in a suite beside net: \"net.model\" in quotes)",
-    },
-    Setting {
-        name: "balloon",
-        kind: Kind::Switch,
-        default: "false",
-        about: "Whether the guest gives pages that it has freed back to the host, through a virtio balloon",
-    },
-    Setting {
-        name: "overcommit.mem-lock",
-        kind: Kind::Switch,
-        default: "false",
-        about: "Whether all of QEMU's memory is locked from the start, so that the host can't promise it twice or swap it out",
-    },
-    Setting {
-        name: "overcommit.cpu-pm",
-        kind: Kind::Switch,
-        default: "false",
-        about: "Whether an idle guest keeps its CPU instead of giving it back to the host; KVM only",
-    },
-    vm::KERNEL,
-];
-
-/// The data disk, as set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DiskOptions {
-    /// See [`Bus`].
-    pub bus: Bus,
-    /// See [`Format`].
-    pub format: Format,
-    /// See [`Allocation`].
-    pub allocation: Allocation,
-    /// See [`Cache`].
-    pub cache: Cache,
-    /// See [`Aio`]; never `Auto`.
-    pub aio: Aio,
-    /// Served by a thread of its own.
-    pub iothread: bool,
-    /// Bytes.
-    pub size: u64,
+settings! {
+    /// The data disk, as set.
+    #[derive(Copy, Eq)]
+    pub struct DiskOptions {
+        /// How the guest sees its data disk; ide is AHCI on q35, which needs a kernel that has ahci
+        bus ("disk.bus"): Bus = "virtio",
+        /// What the disk's file holds: the disk's bytes, or QEMU's format for disks that grow
+        format ("disk.format"): Format = "raw",
+        /// How much of the disk's file is there at first: nothing, qcow2's tables, all of it reserved, all of it written
+        allocation ("disk.allocation"): Allocation = "full",
+        /// Whether the host's page cache is used, and whether the guest's flushes reach the host (unsafe: they don't)
+        cache ("disk.cache"): Cache = "none",
+        /// How QEMU does the disk's I/O; auto is native where the host's page cache is not used, else threads
+        aio ("disk.aio"): Aio = "auto",
+        /// Whether a thread of its own serves the disk, instead of QEMU's main loop; virtio and scsi only
+        iothread ("disk.iothread"): bool = false,
+        /// Size of the data disk; with disk.allocation=full all of it is written once before the first start
+        size ("disk.size"): Bytes as vm::DISK_SIZE,
+    }
 }
 
-/// A directory by virtiofs, as set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct VirtiofsOptions {
-    /// See [`VirtiofsCache`].
-    pub cache: VirtiofsCache,
-    /// O_DIRECT reaches the host.
-    pub direct: bool,
+impl DiskOptions {
+    /// What does the disk's I/O; never [`Aio::Auto`].
+    ///
+    /// `native` submits from QEMU's own thread; `threads` hands every request to another thread, which where QEMU has one CPU
+    /// is two context switches that no real disk has. Linux does native I/O only past the page cache.
+    pub fn effective_aio(&self) -> Aio {
+        match self.aio {
+            Aio::Auto if self.cache.bypasses_page_cache() => Aio::Native,
+            Aio::Auto => Aio::Threads,
+            set => set,
+        }
+    }
 }
 
-/// A directory by 9p, as set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct P9Options {
-    /// See [`P9Cache`].
-    pub cache: P9Cache,
-    /// See [`Security`].
-    pub security: Security,
+settings! {
+    /// A directory by 9p, as set.
+    #[derive(Copy, Eq)]
+    pub struct P9Options {
+        /// What the guest keeps of files by 9p; with none, Linux' own default, SQLite can't map its write-ahead log
+        cache ("9p.cache"): P9Cache = "mmap",
+        /// Whose the guest's files are on the host by 9p (QEMU's security_model); passthrough needs root
+        security ("9p.security"): Security = "none",
+    }
 }
 
-/// What QEMU does not share with the rest of the host.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Overcommit {
-    /// All of its memory is locked.
-    pub mem_lock: bool,
-    /// Its guest's idle CPUs are kept.
-    pub cpu_pm: bool,
+settings! {
+    /// A directory by virtiofs, as set.
+    #[derive(Copy, Eq)]
+    pub struct VirtiofsOptions {
+        /// What the guest keeps of files by virtiofs: nothing, data while a file is open, or all
+        cache ("virtiofs.cache"): VirtiofsCache = "auto",
+        /// Whether the guest's O_DIRECT is the host's too, past its page cache (virtiofsd's allow_direct_io)
+        direct ("virtiofs.direct"): bool = false,
+    }
 }
 
-/// A machine as set: only what can be together.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Options {
-    /// See [`Accel`].
-    pub accel: Accel,
-    /// See [`MachineType`].
-    pub machine: MachineType,
-    /// See [`Data`].
-    pub data: Data,
-    /// The data disk, where the data lies on one.
-    pub disk: DiskOptions,
-    /// The directory, where it comes by 9p.
-    pub p9: P9Options,
-    /// The directory, where it comes by virtiofs.
-    pub virtiofs: VirtiofsOptions,
-    /// See [`Memory`]; never `Auto`.
-    pub memory: Memory,
-    /// See [`Net`].
-    pub net: Net,
-    /// See [`Model`].
-    pub model: Model,
-    /// With a balloon.
-    pub balloon: bool,
-    /// See [`Overcommit`].
-    pub overcommit: Overcommit,
-    /// `None` for the best that is installed.
-    pub kernel: Option<PathBuf>,
+settings! {
+    /// What QEMU does not share with the rest of the host.
+    #[derive(Copy, Default, Eq)]
+    pub struct Overcommit {
+        /// Whether all of QEMU's memory is locked from the start, so that the host can't promise it twice or swap it out
+        mem_lock ("overcommit.mem-lock"): bool = false,
+        /// Whether an idle guest keeps its CPU instead of giving it back to the host; KVM only
+        cpu_pm ("overcommit.cpu-pm"): bool = false,
+    }
+}
+
+settings! {
+    /// A machine, as set.
+    #[derive(Eq)]
+    pub struct Options {
+        /// What runs the guest's instructions; auto is KVM where a guest really boots under it, else emulation (TCG)
+        accel: Accel = "auto",
+        /// QEMU's machine type; microvm has no PCI, so no nvme, no ide and no e1000
+        machine: MachineType = "q35",
+        /// An ext4 on a disk image, or the host's directory: by NFSv4 (nfs-ganesha, over the guest's tap device), 9p or
+        /// virtiofs (as root)
+        data: Data = "disk",
+        disk: DiskOptions,
+        p9: P9Options,
+        virtiofs: VirtiofsOptions,
+        /// What the guest's memory is: QEMU's own pages, a file on the data's disk, a tmpfs, or huge pages set aside;
+        /// auto is anonymous, or tmpfs with data=virtiofs
+        memory: Memory = "auto",
+        /// How the guest reaches the peer; auto is a tap device as root, else QEMU's user-mode address translation
+        net: Net = "auto",
+        /// The network device; e1000 needs a kernel that has its driver (in a suite beside net: "net.model" in quotes)
+        model ("net.model"): Model = "virtio",
+        /// Whether the guest gives pages that it has freed back to the host, through a virtio balloon
+        balloon: bool = false,
+        overcommit: Overcommit,
+        kernel: Option<PathBuf> as vm::KERNEL,
+    }
 }
 
 impl Options {
-    /// Reads settings made by resolving [`SETTINGS`].
-    ///
-    /// # Errors
-    /// For values that can't be together, with the reason and what to set instead.
-    pub fn read(settings: &Settings) -> anyhow::Result<Self> {
-        let cache = settings.choice::<Cache>("disk.cache");
-        let data = settings.choice::<Data>("data");
-        let options = Self {
-            accel: settings.choice::<Accel>("accel"),
-            machine: settings.choice::<MachineType>("machine"),
-            data,
-            disk: DiskOptions {
-                bus: settings.choice::<Bus>("disk.bus"),
-                format: settings.choice::<Format>("disk.format"),
-                allocation: settings.choice::<Allocation>("disk.allocation"),
-                cache,
-                aio: aio(settings.choice::<Aio>("disk.aio"), cache),
-                iothread: settings.switch("disk.iothread"),
-                size: settings.number("disk.size"),
-            },
-            p9: P9Options {
-                cache: settings.choice::<P9Cache>("9p.cache"),
-                security: settings.choice::<Security>("9p.security"),
-            },
-            virtiofs: VirtiofsOptions {
-                cache: settings.choice::<VirtiofsCache>("virtiofs.cache"),
-                direct: settings.switch("virtiofs.direct"),
-            },
-            memory: match (settings.choice::<Memory>("memory"), data) {
-                (Memory::Auto, Data::Virtiofs) => Memory::Tmpfs,
-                (Memory::Auto, _) => Memory::Anonymous,
-                (set, _) => set,
-            },
-            net: settings.choice::<Net>("net"),
-            model: settings.choice::<Model>("net.model"),
-            balloon: settings.switch("balloon"),
-            overcommit: Overcommit {
-                mem_lock: settings.switch("overcommit.mem-lock"),
-                cpu_pm: settings.switch("overcommit.cpu-pm"),
-            },
-            kernel: vm::chosen_kernel(settings),
-        };
-        options.check()?;
-        refuse_without_effect(settings, data)?;
-        Ok(options)
+    /// What the guest's memory is made of; never [`Memory::Auto`].
+    pub fn effective_memory(&self) -> Memory {
+        match (self.memory, self.data) {
+            (Memory::Auto, Data::Virtiofs) => Memory::Tmpfs,
+            (Memory::Auto, _) => Memory::Anonymous,
+            (set, _) => set,
+        }
     }
 
-    fn check(&self) -> anyhow::Result<()> {
-        let DiskOptions { bus, format, allocation, cache, aio, iothread, .. } = self.disk;
-        if self.machine == MachineType::Microvm {
-            if matches!(bus, Bus::Nvme | Bus::Ide) {
-                bail!("disk.bus={bus} needs PCI, which machine=microvm lacks; set machine=q35, or disk.bus=virtio");
-            }
-            if self.model == Model::E1000 {
-                bail!("net.model=e1000 needs PCI, which machine=microvm lacks; set machine=q35, or net.model=virtio");
-            }
+    /// Refuses what can't be together, and what `settings`, which this was read from, set for data that lies elsewhere.
+    ///
+    /// # Errors
+    /// With the reason and what to set instead.
+    pub fn check(&self, settings: &Settings) -> Result<(), SettingError> {
+        match self.conflict().or_else(|| without_effect(settings, self.data)) {
+            Some(words) => Err(SettingError::Conflict(words)),
+            None => Ok(()),
         }
+    }
+
+    fn conflict(&self) -> Option<String> {
+        self.machine_conflict()
+            .or_else(|| self.disk_conflict())
+            .or_else(|| self.data_conflict())
+            .or_else(|| self.network_conflict())
+    }
+
+    fn machine_conflict(&self) -> Option<String> {
+        let bus = self.disk.bus;
+        match self.machine {
+            MachineType::Microvm if matches!(bus, Bus::Nvme | Bus::Ide) => Some(format!(
+                "disk.bus={bus} needs PCI, which machine=microvm lacks; set machine=q35, or disk.bus=virtio"
+            )),
+            MachineType::Microvm if self.model == Model::E1000 => Some(
+                "net.model=e1000 needs PCI, which machine=microvm lacks; set machine=q35, or net.model=virtio".into(),
+            ),
+            _ => None,
+        }
+    }
+
+    fn disk_conflict(&self) -> Option<String> {
+        let DiskOptions { bus, format, allocation, cache, aio, iothread, .. } = self.disk;
         if format == Format::Raw && allocation == Allocation::Metadata {
-            bail!(
+            return Some(
                 "disk.allocation=metadata is for disk.format=qcow2: a raw image has no tables; set disk.allocation=sparse \
                  or falloc"
+                    .into(),
             );
         }
         if aio == Aio::Native && !cache.bypasses_page_cache() {
-            bail!(
+            return Some(format!(
                 "disk.aio=native needs O_DIRECT, which is disk.cache=none or directsync and not {cache}; set \
                  disk.aio=threads or io_uring, or another cache"
-            );
+            ));
         }
         if iothread && !matches!(bus, Bus::Virtio | Bus::Scsi) {
-            bail!("disk.iothread=true works on disk.bus=virtio and scsi only, not on {bus}; set disk.iothread=false");
+            return Some(format!(
+                "disk.iothread=true works on disk.bus=virtio and scsi only, not on {bus}; set disk.iothread=false"
+            ));
         }
-        if self.data == Data::Nfs && matches!(self.net, Net::None | Net::User | Net::Passt) {
-            bail!(
+        None
+    }
+
+    fn data_conflict(&self) -> Option<String> {
+        match self.data {
+            Data::Nfs if matches!(self.net, Net::None | Net::User | Net::Passt) => Some(format!(
                 "data=nfs needs a tap device, over which the export is reached, and net={} makes none; set net=tap, or \
                  data=disk",
                 self.net
-            );
-        }
-        if self.data == Data::Virtiofs && self.memory == Memory::Anonymous {
-            bail!(
+            )),
+            Data::Virtiofs if self.memory == Memory::Anonymous => Some(
                 "data=virtiofs is served by a process that works in the guest's memory, and memory=anonymous is QEMU's alone; \
                  set memory=auto, or data=9p"
-            );
+                    .into(),
+            ),
+            _ => None,
         }
-        if self.model == Model::E1000 && self.net == Net::None {
-            bail!("net.model=e1000 without a network (net=none) is no device at all; set net=tap or net=user");
-        }
-        if self.model == Model::E1000 && self.net == Net::Vhost {
-            bail!("net=vhost is for virtio-net, not for net.model=e1000; set net.model=virtio, or net=tap");
-        }
-        Ok(())
+    }
+
+    fn network_conflict(&self) -> Option<String> {
+        let words = match (self.model, self.net) {
+            (Model::E1000, Net::None) => {
+                "net.model=e1000 without a network (net=none) is no device at all; set net=tap or net=user"
+            }
+            (Model::E1000, Net::Vhost) => {
+                "net=vhost is for virtio-net, not for net.model=e1000; set net.model=virtio, or net=tap"
+            }
+            _ => return None,
+        };
+        Some(words.into())
     }
 
     /// All drivers that a guest with these settings needs.
@@ -517,31 +411,18 @@ impl Options {
     }
 }
 
-/// Refuses what is set for data that lies elsewhere: a report would show it beside figures that it had no part in.
-fn refuse_without_effect(settings: &Settings, data: Data) -> anyhow::Result<()> {
-    let families = [("disk.", Data::Disk), ("9p.", Data::P9), ("virtiofs.", Data::Virtiofs)];
-    let defaults = Settings::resolve(SETTINGS, &Default::default()).expect("the defaults are valid");
-    for (name, value) in settings.iter().filter(|(name, value)| *value != defaults.get(name)) {
-        match families.iter().find(|(prefix, _)| name.starts_with(prefix)) {
-            // A size alone claims nothing, and suites give it for all their environments.
-            _ if name == vm::DISK_SIZE.name => {}
-            Some((_, whose)) if *whose != data => {
-                bail!("{name}={value} has no effect with data={data}; leave it away, or set data={whose}")
-            }
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-/// `native` submits from QEMU's own thread; `threads` hands every request to another thread, which where QEMU has one CPU
-/// is two context switches that no real disk has. Linux does native I/O only past the page cache.
-fn aio(wanted: Aio, cache: Cache) -> Aio {
-    match wanted {
-        Aio::Auto if cache.bypasses_page_cache() => Aio::Native,
-        Aio::Auto => Aio::Threads,
-        other => other,
-    }
+/// Settings for data that lies elsewhere: a report would show them beside figures that they had no part in.
+fn without_effect(settings: &Settings, data: Data) -> Option<String> {
+    let groups =
+        [(DiskOptions::TABLE, Data::Disk), (P9Options::TABLE, Data::P9), (VirtiofsOptions::TABLE, Data::Virtiofs)];
+    let defaults = Settings::resolve(Options::TABLE, &Default::default()).expect("the defaults are valid");
+    let changed = settings.iter().zip(defaults.iter()).filter(|(set, default)| set != default);
+    changed.into_iter().find_map(|((name, value), _)| {
+        let (_, needs) = groups.iter().find(|(table, _)| table.iter().any(|setting| setting.name == name))?;
+        // A size alone claims nothing, and suites give it for all their environments.
+        (*needs != data && name != vm::DISK_SIZE.name)
+            .then(|| format!("{name}={value} has no effect with data={data}; leave it away, or set data={needs}"))
+    })
 }
 
 #[cfg(test)]
@@ -550,9 +431,10 @@ mod tests {
 
     type Pairs<'a> = &'a [(&'a str, &'a str)];
 
-    fn read(pairs: Pairs) -> anyhow::Result<Options> {
-        let given = pairs.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
-        Options::read(&Settings::resolve(SETTINGS, &given).expect("valid one by one"))
+    fn read(pairs: Pairs) -> Result<Options, SettingError> {
+        let settings = Settings::of(Options::TABLE, pairs);
+        let options = Options::read(&settings);
+        options.check(&settings).map(|()| options)
     }
 
     #[test]
@@ -589,7 +471,7 @@ mod tests {
 
     #[test]
     fn aio_follows_the_cache_unless_it_is_set() {
-        let aio = |pairs: &[(&str, &str)]| read(pairs).expect("possible").disk.aio;
+        let aio = |pairs: &[(&str, &str)]| read(pairs).expect("possible").disk.effective_aio();
         assert_eq!(aio(&[]), Aio::Native);
         assert_eq!(aio(&[("disk.cache", "directsync")]), Aio::Native);
         assert_eq!(aio(&[("disk.cache", "writeback")]), Aio::Threads);
@@ -620,7 +502,7 @@ mod tests {
 
     #[test]
     fn memory_is_shared_where_another_process_serves_from_it() {
-        let memory = |pairs: &[(&str, &str)]| read(pairs).expect("possible").memory;
+        let memory = |pairs: &[(&str, &str)]| read(pairs).expect("possible").effective_memory();
         assert_eq!(memory(&[]), Memory::Anonymous);
         assert_eq!(memory(&[("data", "virtiofs")]), Memory::Tmpfs);
         assert_eq!(memory(&[("data", "virtiofs"), ("memory", "file")]), Memory::File);

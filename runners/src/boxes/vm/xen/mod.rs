@@ -11,10 +11,10 @@ use std::time::Duration;
 use anyhow::{Context, anyhow, bail};
 use workloads::facts::Network;
 use workloads::init::Orders;
-use workloads::settings::{Kind, Setting, Settings};
-use workloads::words;
+use workloads::settings::{Bytes, Setting, Settings};
+use workloads::{settings, words};
 
-use crate::boxes::vm::{self, DISK_SIZE, KERNEL, image};
+use crate::boxes::vm::{self, image};
 use crate::fingerprint;
 use crate::host::Host;
 use crate::launch::{Launch, Runner};
@@ -85,34 +85,21 @@ words! {
     }
 }
 
-const SETTINGS: &[Setting] = &[
-    Setting {
-        name: "type",
-        kind: Kind::Choice(Type::WORDS),
-        default: "pv",
-        about: "A guest that knows it is one (pv), or one that hardware virtualisation runs, with the same devices (pvh)",
-    },
-    Setting {
-        name: "disk",
-        kind: Kind::Choice(Backend::WORDS),
-        default: "phy",
-        about: "What serves the disk: the kernel, on a loop device (phy), or QEMU (qdisk)",
-    },
-    Setting {
-        name: "disk.direct",
-        kind: Kind::Switch,
-        default: "true",
-        about: "Whether the disk's file is opened with O_DIRECT, past the host's page cache (direct-io-safe for qdisk)",
-    },
-    DISK_SIZE,
-    Setting {
-        name: "net",
-        kind: Kind::Choice(Net::WORDS),
-        default: "auto",
-        about: "How the guest reaches the peer; auto is an interface of Xen's (vif) as root, else nothing",
-    },
-    KERNEL,
-];
+settings! {
+    /// The settings of a domain.
+    struct Options {
+        /// A guest that knows it is one (pv), or one that hardware virtualisation runs, with the same devices (pvh)
+        kind ("type"): Type = "pv",
+        /// What serves the disk: the kernel, on a loop device (phy), or QEMU (qdisk)
+        disk: Backend = "phy",
+        /// Whether the disk's file is opened with O_DIRECT, past the host's page cache (direct-io-safe for qdisk)
+        direct ("disk.direct"): bool = true,
+        disk_size ("disk.size"): Bytes as vm::DISK_SIZE,
+        /// How the guest reaches the peer; auto is an interface of Xen's (vif) as root, else nothing
+        net: Net = "auto",
+        kernel: Option<PathBuf> as vm::KERNEL,
+    }
+}
 
 impl Runner for Xen {
     fn name(&self) -> &'static str {
@@ -124,7 +111,7 @@ impl Runner for Xen {
     }
 
     fn settings(&self) -> &'static [Setting] {
-        SETTINGS
+        Options::TABLE
     }
 
     fn version(&self, host: &Host) -> Result<String, Unavailable> {
@@ -147,11 +134,10 @@ impl Runner for Xen {
     fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
         let program = process::require(PROGRAM, PACKAGE).map_err(|e| anyhow!("{e}; {FIX}"))?;
         stage.host.require_root("xl").map_err(|e| anyhow!("{e}; {}", e.fix))?;
-        let kind = settings.choice::<Type>("type");
+        let Options { kind, disk: backend, direct, disk_size, net, kernel } = Options::read(settings);
         Hypervisor::ask().map_err(|e| anyhow!("{e}; {}", e.fix))?.check(kind)?;
-        let (boot, image) = vm::guest(settings, stage, DRIVERS)?;
-        let (backend, direct) = (settings.choice::<Backend>("disk"), settings.switch("disk.direct"));
-        let vif = vif(settings.choice::<Net>("net"), stage)?;
+        let (boot, image) = vm::guest(kernel.as_deref(), disk_size, stage, DRIVERS)?;
+        let vif = vif(net, stage)?;
         let name = stage.next_id();
         let logs = [format!("{LOGS}/xl-{name}.log"), format!("{LOGS}/qemu-dm-{name}.log")];
         stage.note(&["rm", "-f", &logs[0], &logs[1]])?;
