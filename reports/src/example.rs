@@ -1,6 +1,6 @@
 //! A made-up run that is the same every time: what tests of the comparison, the store and the renderers work on.
 //!
-//! Its numbers are invented, plausible and cover what reports must cope with: a skipped environment, a failed burst, a
+//! The numbers are invented, plausible and cover what reports must cope with: a skipped environment, a failed burst, a
 //! void round, a disk that doesn't flush, percentiles without enough operations, arrivals by a schedule that some can't keep,
 //! busy writers, an insertion test under another name. It is no measurement of anything.
 
@@ -328,7 +328,7 @@ fn record(block: u32, round: u32, position: u32, work: &Work, place: &Place, med
     }
 }
 
-/// What a burst of these service times is, in nanoseconds.
+/// The sample of a burst with these service times in nanoseconds.
 fn sample(work: &Work, place: &Place, each: Vec<u64>) -> Sample {
     let writers = if work.0 == "sqlite/writers" { WRITERS } else { 1 };
     let late = if place.0 == "gvisor" { 9_000 } else { 300 };

@@ -56,16 +56,16 @@ pub struct Run {
 /// A workload as planned.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct WorkloadPlan {
-    /// Its name in the suite: `sqlite/commit`, or what the suite calls it.
+    /// Name in the suite: that of the registry, or an alias.
     pub name: String,
-    /// What it is in the registry, whatever the suite calls it; runs that were stored before it was asked for don't have it. See [`WorkloadPlan::kind`].
+    /// Name in the registry; empty in runs that were stored before it was asked for, see [`WorkloadPlan::kind`].
     #[serde(default)]
     pub kind: String,
     /// One sentence.
     pub about: String,
     /// Complete, canonical.
     pub settings: BTreeMap<String, String>,
-    /// What it leans on.
+    /// The resource that it leans on.
     pub resource: Resource,
     /// An operation promises durability.
     pub durable: bool,
@@ -79,7 +79,7 @@ pub struct WorkloadPlan {
 }
 
 impl WorkloadPlan {
-    /// Its name in the registry; of a run that doesn't have it, the name in the suite.
+    /// The name in the registry; of a run that doesn't have it, the name in the suite.
     pub fn kind(&self) -> &str {
         if self.kind.is_empty() { &self.name } else { &self.kind }
     }
@@ -105,13 +105,13 @@ impl WorkloadPlan {
 /// An environment as planned and as found.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EnvironmentPlan {
-    /// Its name in the suite.
+    /// Name in the suite.
     pub name: String,
-    /// Its runner.
+    /// Name of the runner; to be shown, not to be asked for.
     pub runner: String,
     /// Complete, canonical.
     pub settings: BTreeMap<String, String>,
-    /// What its runner said of itself: `runc 1.1.5`; `None` where it is not available.
+    /// The runner's own version: `runc 1.1.5`; `None` where it is not available.
     pub version: Option<String>,
     /// Why it was skipped, in the engine's own words, and how to get it; `None` where it runs.
     pub skipped: Option<String>,
@@ -139,9 +139,9 @@ pub struct Start {
     pub outcome: Result<u64, Failure>,
     /// Memory held when idle after the start, bytes: of the environment's cgroup, else the resident size of its processes.
     pub memory_bytes: Option<u64>,
-    /// What the agent said first.
+    /// The agent's first frame.
     pub hello: Option<Hello>,
-    /// What the agent found.
+    /// The agent's look at the environment and at itself.
     pub identity: Option<Identity>,
     /// Filled in when the block ends.
     pub clock: Option<ClockFit>,
@@ -164,7 +164,7 @@ pub struct Record {
     pub outcome: Result<Sample, Failure>,
     /// The host's own small operations around the burst.
     pub canary: Canary,
-    /// What the host saw meanwhile.
+    /// The host's counters over the burst.
     pub evidence: Evidence,
 }
 

@@ -14,7 +14,7 @@ pub const FEWEST_FOR_INTERVAL: u32 = 6;
 /// From here on the normal approximation replaces the exact distribution: at n = 60 the two agree to three digits.
 const EXACT_UP_TO: usize = 60;
 
-/// What turns the median absolute deviation of normal values into their standard deviation.
+/// Ratio of the standard deviation of normal values to their median absolute deviation.
 const MAD_TO_SIGMA: f64 = 1.4826;
 
 /// A value with its uncertainty.

@@ -24,7 +24,7 @@ pub struct HeatMap {
     pub counts: BTreeMap<(u8, u32), u64>,
 }
 
-/// What ended in the bursts of a block so far: slice of the block, size class, operations.
+/// Operations that ended in the bursts of a block so far: slice of the block, size class, operations.
 type Ended = Vec<(u64, u8, u32)>;
 
 impl HeatMap {

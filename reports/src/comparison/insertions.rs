@@ -16,7 +16,7 @@ const KIND: &str = "sqlite/insertions";
 /// Inserts of the published test.
 const INSERTS: u64 = 7500;
 
-/// What is known of the published population: seconds for all inserts.
+/// The known points of the published population: seconds for all inserts.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Population {
     /// The fastest.
@@ -49,7 +49,7 @@ pub struct Insertions {
     pub disqualified: Vec<&'static str>,
 }
 
-/// What three points of a population can say of a time.
+/// The place of a time among three points of a population.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
     /// Faster than every published time.

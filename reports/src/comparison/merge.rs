@@ -14,14 +14,14 @@ use crate::record::{Failure, Record, Step, Stored, WorkloadPlan};
 /// All that one environment did of one workload in one block, or in all of them.
 #[derive(Debug, Clone)]
 pub(crate) struct Merged {
-    /// What metrics are of: response times in open loop, service times in closed loop.
+    /// Latencies that metrics are of: response times in open loop, service times in closed loop.
     pub histogram: Histogram<u64>,
     /// In open loop, what the histogram leaves out of its response times.
     pub open: Option<Open>,
     pub operations: u64,
     /// Operations of the warm-ups, which counters saw too.
     pub warmup_operations: u64,
-    /// What was counted beside operations.
+    /// Counters by name.
     pub counters: BTreeMap<String, u64>,
     /// Wall time times operations in flight, nanoseconds: what service times can add up to.
     pub capacity_ns: f64,
@@ -34,7 +34,7 @@ pub(crate) struct Merged {
     pub rounds: BTreeSet<u32>,
 }
 
-/// What open loop has beside response times.
+/// Histograms of an open loop, beside that of its response times.
 #[derive(Debug, Clone)]
 pub(crate) struct Open {
     /// From the actual start of an operation.
@@ -171,7 +171,7 @@ impl Merged {
         super::quantile(&self.histogram, quantile)
     }
 
-    /// What one operation took, nanoseconds: the metric itself for latencies, wall time per operation for throughput.
+    /// Time of one operation, nanoseconds: the metric itself for latencies, wall time per operation for throughput.
     pub fn per_operation(&self, metric: Metric, workload: &WorkloadPlan) -> Option<f64> {
         match metric {
             Metric::Throughput if self.operations == 0 => None,
@@ -185,7 +185,7 @@ impl Merged {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Blocks(pub BTreeMap<u32, Merged>);
 
-/// What counts of a run.
+/// The part of a run that counts.
 #[derive(Debug)]
 pub(crate) struct Counted<'a> {
     /// By workload and environment.

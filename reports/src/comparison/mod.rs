@@ -1,4 +1,4 @@
-//! What a run says: every environment against the baseline, with the uncertainty, the doubts and what is missing.
+//! The comparison of a run: every environment against the baseline, with the uncertainty, the doubts and what is missing.
 //!
 //! These are the types that reports, gates and plots think with. Nothing in them is serialized as it stands: each format
 //! chooses its own names. A value never goes without its uncertainty, and a cell that has no value says why.
@@ -45,7 +45,7 @@ pub struct Comparison {
     pub control: Vec<Cell>,
     /// All latencies, per workload and environment that has any, baseline and control included.
     pub distributions: Vec<Distribution>,
-    /// What this run could see, per workload and metric.
+    /// Resolution of this run, per workload and metric.
     pub resolution: Vec<Resolution>,
     /// Where the environments stand in the published insertion test: the baseline and those compared with it.
     pub insertions: Vec<Insertions>,
@@ -57,7 +57,7 @@ pub struct Comparison {
     pub failures: Vec<FailureRow>,
     /// Why nothing in this run should be believed; empty for a sound run.
     pub invalid: Vec<String>,
-    /// What a reader should know of the run as a whole, one line each: fewer blocks than an interval needs, a nested host, ...
+    /// Remarks on the run as a whole, one line each: fewer blocks than an interval needs, a nested host, ...
     pub remarks: Vec<String>,
 }
 
@@ -82,7 +82,7 @@ impl Default for Method {
     }
 }
 
-/// What a cell is about.
+/// A figure of a workload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Metric {
     /// Median latency.
@@ -171,7 +171,7 @@ pub enum Latency {
 }
 
 impl Latency {
-    /// What the latencies of a workload are.
+    /// The kind of a workload's latencies.
     pub fn of(workload: &WorkloadPlan) -> Latency {
         if workload.open_loop() { Latency::Response } else { Latency::Service }
     }
@@ -185,7 +185,7 @@ impl Latency {
     }
 }
 
-/// What net and gross are counted in.
+/// Unit of net and gross.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unit {
     /// Nanoseconds per operation: lower is better.
@@ -219,7 +219,7 @@ pub struct Cell {
     pub workload: String,
     /// Name of the environment.
     pub environment: String,
-    /// What it is about.
+    /// Which figure it is of.
     pub metric: Metric,
     /// Of net and gross.
     pub unit: Unit,
@@ -227,7 +227,7 @@ pub struct Cell {
     pub blocks: u32,
     /// The environment's operations in those blocks.
     pub operations: u64,
-    /// What came out, or why nothing did.
+    /// The numbers, or why there are none.
     pub finding: Result<Finding, Withheld>,
     /// What the run may claim of it beside all else that it compares.
     pub claim: Claim,
@@ -277,7 +277,7 @@ pub struct Finding {
     pub gross: f64,
     /// How many times worse the environment is, from the ratios within blocks; above 1 is worse, for throughput too.
     pub overhead: Estimate,
-    /// What an operation costs more, nanoseconds, whatever the unit of net and gross (throughput: wall time per
+    /// Additional time of an operation, nanoseconds, whatever the unit of net and gross (throughput: wall time per
     /// operation); above 0 is worse.
     pub difference: Estimate,
     /// The geometric mean of the ratios with Student's t interval: what a few extreme blocks pull and the overhead doesn't follow.
@@ -346,11 +346,11 @@ pub struct Flag {
     pub name: &'static str,
     /// How much it weighs.
     pub severity: Severity,
-    /// What was seen, with numbers, in one line.
+    /// The observation, with numbers, in one line.
     pub evidence: String,
 }
 
-/// What a flag does to the verdict of its cell.
+/// Weight of a flag in the verdict of its cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
     /// Worth knowing; the cell stays trusted.
@@ -372,7 +372,7 @@ impl Severity {
     }
 }
 
-/// What an environment is for in the run.
+/// Part that an environment plays in the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// The others are divided by it.
@@ -388,7 +388,7 @@ pub enum Role {
 pub struct Environment {
     /// Name, runner, version, settings, network and data path.
     pub plan: EnvironmentPlan,
-    /// What it is for.
+    /// The part that it plays.
     pub role: Role,
     /// Whether it ran.
     pub outcome: Outcome,
@@ -398,14 +398,14 @@ pub struct Environment {
     pub start_ms: Option<Estimate>,
     /// Median of the memory held when idle, bytes; `None` where it couldn't be read.
     pub memory_bytes: Option<u64>,
-    /// What one clock reading costs inside, nanoseconds.
+    /// Cost of one clock reading inside, nanoseconds.
     pub clock_ns: Option<f64>,
     /// Facts found inside, by name, in the order to show them: kernel, clock source, file system, device, ...
     pub facts: Vec<(String, String)>,
     /// The overhead of each workload's primary metric, in the order of workloads: what a sentence about this environment
     /// is made of. Empty for the baseline and for what didn't run.
     pub headlines: Vec<Headline>,
-    /// What holds for all its cells, those of the baseline itself included.
+    /// Flags of all its cells, those of the baseline itself included.
     pub flags: Vec<Flag>,
 }
 
@@ -462,13 +462,13 @@ pub struct Distribution {
     pub workload: String,
     /// Name of the environment.
     pub environment: String,
-    /// What the histogram, the curve and the cells are of.
+    /// The kind of latency in the histogram, the curve and the cells.
     pub latency: Latency,
     /// Nanoseconds; one entry per operation, or per batch.
     pub histogram: Histogram<u64>,
-    /// What open loop has beside response times; `None` in closed loop.
+    /// Service times and lateness in open loop; `None` in closed loop.
     pub open: Option<OpenLoop>,
-    /// What was counted beside operations, by name, warm-ups included.
+    /// Counters by name, warm-ups included.
     pub counters: BTreeMap<String, u64>,
     /// Operations of the warm-ups, which are in no histogram.
     pub warmup_operations: u64,
@@ -508,7 +508,7 @@ impl Distribution {
     }
 }
 
-/// What is known of a workload whose operations arrive by a schedule, beside their response times.
+/// An open loop beside its response times.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OpenLoop {
     /// Service times, nanoseconds: from the actual start.
@@ -536,7 +536,7 @@ pub struct OverheadAt {
     pub overhead: Estimate,
 }
 
-/// What the control says about one metric of one workload.
+/// Resolution in one metric of one workload, by the control.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Resolution {
     /// Name of the workload.
@@ -607,7 +607,7 @@ impl Comparison {
         self.distributions.iter().find(|d| d.workload == workload && d.environment == environment)
     }
 
-    /// What this run could see in a metric of a workload.
+    /// The resolution in a metric of a workload.
     pub fn resolution(&self, workload: &str, metric: Metric) -> Option<&Resolution> {
         self.resolution.iter().find(|r| r.workload == workload && r.metric == metric)
     }

@@ -165,7 +165,7 @@ fn environment(name: &str, output: &fio::Output) -> EnvironmentPlan {
     }
 }
 
-/// What fio said of itself and of its host, file by file.
+/// Facts of fio and of its host, file by file.
 fn host(files: &[Named], outputs: &[fio::Output]) -> Vec<(String, String)> {
     let mut facts: Vec<(String, String)> = Vec::new();
     let mut blocks: BTreeMap<&str, u32> = BTreeMap::new();

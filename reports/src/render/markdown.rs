@@ -1,7 +1,5 @@
 //! The report for a pull request: sentences, trust, one table per workload, flags as footnotes.
 
-use std::fmt::Write as _;
-
 use anyhow::Result;
 
 use super::escape::markdown as safe;
@@ -36,7 +34,7 @@ impl Render for Markdown {
         head(c, &mut out);
         for environment in words::compared(c) {
             let sentence = words::sentence(c, environment);
-            let _ = writeln!(out, "* **{}**: {}", safe(&environment.plan.name), pieces(&sentence));
+            say!(out, "* **{}**: {}", safe(&environment.plan.name), pieces(&sentence));
         }
         trust(c, &mut out);
         for plan in &c.run.workloads {
@@ -49,16 +47,16 @@ impl Render for Markdown {
             out.push('\n');
         }
         for (i, (name, evidence)) in notes.0.iter().enumerate() {
-            let _ = writeln!(out, "[^t{}]: {}: {}", i + 1, safe(name), safe(evidence));
+            say!(out, "[^t{}]: {}: {}", i + 1, safe(name), safe(evidence));
         }
         Ok(out.into_bytes())
     }
 }
 
 fn head(c: &Comparison, out: &mut String) {
-    let _ = writeln!(out, "## {} over {}\n", safe(&c.run.suite), safe(&c.run.baseline));
+    say!(out, "## {} over {}\n", safe(&c.run.suite), safe(&c.run.baseline));
     for reason in &c.invalid {
-        let _ = writeln!(out, "> **Invalid**: {}\n", safe(reason));
+        say!(out, "> **Invalid**: {}\n", safe(reason));
     }
 }
 
@@ -67,7 +65,7 @@ fn again(command: &str, out: &mut String) {
     let command = super::escape::one_line(command);
     let longest = command.split(|c| c != '`').map(str::len).max().unwrap_or(0);
     let fence = "`".repeat(longest.max(2) + 1);
-    let _ = writeln!(out, "Again:\n\n{fence}sh\n{command}\n{fence}");
+    say!(out, "Again:\n\n{fence}sh\n{command}\n{fence}");
 }
 
 fn pieces(pieces: &[Piece]) -> String {
@@ -90,11 +88,11 @@ fn trust(c: &Comparison, out: &mut String) {
             Tone::Care => "⚠",
             Tone::Bad => "✗",
         };
-        let _ = writeln!(out, "| {sign} | {} | {} | {} |", trust.label, safe(&trust.value), safe(&trust.detail));
+        say!(out, "| {sign} | {} | {} | {} |", trust.label, safe(&trust.value), safe(&trust.detail));
     }
     out.push('\n');
     for remark in &c.remarks {
-        let _ = writeln!(out, "* {}", safe(remark));
+        say!(out, "* {}", safe(remark));
     }
     if !c.remarks.is_empty() {
         out.push('\n');
@@ -111,15 +109,11 @@ fn table(c: &Comparison, plan: &WorkloadPlan, notes: &mut Notes, out: &mut Strin
         beside_and_insertions(c, plan, out);
         return;
     }
-    let _ = writeln!(out, "### {}\n", safe(&plan.name));
-    let _ = writeln!(
-        out,
-        "| {} | net | gross | tare | overhead | p50 overhead | p99 overhead | flags |",
-        beside::metric(plan)
-    );
+    say!(out, "### {}\n", safe(&plan.name));
+    say!(out, "| {} | net | gross | tare | overhead | p50 overhead | p99 overhead | flags |", beside::metric(plan));
     out.push_str("|---|--:|--:|--:|--:|--:|--:|---|\n");
     for cell in cells {
-        let _ = writeln!(out, "| {} |", row(c, cell, notes).join(" | "));
+        say!(out, "| {} |", row(c, cell, notes).join(" | "));
     }
     out.push('\n');
     beside_and_insertions(c, plan, out);
@@ -129,24 +123,24 @@ fn table(c: &Comparison, plan: &WorkloadPlan, notes: &mut Notes, out: &mut Strin
 fn beside_and_insertions(c: &Comparison, plan: &WorkloadPlan, out: &mut String) {
     let rows = beside::beside(c, &plan.name);
     if !rows.is_empty() {
-        let _ = writeln!(out, "| {} |\n|---|--:|--:|--:|--:|--:|--:|", beside::HEADINGS.join(" | "));
+        say!(out, "| {} |\n|---|--:|--:|--:|--:|--:|--:|", beside::HEADINGS.join(" | "));
         for row in rows {
             let [name, figures @ ..] = &row.fields;
-            let _ = writeln!(out, "| {} | {} |", safe(name), figures.join(" | "));
+            say!(out, "| {} | {} |", safe(name), figures.join(" | "));
         }
         out.push('\n');
     }
     for text in beside::counters(c, &plan.name) {
-        let _ = writeln!(out, "* {}\n", safe(&text));
+        say!(out, "* {}\n", safe(&text));
     }
     let places: Vec<_> = c.insertions.iter().filter(|i| i.workload == plan.name).collect();
     let Some(first) = places.first() else { return };
     out.push_str("| | 7500 inserts | |\n|---|--:|---|\n");
     for i in &places {
         let name = safe(&i.environment);
-        let _ = writeln!(out, "| {name} | {} | {} |", safe(&beside::inserts(i)), safe(&beside::standing(i)));
+        say!(out, "| {name} | {} | {} |", safe(&beside::inserts(i)), safe(&beside::standing(i)));
     }
-    let _ = writeln!(out, "\n{}; {}\n", safe(&beside::population()), safe(&beside::reckoned(first)));
+    say!(out, "\n{}; {}\n", safe(&beside::population()), safe(&beside::reckoned(first)));
 }
 
 fn row(c: &Comparison, cell: &Cell, notes: &mut Notes) -> Vec<String> {
@@ -182,7 +176,7 @@ fn environments(c: &Comparison, out: &mut String) {
         let runner = safe(e.plan.version.as_deref().unwrap_or(&e.plan.runner));
         let (network, data) = (safe(&e.plan.network.to_string()), safe(&e.plan.data_path));
         let (start, memory) = (words::start(e), words::memory(e));
-        let _ = writeln!(out, "| {} | {start} | {memory} | {runner} | {network} | {data} |", safe(&e.plan.name));
+        say!(out, "| {} | {start} | {memory} | {runner} | {network} | {data} |", safe(&e.plan.name));
     }
     out.push('\n');
 }
@@ -191,7 +185,7 @@ fn failures(c: &Comparison, out: &mut String) {
     for f in &c.failures {
         let place = safe(f.workload.as_deref().unwrap_or("start"));
         let (step, message) = (f.step.name(), safe(&f.message));
-        let _ = writeln!(out, "* {} failed in {place}, block {}, at {step}: {message}", safe(&f.environment), f.block);
+        say!(out, "* {} failed in {place}, block {}, at {step}: {message}", safe(&f.environment), f.block);
     }
     if !c.failures.is_empty() {
         out.push('\n');

@@ -1,6 +1,6 @@
 //! Text of HTML and of SVG that nothing unescaped can get into.
 //!
-//! What came out of the store is whatever an environment said. A [`Markup`] is made by `markup!` and grows by `add!`, which take a
+//! Text from the store is whatever an environment said. A [`Markup`] is made by `markup!` and grows by `add!`, which take a
 //! literal and put values into it; a value that is a string is escaped there, and a value that is markup is not escaped again.
 
 use std::fmt;
@@ -53,7 +53,7 @@ pub(super) trait Show {
     fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
 }
 
-/// What the macros wrap every value in.
+/// A value in a macro's arguments, shown by [`Show`] and by nothing else.
 pub(super) struct Shown<'a, T: ?Sized>(pub &'a T);
 
 impl<T: Show + ?Sized> fmt::Display for Shown<'_, T> {

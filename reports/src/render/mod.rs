@@ -3,6 +3,14 @@
 //! A format is one file and its line in `formats`. The same comparison gives the same bytes for ever: no clock, no random
 //! order, nothing of the machine that draws. Everything that came out of the store is text that somebody else wrote, and is escaped.
 
+/// Adds a line to a string, which takes all that is written.
+macro_rules! say {
+    ($out:expr, $($text:tt)*) => {{
+        $out.push_str(&format!($($text)*));
+        $out.push('\n');
+    }};
+}
+
 pub mod csv;
 pub mod escape;
 mod formats;
@@ -34,7 +42,7 @@ pub trait Render: Sync {
 
 /// A format by its name.
 pub struct Format {
-    /// What `--format` takes.
+    /// Value of `--format`.
     pub name: &'static str,
     /// Of files, without the dot; the first format with an extension is meant by it.
     pub extension: &'static str,

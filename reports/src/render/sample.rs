@@ -47,7 +47,7 @@ pub fn large() -> Comparison {
     of(run)
 }
 
-/// What somebody would store who wants to break a report.
+/// Text of somebody who wants to break a report.
 pub fn hostile() -> Comparison {
     const NASTY: &str = "<script>alert('x')</script>|\"a\",`b`\n\u{1b}[31m](http://evil.example)=1";
     let mut run = example();

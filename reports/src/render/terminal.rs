@@ -1,10 +1,8 @@
 //! The report for a terminal: a sentence per environment, how far to trust it, then a small table per workload.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
-
 use anyhow::Result;
 use comfy_table::{CellAlignment, Table, presets};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::escape::one_line;
 use super::words::{self, Tone, beside};
@@ -57,20 +55,15 @@ impl Terminal {
     fn heading(self, c: &Comparison, out: &mut String) {
         let run = &c.run;
         let title = fit(&format!("{} over {}", one_line(&run.suite), one_line(&run.baseline)), WIDTH - 2 - NAME);
-        let _ = writeln!(
-            out,
-            "{}  {}",
-            self.paint(Style::Bold, &title),
-            self.paint(Style::Dim, &fit(&one_line(&run.id), NAME))
-        );
+        say!(out, "{}  {}", self.paint(Style::Bold, &title), self.paint(Style::Dim, &fit(&one_line(&run.id), NAME)));
         // What names the machine; the page and the JSON have the rest.
         let named = |(name, _): &&(String, String)| HOST.contains(&name.as_str());
         let host = run.host.iter().filter(named).map(|(name, value)| format!("{name} {}", one_line(value)));
         for line in wrapped(&host.collect::<Vec<_>>().join(", "), WIDTH) {
-            let _ = writeln!(out, "{}", self.paint(Style::Dim, &line));
+            say!(out, "{}", self.paint(Style::Dim, &line));
         }
         for reason in &c.invalid {
-            let _ = writeln!(out, "{}", self.paint(Style::Red, &format!("invalid: {}", one_line(reason))));
+            say!(out, "{}", self.paint(Style::Red, &format!("invalid: {}", one_line(reason))));
         }
         out.push('\n');
     }
@@ -83,7 +76,7 @@ impl Terminal {
             for (i, line) in wrapped(&sentence, WIDTH - width - 2).iter().enumerate() {
                 let label = if i == 0 { self.paint(Style::Bold, &name) } else { String::new() };
                 let pad = width - if i == 0 { name.chars().count() } else { 0 };
-                let _ = writeln!(out, "{label}{:pad$}  {line}", "");
+                say!(out, "{label}{:pad$}  {line}", "");
             }
         }
         out.push('\n');
@@ -102,11 +95,11 @@ impl Terminal {
             let sign = self.paint(style, trust.tone.sign());
             let room = WIDTH.saturating_sub(label + value + 6);
             let detail = self.paint(Style::Dim, &fit(&one_line(&trust.detail), room));
-            let _ = writeln!(out, "{sign} {:label$}  {:value$}  {detail}", trust.label, trust.value);
+            say!(out, "{sign} {:label$}  {:value$}  {detail}", trust.label, trust.value);
         }
         for remark in &c.remarks {
             for (i, line) in wrapped(&one_line(remark), WIDTH - 2).iter().enumerate() {
-                let _ = writeln!(out, "{} {line}", if i == 0 { "·" } else { " " });
+                say!(out, "{} {line}", if i == 0 { "·" } else { " " });
             }
         }
         out.push('\n');
@@ -142,13 +135,13 @@ impl Terminal {
                 (WIDTH - 4).saturating_sub(title.chars().count() + primary.len() + net.chars().count()),
             );
             let title = self.paint(Style::Bold, &title);
-            let _ = writeln!(out, "{title}  {primary}{net}  {}", self.paint(Style::Dim, &about));
-            let _ = writeln!(out, "{}", self.paint(Style::Dim, &header));
+            say!(out, "{title}  {primary}{net}  {}", self.paint(Style::Dim, &about));
+            say!(out, "{}", self.paint(Style::Dim, &header));
             for cell in cells {
                 let line = lines.next().unwrap_or_default();
                 let control = c.environment(&cell.environment).is_some_and(|e| e.role == Role::Control);
                 let quiet = control || cell.verdict == Verdict::Invalid;
-                let _ = writeln!(out, "{}", if quiet { self.paint(Style::Dim, &line) } else { line });
+                say!(out, "{}", if quiet { self.paint(Style::Dim, &line) } else { line });
             }
             self.beside(c, workload, out);
             self.insertions(c, workload, out);
@@ -189,7 +182,7 @@ impl Terminal {
 
     fn table(self, table: &Table, out: &mut String) {
         for (i, line) in table.lines().map(|line| clip(line.trim_end())).enumerate() {
-            let _ = writeln!(out, "{}", if i == 0 { self.paint(Style::Dim, &line) } else { line });
+            say!(out, "{}", if i == 0 { self.paint(Style::Dim, &line) } else { line });
         }
     }
 
@@ -254,7 +247,7 @@ impl Terminal {
 
     fn item(self, sign: &str, text: &str, out: &mut String) {
         for (i, line) in wrapped(&one_line(text), WIDTH - 2).iter().enumerate() {
-            let _ = writeln!(out, "{} {}", if i == 0 { sign } else { " " }, self.paint(Style::Dim, line));
+            say!(out, "{} {}", if i == 0 { sign } else { " " }, self.paint(Style::Dim, line));
         }
     }
 }
@@ -268,7 +261,7 @@ impl Render for Terminal {
         self.workloads(c, &mut out);
         self.environments(c, &mut out);
         self.flags(c, &mut out);
-        let _ = writeln!(out, "again: {}", one_line(&c.run.command));
+        say!(out, "again: {}", one_line(&c.run.command));
         Ok(out.into_bytes())
     }
 }

@@ -1,4 +1,4 @@
-//! What can be wrong with a store, and what to do about it.
+//! Errors of a store, each with the way out.
 
 use std::path::{Path, PathBuf};
 
@@ -29,7 +29,7 @@ pub enum StoreError {
     Newer {
         /// The file.
         path: PathBuf,
-        /// Its version.
+        /// The file's schema version.
         found: u32,
         /// Ours.
         known: u32,
@@ -39,7 +39,7 @@ pub enum StoreError {
     Corrupt {
         /// The file.
         path: PathBuf,
-        /// What was found.
+        /// SQLite's finding.
         because: String,
     },
     /// Another process holds it.
@@ -56,15 +56,15 @@ pub enum StoreError {
     NoRun {
         /// The store.
         path: PathBuf,
-        /// What was asked for.
+        /// The id or label asked for.
         wanted: String,
-        /// What there is.
+        /// The runs that there are.
         hint: String,
     },
     /// Several runs begin so.
     #[error("`{wanted}` could be any of {candidates}: write more of the id")]
     Ambiguous {
-        /// What was asked for.
+        /// The id or label asked for.
         wanted: String,
         /// The ids.
         candidates: String,
@@ -84,7 +84,7 @@ pub enum StoreError {
     Sqlite {
         /// The store.
         path: PathBuf,
-        /// What was attempted.
+        /// The attempted step.
         doing: &'static str,
         /// SQLite's own words.
         source: rusqlite::Error,

@@ -14,13 +14,13 @@ const WRITTEN: &str = "WHERE run = ?1 ORDER BY nth";
 /// A run in one line.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Summary {
-    /// Its id.
+    /// Id of the run.
     pub id: String,
     /// UTC, RFC 3339.
     pub started: String,
-    /// Its suite.
+    /// Name of the suite.
     pub suite: String,
-    /// Its labels as `key=value`.
+    /// Labels as `key=value`.
     pub labels: Vec<String>,
     /// How it ended.
     pub ending: Ending,

@@ -17,9 +17,9 @@ use crate::record::{Checked, Ending, EnvironmentPlan, Failure, Record, Run, Star
 
 /// A row of a table.
 pub(super) trait Table: Sized {
-    /// Its name in the schema.
+    /// Name in the schema.
     const NAME: &str;
-    /// Its columns, but for `nth`, which SQLite numbers.
+    /// All columns but for `nth`, which SQLite numbers.
     const COLUMNS: &[&str];
 
     /// Writes it.

@@ -1,4 +1,4 @@
-//! What a store must survive: a kill, damage, strangers and its own future.
+//! A store survives a kill, damage, strangers and its own future.
 
 use std::fs;
 

@@ -309,7 +309,7 @@ fn distribution(
     }
 }
 
-/// What the control says about each metric of a workload, and what that does to the cells.
+/// Judges the control in each metric of a workload, and doubts the cells where it failed.
 fn resolve(c: &mut Comparison, workload: &WorkloadPlan, differing: &[(String, Metric)]) {
     for metric in Metric::ALL {
         let finding = c
@@ -461,7 +461,7 @@ fn headlines(cells: &[Cell], workloads: &[WorkloadPlan], environment: &str) -> V
     cells.iter().filter(primary).map(headline).collect()
 }
 
-/// What is to be said of the run as a whole, and whether it stands at all.
+/// Remarks on the run as a whole, and the reasons why it is invalid.
 fn remark(c: &mut Comparison) {
     let share = c.voids.len() as f64 / c.rounds_begun.max(1) as f64;
     if share > c.method.void_limit {

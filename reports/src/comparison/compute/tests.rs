@@ -1,4 +1,4 @@
-//! What a comparison says of the made-up run, and of runs that were cut off, damaged or proved wrong.
+//! The comparison of the made-up run, and of runs that were cut off, damaged or proved wrong.
 
 use workloads::Check;
 

@@ -1,4 +1,4 @@
-//! What speaks against measurements of another program: it was judged when they were read, where all of its output was at hand.
+//! Doubts about measurements of another program: they were raised when they were read, where all of its output was at hand.
 
 use super::{Case, flag};
 use crate::comparison::{Flag, Severity};

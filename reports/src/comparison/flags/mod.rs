@@ -18,7 +18,7 @@ use super::{Finding, Flag, Metric, Severity};
 use crate::record::{EnvironmentPlan, FIO, Record, Run, Start, Stored, WorkloadPlan};
 use crate::statistics::Estimate;
 
-/// What the flags of one workload in one environment are judged by.
+/// All that the flags of one workload in one environment are judged by.
 pub(super) struct Case<'a> {
     pub stored: &'a Stored,
     pub workload: &'a WorkloadPlan,
@@ -38,7 +38,7 @@ impl Case<'_> {
         self.stored.starts.iter().filter(|s| s.environment == self.plan.name)
     }
 
-    /// What the prepared workload said of itself, over all blocks.
+    /// Facts of the prepared workload of this name, over all blocks.
     fn facts(&self, key: &str) -> impl Iterator<Item = &str> {
         let own =
             self.stored.checks.iter().filter(|c| c.environment == self.plan.name && c.workload == self.workload.name);

@@ -49,9 +49,9 @@ pub struct Part {
     pub direction: &'static str,
     /// Options of fio that hold for the job.
     pub options: BTreeMap<String, String>,
-    /// What was measured, or fio's error.
+    /// The sample, or fio's error.
     pub outcome: Result<Sample, Failure>,
-    /// What speaks against it, by the name of the flag.
+    /// Doubts about it, by the name of the flag.
     pub facts: BTreeMap<String, String>,
 }
 

@@ -191,7 +191,7 @@ impl Sum {
         self.runtime_ms.saturating_mul(1_000_000)
     }
 
-    /// What speaks against the data, by the name of the flag.
+    /// Doubts about the data, by the name of the flag.
     pub(super) fn facts(&self, concurrency: u32) -> BTreeMap<String, String> {
         let mut facts = BTreeMap::new();
         let mut fact = |name: &str, evidence: String| facts.insert(name.to_string(), evidence);

@@ -1,4 +1,4 @@
-//! What stands behind the first screen: curves, all cells with their flags, environments, trouble, method and settings.
+//! Everything below the first screen: curves, all cells with their flags, environments, trouble, method and settings.
 
 use std::collections::BTreeMap;
 

@@ -29,9 +29,9 @@ const TITLE: f64 = 40.0;
 pub struct Panel {
     /// Name of the workload.
     pub workload: String,
-    /// What is compared, and its value on the baseline: `p50 142 µs on bare`.
+    /// The metric, and its value on the baseline: `p50 142 µs on bare`.
     pub caption: String,
-    /// What the control can't tell from 1.
+    /// The interval of the control, which can't be told from 1.
     pub band: Option<Interval>,
     /// Control first, then the environments of the suite.
     pub rows: Vec<Row>,
@@ -96,7 +96,7 @@ pub fn panels(c: &Comparison) -> Vec<Panel> {
         .collect()
 }
 
-/// What all panels share, so that they can be compared at a glance.
+/// Axis and columns, the same in all panels so that they can be compared at a glance.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Scale {
     /// Left end of the axis, below 1.

@@ -36,7 +36,7 @@ pub struct Heat<'a> {
     pub most: u64,
 }
 
-/// What all panels of a workload share, so that they can be compared at a glance.
+/// Axes and shades, the same in all panels of a workload so that they can be compared at a glance.
 #[derive(Debug, Clone, Copy)]
 struct Scale {
     /// The lowest size class.

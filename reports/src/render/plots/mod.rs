@@ -26,7 +26,7 @@ const SCALE: f64 = 10.0;
 /// An area to draw on, [`SCALE`] times as large as it will be.
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
-/// What a thing is, rather than its colour.
+/// The role of a mark, which the style sheet gives a colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ink {
     /// Words to read.

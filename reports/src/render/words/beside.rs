@@ -1,11 +1,11 @@
-//! What stands beside the latencies of a workload: which moment they count from, service time and lateness in open loop,
+//! Context of a workload's latencies: the moment they count from, service time and lateness in open loop,
 //! counters, and the place in the published insertion test.
 
 use super::super::units;
 use crate::comparison::{Comparison, Distribution, Insertions, Latency, Metric, Population, Standing, quantile};
 use crate::record::WorkloadPlan;
 
-/// What the latencies of a workload are: `response time`, `service time`.
+/// The kind of latency of a workload: `response time`, `service time`.
 #[must_use]
 pub fn latency(plan: &WorkloadPlan) -> &'static str {
     match Latency::of(plan) {
@@ -48,7 +48,7 @@ pub fn schedule(plan: &WorkloadPlan) -> Option<String> {
 pub const HEADINGS: [&str; 7] =
     ["environment", "service p50", "service p99", "late p50", "late p99", "late max", "done of asked"];
 
-/// What an environment has beside its response times.
+/// Service times and lateness of an environment in open loop.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Beside {
     /// In the order of [`HEADINGS`]; `-` where too few operations lie beyond a percentile.
@@ -91,7 +91,7 @@ fn here<'a>(c: &'a Comparison, workload: &str) -> impl Iterator<Item = &'a Distr
     super::tried(c).filter_map(move |e| c.distribution(workload, &e.plan.name))
 }
 
-/// What was counted beside operations: `busy timeouts: bare 312, 4.10 per 1000 operations; runc ...`, a line per counter.
+/// Counters of a workload: `busy timeouts: bare 312, 4.10 per 1000 operations; runc ...`, a line per counter.
 #[must_use]
 pub fn counters(c: &Comparison, workload: &str) -> Vec<String> {
     let mut names: Vec<&str> = here(c, workload).flat_map(|d| d.counters.keys().map(String::as_str)).collect();
@@ -116,7 +116,7 @@ fn counter(name: &str) -> &str {
     }
 }
 
-/// What a reader must know of the population before being placed in it.
+/// The published population in one sentence, for a reader who is to be placed in it.
 #[must_use]
 pub fn population() -> String {
     let Population { fastest, median, slowest } = Population::PUBLISHED;
@@ -150,7 +150,7 @@ pub fn standing(i: &Insertions) -> String {
     }
 }
 
-/// What the times are made of: how many inserts were done.
+/// The basis of the times: how many inserts were done.
 #[must_use]
 pub fn reckoned(i: &Insertions) -> String {
     let done = units::count(i.operations);

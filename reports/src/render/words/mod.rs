@@ -1,4 +1,4 @@
-//! What every format says in the same words: a sentence per environment, the trust strip, the text of a cell.
+//! Words that all formats share: a sentence per environment, the trust strip, the text of a cell.
 
 pub mod beside;
 mod trust;
@@ -72,7 +72,7 @@ pub fn no_interval(blocks: u32) -> String {
     }
 }
 
-/// What an operation costs more: `+310 µs`.
+/// The difference per operation: `+310 µs`.
 #[must_use]
 pub fn difference(finding: &Finding) -> String {
     units::signed(units::duration(finding.difference.value))
@@ -159,7 +159,7 @@ pub fn primary<'a>(c: &'a Comparison, workload: &str, environment: &str) -> Opti
     c.cell(workload, environment, Metric::primary(plan))
 }
 
-/// What an environment costs, in one sentence, without its name.
+/// The cost of an environment in one sentence, without its name.
 #[must_use]
 pub fn sentence(c: &Comparison, environment: &Environment) -> Vec<Piece> {
     let mut pieces = Vec::new();
