@@ -291,7 +291,7 @@ fn nameless_namespaces() -> Vec<String> {
 }
 
 /// Twenty requests to the peer, answered.
-fn asks_the_peer(session: &mut Session, far: workloads::Far) {
+fn asks_the_peer(session: &mut Session, far: workloads::PeerAddress) {
     let task = Task { peer: Some(far), ..Task::of("net/rr") };
     session.prepare(task, DEADLINE).unwrap();
     let plan = BurstPlan { operations: 20, warmup: 2, batch: 1, limit_ns: 10_000_000_000 };

@@ -17,7 +17,7 @@ use runners::session::{Session, SessionError};
 use runners::stage::Stage;
 use runners::stage::peer::PeerProcess;
 use runners::{Network, Runner};
-use workloads::Far;
+use workloads::PeerAddress;
 use workloads::protocol::{BurstPlan, Task};
 use workloads::settings::{Kind, Settings};
 
@@ -311,7 +311,7 @@ fn every_value_of_every_setting_boots_and_is_what_it_says() {
         assert_eq!(launch.network, boot.network);
         let peer = launch.peer.map(|address| {
             let peer = PeerProcess::start(&scene.host, PATIENCE).expect("a peer");
-            let far = Far::from(SocketAddr::new(address, peer.port));
+            let far = PeerAddress::from(SocketAddr::new(address, peer.port));
             (peer, far)
         });
         let mut session = Session::start(launch, PATIENCE).unwrap_or_else(|e| panic!("{:?}: {e}", boot.settings));

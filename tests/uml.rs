@@ -18,7 +18,7 @@ use runners::session::Session;
 use runners::stage::Stage;
 use runners::stage::peer::PeerProcess;
 use runners::{Network, Runner};
-use workloads::Far;
+use workloads::PeerAddress;
 use workloads::protocol::Task;
 use workloads::settings::{Kind, Settings};
 
@@ -69,7 +69,7 @@ fn data_lies_where_it_is_said_and_the_peer_is_reached() {
             work(&mut session, Task::of("disk/fsync"));
             if let Some(address) = address {
                 assert_eq!(network, Network::Tap);
-                let far = Far::from(SocketAddr::new(address, peer.port));
+                let far = PeerAddress::from(SocketAddr::new(address, peer.port));
                 work(&mut session, Task { peer: Some(far), ..Task::of("net/rr") });
             }
         }

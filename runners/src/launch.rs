@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use workloads::Far;
+use workloads::PeerAddress;
 use workloads::facts::Network;
 use workloads::settings::{Setting, SettingError, Settings};
 
@@ -171,14 +171,14 @@ impl Launch {
 
     /// The peer as a workload inside is told of it: `port` is that of the one of all, where there is one; a peer of the
     /// environment's own comes first. `None` where neither can be reached.
-    pub fn far(&self, port: Option<u16>) -> Option<Far> {
+    pub fn far(&self, port: Option<u16>) -> Option<PeerAddress> {
         let port = self.peer_port.or(port)?;
         let v6 = self.peer6.map(|address| SocketAddr::new(address.into(), port));
         let far = match self.peer {
-            Some(address) => Far::from(SocketAddr::new(address, port)),
-            None => Far { v4: None, v6: None },
+            Some(address) => PeerAddress::from(SocketAddr::new(address, port)),
+            None => PeerAddress { v4: None, v6: None },
         };
-        let far = Far { v6: v6.or(far.v6), ..far };
+        let far = PeerAddress { v6: v6.or(far.v6), ..far };
         (far.v4.is_some() || far.v6.is_some()).then_some(far)
     }
 

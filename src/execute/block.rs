@@ -7,7 +7,7 @@ use reports::record::{Checked, Failure, Start, Step};
 use runners::session::SessionError;
 use workloads::agent::CLOCK;
 use workloads::protocol::Task;
-use workloads::{Check, Far};
+use workloads::{Check, PeerAddress};
 
 use super::decide::{self, Draw};
 use super::execution::Execution;
@@ -40,7 +40,7 @@ pub struct Live<S> {
     pub(super) seat: S,
     /// The cost of a clock reading in it, nanoseconds.
     pub(super) clock_ns: f64,
-    peer: Option<Far>,
+    peer: Option<PeerAddress>,
     state: State,
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use runners::session::{Session, SessionError};
 use workloads::evidence::{ClockFit, Evidence};
 use workloads::protocol::{BurstPlan, Hello, Identity, Sample, Task};
-use workloads::{Check, Far, Resource};
+use workloads::{Check, PeerAddress, Resource};
 
 /// Facts of a prepared workload by name: PRAGMAs read back, residency, ...
 pub type Facts = BTreeMap<String, String>;
@@ -39,7 +39,7 @@ pub struct Started<S> {
     /// The environment.
     pub seat: S,
     /// The peer as seen from inside, where there is one.
-    pub peer: Option<Far>,
+    pub peer: Option<PeerAddress>,
     /// From launch to the first frame.
     pub took: Duration,
     /// The agent's first words.

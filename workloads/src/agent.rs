@@ -15,7 +15,8 @@ use crate::content::mix;
 use crate::load::{Load, Pace};
 use crate::protocol::{self, BurstPlan, FrameError, Request, Response, Task};
 use crate::stopwatch::{self, Gate, Stopwatch};
-use crate::{Check, Needs, Place, Prepared, Workload, content, identity, registry};
+use crate::workload::{Check, Needs, Place, Prepared, Workload};
+use crate::{content, identity, registry};
 
 /// The directory of the prepared workload, within the data directory.
 const WORK: &str = "work";
@@ -363,7 +364,7 @@ fn words(panic: &(dyn Any + Send)) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Check;
+    use crate::workload::Check;
 
     /// A workload that does what its name says.
     enum Bad {

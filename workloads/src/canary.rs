@@ -12,7 +12,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use crate::content::{self, mix};
-use crate::{Resource, stopwatch};
+use crate::stopwatch;
+use crate::workload::Resource;
 
 /// Operations of one look.
 const OPERATIONS: usize = 20;

@@ -16,11 +16,8 @@ use anyhow::Context as _;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
 
-use crate::network::rr;
+use crate::network::{MAX_CONNECTIONS, rr};
 use crate::registry;
-
-/// Connections served at a time; more are closed at once, so that a flood can't take the host's memory.
-pub const MAX_CONNECTIONS: usize = 1024;
 
 /// Threads kept for connections to come.
 const MAX_IDLE: usize = 64;

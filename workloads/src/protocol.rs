@@ -11,7 +11,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::settings::Settings;
-use crate::{Check, Far};
+use crate::workload::{Check, PeerAddress};
+
+pub use crate::sample::{BurstPlan, Sample};
 
 /// Bumped when the meaning of a message changes; both ends are the same binary, so a mismatch is a mix-up.
 pub const PROTOCOL: u32 = 2;
@@ -85,32 +87,7 @@ pub struct Task {
     /// Memory that the environment has by the suite, bytes: what sizes relative to memory are relative to.
     pub memory: u64,
     /// The peer as seen from inside, where there is one.
-    pub peer: Option<Far>,
-}
-
-impl Task {
-    /// A workload with its defaults, in an environment with 512 MiB and without a peer: for tests and probes.
-    ///
-    /// # Panics
-    /// When the registry has no workload of this name.
-    pub fn of(workload: &str) -> Self {
-        let known = crate::registry::find(workload).unwrap_or_else(|| panic!("no workload is called `{workload}`"));
-        let settings = known.resolve(&BTreeMap::new()).expect("defaults are valid");
-        Self { workload: workload.into(), settings, seed: 7, memory: 512 << 20, peer: None }
-    }
-}
-
-/// How long a burst is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BurstPlan {
-    /// Operations measured.
-    pub operations: u64,
-    /// Operations before them that are done, counted and discarded.
-    pub warmup: u64,
-    /// Operations per clock reading, at least 1.
-    pub batch: u32,
-    /// When the measured part ends early, nanoseconds of the environment's own clock.
-    pub limit_ns: u64,
+    pub peer: Option<PeerAddress>,
 }
 
 /// What the agent answers.
@@ -191,71 +168,6 @@ pub struct Identity {
     /// SQLite's compile options, as `PRAGMA compile_options` lists them. Starts that were stored before it was asked for have none.
     #[serde(default)]
     pub sqlite_options: Vec<String>,
-}
-
-/// What one burst measured.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Sample {
-    /// Operations measured (not the warm-up's).
-    pub operations: u64,
-    /// Bytes moved by them.
-    pub bytes: u64,
-    /// Wall time of the measured part, nanoseconds of the environment's clock.
-    pub elapsed_ns: u64,
-    /// Operations discarded as warm-up.
-    pub warmup_operations: u64,
-    /// Wall time of the warm-up, nanoseconds.
-    pub warmup_ns: u64,
-    /// Operations per clock reading; above 1 a histogram entry is the mean of so many.
-    pub batch: u32,
-    /// Whether the limit ended the burst before all operations were done.
-    pub cut_short: bool,
-    /// Service times in nanoseconds, HdrHistogram V2 with deflate.
-    #[serde(with = "base64_bytes")]
-    pub histogram: Vec<u8>,
-    /// In open loop: response times, from the intended start, likewise.
-    #[serde(with = "base64_maybe")]
-    pub response: Option<Vec<u8>>,
-    /// In open loop: how late the generator began the operations that no operation before them held up, likewise.
-    #[serde(with = "base64_maybe")]
-    pub lateness: Option<Vec<u8>>,
-    /// When which latencies came, as [`crate::timeline::encode`] has it; response times in open loop, else service times.
-    #[serde(with = "base64_bytes")]
-    pub timeline: Vec<u8>,
-    /// Operations that were in flight at a time: jobs times depth.
-    pub concurrency: u32,
-    /// What the workload counted beside operations, warm-up included: `busy` (timeouts), ...
-    pub counters: BTreeMap<String, u64>,
-}
-
-mod base64_bytes {
-    use base64::Engine as _;
-    use base64::engine::general_purpose::STANDARD;
-    use serde::{Deserialize as _, Deserializer, Serializer};
-
-    pub fn serialize<S: Serializer>(bytes: &[u8], s: S) -> Result<S::Ok, S::Error> {
-        s.serialize_str(&STANDARD.encode(bytes))
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<u8>, D::Error> {
-        STANDARD.decode(String::deserialize(d)?).map_err(serde::de::Error::custom)
-    }
-}
-
-mod base64_maybe {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    #[derive(Serialize, Deserialize)]
-    #[serde(transparent)]
-    struct Bytes(#[serde(with = "super::base64_bytes")] Vec<u8>);
-
-    pub fn serialize<S: Serializer>(bytes: &Option<Vec<u8>>, s: S) -> Result<S::Ok, S::Error> {
-        bytes.clone().map(Bytes).serialize(s)
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Vec<u8>>, D::Error> {
-        Ok(Option::<Bytes>::deserialize(d)?.map(|bytes| bytes.0))
-    }
 }
 
 /// Writes one frame and flushes.

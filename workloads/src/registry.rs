@@ -1,6 +1,8 @@
 //! All workloads. A new one is one new file and one line here.
 
-use crate::{Workload, control, disk, network, sqlite};
+use crate::protocol::Task;
+use crate::workload::Workload;
+use crate::{control, disk, network, sqlite};
 
 /// Every workload, in the order in which lists and reports show them.
 pub static WORKLOADS: &[&dyn Workload] = &[
@@ -41,6 +43,18 @@ pub static WORKLOADS: &[&dyn Workload] = &[
 /// The workload of this name.
 pub fn find(name: &str) -> Option<&'static dyn Workload> {
     WORKLOADS.iter().copied().find(|w| w.name() == name)
+}
+
+impl Task {
+    /// A workload with its defaults, in an environment with 512 MiB and without a peer: for tests and probes.
+    ///
+    /// # Panics
+    /// When the registry has no workload of this name.
+    pub fn of(workload: &str) -> Self {
+        let known = find(workload).unwrap_or_else(|| panic!("no workload is called `{workload}`"));
+        let settings = known.resolve(&Default::default()).expect("defaults are valid");
+        Self { workload: workload.into(), settings, seed: 7, memory: 512 << 20, peer: None }
+    }
 }
 
 #[cfg(test)]

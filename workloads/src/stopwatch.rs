@@ -10,7 +10,7 @@ use hdrhistogram::Histogram;
 use hdrhistogram::serialization::{Serializer, V2DeflateSerializer};
 
 use crate::load::{Arrivals, Pace};
-use crate::protocol::{BurstPlan, Sample};
+use crate::sample::{BurstPlan, Sample};
 use crate::timeline::{self, Timeline};
 
 /// Largest latency that is told apart, nanoseconds: one minute.

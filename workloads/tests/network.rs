@@ -13,12 +13,12 @@ use std::time::{Duration, Instant};
 use workloads::peer::Listening;
 use workloads::protocol::{BurstPlan, Sample};
 use workloads::stopwatch::Stopwatch;
-use workloads::{Far, Place, Prepared, registry};
+use workloads::{PeerAddress, Place, Prepared, registry};
 
 /// Settings of a workload that differ from their defaults.
 type Given<'a> = &'a [(&'a str, &'a str)];
 
-fn prepare(name: &str, given: Given, peer: Far) -> anyhow::Result<Box<dyn Prepared>> {
+fn prepare(name: &str, given: Given, peer: PeerAddress) -> anyhow::Result<Box<dyn Prepared>> {
     let given: BTreeMap<_, _> = given.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
     let workload = registry::find(name).expect("registered");
     let settings = workload.resolve(&given)?;
@@ -35,11 +35,11 @@ fn prepare(name: &str, given: Given, peer: Far) -> anyhow::Result<Box<dyn Prepar
     })
 }
 
-fn prepared(name: &str, given: Given, peer: Far) -> Box<dyn Prepared> {
+fn prepared(name: &str, given: Given, peer: PeerAddress) -> Box<dyn Prepared> {
     prepare(name, given, peer).unwrap_or_else(|e| panic!("{name} {given:?}: {e:#}"))
 }
 
-fn fails(name: &str, given: Given, peer: Far) -> String {
+fn fails(name: &str, given: Given, peer: PeerAddress) -> String {
     match prepare(name, given, peer) {
         Ok(_) => panic!("{name} {given:?} should have failed"),
         Err(e) => format!("{e:#}"),
@@ -58,11 +58,12 @@ fn burst(prepared: &mut dyn Prepared, operations: u64) -> Sample {
 }
 
 /// A peer on both families of loopback.
-fn peer() -> (Listening, Far) {
+fn peer() -> (Listening, PeerAddress) {
     let both = [(Ipv4Addr::LOCALHOST, 0).into(), (Ipv6Addr::LOCALHOST, 0).into()];
     let listening = Listening::start_all(&both).expect("this host's loopback has IPv4 and IPv6");
     let port = listening.address().port();
-    let far = Far { v4: Some((Ipv4Addr::LOCALHOST, port).into()), v6: Some((Ipv6Addr::LOCALHOST, port).into()) };
+    let far =
+        PeerAddress { v4: Some((Ipv4Addr::LOCALHOST, port).into()), v6: Some((Ipv6Addr::LOCALHOST, port).into()) };
     (listening, far)
 }
 
@@ -158,9 +159,9 @@ fn what_does_not_fit_a_message_is_refused() {
 fn a_family_that_is_not_there_is_an_error_that_says_what_to_set() {
     let (_listening, far) = peer();
     for name in ["net/rr", "net/crr", "net/stream", "net/loaded-rr", "net/imap", "net/chatty"] {
-        let message = fails(name, &[("family", "ipv6")], Far { v6: None, ..far });
+        let message = fails(name, &[("family", "ipv6")], PeerAddress { v6: None, ..far });
         assert!(message.contains("no IPv6") && message.contains("set family = ipv4"), "{name}: {message}");
-        let message = fails(name, &[], Far { v4: None, ..far });
+        let message = fails(name, &[], PeerAddress { v4: None, ..far });
         assert!(message.contains("no IPv4") && message.contains("set family = ipv6"), "{name}: {message}");
     }
 }
@@ -358,7 +359,7 @@ fn connections_leave_no_port_behind_in_the_environment() {
 fn an_environment_without_ipv6_says_so() {
     in_own_namespace(|| {
         // A loopback that is down has no addresses, and there is no other device.
-        let far = Far { v4: None, v6: Some("[2001:2::1]:7000".parse().expect("an address")) };
+        let far = PeerAddress { v4: None, v6: Some("[2001:2::1]:7000".parse().expect("an address")) };
         for given in [&[("family", "ipv6")][..], &[("family", "ipv6"), ("protocol", "udp")]] {
             let message = fails("net/rr", given, far);
             assert!(message.contains("no IPv6 that leads to [2001:2::1]:7000"), "{message}");

@@ -9,7 +9,7 @@ use super::pages::Pages;
 use crate::content::{self, Digest, mix};
 use crate::settings::{Amount, Bytes, Setting, SettingError, Settings};
 use crate::stopwatch::Stopwatch;
-use crate::{Check, Needs, Place, Prepared, Resource, Workload};
+use crate::workload::{Check, Needs, Place, Prepared, Resource, Workload};
 
 const STREAM: u64 = 0x4241_4e44;
 

@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use crate::content::{self, Digest, mix};
 use crate::settings::Setting;
 use crate::stopwatch::Stopwatch;
-use crate::{Check, Place, Prepared, Resource, Workload};
+use crate::workload::{Check, Place, Prepared, Resource, Workload};
 
 /// Rounds of integer work in an operation. Each needs the result of the one before: three multiplications, four
 /// exclusive-ors or additions, three shifts.

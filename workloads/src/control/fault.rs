@@ -15,7 +15,7 @@ use super::pages::{HUGE_PAGES, Pages};
 use crate::content::{Digest, mix};
 use crate::settings::{Bytes, Setting, Settings};
 use crate::stopwatch::Stopwatch;
-use crate::{Check, Needs, Place, Prepared, Resource, Workload};
+use crate::workload::{Check, Needs, Place, Prepared, Resource, Workload};
 
 crate::settings! {
     struct Options {

@@ -14,7 +14,7 @@ use super::pages::{HUGE, HUGE_PAGES, LINE_BYTES, Pages};
 use crate::content::{self, Digest};
 use crate::settings::{Amount, Setting, Settings};
 use crate::stopwatch::Stopwatch;
-use crate::{Check, Needs, Place, Prepared, Resource, Workload};
+use crate::workload::{Check, Needs, Place, Prepared, Resource, Workload};
 
 /// Where in a line the index of the next one is, and the line's number on the ring.
 const NEXT: usize = 0;

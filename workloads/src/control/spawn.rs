@@ -15,7 +15,7 @@ use nix::unistd::Pid;
 use crate::content::{Digest, mix};
 use crate::settings::Setting;
 use crate::stopwatch::Stopwatch;
-use crate::{Check, Place, Prepared, Resource, Workload};
+use crate::workload::{Check, Place, Prepared, Resource, Workload};
 
 /// The first argument that makes the program exit at once, with the status that the second one gives.
 pub const WORD: &str = "exit";

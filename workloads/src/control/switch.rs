@@ -17,7 +17,7 @@ use nix::unistd::{ForkResult, Pid, fork};
 use crate::content::{Digest, mix};
 use crate::settings::Setting;
 use crate::stopwatch::Stopwatch;
-use crate::{Check, Place, Prepared, Resource, Workload};
+use crate::workload::{Check, Place, Prepared, Resource, Workload};
 
 /// Exchanges that the check value covers.
 const CHECKED: u8 = 16;

@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use crate::content::Digest;
 use crate::stopwatch::Stopwatch;
-use crate::{Check, Place, Prepared, Resource, Workload};
+use crate::workload::{Check, Place, Prepared, Resource, Workload};
 
 /// The workload.
 #[derive(Debug)]

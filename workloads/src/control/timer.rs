@@ -17,7 +17,7 @@ use crate::content::Digest;
 use crate::load::Load;
 use crate::settings::{Setting, SettingError, Settings};
 use crate::stopwatch::{self, Stopwatch};
-use crate::{Check, Place, Prepared, Resource, Workload};
+use crate::workload::{Check, Place, Prepared, Resource, Workload};
 
 /// Wake-ups that `verify` looks at.
 const CHECKED: u32 = 3;
@@ -178,7 +178,7 @@ impl Drop for Slack {
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
-    use crate::protocol::BurstPlan;
+    use crate::sample::BurstPlan;
 
     #[test]
     fn lateness_is_recorded_and_not_the_interval() {

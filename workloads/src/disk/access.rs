@@ -4,7 +4,7 @@
 
 use super::transfer::{self, Extent, Manner, Pattern, Transfer};
 use crate::settings::{self, Setting, SettingError, Settings};
-use crate::{Needs, Place, Prepared, Resource, Workload};
+use crate::workload::{Needs, Place, Prepared, Resource, Workload};
 
 /// A workload that moves blocks of a file.
 #[derive(Debug)]

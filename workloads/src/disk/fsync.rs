@@ -16,7 +16,7 @@ use super::transfer;
 use crate::content::Digest;
 use crate::settings::{Amount, Bytes, Setting, Settings};
 use crate::stopwatch::Stopwatch;
-use crate::{Check, Needs, Place, Prepared, Resource, Workload};
+use crate::workload::{Check, Needs, Place, Prepared, Resource, Workload};
 
 /// Operations that the check value covers.
 const CHECKED: u64 = 8;

@@ -20,7 +20,7 @@ use super::blocks::{self, Pool};
 use crate::content::{self, Digest};
 use crate::settings::{Setting, Settings};
 use crate::stopwatch::Stopwatch;
-use crate::{Check, Needs, Place, Prepared, Resource, Workload};
+use crate::workload::{Check, Needs, Place, Prepared, Resource, Workload};
 
 /// Deliveries that the check value covers.
 const CHECKED: u64 = 16;

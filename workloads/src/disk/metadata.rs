@@ -18,7 +18,7 @@ use super::maildir::{enough_inodes, flush};
 use crate::content::{self, Digest};
 use crate::settings::{Setting, Settings};
 use crate::stopwatch::Stopwatch;
-use crate::{Check, Needs, Place, Prepared, Resource, Workload};
+use crate::workload::{Check, Needs, Place, Prepared, Resource, Workload};
 
 /// Files that the check value asks for the size of.
 const CHECKED: u64 = 16;

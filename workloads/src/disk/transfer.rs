@@ -15,7 +15,7 @@ use super::queue::{self, Queue};
 use crate::content::{self, Digest};
 use crate::settings::{Amount, Bytes, Setting, SettingError, Value as _};
 use crate::stopwatch::Stopwatch;
-use crate::{Check, Needs, Place, Prepared};
+use crate::workload::{Check, Needs, Place, Prepared};
 
 /// Operations that the check value covers.
 const CHECKED: u64 = 16;

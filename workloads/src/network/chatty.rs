@@ -12,7 +12,7 @@ use super::{FAMILY, Family, connect, ends, halves, peer_address, read_answer, re
 use crate::content::{self, Digest};
 use crate::settings::Setting;
 use crate::stopwatch::Stopwatch;
-use crate::{Check, Peer, Place, Prepared, Resource, Workload};
+use crate::workload::{Check, Peer, Place, Prepared, Resource, Workload};
 
 /// Bytes of a row.
 const ROW: usize = 100;

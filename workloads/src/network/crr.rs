@@ -14,7 +14,7 @@ use super::rr::{Asking, MAX, MIN};
 use super::{FAMILY, Family, greeting, open, peer_address, read_answer, read_numbers, read_whole, silent, sized};
 use crate::settings::{Bytes, Setting};
 use crate::stopwatch::Stopwatch;
-use crate::{Check, Peer, Place, Prepared, Resource, Workload};
+use crate::workload::{Check, Peer, Place, Prepared, Resource, Workload};
 
 crate::settings! {
     struct Options {

@@ -23,7 +23,7 @@ use super::{FAMILY, Family, connect, ends, halves, peer_address, read_answer, re
 use crate::content::{self, Digest, below};
 use crate::settings::Setting;
 use crate::stopwatch::Stopwatch;
-use crate::{Check, Peer, Place, Prepared, Resource, Workload};
+use crate::workload::{Check, Peer, Place, Prepared, Resource, Workload};
 
 /// Messages of the mailbox.
 const MESSAGES: u64 = 1000;

@@ -15,7 +15,7 @@ use super::stream::{self, Blocks, Bodies, Receiver, Sender};
 use super::{FAMILY, Family, connect, ends, peer_address};
 use crate::settings::{Bytes, Setting};
 use crate::stopwatch::{self, Stopwatch};
-use crate::{Check, Peer, Place, Prepared, Resource, Workload};
+use crate::workload::{Check, Peer, Place, Prepared, Resource, Workload};
 
 crate::words! {
     enum Direction { Send = "send", Receive = "receive" }

@@ -17,9 +17,11 @@ use std::time::Duration;
 use anyhow::Context as _;
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use crate::Place;
-use crate::peer::MAX_CONNECTIONS;
 use crate::settings::{Setting, Value as _};
+use crate::workload::Place;
+
+/// Connections served at a time; more are closed at once, so that a flood can't take the host's memory.
+pub const MAX_CONNECTIONS: usize = 1024;
 
 /// After so long without an answer the connection counts as broken. A user-space stack that has lost segments asks again after
 /// 1, 2, 4 and 8 s: gVisor's once took more than 10 s for an answer beside a stream.

@@ -14,7 +14,7 @@ use super::{FAMILY, Family, bounded, connect, ends, peer_address, read_answer, r
 use crate::content::{self, Digest};
 use crate::settings::{Bytes, Setting, SettingError, Settings};
 use crate::stopwatch::Stopwatch;
-use crate::{Check, Peer, Place, Prepared, Resource, Workload};
+use crate::workload::{Check, Peer, Place, Prepared, Resource, Workload};
 
 /// Exchanges that the check value covers.
 const CHECKED: u64 = 16;

@@ -16,7 +16,7 @@ use super::{FAMILY, Family, connect, ends, halves, peer_address, read_answer, re
 use crate::content::{self, Digest};
 use crate::settings::{Bytes, Setting, Settings};
 use crate::stopwatch::Stopwatch;
-use crate::{Check, Needs, Peer, Place, Prepared, Resource, Workload};
+use crate::workload::{Check, Needs, Peer, Place, Prepared, Resource, Workload};
 
 /// Blocks that the check value covers.
 const CHECKED: u64 = 16;

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use super::join::{CHECKED, ITEM, Options, Orders, needs};
 use crate::settings::{Setting, Settings};
 use crate::stopwatch::Stopwatch;
-use crate::{Check, Needs, Place, Prepared, Resource, Workload};
+use crate::workload::{Check, Needs, Place, Prepared, Resource, Workload};
 
 const ITEMS: &str = "SELECT product, quantity FROM item WHERE purchase = ?1";
 const PRICE: &str = "SELECT price FROM product WHERE id = ?1";

@@ -15,7 +15,7 @@ use crate::content::{self, Digest};
 use crate::load::BurstLength;
 use crate::settings::{Bytes, Setting, SettingError, Settings};
 use crate::stopwatch::Stopwatch;
-use crate::{Check, Needs, Place, Prepared, Resource, Workload};
+use crate::workload::{Check, Needs, Place, Prepared, Resource, Workload};
 
 /// Rows that are there before a burst; fewer where they are large.
 const ROWS: u64 = 1000;

@@ -12,7 +12,7 @@ use super::database::Database;
 use super::options::{CACHE_SIZE, Journal, SAFE_JOURNAL, Synchronous};
 use crate::content::{self, Digest, mix};
 use crate::settings::{Amount, Bytes, Settings};
-use crate::{Needs, Place};
+use crate::workload::{Needs, Place};
 
 /// Bytes of a row's value.
 pub(super) const VALUE: usize = 100;

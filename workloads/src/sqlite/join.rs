@@ -11,7 +11,7 @@ use super::database::Database;
 use super::options::{CACHE_SIZE, Journal, SAFE_JOURNAL};
 use crate::content::{self, Digest, mix};
 use crate::settings::{Bytes, Settings};
-use crate::{Needs, Place};
+use crate::workload::{Needs, Place};
 
 const ORDERS: u64 = 100;
 const PRODUCTS: u64 = 1000;

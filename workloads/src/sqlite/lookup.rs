@@ -9,7 +9,7 @@ use super::entries::{Entries, Options, VALUE, key, mark, needs};
 use crate::content;
 use crate::settings::{Setting, Settings};
 use crate::stopwatch::Stopwatch;
-use crate::{Check, Needs, Place, Prepared, Resource, Workload};
+use crate::workload::{Check, Needs, Place, Prepared, Resource, Workload};
 
 const STREAM: u64 = 0x5150_4c33;
 const SELECT: &str = "SELECT value FROM entry WHERE key = ?1";

@@ -24,7 +24,7 @@ use crate::content::{self, Digest, below, mix};
 use crate::load::BurstLength;
 use crate::settings::{Bytes, Setting, Settings};
 use crate::stopwatch::Stopwatch;
-use crate::{Check, Needs, Place, Prepared, Resource, Workload};
+use crate::workload::{Check, Needs, Place, Prepared, Resource, Workload};
 
 /// Sizes of messages, bytes, at every 32nd part of all messages: log-normal with a median of 7,000 and a sigma of 0.9, of which what is below 2,000 and
 /// above 50,000 is left out. The mean is 10.4 kB. A table, since no processor's logarithm must have a say in it.

@@ -14,7 +14,7 @@ use super::untimed;
 use crate::content;
 use crate::settings::{Setting, Settings};
 use crate::stopwatch::Stopwatch;
-use crate::{Check, Needs, Place, Prepared, Resource, Workload};
+use crate::workload::{Check, Needs, Place, Prepared, Resource, Workload};
 
 /// Operations that the check value covers.
 const CHECKED: u64 = 64;

@@ -17,7 +17,7 @@ mod options;
 
 use rusqlite::Connection;
 
-use crate::protocol::BurstPlan;
+use crate::sample::BurstPlan;
 use crate::stopwatch::Stopwatch;
 
 /// SQLite's version and the start of its source id.

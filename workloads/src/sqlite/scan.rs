@@ -8,7 +8,7 @@ use super::entries::{self, Entries, VALUE, amounts, key, needs};
 use crate::content;
 use crate::settings::{Setting, Settings};
 use crate::stopwatch::Stopwatch;
-use crate::{Check, Needs, Place, Prepared, Resource, Workload};
+use crate::workload::{Check, Needs, Place, Prepared, Resource, Workload};
 
 /// Scans that the check value covers.
 const CHECKED: u64 = 16;

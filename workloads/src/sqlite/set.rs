@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::join::{CHECKED, ITEM, Options, Orders, needs};
 use crate::settings::{Setting, Settings};
 use crate::stopwatch::Stopwatch;
-use crate::{Check, Needs, Place, Prepared, Resource, Workload};
+use crate::workload::{Check, Needs, Place, Prepared, Resource, Workload};
 
 const WORTH: &str =
     "SELECT sum(quantity * price) FROM item CROSS JOIN product ON product.id = item.product WHERE purchase = ?1";

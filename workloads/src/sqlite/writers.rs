@@ -16,7 +16,7 @@ use crate::content::{self, Digest};
 use crate::load::{BurstLength, MAX_JOBS};
 use crate::settings::{Bytes, Setting, Settings};
 use crate::stopwatch::{Stopwatch, now};
-use crate::{Check, Needs, Place, Prepared, Resource, Workload};
+use crate::workload::{Check, Needs, Place, Prepared, Resource, Workload};
 
 /// Rows that are there before a burst.
 const ROWS: u64 = 1000;

@@ -188,7 +188,7 @@ mod tests {
     use std::collections::BTreeMap;
     use std::net::{IpAddr, SocketAddr};
 
-    use workloads::Far;
+    use workloads::PeerAddress;
     use workloads::protocol::{Envelope, Request, Task, write_frame};
 
     use super::*;
@@ -208,7 +208,7 @@ mod tests {
             let known = workloads::load::settings(workload.settings());
             let settings = Settings::resolve(&known, &BTreeMap::new()).expect("defaults are valid");
             let at = |ip: IpAddr| Some(SocketAddr::new(ip, u16::MAX));
-            let peer = Some(Far { v4: at(IpAddr::from([255; 4])), v6: at(IpAddr::from([0xffff; 8])) });
+            let peer = Some(PeerAddress { v4: at(IpAddr::from([255; 4])), v6: at(IpAddr::from([0xffff; 8])) });
             let task = Task { settings, seed: u64::MAX, memory: u64::MAX, peer, ..Task::of(workload.name()) };
             let max = u64::MAX;
             let envelope = Envelope { id: max, received_ns: max, sent_ns: max, body: Request::Prepare(task) };

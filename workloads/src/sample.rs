@@ -1,0 +1,83 @@
+//! Length and outcome of a burst.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// How long a burst is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BurstPlan {
+    /// Operations measured.
+    pub operations: u64,
+    /// Operations before them that are done, counted and discarded.
+    pub warmup: u64,
+    /// Operations per clock reading, at least 1.
+    pub batch: u32,
+    /// When the measured part ends early, nanoseconds of the environment's own clock.
+    pub limit_ns: u64,
+}
+
+/// What one burst measured.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sample {
+    /// Operations measured (not the warm-up's).
+    pub operations: u64,
+    /// Bytes moved by them.
+    pub bytes: u64,
+    /// Wall time of the measured part, nanoseconds of the environment's clock.
+    pub elapsed_ns: u64,
+    /// Operations discarded as warm-up.
+    pub warmup_operations: u64,
+    /// Wall time of the warm-up, nanoseconds.
+    pub warmup_ns: u64,
+    /// Operations per clock reading; above 1 a histogram entry is the mean of so many.
+    pub batch: u32,
+    /// Whether the limit ended the burst before all operations were done.
+    pub cut_short: bool,
+    /// Service times in nanoseconds, HdrHistogram V2 with deflate.
+    #[serde(with = "base64_bytes")]
+    pub histogram: Vec<u8>,
+    /// In open loop: response times, from the intended start, likewise.
+    #[serde(with = "base64_maybe")]
+    pub response: Option<Vec<u8>>,
+    /// In open loop: how late the generator began the operations that no operation before them held up, likewise.
+    #[serde(with = "base64_maybe")]
+    pub lateness: Option<Vec<u8>>,
+    /// When which latencies came, as [`crate::timeline::encode`] has it; response times in open loop, else service times.
+    #[serde(with = "base64_bytes")]
+    pub timeline: Vec<u8>,
+    /// Operations that were in flight at a time: jobs times depth.
+    pub concurrency: u32,
+    /// What the workload counted beside operations, warm-up included: `busy` (timeouts), ...
+    pub counters: BTreeMap<String, u64>,
+}
+
+mod base64_bytes {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(bytes: &[u8], s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(&STANDARD.encode(bytes))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<u8>, D::Error> {
+        STANDARD.decode(String::deserialize(d)?).map_err(serde::de::Error::custom)
+    }
+}
+
+mod base64_maybe {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(transparent)]
+    struct Bytes(#[serde(with = "super::base64_bytes")] Vec<u8>);
+
+    pub fn serialize<S: Serializer>(bytes: &Option<Vec<u8>>, s: S) -> Result<S::Ok, S::Error> {
+        bytes.clone().map(Bytes).serialize(s)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Vec<u8>>, D::Error> {
+        Ok(Option::<Bytes>::deserialize(d)?.map(|bytes| bytes.0))
+    }
+}
