@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use reports::record::{Ending, Stored};
+
 /// Makes the codes and the table that tells of them out of one list.
 macro_rules! exits {
     ($($(#[doc = $doc:literal])* $name:ident = $code:literal, $line:literal;)*) => {
@@ -46,6 +48,23 @@ exits! {
 pub fn table() -> String {
     let told = LINES.iter().filter(|(_, line)| !line.is_empty());
     told.fold("Exit codes:".into(), |table, (exit, line)| format!("{table}\n{:>5}  {line}", *exit as u8))
+}
+
+impl Exit {
+    /// The end of a run by its rows: what could not be measured, what failed, or done.
+    pub fn of_run(stored: &Stored, too_unquiet: bool) -> Self {
+        let Stored { run, ending, starts, records, checks, .. } = stored;
+        if !records.iter().any(|r| r.environment == run.baseline && r.outcome.is_ok()) {
+            return Exit::NothingMeasured;
+        }
+        if starts.iter().any(|s| s.outcome.is_err())
+            || records.iter().any(|r| r.outcome.is_err())
+            || checks.iter().any(|c| c.outcome.is_err())
+        {
+            return Exit::SomeFailed;
+        }
+        if *ending == Ending::Complete && too_unquiet { Exit::Inconclusive } else { Exit::Done }
+    }
 }
 
 impl From<Exit> for ExitCode {

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use reports::comparison::{Comparison, Method, compare};
-use reports::record::{Ending, Stored};
 use reports::render::Format;
 use reports::store::Store;
 
@@ -41,34 +40,14 @@ pub fn run(args: cli::Run) -> anyhow::Result<Exit> {
         "run {id} is in {}; `tarebench report {id} --format html -o report.html` draws it again",
         args.store.store.display()
     );
-    Ok(interrupt.exit().unwrap_or_else(|| exit(&stored, &comparison)))
+    let too_unquiet = !comparison.invalid.is_empty() || comparison.failed_controls().next().is_some();
+    Ok(interrupt.exit().unwrap_or_else(|| Exit::of_run(&stored, too_unquiet)))
 }
 
 /// The data directory: as given, else the folder of the store.
 fn data_dir(args: &cli::Run) -> PathBuf {
     let of_store = || args.store.store.parent().filter(|p| !p.as_os_str().is_empty()).map(Path::to_path_buf);
     args.selection.data_dir.clone().or_else(of_store).unwrap_or_else(|| PathBuf::from("."))
-}
-
-/// How to name the end: what could not be measured, what failed, or done.
-fn exit(stored: &Stored, comparison: &Comparison) -> Exit {
-    let failed = |environment: &str| {
-        stored.starts.iter().any(|s| s.environment == environment && s.outcome.is_err())
-            || stored.records.iter().any(|r| r.environment == environment && r.outcome.is_err())
-            || stored.checks.iter().any(|c| c.environment == environment && c.outcome.is_err())
-    };
-    if !stored.records.iter().any(|r| r.environment == stored.run.baseline && r.outcome.is_ok()) {
-        return Exit::NothingMeasured;
-    }
-    if stored.run.environments.iter().any(|e| failed(&e.name)) {
-        return Exit::SomeFailed;
-    }
-    match stored.ending {
-        Ending::Complete if !comparison.invalid.is_empty() || comparison.failed_controls().next().is_some() => {
-            Exit::Inconclusive
-        }
-        _ => Exit::Done,
-    }
 }
 
 fn show(comparison: &Comparison, outputs: &[(PathBuf, &'static Format)]) -> anyhow::Result<()> {

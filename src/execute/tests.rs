@@ -126,8 +126,11 @@ fn outcome<T>(outcome: &Result<T, Failure>, shown: impl Fn(&T) -> String) -> Str
 #[test]
 fn a_run_without_trouble_has_a_row_of_everything() {
     let script = Script::default();
+    let stored = rows(&plan(2, TWO), &script);
+    assert_eq!(Exit::of_run(&stored, false), Exit::Done);
+    assert_eq!(Exit::of_run(&stored, true), Exit::Inconclusive);
     assert_rows(
-        &rows(&plan(2, TWO), &script),
+        &stored,
         "block 0: box up, control up, bare up
          syscall 0: box 300, bare 300, control 300
          syscall 1: box 300, bare 300, control 300
@@ -213,8 +216,10 @@ fn an_environment_that_is_not_available_is_neither_started_nor_missed() {
 #[test]
 fn a_baseline_that_never_comes_up_leaves_the_others_measured() {
     let script = Script::default().fails("bare", Ask::Start, 0..9, Dies);
+    let stored = rows(&plan(3, ONE), &script);
+    assert_eq!(Exit::of_run(&stored, false), Exit::NothingMeasured);
     assert_rows(
-        &rows(&plan(3, ONE), &script),
+        &stored,
         "block 0: box up, control up, bare FAILED in start: died
          syscall 0: box 300, control 300
          syscall 1: box 300, control 300
@@ -276,8 +281,10 @@ fn a_session_that_dies_while_it_prepares_is_out_for_the_rest_of_the_block() {
 #[test]
 fn an_environment_that_can_not_prepare_a_workload_drops_out_for_that_workload_only() {
     let script = Script::default().fails("box", Ask::Prepare, 0..1, Refuses);
+    let stored = rows(&plan(1, TWO), &script);
+    assert_eq!(Exit::of_run(&stored, false), Exit::SomeFailed);
     assert_rows(
-        &rows(&plan(1, TWO), &script),
+        &stored,
         "block 0: box up, control up, bare up
          syscall 0: control 300, bare 300
          syscall 1: control 300, bare 300
