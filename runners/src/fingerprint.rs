@@ -10,9 +10,9 @@ use crate::stage::disk::Disk;
 /// serial numbers.
 pub fn facts(data_dir: &Path) -> Vec<(String, String)> {
     let mut facts = Facts(Vec::new());
-    let os = sysinfo::System::long_os_version().ok();
+    let os = sysinfo::System::long_os_version();
     facts.add("os", os.map(|o| o.strip_prefix("Linux (").and_then(|o| o.strip_suffix(')')).unwrap_or(&o).to_string()));
-    facts.add("kernel", sysinfo::System::kernel_version().ok());
+    facts.add("kernel", sysinfo::System::kernel_version());
     facts.add("architecture", Some(std::env::consts::ARCH.to_string()));
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     facts.add("cpu", cpu_field(&cpuinfo, "model name"));
@@ -23,11 +23,10 @@ pub fn facts(data_dir: &Path) -> Vec<(String, String)> {
     facts.add("governor", read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"));
     facts.add("turbo", turbo());
     facts.add("smt", read("/sys/devices/system/cpu/smt/control"));
-    if let Ok(mut system) = sysinfo::System::new() {
-        system.refresh_memory();
-        facts.add("memory", Some(bytesize::ByteSize(system.total_memory()).to_string()));
-        facts.add("swap", Some(bytesize::ByteSize(system.total_swap()).to_string()));
-    }
+    let mut system = sysinfo::System::new();
+    system.refresh_memory();
+    facts.add("memory", Some(bytesize::ByteSize(system.total_memory()).to_string()));
+    facts.add("swap", Some(bytesize::ByteSize(system.total_swap()).to_string()));
     facts.add("transparent huge pages", read("/sys/kernel/mm/transparent_hugepage/enabled").and_then(|t| chosen(&t)));
     facts.add("clock source", read("/sys/devices/system/clocksource/clocksource0/current_clocksource"));
     facts.add("virtualization", Some(nested().unwrap_or_else(|| "none seen".into())));
@@ -42,10 +41,10 @@ pub fn facts(data_dir: &Path) -> Vec<(String, String)> {
         facts.add("device scheduler", disk.attribute("queue/scheduler").map(|t| chosen(&t).unwrap_or(t)));
     }
     facts.add("mitigations", mitigations());
-    let load = sysinfo::System::load_average().ok();
-    facts.add("load", load.map(|l| format!("{:.2} {:.2} {:.2}", l.one, l.five, l.fifteen)));
-    let up = sysinfo::System::uptime().ok().map(|s| std::time::Duration::from_secs(s / 60 * 60));
-    facts.add("uptime", up.map(|u| humantime::format_duration(u).to_string()));
+    let load = sysinfo::System::load_average();
+    facts.add("load", Some(format!("{:.2} {:.2} {:.2}", load.one, load.five, load.fifteen)));
+    let up = std::time::Duration::from_secs(sysinfo::System::uptime() / 60 * 60);
+    facts.add("uptime", Some(humantime::format_duration(up).to_string()));
     facts.0
 }
 
@@ -73,7 +72,7 @@ pub fn nested() -> Option<String> {
 /// What makes this moment a bad one to measure in, for `doctor`: each with what to do.
 pub fn warnings() -> Vec<String> {
     let mut warnings = Vec::new();
-    let load = sysinfo::System::load_average().map_or(0.0, |l| l.one);
+    let load = sysinfo::System::load_average().one;
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     if load > 0.5 * cpus as f64 {
         warnings.push(format!("the load is {load:.1} on {cpus} CPUs: close what else runs, or expect wide intervals"));
