@@ -1,4 +1,4 @@
-//! What we add to an operation: one lap against the clock reading in it, the random numbers that operations draw, and what a
+//! Our own part of an operation: one lap against the clock reading in it, the random numbers that operations draw, and what a
 //! frame costs between bursts.
 //!
 //! `cargo bench -p tarebench-workloads`; `scripts/bench --self` compares with an earlier revision. The aim is that a lap costs at

@@ -56,13 +56,13 @@ pub fn serve(input: &mut impl BufRead, out: &mut impl Write, data: &Path) -> any
 
 struct Agent<'a> {
     data: &'a Path,
-    bench: Option<Bench>,
+    active: Option<ActiveWorkload>,
     /// One for each job; made when first needed and kept.
     watches: Vec<Stopwatch>,
 }
 
-/// A prepared workload with its directory.
-struct Bench {
+/// A workload that is ready to run, with its directory.
+struct ActiveWorkload {
     /// The jobs. Dropped before the directory is: fields go in order.
     jobs: Vec<Job>,
     /// Operations that are in flight at a time, over all jobs.
@@ -91,7 +91,7 @@ impl Job {
     }
 }
 
-impl Bench {
+impl ActiveWorkload {
     /// One timed pass of all jobs; the operations of the plan are shared out among them.
     fn burst(&mut self, plan: BurstPlan, watches: &mut Vec<Stopwatch>) -> anyhow::Result<protocol::Sample> {
         let jobs = self.jobs.len();
@@ -251,7 +251,7 @@ fn check_room(workload: &dyn Workload, needs: Needs, data: &Path, memory: u64) -
 
 impl<'a> Agent<'a> {
     fn new(data: &'a Path) -> Self {
-        Self { data, bench: None, watches: Vec::new() }
+        Self { data, active: None, watches: Vec::new() }
     }
 
     /// Does what is asked; an error and a panic alike become `Failed`.
@@ -262,7 +262,7 @@ impl<'a> Agent<'a> {
             Ok(Err(e)) => format!("{e:#}"),
             Err(panic) => {
                 // What the workload was in the middle of is unknown, so it can't be used any more.
-                let dropped = catch_unwind(AssertUnwindSafe(|| self.bench = None));
+                let dropped = catch_unwind(AssertUnwindSafe(|| self.active = None));
                 let again = if dropped.is_err() { ", and again while cleaning up" } else { "" };
                 format!("the agent panicked: {}{again}", words(panic.as_ref()))
             }
@@ -281,30 +281,30 @@ impl<'a> Agent<'a> {
             }
             Request::Burst(plan) => Response::Sample(self.burst(plan)?),
             Request::Verify => {
-                let bench = self.bench()?;
+                let active = self.active()?;
                 let clock = identity::clock();
-                let check = bench.verify()?;
-                let mut facts = bench.facts();
+                let check = active.verify()?;
+                let mut facts = active.facts();
                 tell_clock(&clock, &mut facts);
                 Response::Verified { check, facts }
             }
             Request::Release => {
-                self.bench = None;
+                self.active = None;
                 Response::Released
             }
             Request::Bye => {
-                self.bench = None;
+                self.active = None;
                 Response::Bye
             }
         })
     }
 
-    fn bench(&mut self) -> anyhow::Result<&mut Bench> {
-        self.bench.as_mut().context("no workload is prepared; a Prepare that succeeds has to come first")
+    fn active(&mut self) -> anyhow::Result<&mut ActiveWorkload> {
+        self.active.as_mut().context("no workload is prepared; a Prepare that succeeds has to come first")
     }
 
     fn prepare(&mut self, task: Task) -> anyhow::Result<BTreeMap<String, String>> {
-        self.bench = None;
+        self.active = None;
         let Task { workload, settings, seed, memory, peer } = task;
         let workload = registry::find(&workload)
             .with_context(|| format!("no workload is called `{}`", workload.escape_debug()))?;
@@ -329,16 +329,16 @@ impl<'a> Agent<'a> {
         let each = workload.needs(&settings, memory);
         let all = |bytes: u64| bytes.saturating_mul(u64::from(jobs));
         check_room(workload, Needs { disk: all(each.disk), memory: all(each.memory) }, self.data, memory)?;
-        let mut bench = Bench { jobs: Vec::new(), concurrency, bursts: 0, _directory: directory };
+        let mut active = ActiveWorkload { jobs: Vec::new(), concurrency, bursts: 0, _directory: directory };
         for job in 0..jobs {
             let place = place(job);
             std::fs::create_dir_all(&place.directory)
                 .with_context(|| format!("can't make the directory {}", place.directory.display()))?;
             let prepared = workload.prepare(&place).with_context(|| format!("can't prepare {}", workload.name()))?;
-            bench.jobs.push(Job { prepared, pace: Pace::of(&load, seed, job) });
+            active.jobs.push(Job { prepared, pace: Pace::of(&load, seed, job) });
         }
-        let facts = bench.facts();
-        self.bench = Some(bench);
+        let facts = active.facts();
+        self.active = Some(active);
         Ok(facts)
     }
 
@@ -349,13 +349,13 @@ impl<'a> Agent<'a> {
             "a burst has at most {MAX_OPERATIONS} operations"
         );
         anyhow::ensure!((1..=MAX_BATCH).contains(&plan.batch), "a batch has from 1 to {MAX_BATCH} operations");
-        let bench =
-            self.bench.as_mut().context("no workload is prepared; a Prepare that succeeds has to come first")?;
-        bench.burst(plan, &mut self.watches)
+        let active =
+            self.active.as_mut().context("no workload is prepared; a Prepare that succeeds has to come first")?;
+        active.burst(plan, &mut self.watches)
     }
 }
 
-/// What a panic said.
+/// Message of a panic.
 fn words(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a message")
@@ -399,8 +399,8 @@ mod tests {
     fn with(bad: Bad, data: &Path) -> Agent<'_> {
         let directory = Directory::create(data.join(WORK)).expect("made");
         let jobs = vec![Job { prepared: Box::new(bad), pace: None }];
-        let bench = Bench { jobs, concurrency: 1, bursts: 0, _directory: directory };
-        Agent { bench: Some(bench), ..Agent::new(data) }
+        let active = ActiveWorkload { jobs, concurrency: 1, bursts: 0, _directory: directory };
+        Agent { active: Some(active), ..Agent::new(data) }
     }
 
     fn failure(agent: &mut Agent<'_>, request: Request) -> String {

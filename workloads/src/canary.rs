@@ -30,7 +30,7 @@ const MIXES: u64 = 20_000;
 /// A datagram to ourselves that takes longer is lost.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// What is needed to look at each resource, made in advance; a look allocates nothing.
+/// Buffers and files to look at each resource, made in advance; a look allocates nothing.
 #[derive(Debug)]
 pub struct Canaries {
     path: PathBuf,

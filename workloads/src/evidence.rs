@@ -1,4 +1,4 @@
-//! What the host saw while a burst ran: plain data, collected by the runners and judged by the reports.
+//! The host's view of a burst: plain data, collected by the runners and judged by the reports.
 
 use serde::{Deserialize, Serialize};
 
@@ -25,7 +25,7 @@ pub struct Evidence {
     pub device_bytes_written: Option<u64>,
 }
 
-/// What was measured of the host itself just before or after a burst.
+/// A measurement of the host itself just before or after a burst.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Canary {
     /// Median of the small operations before the burst, nanoseconds.

@@ -135,7 +135,7 @@ fn binary() -> anyhow::Result<String> {
     }
 }
 
-/// What the monotonic clock costs and how fine it is.
+/// Cost and resolution of the monotonic clock.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Clock {
     /// Median cost of a reading, nanoseconds.
@@ -179,7 +179,7 @@ pub fn clock() -> Clock {
     Clock { cost_ns: costs[BATCHES / 2], step_ns }
 }
 
-/// What holds the data directory.
+/// The file system that holds the data directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Mount {
     file_system: String,
@@ -314,7 +314,7 @@ fn hypervisor() -> Option<String> {
     Some(if said.is_empty() { "hypervisor flag, no vendor".into() } else { said.join(", ") })
 }
 
-/// What a hypervisor calls itself in CPUID leaf 0x4000_0000: `KVMKVMKVM`, `TCGTCGTCGTCG`, `Microsoft Hv`, ...
+/// The hypervisor's signature in CPUID leaf 0x4000_0000: `KVMKVMKVM`, `TCGTCGTCGTCG`, `Microsoft Hv`, ...
 #[cfg(target_arch = "x86_64")]
 fn cpuid_vendor() -> Option<String> {
     let leaf = core::arch::x86_64::__cpuid(0x4000_0000);

@@ -29,7 +29,7 @@ pub const MODULE_ORDER: &str = "order";
 /// Where the data disk is mounted in the guest.
 pub const DATA: &str = "/data";
 
-/// What Linux calls the first network device of most drivers.
+/// Name of the first network device of most drivers on Linux.
 pub const LINK: &str = "eth0";
 
 /// Tag of the host's directory that the monitor shares with the guest by 9p or virtiofs.
@@ -39,7 +39,7 @@ pub const SHARE: &str = "tarebench";
 /// behind it; under emulation on a busy machine that has taken 0.3 s.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What the guest is told on the kernel command line.
+/// The guest's part of the kernel command line.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Orders {
     /// The data disk, as the guest names it: `/dev/vda`. `None`: the data lies on the initramfs, good for a probe only.
@@ -54,7 +54,7 @@ pub struct Orders {
     pub address: Option<(Ipv4Addr, u8)>,
     /// The same in IPv6.
     pub address6: Option<(Ipv6Addr, u8)>,
-    /// What the kernel calls that device, where it is not [`LINK`].
+    /// Name of that device, where it is not [`LINK`].
     pub link: Option<String>,
     /// A directory of the host that holds the data, for a kernel with hostfs (User-mode Linux).
     pub hostfs: Option<PathBuf>,
@@ -339,7 +339,7 @@ fn unsigned(module: &[u8]) -> Option<&[u8]> {
     module.get(..module.len().checked_sub(u32::from_be_bytes([a, b, c, d]) as usize)?)
 }
 
-/// What the last bytes of a signed module are.
+/// The last bytes of a signed module.
 const SIGNED: &[u8] = b"~Module signature appended~\n";
 /// Size of `struct module_signature`, bytes.
 const SIGNATURE_TRAILER: usize = 12;

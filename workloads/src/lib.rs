@@ -1,4 +1,4 @@
-//! What is done: the workloads, the agent that runs them inside an environment, and the protocol it speaks with the harness.
+//! The work that is measured: the workloads, the agent that runs them inside an environment, and the protocol it speaks with the harness.
 //!
 //! This crate knows nothing of containers or reports. A workload is one file and one line in [`registry`].
 

@@ -49,7 +49,7 @@ crate::settings! {
 }
 
 crate::settings! {
-    /// What every workload can be set to, unless it declares a setting of the same name itself.
+    /// Settings of every workload, unless it declares a setting of the same name itself.
     pub struct Common {
         /// For the agent.
         load: Load,

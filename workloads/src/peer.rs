@@ -55,7 +55,7 @@ struct End {
     datagrams: Arc<UdpSocket>,
 }
 
-/// What the threads share.
+/// State that the threads share.
 #[derive(Debug, Default)]
 struct Pool {
     ending: AtomicBool,

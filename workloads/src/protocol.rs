@@ -56,7 +56,7 @@ pub struct Envelope<T> {
     pub body: T,
 }
 
-/// What the harness asks for. One is in flight at a time.
+/// Requests of the harness. One is in flight at a time.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Request {
     /// Who are you: the dear facts that `Hello` leaves out, so that starting is measured without them.
@@ -75,7 +75,7 @@ pub enum Request {
     Bye,
 }
 
-/// What is to be made ready.
+/// A workload that is to be made ready.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Task {
     /// Name in the registry.
@@ -90,7 +90,7 @@ pub struct Task {
     pub peer: Option<PeerAddress>,
 }
 
-/// What the agent answers.
+/// Answers of the agent.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Response {
     /// The first frame.
@@ -140,7 +140,7 @@ pub struct Hello {
     pub pid: u32,
 }
 
-/// What the agent finds out about its environment when asked.
+/// The agent's findings about its environment.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Identity {
     /// SHA-256 of the running binary, hex.
@@ -159,7 +159,7 @@ pub struct Identity {
     pub write_cache: Option<String>,
     /// For a virtio disk: whether the flush feature was negotiated.
     pub virtio_flush: Option<bool>,
-    /// What the CPU says it runs under (`hypervisor` flag), with the vendor where known.
+    /// The hypervisor by the CPU's own word (`hypervisor` flag), with the vendor where known.
     pub hypervisor: Option<String>,
     /// Model name of the CPU as seen inside.
     pub cpu_model: String,

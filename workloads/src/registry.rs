@@ -79,7 +79,7 @@ mod tests {
         found
     }
 
-    /// What a registry line names: the types that are workloads, or the statics of such a type.
+    /// Names for registry lines: the types that are workloads, or the statics of such a type.
     fn workloads_in(source: &str) -> Vec<String> {
         let types = source.lines().filter_map(|line| line.strip_prefix("impl Workload for ")?.strip_suffix(" {"));
         let names = |of: &str| {

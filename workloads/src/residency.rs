@@ -1,4 +1,4 @@
-//! What of a file is in the page cache: how to have it dropped, and how to look whether it was.
+//! A file's pages in the page cache: how to have them dropped, and how to look whether they were.
 
 use std::fs::File;
 use std::io;

@@ -17,7 +17,7 @@ pub struct BurstPlan {
     pub limit_ns: u64,
 }
 
-/// What one burst measured.
+/// Measurements of one burst.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sample {
     /// Operations measured (not the warm-up's).
@@ -48,7 +48,7 @@ pub struct Sample {
     pub timeline: Vec<u8>,
     /// Operations that were in flight at a time: jobs times depth.
     pub concurrency: u32,
-    /// What the workload counted beside operations, warm-up included: `busy` (timeouts), ...
+    /// Counters of the workload beside operations, warm-up included: `busy` (timeouts), ...
     pub counters: BTreeMap<String, u64>,
 }
 

@@ -335,7 +335,7 @@ impl Stopwatch {
         self.cut_short
     }
 
-    /// What was measured, once the burst has ended.
+    /// The sample, once the burst has ended.
     ///
     /// # Errors
     /// When the histogram can't be serialized.
@@ -343,7 +343,7 @@ impl Stopwatch {
         Self::sample_of(std::slice::from_mut(self))
     }
 
-    /// What all jobs of a burst measured together, once it has ended: their operations added up, and the time from the first
+    /// One sample over all jobs of a burst, once it has ended: their operations added up, and the time from the first
     /// start to the last end.
     ///
     /// # Errors

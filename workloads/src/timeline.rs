@@ -119,7 +119,7 @@ pub fn encode(entries: &[Entry]) -> Vec<u8> {
     bytes
 }
 
-/// What [`encode`] wrote; `None` where it is something else.
+/// Inverse of [`encode`]; `None` for anything else.
 pub fn decode(bytes: &[u8]) -> Option<Vec<Entry>> {
     let mut bytes = bytes.iter();
     let mut number = || -> Option<u32> {

@@ -1,4 +1,4 @@
-//! What an agent does in a box that was there before us: it makes a folder of its own, and takes all of it away when it goes.
+//! The agent in a box that was there before us: it makes a folder of its own, and takes all of it away when it goes.
 //!
 //! Nobody there kills it when the harness is gone, so it watches its channel even while a burst is timed: by a thread that
 //! sleeps in poll(2) until the channel hangs up.

@@ -62,7 +62,7 @@ impl From<SocketAddr> for PeerAddress {
     }
 }
 
-/// What one job of a workload will take up, by its settings: checked before anything is made.
+/// Disk and memory of one job, by its settings: checked before anything is made.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Needs {
     /// Bytes written to the data directory at most.
@@ -77,7 +77,7 @@ pub trait Workload: Sync + Debug {
     fn name(&self) -> &'static str;
     /// One sentence, shown by `list` and in reports.
     fn about(&self) -> &'static str;
-    /// What can be set beside [`load::Common`], with defaults.
+    /// Its own settings, beside [`load::Common`].
     fn settings(&self) -> &'static [Setting] {
         &[]
     }
@@ -98,7 +98,7 @@ pub trait Workload: Sync + Debug {
         load::check(&settings, self.in_flight(&settings))?;
         Ok(settings)
     }
-    /// What it leans on.
+    /// The part of the machine it leans on.
     fn resource(&self) -> Resource;
     /// Whether several operations may share one clock reading where the clock is too coarse or dear for one.
     fn batchable(&self) -> bool {
@@ -120,7 +120,7 @@ pub trait Workload: Sync + Debug {
     fn paced(&self) -> bool {
         false
     }
-    /// What a job takes up with these settings in an environment with `memory` bytes. An estimate on the safe side: a refusal before the start is kinder than a full
+    /// Disk and memory of a job with these settings in an environment with `memory` bytes. An estimate on the safe side: a refusal before the start is kinder than a full
     /// disk in the middle. What is below 64 MiB needn't be said.
     fn needs(&self, _settings: &Settings, _memory: u64) -> Needs {
         Needs::default()
@@ -148,7 +148,7 @@ pub trait Prepared: Send {
     /// # Errors
     /// When an operation fails; the burst is then a failure, not a shorter sample.
     fn burst(&mut self, watch: &mut Stopwatch) -> anyhow::Result<()>;
-    /// What was counted in the last burst beside its operations, warm-up included, by name. Untimed.
+    /// Counters of the last burst beside its operations, warm-up included, by name. Untimed.
     fn counters(&mut self) -> BTreeMap<String, u64> {
         BTreeMap::new()
     }
@@ -157,7 +157,7 @@ pub trait Prepared: Send {
     /// # Errors
     /// When content, counts or integrity are not what the seed says they must be.
     fn verify(&mut self) -> anyhow::Result<Check>;
-    /// What came to be, for the record: PRAGMAs read back, sizes, whether pages stayed resident after direct I/O.
+    /// The outcome of preparing, for the record: PRAGMAs read back, sizes, whether pages stayed resident after direct I/O.
     /// Keys of note: `resident` (share of the file's pages in the page cache after direct I/O, 0..1). The agent adds
     /// `clock_ns`, what a clock reading cost right after the bursts, to the facts of a `Verify`.
     fn facts(&mut self) -> BTreeMap<String, String> {
@@ -179,6 +179,6 @@ pub trait Peer: Sync {
 pub struct Check {
     /// Hex digest over the prepared state and a fixed number of operations, whatever the number of bursts.
     pub value: String,
-    /// What was looked at, in words: `integrity_check ok, 5000 rows`.
+    /// The things that were looked at, in words: `integrity_check ok, 5000 rows`.
     pub detail: String,
 }

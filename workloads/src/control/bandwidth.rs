@@ -14,7 +14,7 @@ use crate::workload::{Check, Needs, Place, Prepared, Resource, Workload};
 const STREAM: u64 = 0x4241_4e44;
 
 crate::words! {
-    /// What is done with a block.
+    /// The work on a block.
     enum Work { Copy = "copy", Read = "read", Write = "write" }
 }
 
@@ -105,7 +105,7 @@ fn sum(block: &[u8]) -> u64 {
     words.iter().fold(0, |sum: u64, word| sum.wrapping_add(u64::from_le_bytes(*word)))
 }
 
-/// What the operation of this number fills its block with: never 0, which is there before.
+/// Content of the block that the operation of this number fills: never 0, which is there before.
 #[inline]
 fn filling(operation: u64) -> u8 {
     (operation % 251) as u8 + 1
@@ -168,7 +168,7 @@ impl Moving {
         }
     }
 
-    /// What the last burst should have left: `done` operations round the blocks, and none more.
+    /// Compares the memory with what the last burst should have left: `done` operations round the blocks, and none more.
     fn check_burst(&self) -> anyhow::Result<()> {
         let mut total = 0_u64;
         for at in 0..self.blocks {

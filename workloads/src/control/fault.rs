@@ -71,7 +71,7 @@ struct Touching {
     pages: Pages,
     /// Of one operation, as the kernel counts them; 0 where it doesn't.
     faults: i64,
-    /// What the last operation of the last burst wrote.
+    /// The word that the last operation of the last burst wrote.
     last: Option<u8>,
 }
 

@@ -97,7 +97,7 @@ fn program() -> anyhow::Result<CString> {
 
 struct Spawning {
     seed: u64,
-    /// What the program is to exit with.
+    /// Exit status of the program.
     status: i32,
     fork: bool,
     program: CString,

@@ -72,7 +72,7 @@ crate::settings! {
 const SEQUENTIAL: &[Setting] = &settings::with_default::<{ Options::TABLE.len() }>(Options::TABLE, "block", "128KiB");
 
 impl Access {
-    /// What is set, with the pattern that comes of it.
+    /// Pattern and options by the settings.
     fn read(&self, settings: &Settings) -> (Pattern, Options) {
         match self.pattern.reads {
             0 | 100 => (self.pattern, Options::read(settings)),

@@ -193,7 +193,7 @@ impl Filled {
             .map_err(|e| self.failed(explain(e, self.direct), false, number))
     }
 
-    /// What was attempted, on what, before why it failed.
+    /// An error with its attempt: the verb, the block and the file.
     #[cold]
     pub fn failed(&self, why: anyhow::Error, read: bool, number: u64) -> anyhow::Error {
         let verb = if read { "read" } else { "write" };
@@ -221,7 +221,7 @@ impl Filled {
         Ok(sum.finalize())
     }
 
-    /// What came to be of the file, and how much of it is in the page cache of the kernel that serves it.
+    /// Geometry of the file, and how much of it is in the page cache of the kernel that serves it.
     pub fn facts(&self) -> BTreeMap<String, String> {
         let mut facts = BTreeMap::from([
             ("blocks".into(), self.blocks.to_string()),

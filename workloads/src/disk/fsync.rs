@@ -22,7 +22,7 @@ use crate::workload::{Check, Needs, Place, Prepared, Resource, Workload};
 const CHECKED: u64 = 8;
 
 crate::words! {
-    /// What waits for the device.
+    /// The wait for the device.
     enum Sync {
         /// fdatasync(2).
         Data = "fdatasync",

@@ -42,7 +42,7 @@ const REMOVALS: u64 = 10;
 const NOTED: u64 = 1 << 20;
 
 crate::words! {
-    /// What operations are.
+    /// Kinds of operations.
     enum Operations { Mix = "mix", Deliver = "deliver", Read = "read", List = "list" }
 }
 
@@ -189,7 +189,7 @@ fn count(directory: &CStr) -> io::Result<usize> {
     outcome
 }
 
-/// What is done to the folder.
+/// An operation on the folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Act {
     Deliver,
@@ -239,7 +239,7 @@ struct Delivering {
     folder: File,
     /// Its path.
     listed: CString,
-    /// What every operation does; a mix if none is said.
+    /// The kind of every operation; `None` for a mix.
     kind: Option<Act>,
     fsync: bool,
     fsync_directory: bool,

@@ -34,7 +34,7 @@ const STATS: u64 = 60;
 const OPENS: u64 = 30;
 
 crate::words! {
-    /// What operations are.
+    /// Kinds of operations.
     enum Operations { Mix = "mix", Stat = "stat", Open = "open", Create = "create" }
 }
 
@@ -143,7 +143,7 @@ struct Asking {
     paths: Vec<CString>,
     /// Of what is created and removed.
     fresh: Vec<CString>,
-    /// What every operation does; a mix if none is said.
+    /// The kind of every operation; `None` for a mix.
     kind: Option<Act>,
     seed: u64,
     created: usize,

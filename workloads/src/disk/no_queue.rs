@@ -1,4 +1,4 @@
-//! What stands where io_uring would on Linux: a queue that can't be made.
+//! Stands in for io_uring on other systems than Linux: a queue that can't be made.
 
 use std::convert::Infallible;
 use std::fs::File;

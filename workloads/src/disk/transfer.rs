@@ -137,7 +137,7 @@ impl Walk {
     }
 }
 
-/// What an operation in flight has to itself.
+/// State of an operation in flight.
 #[derive(Debug)]
 struct Slot {
     /// Where a read ends.

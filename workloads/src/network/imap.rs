@@ -160,7 +160,7 @@ impl Command {
     }
 }
 
-/// What both ends know of the mailbox.
+/// State of the mailbox, as both ends know it.
 struct Mailbox {
     seed: u64,
     pool: Vec<u8>,

@@ -81,7 +81,7 @@ struct Loaded {
     streamed: Streamed,
 }
 
-/// What runs beside the exchanges.
+/// The stream beside the exchanges.
 struct Load {
     bodies: Bodies,
     lane: Lane,
@@ -92,7 +92,7 @@ enum Lane {
     Receive(Receiver),
 }
 
-/// What the load has moved.
+/// Bytes that the stream has moved, and the time it took.
 #[derive(Debug, Clone, Copy, Default)]
 struct Streamed {
     bytes: u64,

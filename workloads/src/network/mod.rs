@@ -95,7 +95,7 @@ fn unreachable(address: SocketAddr, error: io::Error) -> anyhow::Error {
     anyhow::Error::new(error).context(words)
 }
 
-/// What a connection begins with.
+/// The first bytes of a connection.
 fn greeting(name: &str, numbers: &[u32]) -> Vec<u8> {
     let mut greeting = format!("{name}\n").into_bytes();
     numbers.iter().for_each(|number| greeting.extend_from_slice(&number.to_le_bytes()));

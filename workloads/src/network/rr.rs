@@ -201,7 +201,7 @@ impl Asking {
         Ok(digest)
     }
 
-    /// What has been looked at.
+    /// Summary of the checks, in words.
     pub(super) fn detail(&self) -> String {
         format!("{} answers as expected", self.done)
     }

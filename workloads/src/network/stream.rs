@@ -31,7 +31,7 @@ const TAIL: usize = 8;
 const ANSWER: usize = 16;
 /// One block of so many is looked at in full where a sample is checked.
 const SAMPLE: u64 = 16;
-/// What the peer may have been asked for and not delivered, bytes: more than links of ours hold, 0.2 ms of 10 GB/s.
+/// Bytes that the peer may have been asked for and not delivered: more than links of ours hold, 0.2 ms of 10 GB/s.
 const WINDOW: usize = 2 << 20;
 
 crate::words! {
@@ -109,12 +109,12 @@ impl Workload for Stream {
     }
 }
 
-/// What the blocks of a connection are like; both ends are told.
+/// Size and content of the blocks of a connection; both ends are told.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Blocks {
     /// Bytes of a block.
     pub(super) size: usize,
-    /// What their content is made from.
+    /// Seed of their content.
     pub(super) seed: u64,
     /// Whether all are looked at in full.
     pub(super) all: bool,
@@ -138,7 +138,7 @@ impl Blocks {
         blocks
     }
 
-    /// What a block adds to the sum: a checksum of its body, or the end of the body alone.
+    /// The summand of a block: a checksum of its body, or the end of the body alone.
     #[inline]
     fn sum(self, number: u64, block: &[u8]) -> u64 {
         if self.all || content::mix(number).is_multiple_of(SAMPLE) {
@@ -188,7 +188,7 @@ impl Bodies {
         block
     }
 
-    /// What [`Blocks::sum`] says at the other end.
+    /// [`Blocks::sum`] at the other end.
     #[inline]
     fn sum(&self, number: u64) -> u64 {
         let (body, tail) = self.sums[(number % self.sums.len() as u64) as usize];
@@ -206,9 +206,9 @@ pub(super) struct Sender {
     stream: TcpStream,
     /// Blocks sent over this connection.
     sent: u64,
-    /// What the peer should have added up.
+    /// The sum that the peer should have.
     expected: u64,
-    /// What the peer has to say where it has been asked and not been heard: blocks sent until then, and their sum.
+    /// The answer that the peer owes where it has been asked and not been heard: blocks sent until then, and their sum.
     asked: Option<(u64, u64)>,
 }
 

@@ -56,7 +56,8 @@ macro_rules! words {
     };
 }
 
-/// Declares settings: a struct, its `TABLE` of [`Setting`]s and `read`, which makes the struct of resolved [`super::Settings`].
+/// Declares settings: a struct, its `TABLE` of [`crate::settings::Setting`]s and `read`, which makes the struct of resolved
+/// [`crate::settings::Settings`].
 ///
 /// A field is one of
 ///
@@ -64,13 +65,14 @@ macro_rules! words {
 ///   sentence that `tarebench list` shows. Behind the default may stand `of ["word", ..]` (some words of an enum; what a command
 ///   may name in braces) or `in min..=max` (bounds of a number, of bytes, of nanoseconds). `name ("key"): ..` gives the setting
 ///   another name than the field, as in `disk.cache` and `open-files`.
-/// * `name: Type as SHARED`, where `SHARED` is a [`Setting`] that several declarations have in common. A doc comment and
-///   `= default ..` change it for this one.
+/// * `name: Type as SHARED`, where `SHARED` is a [`crate::settings::Setting`] that several declarations have in common. A doc
+///   comment and `= default ..` change it for this one.
 /// * `name: Group`, where `Group` is declared by this macro too: all of its settings at this place.
 ///
-/// Types are `u64` and `u32` (numbers), [`super::Bytes`], [`super::Amount`], [`std::time::Duration`], `bool`, [`super::CommandLine`],
-/// `Option<PathBuf>`, `Option<String>` (a word of a command line), `Option<IpAddr>`, and every enum of [`crate::words!`]. A
-/// default or a subset with a word that the enum lacks, a shared setting of another type and a name that stands twice don't compile.
+/// Types are `u64` and `u32` (numbers), [`crate::settings::Bytes`], [`crate::settings::Amount`], [`std::time::Duration`], `bool`,
+/// [`crate::settings::CommandLine`], `Option<PathBuf>`, `Option<String>` (a word of a command line), `Option<IpAddr>`, and every
+/// enum of [`crate::words!`]. A default or a subset with a word that the enum lacks, a shared setting of another type and a name
+/// that stands twice don't compile.
 ///
 /// ```
 /// use workloads::settings::{Bytes, SettingError, Settings, Setting, Value as _};
@@ -185,7 +187,7 @@ macro_rules! settings {
         #[derive(Debug, Clone, PartialEq)]
         $vis struct $name { $(
             $(#[doc = $doc])*
-            $(#[doc = concat!("\n\nAs in [`", stringify!($shared), "`].")])?
+            $(#[doc = concat!("\n\nAs in `", stringify!($shared), "`.")])?
             $vis $field: $type
         ),* }
 

@@ -6,7 +6,7 @@ pub enum SettingError {
     /// No setting has this name.
     #[error("unknown setting `{name}`{}", hint(.nearest, .known))]
     Unknown {
-        /// What was written.
+        /// The name as written.
         name: String,
         /// The closest known name, where one is close.
         nearest: Option<String>,
@@ -18,9 +18,9 @@ pub enum SettingError {
     Value {
         /// The setting.
         name: &'static str,
-        /// What was written.
+        /// The value as written.
         value: String,
-        /// What can be written.
+        /// Values that can be written.
         expected: String,
     },
     /// Each value is valid, but not beside the others; with what to set instead.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::error::SettingError;
 
-/// What values a setting takes.
+/// Values that a setting takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// One of these words.
@@ -79,7 +79,7 @@ fn amount(text: &str, min: u64, max: u64) -> Option<String> {
     (MULTIPLES.0..=MULTIPLES.1).contains(&times).then(|| format!("{times}x"))
 }
 
-/// What is wrong with a command, where something is. Braces around anything but a small word are the command's own.
+/// The fault of a command, where it has one. Braces around anything but a small word are the command's own.
 fn command_problem(text: &str, names: &[&str]) -> Option<String> {
     let words = match shell_words::split(text) {
         Ok(words) => words,

@@ -8,7 +8,7 @@ use super::setting::Kind;
 
 /// A type that a setting can have. The enums of [`crate::words!`] are such types too.
 pub trait Value: Sized {
-    /// What is accepted; a declaration narrows it.
+    /// Values that are accepted; a declaration narrows them.
     const KIND: Kind;
 
     /// From the canonical notation that resolving makes.

@@ -254,7 +254,7 @@ pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-/// What to do about an error of SQLite, by its extended code and the system's error under it.
+/// Advice for an error of SQLite, by its extended code and the system's error under it.
 fn advice(code: i32, errno: i32, path: &Path) -> Option<String> {
     let path = path.display();
     let smaller = "or set fewer or smaller rows, a smaller size or fewer operations";

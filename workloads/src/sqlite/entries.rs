@@ -25,7 +25,7 @@ const CHECKED: u64 = 256;
 const STREAM: u64 = 0x5150_4c32;
 
 crate::words! {
-    /// What a burst finds in memory when it begins.
+    /// The state of the caches when a burst begins.
     pub(super) enum Cache { Warm = "warm", Cold = "cold" }
 }
 
@@ -43,7 +43,7 @@ crate::settings! {
     }
 }
 
-/// What a database of these settings takes up.
+/// Disk and memory of a database with these settings.
 pub(super) fn needs(settings: &Settings, memory: u64) -> Needs {
     let Options { size, cache_size, .. } = Options::read(settings);
     let size = size.of(memory);

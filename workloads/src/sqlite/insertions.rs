@@ -78,7 +78,7 @@ impl Workload for Insertions {
     }
 }
 
-/// What a row holds beside its number.
+/// Columns of a row beside its number.
 struct Row {
     moment: [u8; 19],
     short: [u8; 4],

@@ -1,4 +1,4 @@
-//! What `sqlite/chatty` and `sqlite/set` both answer: what an order is worth, by its items and the prices of their products.
+//! The question that `sqlite/chatty` and `sqlite/set` both answer: what an order is worth, by its items and the prices of their products.
 //!
 //! Same database, same orders in the same sequence, same answers, and therefore the same check value.
 
@@ -31,7 +31,7 @@ crate::settings! {
     }
 }
 
-/// What a database of these settings takes up.
+/// Disk and memory of a database with these settings.
 pub(super) fn needs(settings: &Settings) -> Needs {
     let Options { rows, cache_size, .. } = Options::read(settings);
     Needs { disk: ORDERS * rows * 48 + (1 << 20), memory: cache_size.0 }
@@ -43,7 +43,7 @@ pub(super) struct Orders {
     seed: u64,
     /// Items of an order.
     pub items: u64,
-    /// What each order is worth.
+    /// The worth of each order.
     worth: Vec<i64>,
     bursts: u64,
 }

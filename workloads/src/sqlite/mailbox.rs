@@ -142,7 +142,7 @@ impl Workload for Mailbox {
     }
 }
 
-/// What messages consist of, by their number.
+/// Content of messages, by their number.
 struct Mails {
     seed: u64,
     pool: Vec<u8>,
@@ -223,7 +223,7 @@ struct Folder {
     bytes: i64,
 }
 
-/// What the database should hold: the mover's own idea of it, with which every answer is compared.
+/// The expected content of the database: the mover's own idea of it, with which every answer is compared.
 #[derive(Debug, Clone)]
 struct State {
     messages: Vec<Message>,
@@ -268,9 +268,9 @@ impl State {
     }
 }
 
-/// What the mover does next.
+/// The mover's next transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Step {
+enum Transaction {
     /// A message that isn't there yet, into a folder.
     Insert(u32),
     /// A message that is there: its place among the messages.
@@ -281,7 +281,7 @@ enum Step {
     Delete(usize),
 }
 
-impl Step {
+impl Transaction {
     #[inline]
     fn draw(choice: &mut Pcg64Mcg, state: &State) -> Self {
         let kind = below(choice, 100);
@@ -331,11 +331,11 @@ impl<'a> Statements<'a> {
         })
     }
 
-    /// One step: its transaction, and what it changes in the state. Gives the bytes of bodies that were written.
+    /// Performs a transaction in the database and in the state. Gives the bytes of bodies that were written.
     #[inline]
-    fn take(&mut self, step: Step, state: &mut State, mails: &Mails) -> anyhow::Result<u64> {
-        match step {
-            Step::Insert(folder) => {
+    fn take(&mut self, transaction: Transaction, state: &mut State, mails: &Mails) -> anyhow::Result<u64> {
+        match transaction {
+            Transaction::Insert(folder) => {
                 let number = state.next;
                 let (id, size) = (mails.id(number), mails.size(number));
                 self.begin.execute([])?;
@@ -351,7 +351,7 @@ impl<'a> Statements<'a> {
                 state.messages.push(Message { number, folder, uid, flags: 0 });
                 return Ok(u64::from(size));
             }
-            Step::InsertInVain(at) => {
+            Transaction::InsertInVain(at) => {
                 let number = state.messages[at].number;
                 self.begin.execute([])?;
                 let found: Option<i64> = self.find.query_row([mails.id(number).text()], |row| row.get(0)).optional()?;
@@ -361,7 +361,7 @@ impl<'a> Statements<'a> {
                     "message {number} isn't found by its message-id, but {found:?}"
                 );
             }
-            Step::List(folder) => {
+            Transaction::List(folder) => {
                 let (mut messages, mut bytes, mut last) = (0, 0, 0);
                 let mut rows = self.list.query([folder])?;
                 while let Some(row) = rows.next()? {
@@ -379,13 +379,13 @@ impl<'a> Statements<'a> {
                     "folder {folder} lists {messages} messages of {bytes} bytes, and {right:?} is right"
                 );
             }
-            Step::Flag(at, flags) => {
+            Transaction::Flag(at, flags) => {
                 let message = &mut state.messages[at];
                 let changed = self.flag.execute(params![message.folder, message.uid, flags])?;
                 anyhow::ensure!(changed == 1, "setting the flags of {message:?} changed {changed} messages");
                 message.flags = flags;
             }
-            Step::Move(at, folder) => {
+            Transaction::Move(at, folder) => {
                 let Message { number, folder: from, uid: old, .. } = state.messages[at];
                 let size = mails.size(number);
                 self.begin.execute([])?;
@@ -399,7 +399,7 @@ impl<'a> Statements<'a> {
                 let message = &mut state.messages[at];
                 (message.folder, message.uid) = (folder, uid);
             }
-            Step::Delete(at) => {
+            Transaction::Delete(at) => {
                 let Message { number, folder, uid, .. } = state.messages.swap_remove(at);
                 let changed = self.delete.execute([folder, uid])?;
                 anyhow::ensure!(changed == 1, "deleting message {number} removed {changed} messages");
@@ -536,15 +536,15 @@ impl Mover {
         let mut choice = content::generator(mails.seed, STREAM + 2, burst);
         watch.start();
         while watch.running() {
-            let step = Step::draw(&mut choice, state);
-            let bytes = match statements.take(step, state, mails) {
+            let transaction = Transaction::draw(&mut choice, state);
+            let bytes = match statements.take(transaction, state, mails) {
                 Ok(bytes) => bytes,
                 Err(e) => {
                     let e = match e.downcast::<rusqlite::Error>() {
                         Ok(e) => database.explain(e),
                         Err(e) => e,
                     };
-                    return Err(e.context(format!("can't {step:?} in {}", path.display())));
+                    return Err(e.context(format!("can't {transaction:?} in {}", path.display())));
                 }
             };
             watch.lap(bytes);
@@ -666,13 +666,13 @@ mod tests {
         let mut choice = content::generator(3, STREAM + 2, 1);
         let mut counts = [0_i64; 6];
         for _ in 0..100_000 {
-            let kind = match Step::draw(&mut choice, &state) {
-                Step::Insert(_) => 0,
-                Step::InsertInVain(_) => 1,
-                Step::List(_) => 2,
-                Step::Flag(..) => 3,
-                Step::Move(..) => 4,
-                Step::Delete(_) => 5,
+            let kind = match Transaction::draw(&mut choice, &state) {
+                Transaction::Insert(_) => 0,
+                Transaction::InsertInVain(_) => 1,
+                Transaction::List(_) => 2,
+                Transaction::Flag(..) => 3,
+                Transaction::Move(..) => 4,
+                Transaction::Delete(_) => 5,
             };
             counts[kind] += 1;
         }

@@ -28,7 +28,7 @@ pub fn version() -> String {
     format!("{} {}", rusqlite::version(), id.get(..36).unwrap_or(&id))
 }
 
-/// What SQLite was compiled with, as it says itself; empty where it doesn't say.
+/// SQLite's compile options, as it says itself; empty where it doesn't say.
 pub fn compile_options() -> Vec<String> {
     let list = |db: Connection| {
         let mut pragma = db.prepare("PRAGMA compile_options")?;

@@ -25,7 +25,7 @@ crate::words! {
     pub(super) enum Synchronous {
         /// Nothing is flushed.
         Off = "off",
-        /// What keeps the database whole is flushed.
+        /// As much is flushed as keeps the database whole.
         Normal = "normal",
         /// And every commit.
         Full = "full",

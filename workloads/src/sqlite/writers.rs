@@ -144,7 +144,7 @@ impl Manner {
     }
 }
 
-/// What a writer has waited for others.
+/// Waits of a writer for others.
 #[derive(Debug, Clone, Copy, Default)]
 struct Waited {
     /// Times it was told that the database is busy.
@@ -181,7 +181,7 @@ thread_local! {
     };
 }
 
-/// What SQLite asks when somebody else has the lock: whether to try again. It returns when it's time to.
+/// Busy handler: whether to try again where somebody else has the lock. It returns when it's time to.
 fn wait(_count: i32) -> bool {
     let mut waiting = WAITING.get();
     let told = now();

@@ -1,4 +1,4 @@
-//! What a test binary needs because it has no `main` of ours.
+//! Set-up of a test binary, which has no `main` of ours.
 
 /// `control/spawn` starts our own binary, which in tests is the test: it must exit before it takes that for a call to run
 /// tests. This does, before `main`, what tarebench does as the first thing in it.
