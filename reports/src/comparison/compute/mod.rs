@@ -144,6 +144,10 @@ struct Common<'a> {
 impl Common<'_> {
     /// The baseline's value: the geometric mean of both, since ratios are what is formed with it.
     fn net(&self, value: impl Fn(&Merged) -> Option<f64>) -> Option<f64> {
+        // A logarithm and back is not quite the number, and an environment that is the same as its baseline costs exactly 1.
+        if let [only] = self.nets.as_slice() {
+            return value(only);
+        }
         let logs: Option<Vec<f64>> = self.nets.iter().map(|net| Some(value(net)?.ln())).collect();
         let logs = logs?;
         Some((logs.iter().sum::<f64>() / logs.len() as f64).exp())
