@@ -40,7 +40,7 @@ fn settings(runner: &str, given: &[(&str, &str)]) -> Settings {
 fn start(runner: &str, given: &[(&str, &str)], stage: &mut Stage) -> (Session, Network) {
     let runner = registry::find(runner).unwrap();
     let launch = stage.launch(runner, &settings(runner.name(), given)).unwrap();
-    let network = launch.network;
+    let network = launch.path.network;
     let session = Session::start(launch, DEADLINE).unwrap_or_else(|e| panic!("{} {given:?}: {e}", runner.name()));
     (session, network)
 }
@@ -334,8 +334,8 @@ fn every_path_leads_to_the_peer() {
         // Twice: a path is kept from block to block. The second is killed, as a deadline does it.
         for start in 0..2 {
             let launch = stage.launch(runner, &settings(runner.name(), &[("network", word)])).unwrap();
-            assert_eq!(launch.network, *expected, "{} {word}", runner.name());
-            let far = launch.far(Some(peer.port)).unwrap();
+            assert_eq!(launch.path.network, *expected, "{} {word}", runner.name());
+            let far = launch.path.far(Some(peer.port)).unwrap();
             let started = Session::start(launch, DEADLINE);
             let mut session = started.unwrap_or_else(|e| panic!("{} {word}: {e}", runner.name()));
             asks_the_peer(&mut session, far);
@@ -441,7 +441,7 @@ fn gvisor_does_what_its_release_can_and_says_what_it_can_not() {
                 continue;
             }
             let launch = launch.unwrap();
-            let far = launch.far(Some(peer.port));
+            let far = launch.path.far(Some(peer.port));
             let version = launch.version.clone().unwrap();
             let mut session = Session::start(launch, DEADLINE).unwrap_or_else(|e| panic!("{given:?}: {e}"));
             let identity = session.identify(DEADLINE).unwrap();

@@ -33,7 +33,7 @@ fn the_agent_answers_from_inside_and_nothing_is_left() {
         assert_eq!(answer.verdict, Verdict::Works, "{name}: {answer:?}");
         let mut stage = Stage::new(Arc::clone(&host), name, data.path()).unwrap();
         let launch = stage.launch(runner, &settings).unwrap();
-        assert_eq!(launch.network, if host.privileged { Network::Veth } else { Network::Loopback });
+        assert_eq!(launch.path.network, if host.privileged { Network::Veth } else { Network::Loopback });
         let mut session = Session::start(launch, Duration::from_secs(10)).unwrap();
         for _ in 0..5 {
             session.ping(Duration::from_secs(5)).unwrap();

@@ -307,9 +307,9 @@ fn every_value_of_every_setting_boots_and_is_what_it_says() {
                 continue;
             }
         };
-        assert!(launch.data_path.starts_with(boot.data_path), "{} is not {}...", launch.data_path, boot.data_path);
-        assert_eq!(launch.network, boot.network);
-        let peer = launch.peer.map(|address| {
+        assert!(launch.data.words.starts_with(boot.data_path), "{} is not {}...", launch.data.words, boot.data_path);
+        assert_eq!(launch.path.network, boot.network);
+        let peer = launch.path.peer.map(|address| {
             let peer = PeerProcess::start(&scene.host, PATIENCE).expect("a peer");
             let far = PeerAddress::from(SocketAddr::new(address, peer.port));
             (peer, far)

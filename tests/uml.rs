@@ -57,9 +57,9 @@ fn data_lies_where_it_is_said_and_the_peer_is_reached() {
         // Twice: the second start finds the disk of the first, and its copy-on-write file.
         for _ in 0..2 {
             let launch = stage.launch(&Uml, &settings(&[("data", data)])).expect("a launch");
-            assert!(launch.data_path.starts_with(data_path), "{}", launch.data_path);
+            assert!(launch.data.words.starts_with(data_path), "{}", launch.data.words);
             assert!(launch.emulated.is_some());
-            let (network, address) = (launch.network, launch.peer);
+            let (network, address) = (launch.path.network, launch.path.peer);
             let mut session = Session::start(launch, PATIENCE).unwrap_or_else(|e| panic!("{data}: {e}"));
             println!("{data}: launch to hello: {:?}", session.start);
             let identity = session.identify(PATIENCE).unwrap_or_else(|e| panic!("{data}: {e}"));

@@ -2,20 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Debug};
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use workloads::PeerAddress;
-use workloads::facts::Network;
 use workloads::settings::{Setting, SettingError, Settings};
 
 use crate::host::Host;
+use crate::path::PathToPeer;
+use crate::stage::Stage;
 use crate::stage::cgroup::Cgroup;
-use crate::stage::{PathToPeer, Stage};
+use crate::stage::data::DataPath;
 use crate::unavailable::Unavailable;
 
 /// A way to isolate a process: it turns the agent's command line into one that runs it elsewhere, with stdin and stdout still ours.
@@ -78,16 +77,10 @@ pub trait Runner: Sync + Debug {
 pub struct Launch {
     /// Ends up running `tarebench agent --data DIR` inside, its stdin and stdout passed through.
     pub command: Command,
-    /// Network namespace that the command is started in, where it is not the harness's own.
-    pub netns: Option<PathBuf>,
-    /// How the peer is reached.
-    pub network: Network,
-    /// The peer's address as seen from inside; `None` without a network.
-    pub peer: Option<IpAddr>,
-    /// The peer's IPv6 address as seen from inside; `None` where environment or host have no IPv6.
-    pub peer6: Option<Ipv6Addr>,
-    /// The port of a peer of its own, where the one of all is out of its reach.
-    pub peer_port: Option<u16>,
+    /// How the peer is reached, and the network namespace that the command is started in.
+    pub path: PathToPeer,
+    /// How data is reached.
+    pub data: DataPath,
     /// The engine's version, where [`Runner::version`] can't know it without the settings.
     pub version: Option<String>,
     /// SHA-256 of the binary inside, where it is not the harness's own: one for another kind of machine.
@@ -96,8 +89,6 @@ pub struct Launch {
     pub unequal: Option<String>,
     /// Why its CPU counts as emulated, where it does: `QEMU TCG: ...`.
     pub emulated: Option<String>,
-    /// How data is reached, in words.
-    pub data_path: String,
     /// Memory that a VM monitor needs besides the guest's, bytes: on top of the cgroup's limit.
     pub memory_beside: u64,
     /// A file that the environment's console is written to; its last lines are quoted when a session dies.
@@ -142,16 +133,12 @@ impl Launch {
     pub fn new(command: Command) -> Self {
         Self {
             command,
-            netns: None,
-            network: Network::None,
-            peer: None,
-            peer6: None,
-            peer_port: None,
+            path: PathToPeer::none(),
+            data: DataPath::default(),
             version: None,
             binary_sha256: None,
             unequal: None,
             emulated: None,
-            data_path: String::new(),
             memory_beside: 0,
             console: None,
             cleanup: Cleanup::default(),
@@ -162,30 +149,14 @@ impl Launch {
     /// Reaches the peer this way, with the command started in the path's network namespace.
     #[must_use]
     pub fn over(mut self, path: PathToPeer) -> Self {
-        self.netns = path.netns;
-        self.network = path.network;
-        self.peer = path.peer;
-        self.peer6 = path.peer6;
+        self.path = path;
         self
     }
 
-    /// The peer as a workload inside is told of it: `port` is that of the one of all, where there is one; a peer of the
-    /// environment's own comes first. `None` where neither can be reached.
-    pub fn far(&self, port: Option<u16>) -> Option<PeerAddress> {
-        let port = self.peer_port.or(port)?;
-        let v6 = self.peer6.map(|address| SocketAddr::new(address.into(), port));
-        let far = match self.peer {
-            Some(address) => PeerAddress::from(SocketAddr::new(address, port)),
-            None => PeerAddress { v4: None, v6: None },
-        };
-        let far = PeerAddress { v6: v6.or(far.v6), ..far };
-        (far.v4.is_some() || far.v6.is_some()).then_some(far)
-    }
-
-    /// Says how data is reached: `bind mount of ext4 on vda`.
+    /// Says how data is reached.
     #[must_use]
-    pub fn data_path(mut self, words: impl Into<String>) -> Self {
-        self.data_path = words.into();
+    pub fn data(mut self, data: DataPath) -> Self {
+        self.data = data;
         self
     }
 
@@ -199,11 +170,7 @@ impl Launch {
 
 impl Debug for Launch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Launch")
-            .field("command", &self.command)
-            .field("netns", &self.netns)
-            .field("network", &self.network)
-            .finish_non_exhaustive()
+        f.debug_struct("Launch").field("command", &self.command).field("path", &self.path).finish_non_exhaustive()
     }
 }
 

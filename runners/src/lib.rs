@@ -12,6 +12,7 @@ mod launch;
 pub mod leftovers;
 #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "engines on Linux share it"))]
 pub mod names;
+mod path;
 pub mod probe;
 #[cfg_attr(not(target_os = "linux"), expect(unused_imports, reason = "engines on Linux share it"))]
 mod process;
@@ -23,5 +24,6 @@ mod unavailable;
 pub use boxes::enter;
 pub use host::journal::Made;
 pub use launch::{Cleanup, Launch, Runner};
+pub use path::PathToPeer;
 pub use unavailable::Unavailable;
 pub use workloads::facts::Network;

@@ -31,7 +31,7 @@ fn an_environment_has_a_link_to_the_peer_and_a_cgroup_and_both_go() {
     let data = tempfile::tempdir_in("/var/tmp").unwrap();
     let mut stage = Stage::new(Arc::clone(&host), "env", data.path()).unwrap();
     let path = stage.path_to_peer().unwrap();
-    assert_eq!(path.network, Network::Veth, "{:?}", path.because);
+    assert_eq!(path.network, Network::Veth, "{:?}", host.peer_network().err());
     let netns = path.netns.unwrap();
     let device = path.device.unwrap();
     let (own, own6) = (path.own.unwrap().0, path.own6.unwrap().0);
@@ -56,7 +56,8 @@ fn an_environment_has_a_link_to_the_peer_and_a_cgroup_and_both_go() {
     listener.join().unwrap();
 
     let tap = stage.tap().unwrap().unwrap();
-    assert!(in_netns(&tap.netns, &["ip", "link", "show", &tap.device]));
+    let (netns, device) = (tap.netns.unwrap(), tap.device.unwrap());
+    assert!(in_netns(&netns, &["ip", "link", "show", &device]));
 
     let cgroup = stage.cgroup();
     assert_eq!(cgroup.unequal(), None);

@@ -79,7 +79,7 @@ impl Site for HostSite {
         let ground = self.grounds[environment].as_mut().expect("only available environments are started");
         let Environment { runner, settings, .. } = &ground.environment;
         let launch = ground.stage.launch(*runner, settings)?;
-        let peer = launch.far(self.peer.as_ref().map(|process| process.port));
+        let peer = launch.path.far(self.peer.as_ref().map(|process| process.port));
         // What a probe has accepted must not be refused here.
         let session = Session::start(launch, START.max(runner.start_deadline()))?;
         let (took, hello, memory_bytes) = (session.start, session.hello.clone(), session.memory());
@@ -210,9 +210,10 @@ fn grounds(
         // One launch that is not started tells what the environment will stand on, before anything is measured.
         match stage.launch(environment.runner, &environment.settings) {
             Ok(launch) => {
-                row.network = launch.network;
+                row.network = launch.path.network;
                 row.emulated = launch.emulated.clone();
-                row.data_path = launch.data_path.clone();
+                row.data = launch.data.facts.clone();
+                row.data_path = launch.data.words.clone();
                 row.unequal = launch.unequal.clone().or_else(|| stage.cgroup().unequal().map(str::to_string));
                 let witness = stage.witness();
                 grounds.push(Some(Ground { environment: environment.clone(), stage, witness }));

@@ -6,6 +6,7 @@ use workloads::settings::{Setting, Settings};
 
 use crate::host::Host;
 use crate::stage::Stage;
+use crate::stage::data::DataPath;
 use crate::{Launch, Runner, Unavailable};
 
 workloads::settings! {
@@ -50,6 +51,7 @@ impl Runner for Nice {
         command.arg(stage.root()?.join("tarebench"));
         command.arg("agent").arg("--data").arg(stage.data());
         let path = stage.path_to_peer()?;
-        Ok(Launch::new(command).over(path).data_path(format!("directory on {}", stage.data_file_system())))
+        let data = DataPath::on_host(stage, format!("directory on {}", stage.data_file_system()));
+        Ok(Launch::new(command).over(path).data(data))
     }
 }

@@ -7,6 +7,7 @@ use workloads::settings::Settings;
 use crate::host::Host;
 use crate::launch::{Launch, Runner};
 use crate::stage::Stage;
+use crate::stage::data::DataPath;
 use crate::unavailable::Unavailable;
 
 /// No isolation: what the others are divided by.
@@ -34,6 +35,6 @@ impl Runner for Bare {
         command.arg("agent").arg("--data").arg(stage.data());
         let path = stage.path_to_peer()?;
         let words = format!("directory on {}", stage.data_file_system());
-        Ok(Launch::new(command).over(path).data_path(words))
+        Ok(Launch::new(command).over(path).data(DataPath::on_host(stage, words)))
     }
 }

@@ -74,12 +74,12 @@ impl Session {
     /// # Errors
     /// When it can't be started, dies, or says nothing sensible before the deadline; nothing of it is left then.
     pub fn start(launch: Launch, deadline: Duration) -> Result<Self, SessionError> {
-        let Launch { mut command, cleanup, netns, confinement, console, .. } = launch;
+        let Launch { mut command, cleanup, path, confinement, console, .. } = launch;
         let program = command.get_program().to_string_lossy().into_owned();
         let spawn_error = |source| SessionError::Spawn { program: program.clone(), source };
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         let entrances = confinement.cgroup.as_ref().map(|c| c.entrances()).unwrap_or_default();
-        confine(&mut command, netns.as_deref(), &entrances, &confinement.cpus).map_err(spawn_error)?;
+        confine(&mut command, path.netns.as_deref(), &entrances, &confinement.cpus).map_err(spawn_error)?;
         log::debug!("start: {command:?}");
         let epoch = Instant::now();
         let mut child = command.spawn().map_err(spawn_error)?;

@@ -1,135 +1,124 @@
-//! What a box's data directory is: the host's directory itself, an overlay over an empty one, or memory.
+//! Where an environment's data lies: what a suite may ask for, and what a launch states of it.
 
-use std::ffi::CString;
 use std::fs;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 
-use anyhow::{Context, bail};
-use workloads::settings::{Kind, Setting, Settings};
+use anyhow::Context;
+use workloads::facts::{DataFacts, Flushes, Keeper, Kernel};
+use workloads::settings::{Setting, Value as _};
+use workloads::words;
 
-use crate::stage::Stage;
+use super::Stage;
 
-/// For runners whose mounts are ours.
-pub(crate) const DATA: Setting = Setting {
-    name: "data",
-    kind: Kind::Choice(&["bind", "overlay", "tmpfs"]),
-    default: "bind",
-    about: "The host's directory bound in, an overlay whose upper layer lies in that directory, or memory",
-};
-
-/// One of the three.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Layer {
-    Bind,
-    Overlay,
-    Tmpfs,
+words! {
+    /// Where data lies in an environment that runs on the host's kernel. A runner offers some of these.
+    pub enum Data {
+        /// The data directory itself, mounted inside.
+        Bind = "bind",
+        /// An overlay whose upper layer lies in the data directory.
+        Overlay = "overlay",
+        /// Memory.
+        Tmpfs = "tmpfs",
+        /// The environment's own root directory, beside the data directory.
+        Root = "root",
+        /// A volume that the engine keeps.
+        Volume = "named",
+        /// The container's writable layer.
+        Layer = "layer",
+    }
 }
 
-impl Layer {
-    pub(crate) fn of(settings: &Settings) -> Self {
-        match settings.get("data") {
-            "overlay" => Self::Overlay,
-            "tmpfs" => Self::Tmpfs,
-            _ => Self::Bind,
-        }
-    }
+/// The setting of a runner that can show a directory in several ways.
+pub const DATA: Setting =
+    Setting::new("data", Data::KIND).with_words(&["bind", "overlay", "tmpfs"]).with_default("bind").with_about(
+        "Where data lies: a bind mount of the data directory, an overlay whose upper layer is there, or memory",
+    );
 
-    pub(crate) fn word(self) -> &'static str {
-        match self {
-            Self::Bind => "bind",
-            Self::Overlay => "overlay",
-            Self::Tmpfs => "tmpfs",
-        }
-    }
-
-    pub(crate) fn parse(word: &str) -> Option<Self> {
-        [Self::Bind, Self::Overlay, Self::Tmpfs].into_iter().find(|l| l.word() == word)
-    }
-
-    /// Makes what the mount needs on the host.
-    ///
-    /// # Errors
-    /// When the path can't be an option of overlayfs, or a directory can't be made.
-    pub(crate) fn lay(self, stage: &Stage) -> anyhow::Result<()> {
-        if self == Self::Overlay {
-            options(stage.data(), false)?;
-            for part in ["lower", "upper", "work", "merged"] {
-                let place = stage.data().join(part);
-                fs::create_dir_all(&place).with_context(|| format!("can't make {}", place.display()))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// How data is reached, in words.
-    pub(crate) fn describe(self, stage: &Stage) -> String {
-        let below = stage.data_file_system();
+impl Data {
+    /// The path to it on the host's file system `below`, in words.
+    pub fn describe(self, below: &str) -> String {
         match self {
             Self::Bind => format!("bind mount of {below}"),
             Self::Overlay => format!("overlay with its upper layer on {below}"),
             Self::Tmpfs => "tmpfs: memory".into(),
+            Self::Root => format!("the container's root directory on {below}"),
+            Self::Volume => format!("a named volume on {below}"),
+            Self::Layer => format!("the container's writable layer on {below}"),
+        }
+    }
+
+    /// The same, with what it stands on as facts.
+    pub fn on(self, stage: &Stage) -> DataPath {
+        match self {
+            Self::Tmpfs => DataPath::in_memory(self.describe("")),
+            _ => DataPath::on_host(stage, self.describe(&stage.data_file_system())),
         }
     }
 }
 
-/// Options of an overlay whose layers are directories in `data`.
-///
-/// # Errors
-/// When the path holds what overlayfs takes for punctuation.
-pub(crate) fn options(data: &Path, in_user_namespace: bool) -> anyhow::Result<String> {
-    let text = data.to_str().filter(|t| !t.contains([',', ':', '\\', '"']));
-    let Some(text) = text else {
-        bail!(
-            "an overlay can't be made in {}: its path may not hold a comma, a colon, a backslash or a quotation mark; set \
-             data=bind, or give another --data-dir",
-            data.display()
-        );
-    };
-    let attributes = if in_user_namespace { ",userxattr" } else { "" };
-    Ok(format!("lowerdir={text}/lower,upperdir={text}/upper,workdir={text}/work{attributes}"))
+/// The path from an environment to its data, as a launch states it: in words, for the report, and as facts, to be judged by.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DataPath {
+    /// From the inside down to the disk: `bind mount of ext4 on vda`.
+    pub words: String,
+    /// Who keeps what is written, and what becomes of a flush.
+    pub facts: DataFacts,
 }
 
-/// Makes the command mount the overlay on `merged`, in a mount namespace of its own, before it is executed.
-///
-/// # Errors
-/// See [`options`].
-pub(crate) fn mount_before(command: &mut Command, data: &Path) -> anyhow::Result<PathBuf> {
-    let merged = data.join("merged");
-    let text = |bytes: &[u8]| CString::new(bytes).context("a path holds a NUL");
-    let (options, place) = (text(options(data, false)?.as_bytes())?, text(merged.as_os_str().as_bytes())?);
-    let between = move || {
-        let check = |result: libc::c_int| if result < 0 { Err(std::io::Error::last_os_error()) } else { Ok(()) };
-        // SAFETY: no pointers are involved.
-        check(unsafe { libc::unshare(libc::CLONE_NEWNS) })?;
-        let none = std::ptr::null();
-        // SAFETY: all strings end in a zero and outlive the call; the kernel takes null for the others.
-        check(unsafe { libc::mount(none, c"/".as_ptr(), none, libc::MS_REC | libc::MS_PRIVATE, none.cast()) })?;
-        let overlay = c"overlay".as_ptr();
-        // SAFETY: as above.
-        check(unsafe { libc::mount(overlay, place.as_ptr(), overlay, 0, options.as_ptr().cast()) })
-    };
-    // SAFETY: the closure only makes async-signal-safe system calls and allocates nothing.
-    unsafe { command.pre_exec(between) };
-    Ok(merged)
-}
-
-/// The two directories of an overlay over an empty one, below the data directory: the upper layer and overlayfs's own.
-///
-/// # Errors
-/// When they can't be made.
-pub fn layers(stage: &Stage) -> anyhow::Result<Layers> {
-    let at = |name: &str| stage.data().join(name);
-    let layers = Layers { lower: at("lower"), upper: at("upper"), work: at("work") };
-    for layer in [&layers.lower, &layers.upper, &layers.work] {
-        fs::create_dir_all(layer).with_context(|| format!("can't make {}", layer.display()))?;
+impl DataPath {
+    /// On the disk under the stage's data, by the host's kernel, which flushes pass on the way.
+    pub fn on_host(stage: &Stage, words: impl Into<String>) -> Self {
+        let keeper = match stage.disk() {
+            Some(disk) if disk.is_memory() => Keeper::Memory,
+            Some(_) => Keeper::Disk,
+            None => Keeper::Unknown,
+        };
+        let device = stage.disk().and_then(|disk| disk.device.clone());
+        let facts = DataFacts { keeper, flushes: Flushes::Passed, kernel: Kernel::Host, device };
+        Self { words: words.into(), facts }
     }
-    Ok(layers)
+
+    /// On a disk that a virtual machine's monitor makes of a file in the data directory.
+    pub fn on_image(stage: &Stage, words: impl Into<String>, flushes: Flushes) -> Self {
+        let on_host = Self::on_host(stage, words);
+        Self { facts: DataFacts { flushes, kernel: Kernel::Guest, ..on_host.facts }, ..on_host }
+    }
+
+    /// In memory of the host's, where a flush has nowhere to go.
+    pub fn in_memory(words: impl Into<String>) -> Self {
+        let facts =
+            DataFacts { keeper: Keeper::Memory, flushes: Flushes::Forgotten, kernel: Kernel::Host, device: None };
+        Self { words: words.into(), facts }
+    }
+
+    /// Where nobody can know before somebody looks.
+    pub fn unknown(words: impl Into<String>) -> Self {
+        Self { words: words.into(), facts: DataFacts::default() }
+    }
+
+    /// With more words behind those that there are.
+    #[must_use]
+    pub fn noting(mut self, words: &str) -> Self {
+        self.words += words;
+        self
+    }
+
+    /// With another answer to flushes.
+    #[must_use]
+    pub fn with_flushes(mut self, flushes: Flushes) -> Self {
+        self.facts.flushes = flushes;
+        self
+    }
+
+    /// With another keeper: what is written stays in memory, or in a file that is never flushed.
+    #[must_use]
+    pub fn with_keeper(mut self, keeper: Keeper) -> Self {
+        self.facts.keeper = keeper;
+        self
+    }
 }
 
-/// What an overlay is made of.
+/// What an overlay over an empty directory is made of, for an engine that mounts it.
 #[derive(Debug)]
 pub struct Layers {
     /// Empty.
@@ -140,12 +129,18 @@ pub struct Layers {
     pub work: PathBuf,
 }
 
-/// How data is reached by [`DATA`], in words.
-pub fn data_path(settings: &Settings, stage: &Stage) -> String {
-    match settings.get("data") {
-        "tmpfs" => "tmpfs: memory".into(),
-        "overlay" => format!("overlay with its upper layer on {}", stage.data_file_system()),
-        _ => format!("bind mount of {}", stage.data_file_system()),
+impl Layers {
+    /// Makes them below the data directory.
+    ///
+    /// # Errors
+    /// When they can't be made.
+    pub fn make(stage: &Stage) -> anyhow::Result<Self> {
+        let at = |name: &str| stage.data().join(name);
+        let layers = Self { lower: at("lower"), upper: at("upper"), work: at("work") };
+        for layer in [&layers.lower, &layers.upper, &layers.work] {
+            fs::create_dir_all(layer).with_context(|| format!("can't make {}", layer.display()))?;
+        }
+        Ok(layers)
     }
 }
 
@@ -154,22 +149,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn punctuation_in_the_path_is_refused_with_the_way_out() {
+    fn where_data_lies_is_said_in_the_words_of_reports() {
+        let all = Data::WORDS.iter().map(|word| Data::parse(word).describe("ext4 on vda"));
         assert_eq!(
-            options(Path::new("/d/x"), true).expect("fine"),
-            "lowerdir=/d/x/lower,upperdir=/d/x/upper,workdir=/d/x/work,userxattr"
+            all.collect::<Vec<_>>().join("; "),
+            "bind mount of ext4 on vda; overlay with its upper layer on ext4 on vda; tmpfs: memory; the container's root \
+             directory on ext4 on vda; a named volume on ext4 on vda; the container's writable layer on ext4 on vda"
         );
-        for path in ["/a,b", "/a:b", "/a\\b"] {
-            let words = options(Path::new(path), false).expect_err(path).to_string();
-            assert!(words.contains("data=bind"), "{words}");
-        }
-    }
-
-    #[test]
-    fn words_come_back() {
-        for layer in [Layer::Bind, Layer::Overlay, Layer::Tmpfs] {
-            assert_eq!(Layer::parse(layer.word()), Some(layer));
-        }
-        assert_eq!(Layer::parse("zfs"), None);
     }
 }

@@ -3,8 +3,7 @@
 
 #[cfg_attr(not(target_os = "linux"), path = "../elsewhere/cgroup.rs")]
 pub mod cgroup;
-#[cfg(target_os = "linux")]
-pub(crate) mod data;
+pub mod data;
 pub mod disk;
 pub mod evidence;
 pub(crate) mod loopback;
@@ -24,57 +23,20 @@ use workloads::facts::Network;
 use crate::host::Host;
 use crate::host::journal::Made;
 use crate::names::safe_name;
+use crate::path::PathToPeer;
 use crate::process::remove_tree;
 #[cfg(target_os = "linux")]
 use crate::unavailable::Unavailable;
 use cgroup::Cgroup;
 use disk::Disk;
 use evidence::Witness;
-use network::{PREFIX, PREFIX6, TapLink, Veth, Vif};
+#[cfg(target_os = "linux")]
+use network::Net;
+use network::{TapLink, Veth};
 use peer::PeerProcess;
 
 /// How long a peer of an environment's own may take to say its port.
 const PEER: Duration = Duration::from_secs(5);
-
-/// How the peer is reached from an environment that shares a kernel with the host.
-#[derive(Debug, Clone)]
-pub struct PathToPeer {
-    /// The environment's network namespace, where it has one of its own.
-    pub netns: Option<PathBuf>,
-    /// The kind of path.
-    pub network: Network,
-    /// The peer's address as seen from inside.
-    pub peer: Option<IpAddr>,
-    /// The peer's IPv6 address as seen from inside; `None` where the host has no IPv6.
-    pub peer6: Option<Ipv6Addr>,
-    /// The environment's own address and the length of its prefix, where it has a link.
-    pub own: Option<(IpAddr, u8)>,
-    /// The same in IPv6.
-    pub own6: Option<(Ipv6Addr, u8)>,
-    /// The device in the environment's namespace, where it has one.
-    pub device: Option<String>,
-    /// Why it is not a link of its own, where it isn't.
-    pub because: Option<String>,
-}
-
-/// A tap device for a VM.
-#[derive(Debug, Clone)]
-pub struct Tap {
-    /// Interface name, at most 15 characters.
-    pub device: String,
-    /// Network namespace it lives in: the peer's. QEMU must be started there.
-    pub netns: PathBuf,
-    /// The guest's address.
-    pub guest: IpAddr,
-    /// The guest's IPv6 address and the length of its prefix; `None` where the host has no IPv6.
-    pub guest6: Option<(Ipv6Addr, u8)>,
-    /// The peer's address.
-    pub peer: IpAddr,
-    /// The peer's IPv6 address.
-    pub peer6: Option<Ipv6Addr>,
-    /// Length of the network prefix.
-    pub prefix: u8,
-}
 
 /// What the sessions of one environment stand on.
 #[derive(Debug)]
@@ -90,7 +52,7 @@ pub struct Stage {
     cgroup: Option<Arc<Cgroup>>,
     veth: Option<Veth>,
     tap: Option<TapLink>,
-    vif: Option<Vif>,
+    vif: Option<PathToPeer>,
     #[cfg(target_os = "linux")]
     link: Option<network::links::Link>,
     own_peer: Option<PeerProcess>,
@@ -162,6 +124,11 @@ impl Stage {
         &self.data
     }
 
+    /// The disk under the data, where it is known.
+    pub fn disk(&self) -> Option<&Disk> {
+        self.disk.as_ref()
+    }
+
     /// A directory for bundles, sockets and logs.
     pub fn scratch(&self) -> &Path {
         &self.scratch
@@ -222,20 +189,13 @@ impl Stage {
     /// # Errors
     /// When the namespace or the link can't be made.
     pub fn path_to_peer(&mut self) -> anyhow::Result<PathToPeer> {
-        let peer_network = match self.host.peer_network() {
-            Ok(network) => network,
-            Err(because) => {
-                return Ok(PathToPeer {
-                    netns: None,
-                    network: Network::Loopback,
-                    peer: Some(IpAddr::V4(self.host.loopback())),
-                    peer6: network::loopback_has_ipv6().then_some(Ipv6Addr::LOCALHOST),
-                    own: None,
-                    own6: None,
-                    device: None,
-                    because: Some(because.to_string()),
-                });
-            }
+        let Ok(peer_network) = self.host.peer_network() else {
+            return Ok(PathToPeer {
+                network: Network::Loopback,
+                peer: Some(IpAddr::V4(self.host.loopback())),
+                peer6: network::loopback_has_ipv6().then_some(Ipv6Addr::LOCALHOST),
+                ..PathToPeer::none()
+            });
         };
         let veth = match &mut self.veth {
             Some(veth) => {
@@ -244,30 +204,24 @@ impl Stage {
             }
             none => none.insert(peer_network.join(&self.environment, &self.host.journal)?),
         };
-        Ok(PathToPeer {
-            netns: Some(veth.netns.path()),
-            network: Network::Veth,
-            peer: Some(IpAddr::V4(veth.peer)),
-            peer6: veth.peer6,
-            own: Some((IpAddr::V4(veth.own), PREFIX)),
-            own6: veth.own6.map(|own6| (own6, PREFIX6)),
-            device: Some(veth.device.clone()),
-            because: None,
-        })
+        Ok(veth.path())
     }
 
-    /// The path to the peer that a setting's word stands for: `veth` as [`Stage::path_to_peer`], else one of
-    /// `network/links.rs`; `host` without privileges is the host's loopback.
+    /// The path to the peer that was asked for: a veth pair is that of [`Stage::path_to_peer`], others are those of
+    /// `network/links.rs`; the host's stack is its loopback without privileges.
     ///
     /// # Errors
     /// When it can't be made, or needs root.
     #[cfg(target_os = "linux")]
-    pub fn path_over(&mut self, word: &str) -> anyhow::Result<PathToPeer> {
-        if word == "veth" || (word == "host" && self.host.peer_network().is_err()) {
-            return self.path_to_peer();
+    pub fn path(&mut self, net: Net) -> anyhow::Result<PathToPeer> {
+        match net {
+            Net::None => return Ok(PathToPeer::none()),
+            Net::Veth => return self.path_to_peer(),
+            Net::Host if self.host.peer_network().is_err() => return self.path_to_peer(),
+            _ => {}
         }
         let peer_network = self.host.peer_network().map_err(|because| Unavailable {
-            because: format!("network={word} is not possible: {because}"),
+            because: format!("network={net} is not possible: {because}"),
             fix: "run tarebench as root, or set network=veth or network=host".into(),
             broken: false,
         })?;
@@ -275,7 +229,7 @@ impl Stage {
         let link = match &mut self.link {
             Some(link) => link,
             none => none.insert(network::links::Link::make(
-                word,
+                net,
                 peer_network,
                 environment,
                 &host.journal,
@@ -299,34 +253,26 @@ impl Stage {
         Ok(self.own_peer.insert(peer).port)
     }
 
-    /// A tap device in the peer's network namespace; `None` without privileges, for the reason that
+    /// Over a tap device in the peer's network namespace; `None` without privileges, for the reason that
     /// [`Host::peer_network`] gives.
     ///
     /// # Errors
     /// When it can't be made.
-    pub fn tap(&mut self) -> anyhow::Result<Option<Tap>> {
+    pub fn tap(&mut self) -> anyhow::Result<Option<PathToPeer>> {
         let Ok(peer_network) = self.host.peer_network() else { return Ok(None) };
         let tap = match &mut self.tap {
             Some(tap) => tap,
             none => none.insert(peer_network.tap()?),
         };
-        Ok(Some(Tap {
-            device: tap.device.clone(),
-            netns: tap.netns(),
-            guest: IpAddr::V4(tap.guest),
-            guest6: tap.guest6.map(|guest6| (guest6, PREFIX6)),
-            peer: IpAddr::V4(tap.peer),
-            peer6: tap.peer6,
-            prefix: PREFIX,
-        }))
+        Ok(Some(tap.path()))
     }
 
-    /// What the interface of a Xen domain is to be called and how it is addressed; `None` without privileges, for the reason
+    /// Over the interface of a Xen domain: how it is to be called and addressed; `None` without privileges, for the reason
     /// that [`Host::peer_network`] gives.
     ///
     /// # Errors
     /// When all addresses are in use.
-    pub fn vif(&mut self) -> anyhow::Result<Option<Vif>> {
+    pub fn vif(&mut self) -> anyhow::Result<Option<PathToPeer>> {
         let Ok(peer_network) = self.host.peer_network() else { return Ok(None) };
         let vif = match &mut self.vif {
             Some(vif) => vif,

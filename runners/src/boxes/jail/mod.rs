@@ -17,7 +17,9 @@ use workloads::settings::{Kind, Setting, Settings};
 use crate::host::{Host, Resources};
 use crate::launch::{Launch, Runner};
 use crate::names::hash;
+use crate::path::PathToPeer;
 use crate::process;
+use crate::stage::data::DataPath;
 use crate::stage::{Stage, loopback};
 use crate::unavailable::Unavailable;
 
@@ -103,16 +105,18 @@ impl Runner for Jail {
         // Nothing of the harness's environment is the agent's business.
         front.env_clear().env("PATH", "/sbin:/bin:/usr/sbin:/usr/bin");
         let below = stage.data_file_system();
-        let mut launch = Launch::new(front).data_path(match settings.get("data") {
+        let words = match settings.get("data") {
             "root" => format!("the jail's root directory on {below}"),
             _ => format!("nullfs mount of {below}"),
-        });
-        match &order.network {
-            Link::Shared => launch = launch.over(stage.path_to_peer()?),
-            Link::Epair(epair) => (launch.network, launch.peer) = (Network::Epair, Some(epair.peer.into())),
-            Link::None => {}
-        }
-        Ok(launch.cleanup(move || order.remove()))
+        };
+        let path = match &order.network {
+            Link::Shared => stage.path_to_peer()?,
+            Link::Epair(Epair { peer, .. }) => {
+                PathToPeer { network: Network::Epair, peer: Some((*peer).into()), ..PathToPeer::none() }
+            }
+            Link::None => PathToPeer::none(),
+        };
+        Ok(Launch::new(front).over(path).data(DataPath::on_host(stage, words)).cleanup(move || order.remove()))
     }
 }
 

@@ -14,8 +14,10 @@ use crate::boxes::sandbox;
 use crate::host::{Host, Resources};
 use crate::launch::{Launch, Runner};
 use crate::names;
+use crate::path::PathToPeer;
 use crate::process;
-use crate::stage::{PathToPeer, Stage};
+use crate::stage::Stage;
+use crate::stage::data::{Data, DataPath};
 use crate::unavailable::Unavailable;
 
 /// Docker's client, daemon, containerd and runtime. Every container, image and volume that we make is removed again.
@@ -141,17 +143,6 @@ pub(crate) struct Client {
     pub(crate) options: Vec<String>,
 }
 
-/// How a container reaches the peer.
-struct Way {
-    /// The value of `--network`.
-    option: String,
-    network: Network,
-    peer: Option<IpAddr>,
-    port: Option<u16>,
-    /// With a link of ours.
-    path: Option<PathToPeer>,
-}
-
 impl Client {
     /// A container from an image of our own; everything that was made goes with the launch.
     pub(crate) fn launch(&self, settings: &Settings, stage: &mut Stage, daemon: &Daemon) -> anyhow::Result<Launch> {
@@ -170,7 +161,7 @@ impl Client {
             Launch::new(Command::new(&client.program)).cleanup(move || client.remove(&id, volume))
         };
         self.import(stage, &id)?;
-        let way = self.way(settings.get("network"), stage)?;
+        let (option, path) = self.path(settings.get("network"), stage)?;
         let parent = match daemon.driver.as_str() {
             "cgroupfs" => stage.cgroup().parent_for_engine(),
             _ => None,
@@ -178,7 +169,7 @@ impl Client {
         launch.command = self.command();
         let run = Run {
             id: &id,
-            network: &way.option,
+            network: &option,
             data: stage.data(),
             parent: parent.as_deref(),
             limits: stage.host.resources,
@@ -191,42 +182,35 @@ impl Client {
                 self.name, daemon.driver
             )
         });
-        launch.data_path = match data {
-            "tmpfs" => "tmpfs: memory".into(),
-            "named" => "a volume in the daemon's data directory".into(),
-            "layer" => format!("the container's writable layer ({})", daemon.storage),
-            _ => format!("bind mount of {}", stage.data_file_system()),
-        };
         launch.version = Some(format!("{} (daemon)", daemon.version));
-        if let Some(path) = way.path {
-            // The client itself stays outside.
-            launch = Launch { netns: None, ..launch.over(path) };
-        } else {
-            launch.peer = way.peer;
-        }
-        (launch.network, launch.peer_port) = (way.network, way.port);
-        Ok(launch)
+        Ok(launch.over(path).data(match data {
+            // Where the daemon keeps them it alone knows.
+            "named" => DataPath::unknown("a volume in the daemon's data directory"),
+            "layer" => DataPath::unknown(format!("the container's writable layer ({})", daemon.storage)),
+            _ => settings.choice::<Data>("data").on(stage),
+        }))
     }
 
-    fn way(&self, word: &str, stage: &mut Stage) -> anyhow::Result<Way> {
-        let way = |network, peer, port| Way { option: word.into(), network, peer, port, path: None };
+    /// The value of `--network`, and how the container reaches the peer by it. The client itself stays outside.
+    fn path(&self, word: &str, stage: &mut Stage) -> anyhow::Result<(String, PathToPeer)> {
+        let through = |network, peer, port| PathToPeer { network, peer, port, ..PathToPeer::none() };
         Ok(match word {
             "veth" => {
                 let path = stage.path_to_peer()?;
                 let Some(netns) = &path.netns else {
                     bail!("network=veth needs root; set network=none, or run tarebench as root");
                 };
-                Way { option: format!("ns:{}", netns.display()), path: Some(path), ..way(Network::Veth, None, None) }
+                (format!("ns:{}", netns.display()), path.from_outside())
             }
             "host" => {
                 let peer = IpAddr::V4(Ipv4Addr::LOCALHOST);
-                way(Network::Loopback, Some(peer), Some(stage.peer_on(peer)?))
+                (word.into(), through(Network::Loopback, Some(peer), Some(stage.peer_on(peer)?)))
             }
             "bridge" => {
                 let peer = self.gateway()?;
-                way(Network::Bridge, Some(peer), Some(stage.peer_on(peer)?))
+                (word.into(), through(Network::Bridge, Some(peer), Some(stage.peer_on(peer)?)))
             }
-            _ => way(Network::None, None, None),
+            _ => (word.into(), PathToPeer::none()),
         })
     }
 

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use serde_json::{Value, json};
 
-use crate::stage::Stage;
 use crate::stage::data::Layers;
 
 /// The container's network namespace.
@@ -159,12 +158,6 @@ impl Bundle<'_> {
         }
         all
     }
-}
-
-/// How data is reached, in words.
-pub fn data_path(stage: &Stage, in_root: bool) -> String {
-    let below = stage.data_file_system();
-    if in_root { format!("the container's root directory on {below}") } else { format!("bind mount of {below}") }
 }
 
 #[cfg(test)]

@@ -6,13 +6,16 @@ use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, bail};
+use workloads::facts::Keeper;
 use workloads::settings::{Kind, Setting, Settings};
 
-use crate::boxes::oci::bundle::{self, Bundle, Data, NetworkNamespace};
+use crate::boxes::oci::bundle::{Bundle, Data, NetworkNamespace};
 use crate::host::Host;
 use crate::launch::{Launch, Runner};
+use crate::path::PathToPeer;
 use crate::process;
 use crate::stage::Stage;
+use crate::stage::data::{self as place, DataPath};
 use crate::unavailable::Unavailable;
 
 /// runsc, old and new: what it can do is read from its own list of flags.
@@ -100,13 +103,12 @@ impl Runner for Gvisor {
         let bundle = stage.scratch().join(&id);
         let in_root = settings.get("data") == "root";
         let root = if in_root { stage.root_beside_data()? } else { stage.root()?.to_path_buf() };
-        let path = if network == "none" { None } else { Some(stage.path_to_peer()?) };
-        let netns = path.as_ref().and_then(|p| p.netns.clone());
+        let path = if network == "none" { PathToPeer::none() } else { stage.path_to_peer()? };
         Bundle {
             root: &root.canonicalize().with_context(|| format!("can't find {}", root.display()))?,
             writable: in_root,
             data: if in_root { Data::Root } else { Data::Bind(stage.data()) },
-            network: match netns {
+            network: match path.netns.clone() {
                 // runsc makes an empty one of its own unless the bundle names one.
                 Some(netns) => NetworkNamespace::At(netns),
                 None if network == "none" => NetworkNamespace::Empty,
@@ -128,20 +130,19 @@ impl Runner for Gvisor {
         if network == "netstack" {
             hide_sysctl(&mut command);
         }
-        let how = if in_root { "" } else { ", by the sandbox's file server" };
-        let overlay = match settings.get("overlay") {
-            "none" => String::new(),
-            overlay => format!(", under a sandbox overlay ({overlay})"),
-        };
-        let launch = Launch::new(command)
-            .data_path(format!("{}{how}{overlay}", bundle::data_path(stage, in_root)))
-            .cleanup(move || remove(&state, &id, &bundle));
-        let launch = Launch { version: Some(format!("{} (platform {platform})", release.version)), ..launch };
-        Ok(match path {
-            Some(path) => launch.over(path),
-            None => launch,
-        })
+        let data = data_path(settings.choice::<place::Data>("data"), settings.get("overlay"), stage);
+        let launch = Launch::new(command).over(path).data(data).cleanup(move || remove(&state, &id, &bundle));
+        Ok(Launch { version: Some(format!("{} (platform {platform})", release.version)), ..launch })
     }
+}
+
+/// Under an overlay of the sandbox's, writes stay in its memory or in a file that it never flushes.
+fn data_path(data: place::Data, overlay: &str, stage: &Stage) -> DataPath {
+    let path = data.on(stage);
+    let path = if data == place::Data::Root { path } else { path.noting(", by the sandbox's file server") };
+    let covered = overlay.starts_with("all:") || (overlay.starts_with("root:") && data == place::Data::Root);
+    let path = if covered { path.with_keeper(Keeper::Memory) } else { path };
+    if overlay == "none" { path } else { path.noting(&format!(", under a sandbox overlay ({overlay})")) }
 }
 
 /// What the word of the setting stands for.

@@ -19,8 +19,10 @@ use crate::host::Host;
 use crate::launch::{Launch, Runner};
 use crate::names;
 use crate::process;
+use crate::stage::Stage;
+use crate::stage::data::{self as place, Layers};
+use crate::stage::network::Net;
 use crate::stage::network::links::NETWORK;
-use crate::stage::{Stage, data};
 use crate::unavailable::Unavailable;
 use bundle::{Bundle, Data, NetworkNamespace};
 
@@ -148,13 +150,13 @@ impl Runtime {
         let root = if data == "root" { stage.root_beside_data()? } else { stage.root()?.to_path_buf() };
         // runc refuses a root that is reached through a symbolic link.
         let root = root.canonicalize().with_context(|| format!("can't find {}", root.display()))?;
-        let layers = (data == "overlay").then(|| data::layers(stage)).transpose()?;
+        let layers = (data == "overlay").then(|| Layers::make(stage)).transpose()?;
         if let Some(layers) = &layers {
             names::plain(&layers.upper, "overlayfs", &[',', ':', '\\'])?;
         }
         let filter = (settings.get("seccomp") == "containers").then(|| profile::containers(&stage.host)).transpose()?;
-        let network = settings.get("network");
-        let path = if network == "none" { None } else { Some(stage.path_over(network)?) };
+        let network = settings.choice::<Net>("network");
+        let path = stage.path(network)?;
         let limits =
             LIMITS.iter().map(|(setting, name)| (*name, settings.number(setting))).filter(|(_, most)| *most > 0);
         let user = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
@@ -168,7 +170,7 @@ impl Runtime {
                 (_, Some(layers)) => Data::Overlay(layers),
                 _ => Data::Bind(stage.data()),
             },
-            network: if path.is_none() { NetworkNamespace::Empty } else { NetworkNamespace::Inherited },
+            network: if network == Net::None { NetworkNamespace::Empty } else { NetworkNamespace::Inherited },
             cgroup,
             mapped: (!stage.host.privileged).then_some(user),
             seccomp: filter.as_ref().map(|f| f.rules.clone()),
@@ -179,7 +181,6 @@ impl Runtime {
         let mut command = self.command(&state);
         command.arg("run").arg("--bundle").arg(&bundle).arg(&id);
         stage.note(&[&process::mark(&self.program), "--root", &process::mark(&state), "delete", "--force", &id])?;
-        let words = if data == "root" { bundle::data_path(stage, true) } else { data::data_path(settings, stage) };
         let version = match filter {
             Some(filter) => {
                 Some(format!("{}, {}", process::version(&process::mark(&self.program), "runc")?, filter.name))
@@ -189,7 +190,8 @@ impl Runtime {
         // Some make a folder in /run although they are told to use another.
         let made = Path::new("/run").join(self.program.file_name().unwrap_or_default());
         let made = Some(made).filter(|m| !m.exists());
-        let launch = Launch::new(command).data_path(words).cleanup(move || {
+        let data = settings.choice::<place::Data>("data").on(stage);
+        let launch = Launch::new(command).over(path).data(data).cleanup(move || {
             self.remove(&state, &id, &bundle);
             if let Some(made) = made
                 && let Err(e) = fs::remove_dir(&made)
@@ -197,11 +199,7 @@ impl Runtime {
                 log::debug!("{} stays: {e}", made.display());
             }
         });
-        let launch = Launch { version, ..launch };
-        Ok(match path {
-            Some(path) => launch.over(path),
-            None => launch,
-        })
+        Ok(Launch { version, ..launch })
     }
 
     fn command(&self, state: &Path) -> Command {

@@ -15,13 +15,16 @@ use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, chdir, chroot, execv, fork, getegid, geteuid, pivot_root, sethostname};
 
-use crate::boxes::own::seccomp;
-use crate::stage::data::{self, Layer};
+use crate::boxes::own::{overlay, seccomp};
+use crate::stage::data::Data;
 
 /// Name of the hidden subcommand.
 pub(crate) const COMMAND: &str = "enter";
 
 const NONE: Option<&str> = None;
+
+/// What we can mount for the data.
+const LAYERS: [Data; 3] = [Data::Bind, Data::Overlay, Data::Tmpfs];
 
 /// How far inside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +49,7 @@ struct Order {
     how: How,
     root: PathBuf,
     data: PathBuf,
-    layer: Layer,
+    layer: Data,
     filtered: bool,
     user: bool,
     pid: bool,
@@ -78,7 +81,7 @@ pub fn enter(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<Infalli
 fn parse(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<Order> {
     let mut args = args.into_iter();
     let (mut how, mut root, mut data) = (None, None, None);
-    let (mut layer, mut filtered, mut user, mut pid, mut cut_off) = (Layer::Bind, false, true, true, false);
+    let (mut layer, mut filtered, mut user, mut pid, mut cut_off) = (Data::Bind, false, true, true, false);
     loop {
         let key = args.next().context("`enter` needs --how, --root, --data, `--` and a command")?;
         if key == "--" {
@@ -90,8 +93,8 @@ fn parse(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<Order> {
             Some("--how") if value == "namespaces" => how = Some(How::Namespaces),
             Some("--root") => root = Some(PathBuf::from(value)),
             Some("--data") => data = Some(PathBuf::from(value)),
-            Some("--layer") if value.to_str().and_then(Layer::parse).is_some() => {
-                layer = value.to_str().and_then(Layer::parse).unwrap_or(layer);
+            Some("--layer") if LAYERS.iter().any(|l| value == l.word()) => {
+                layer = LAYERS.into_iter().find(|l| value == l.word()).unwrap_or(layer);
             }
             Some("--seccomp") if value == "none" => filtered = false,
             Some("--seccomp") if value == seccomp::DOCKER_LIKE => filtered = true,
@@ -169,9 +172,9 @@ fn furnish(order: &Order) -> anyhow::Result<()> {
     mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NONE).context("can't make our mounts private")?;
     bind(root, root)?;
     match order.layer {
-        Layer::Bind => bind(&order.data, &at("data"))?,
-        Layer::Overlay => {
-            let options = data::options(&order.data, order.how == How::Namespaces && order.user)?;
+        Data::Bind => bind(&order.data, &at("data"))?,
+        Data::Overlay => {
+            let options = overlay::options(&order.data, order.how == How::Namespaces && order.user)?;
             mount(Some("overlay"), &at("data"), Some("overlay"), MsFlags::empty(), Some(options.as_str()))
                 .context("can't mount the overlay for /data; set data=bind")?;
             // The kernel leaves it without permissions, and then its owner alone, who is not root, can't remove it.
@@ -179,8 +182,9 @@ fn furnish(order: &Order) -> anyhow::Result<()> {
             fs::set_permissions(&inner, fs::Permissions::from_mode(0o700))
                 .with_context(|| format!("can't change the mode of {}", inner.display()))?;
         }
-        Layer::Tmpfs => mount(Some("tmpfs"), &at("data"), Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, NONE)
+        Data::Tmpfs => mount(Some("tmpfs"), &at("data"), Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, NONE)
             .context("can't mount memory on /data")?,
+        other => bail!("`enter` mounts no {other}"),
     }
     let strict = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     if order.how == How::Namespaces && order.user && !order.pid {
@@ -280,13 +284,13 @@ mod tests {
     fn the_order_is_read_and_mistakes_are_named() {
         let o = order("--how namespaces --root /r --data /d -- /tarebench agent --data /data").unwrap();
         assert_eq!((o.how, o.command.len()), (How::Namespaces, 4));
-        assert!(o.layer == Layer::Bind && o.user && o.pid && !o.filtered && !o.cut_off);
+        assert!(o.layer == Data::Bind && o.user && o.pid && !o.filtered && !o.cut_off);
         let o = order(
             "--how namespaces --root /r --data /d --layer overlay --seccomp docker-like --without user --without pid \
              --network none -- x",
         )
         .unwrap();
-        assert!(o.layer == Layer::Overlay && !o.user && !o.pid && o.filtered && o.cut_off);
+        assert!(o.layer == Data::Overlay && !o.user && !o.pid && o.filtered && o.cut_off);
         for wrong in [
             "--how jail --root /r --data /d -- x",
             "--root /r --data /d -- x",

@@ -3,16 +3,22 @@
 pub mod chroot;
 pub(crate) mod enter;
 pub mod namespaces;
+pub(crate) mod overlay;
 pub(crate) mod seccomp;
 
 use std::process::Command;
 
-use workloads::settings::Settings;
+use workloads::settings::{Setting, Settings};
 
 use crate::launch::Launch;
 use crate::stage::Stage;
-use crate::stage::data::Layer;
+use crate::stage::data::{self, Data};
+use crate::stage::network::Net;
 use enter::How;
+
+/// Where data lies in a box whose mounts are ours.
+pub(crate) const DATA: Setting = data::DATA
+    .with_about("The host's directory bound in, an overlay whose upper layer lies in that directory, or memory");
 
 /// A launch in which our own binary enters the root and executes its copy there.
 pub(crate) fn launch(how: How, without: &[&str], settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
@@ -20,17 +26,18 @@ pub(crate) fn launch(how: How, without: &[&str], settings: &Settings, stage: &mu
     let root = stage.root()?.to_path_buf();
     command.arg(enter::COMMAND).args(["--how", how.word()]);
     command.arg("--root").arg(root).arg("--data").arg(stage.data());
-    let layer = Layer::of(settings);
-    layer.lay(stage)?;
-    command.args(["--layer", layer.word()]).args(["--seccomp", settings.get("seccomp")]);
+    let data = settings.choice::<Data>("data");
+    if data == Data::Overlay {
+        overlay::lay(stage)?;
+    }
+    command.args(["--layer", data.word()]).args(["--seccomp", settings.get("seccomp")]);
     for namespace in without {
         command.args(["--without", namespace]);
     }
-    let network = settings.get("network");
-    if network == "none" {
+    let network = settings.choice::<Net>("network");
+    if network == Net::None {
         command.args(["--network", "none"]);
     }
     command.args(["--", "/tarebench", "agent", "--data", "/data"]);
-    let launch = Launch::new(command).data_path(layer.describe(stage));
-    Ok(if network == "none" { launch } else { launch.over(stage.path_over(network)?) })
+    Ok(Launch::new(command).over(stage.path(network)?).data(data.on(stage)))
 }

@@ -3,13 +3,13 @@
 
 use workloads::settings::{Kind, Setting, Settings};
 
+use super::DATA;
 use crate::boxes::own;
 use crate::boxes::own::enter::How;
 use crate::boxes::own::seccomp::SECCOMP;
 use crate::host::Host;
 use crate::launch::{Launch, Runner};
 use crate::stage::Stage;
-use crate::stage::data::DATA;
 use crate::stage::network::links::NETWORK;
 use crate::unavailable::Unavailable;
 

@@ -6,11 +6,13 @@ use std::process::Command;
 use workloads::settings::{Kind, Setting, Settings};
 
 use crate::boxes::own::seccomp::{self, SECCOMP};
+use crate::boxes::own::{DATA, overlay};
 use crate::host::Host;
 use crate::launch::{Launch, Runner};
 use crate::process;
 use crate::stage::Stage;
-use crate::stage::data::{self, DATA, Layer};
+use crate::stage::data::Data;
+use crate::stage::network::Net;
 use crate::stage::network::links::NETWORK;
 use crate::unavailable::Unavailable;
 
@@ -54,26 +56,24 @@ impl Runner for Bubblewrap {
 
     fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
         let mut command = Command::new(process::require("bwrap", "bubblewrap")?);
-        let layer = Layer::of(settings);
-        layer.lay(stage)?;
-        let data = match layer {
-            Layer::Overlay if !stage.host.privileged => anyhow::bail!(
+        let place = settings.choice::<Data>("data");
+        if place == Data::Overlay {
+            overlay::lay(stage)?;
+        }
+        let data = match place {
+            Data::Overlay if !stage.host.privileged => anyhow::bail!(
                 "data=overlay needs root here: bwrap before 0.11 makes no overlay, and only root can make one for it; set \
                  data=bind or tmpfs, or use `namespaces`, which needs no root for it"
             ),
-            Layer::Overlay => data::mount_before(&mut command, stage.data())?,
-            Layer::Bind | Layer::Tmpfs => stage.data().to_path_buf(),
+            Data::Overlay => overlay::mount_before(&mut command, stage.data())?,
+            _ => stage.data().to_path_buf(),
         };
         let filters = match settings.get("seccomp") {
             seccomp::DOCKER_LIKE => seccomp::pass_to(&mut command)?,
             _ => Vec::new(),
         };
         arguments(&mut command, settings, stage.root()?, &data, &filters);
-        let launch = Launch::new(command).data_path(layer.describe(stage));
-        Ok(match settings.get("network") {
-            "none" => launch,
-            word => launch.over(stage.path_over(word)?),
-        })
+        Ok(Launch::new(command).over(stage.path(settings.choice::<Net>("network"))?).data(place.on(stage)))
     }
 }
 
@@ -93,9 +93,9 @@ fn arguments(command: &mut Command, settings: &Settings, root: &Path, data: &Pat
         command.arg("--unshare-net");
     }
     command.arg("--ro-bind").arg(root).arg("/");
-    match Layer::of(settings) {
-        Layer::Tmpfs => command.args(["--tmpfs", "/data"]),
-        Layer::Bind | Layer::Overlay => command.arg("--bind").arg(data).arg("/data"),
+    match settings.choice::<Data>("data") {
+        Data::Tmpfs => command.args(["--tmpfs", "/data"]),
+        _ => command.arg("--bind").arg(data).arg("/data"),
     };
     command
         .args(["--proc", "/proc"])

@@ -10,6 +10,8 @@ use crate::launch::{Launch, Runner};
 use crate::names;
 use crate::process;
 use crate::stage::Stage;
+use crate::stage::data::{Data, DataPath};
+use crate::stage::network::Net;
 use crate::unavailable::Unavailable;
 
 /// Namespaces, a read-only system and a filter of system calls around a process that sees the host's files.
@@ -67,15 +69,16 @@ impl Runner for Firejail {
         if stage.host.privileged {
             process::own_run_directory(&mut command, c"/run/firejail")?;
         }
-        let words = match settings.get("data") {
-            "tmpfs" => "tmpfs: memory".into(),
-            _ => format!("the directory itself on {}", stage.data_file_system()),
+        let data = match settings.choice::<Data>("data") {
+            Data::Bind => DataPath::on_host(stage, format!("the directory itself on {}", stage.data_file_system())),
+            other => other.on(stage),
         };
+        let path = stage.path(settings.choice::<Net>("network"))?;
         // It is SUID, and so doesn't die with us: whatever has our binary in its arguments is ours.
-        let launch = Launch::new(command)
-            .data_path(words)
-            .cleanup(move || process::kill_marked(&[&process::mark(&root.join("tarebench"))]));
-        Ok(if settings.get("network") == "none" { launch } else { launch.over(stage.path_to_peer()?) })
+        Ok(Launch::new(command)
+            .over(path)
+            .data(data)
+            .cleanup(move || process::kill_marked(&[&process::mark(&root.join("tarebench"))])))
     }
 }
 

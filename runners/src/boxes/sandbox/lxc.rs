@@ -11,8 +11,9 @@ use crate::host::Host;
 use crate::launch::{Launch, Runner};
 use crate::names;
 use crate::process;
-use crate::stage::data::Layers;
-use crate::stage::{Stage, cgroup, data};
+use crate::stage::data::{DATA, Data, Layers};
+use crate::stage::network::Net;
+use crate::stage::{Stage, cgroup};
 use crate::unavailable::Unavailable;
 
 /// LXC, what LXD and Incus start their containers with.
@@ -22,7 +23,7 @@ pub struct Lxc;
 /// LXC's own filter of system calls, which its templates include.
 const FILTER: &str = "/usr/share/lxc/config/common.seccomp";
 
-const SETTINGS: &[Setting] = &[super::NETWORK, super::DATA, super::SECCOMP];
+const SETTINGS: &[Setting] = &[super::NETWORK, DATA, super::SECCOMP];
 
 impl Runner for Lxc {
     fn name(&self) -> &'static str {
@@ -51,7 +52,7 @@ impl Runner for Lxc {
         let lxc = process::require("lxc-execute", "lxc")?;
         let id = stage.next_id();
         let folder = stage.scratch().join(&id);
-        let layers = (settings.get("data") == "overlay").then(|| data::layers(stage)).transpose()?;
+        let layers = (settings.get("data") == "overlay").then(|| Layers::make(stage)).transpose()?;
         let data = stage.data().to_path_buf();
         let mut text = configuration(settings, stage.root()?, &data, layers.as_ref())?;
         stage.cgroup().hand_cpus_down();
@@ -65,14 +66,14 @@ impl Runner for Lxc {
         command.arg("--lxcpath").arg(&folder).args(["--name", &id]).arg("--rcfile").arg(&file);
         command.args(["--", "/tarebench", "agent", "--data", "/data"]);
         process::own_run_directory(&mut command, c"/run/lxc")?;
-        let launch = Launch::new(command).data_path(data::data_path(settings, stage)).cleanup(move || {
+        let path = stage.path(settings.choice::<Net>("network"))?;
+        Ok(Launch::new(command).over(path).data(settings.choice::<Data>("data").on(stage)).cleanup(move || {
             process::kill_marked(&[&id]);
             if let Some(group) = group {
                 cgroup::remove(&group);
             }
             process::discard(&folder);
-        });
-        Ok(if settings.get("network") == "none" { launch } else { launch.over(stage.path_to_peer()?) })
+        }))
     }
 }
 

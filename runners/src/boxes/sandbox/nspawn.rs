@@ -11,15 +11,16 @@ use crate::host::Host;
 use crate::launch::{Launch, Runner};
 use crate::names;
 use crate::process;
-use crate::stage::data::Layers;
-use crate::stage::{Stage, data};
+use crate::stage::Stage;
+use crate::stage::data::{DATA, Data, Layers};
+use crate::stage::network::Net;
 use crate::unavailable::Unavailable;
 
 /// systemd's container tool.
 #[derive(Debug)]
 pub struct Nspawn;
 
-const SETTINGS: &[Setting] = &[super::NETWORK, super::DATA, super::SECCOMP];
+const SETTINGS: &[Setting] = &[super::NETWORK, DATA, super::SECCOMP];
 
 impl Runner for Nspawn {
     fn name(&self) -> &'static str {
@@ -47,16 +48,16 @@ impl Runner for Nspawn {
     fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
         let mut command = Command::new(process::require("systemd-nspawn", "systemd-container")?);
         let id = stage.next_id();
-        let layers = (settings.get("data") == "overlay").then(|| data::layers(stage)).transpose()?;
+        let layers = (settings.get("data") == "overlay").then(|| Layers::make(stage)).transpose()?;
         let data = stage.data().to_path_buf();
         let root = stage.root()?;
         // It takes a directory without /usr for no operating system at all.
         fs::create_dir_all(root.join("usr")).with_context(|| format!("can't make /usr in {}", root.display()))?;
         arguments(&mut command, settings, &id, root, &data, layers.as_ref())?;
         process::own_run_directory(&mut command, c"/run/systemd/nspawn")?;
-        let words = data::data_path(settings, stage);
-        let launch = Launch::new(command).data_path(words).cleanup(move || process::kill_marked(&[&id]));
-        Ok(if settings.get("network") == "none" { launch } else { launch.over(stage.path_to_peer()?) })
+        let path = stage.path(settings.choice::<Net>("network"))?;
+        let data = settings.choice::<Data>("data").on(stage);
+        Ok(Launch::new(command).over(path).data(data).cleanup(move || process::kill_marked(&[&id])))
     }
 }
 

@@ -10,7 +10,9 @@ use workloads::settings::{Kind, Setting, Settings};
 
 use crate::launch::Launch;
 use crate::names::hex;
+use crate::path::PathToPeer;
 use crate::stage::Stage;
+use crate::stage::data::DataPath;
 
 /// Where the agent works inside.
 pub(crate) const DATA: Setting = Setting {
@@ -91,19 +93,20 @@ impl Visit {
 
     /// What every launch into such a box says of itself.
     pub(crate) fn finish(&self, launch: Launch, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
-        let peer = match settings.get("peer") {
-            "" => None,
-            text => Some(text.parse().expect("addresses were checked by resolve")),
+        let path = match settings.get("peer") {
+            "" => PathToPeer::none(),
+            text => {
+                let peer = text.parse().expect("addresses were checked by resolve");
+                let port = Some(stage.peer_on(peer)?);
+                PathToPeer { network: Network::Own, peer: Some(peer), port, ..PathToPeer::none() }
+            }
         };
         Ok(Launch {
-            network: if peer.is_some() { Network::Own } else { Network::None },
-            peer,
-            peer_port: peer.map(|address| stage.peer_on(address)).transpose()?,
             binary_sha256: Some(sha256(&self.binary)?),
             unequal: Some(
                 "CPUs and memory are the box's own: it was there before us, and no limit of ours holds inside".into(),
             ),
-            ..launch.data_path("a directory of the box's own")
+            ..launch.over(path).data(DataPath::unknown("a directory of the box's own"))
         })
     }
 }

@@ -6,15 +6,17 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Context;
+use workloads::facts::Flushes;
 use workloads::init::Orders;
 use workloads::settings;
 use workloads::settings::{Setting, Settings};
 
-use crate::boxes::vm::{self, GuestOptions, Link};
+use crate::boxes::vm::{self, GuestOptions};
 use crate::host::Host;
 use crate::launch::{Launch, Runner};
 use crate::process;
 use crate::stage::Stage;
+use crate::stage::data::DataPath;
 use crate::unavailable::Unavailable;
 
 /// A virtual machine under Cloud Hypervisor.
@@ -70,7 +72,7 @@ impl Runner for CloudHypervisor {
         let program = process::find(PROGRAM).with_context(|| format!("`{PROGRAM}` is not in PATH; {FIX}"))?;
         let options = Options::read(settings);
         let (boot, disk) = vm::guest(options.guest.kernel.as_deref(), options.guest.disk_size, stage, DRIVERS)?;
-        let link = Link::make(options.guest.net, stage)?;
+        let path = vm::path(options.guest.net, stage)?;
         let guest = Guest {
             kernel: &boot.kernel,
             initramfs: &boot.initramfs,
@@ -80,17 +82,17 @@ impl Runner for CloudHypervisor {
             says_raw: knows_image_types(&program)?,
             cpus: stage.host.resources.cpus,
             memory_bytes: stage.host.resources.memory_bytes,
-            orders: Orders { disk: Some("/dev/vda".into()), tty: Some("/dev/hvc0".into()), ..link.orders() },
-            tap: link.device.as_deref(),
+            orders: Orders { disk: Some("/dev/vda".into()), tty: Some("/dev/hvc0".into()), ..vm::orders(&path) },
+            tap: path.device.as_deref(),
         };
         let mut command = Command::new(program);
         command.args(guest.arguments());
         let how = if guest.direct { "O_DIRECT" } else { "through the host's page cache" };
         let by = if guest.io_uring { "io_uring" } else { "aio" };
-        let mut launch = Launch::new(command)
-            .data_path(format!("ext4 on virtio-blk, raw (full), {how}, {by}, on {}", stage.data_file_system()));
+        let words = format!("ext4 on virtio-blk, raw (full), {how}, {by}, on {}", stage.data_file_system());
+        let mut launch = Launch::new(command).data(DataPath::on_image(stage, words, Flushes::Passed));
         launch.memory_beside = MONITOR_BYTES;
-        Ok(link.lead(launch))
+        Ok(launch.over(path))
     }
 }
 

@@ -8,15 +8,17 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
+use workloads::facts::Flushes;
 use workloads::init::Orders;
 use workloads::settings::{Setting, Settings};
 use workloads::{settings, words};
 
-use crate::boxes::vm::{self, GuestOptions, Link};
+use crate::boxes::vm::{self, GuestOptions};
 use crate::host::Host;
 use crate::launch::{Launch, Runner};
 use crate::process;
 use crate::stage::Stage;
+use crate::stage::data::DataPath;
 use crate::unavailable::Unavailable;
 
 /// A virtual machine under Firecracker.
@@ -111,7 +113,7 @@ impl Runner for Firecracker {
             bail!("launch=jailer needs root; set launch=direct");
         }
         let (boot, disk) = vm::guest(options.guest.kernel.as_deref(), options.guest.disk_size, stage, DRIVERS)?;
-        let link = Link::make(options.guest.net, stage)?;
+        let path = vm::path(options.guest.net, stage)?;
         let guest = Guest {
             kernel: &boot.kernel,
             initramfs: &boot.initramfs,
@@ -120,8 +122,8 @@ impl Runner for Firecracker {
             cache: options.cache,
             cpus: stage.host.resources.cpus,
             memory_bytes: stage.host.resources.memory_bytes,
-            orders: Orders { disk: Some("/dev/vda".into()), tty: Some("/dev/ttyS0".into()), ..link.orders() },
-            tap: link.device.as_deref(),
+            orders: Orders { disk: Some("/dev/vda".into()), tty: Some("/dev/ttyS0".into()), ..vm::orders(&path) },
+            tap: path.device.as_deref(),
         };
         let id = stage.next_id();
         let mut launch = match options.launch {
@@ -132,15 +134,20 @@ impl Runner for Firecracker {
                 command.args(["--id", &short(&id)]).arg("--no-api").arg("--config-file").arg(config);
                 Launch::new(command)
             }
-            Starter::Jailer => jailed(&guest, &program, &short(&id), stage.data(), link.netns.as_deref())?,
+            Starter::Jailer => jailed(&guest, &program, &short(&id), stage.data(), path.netns.as_deref())?,
         };
         let (engine, cache) = (guest.engine, guest.cache);
-        launch = launch.data_path(format!(
+        let words = format!(
             "ext4 on virtio-blk, raw (full), cache_type={cache}, io_engine={engine}, on {}",
             stage.data_file_system()
-        ));
+        );
+        let flushes = match cache {
+            CacheType::Unsafe => Flushes::Forgotten,
+            CacheType::Writeback => Flushes::Passed,
+        };
+        launch = launch.data(DataPath::on_image(stage, words, flushes));
         launch.memory_beside = MONITOR_BYTES;
-        Ok(link.lead(launch))
+        Ok(launch.over(path))
     }
 }
 

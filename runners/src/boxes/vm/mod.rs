@@ -11,18 +11,16 @@ pub mod qemu;
 pub mod uml;
 pub mod xen;
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use sha2::{Digest, Sha256};
-use workloads::facts::Network;
 use workloads::init::Orders;
 use workloads::settings::{Bytes, Kind, Setting, Value as _};
 use workloads::{settings, words};
 
 use crate::host::Host;
-use crate::launch::Launch;
+use crate::path::PathToPeer;
 use crate::process;
 use crate::stage::Stage;
 use crate::unavailable::Unavailable;
@@ -74,82 +72,21 @@ const DRIVERS_WHERE_THERE: &[&str] = &["crc32c_generic", "ipv6"];
 /// Drivers that kernels made for clouds lack.
 const NOT_IN_CLOUDS: &[&str] = &["e1000", "ahci", "9p"];
 
-/// A guest's link to the peer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Link {
-    /// The tap device on the host, where there is one.
-    pub(crate) device: Option<String>,
-    /// The kind of path, for the report.
-    pub(crate) network: Network,
-    /// The guest's address and the length of its prefix.
-    pub(crate) address: Option<(Ipv4Addr, u8)>,
-    /// The same in IPv6; `None` where there is none.
-    pub(crate) address6: Option<(Ipv6Addr, u8)>,
-    /// The peer's address as the guest sees it.
-    pub(crate) peer: Option<IpAddr>,
-    /// The same in IPv6.
-    pub(crate) peer6: Option<Ipv6Addr>,
-    /// Where the monitor is started.
-    pub(crate) netns: Option<PathBuf>,
+/// The path to the peer that [`NET`] asks for.
+///
+/// # Errors
+/// When a tap device is asked for and can't be had, with the reason and what to set instead.
+pub(crate) fn path(wanted: Net, stage: &mut Stage) -> anyhow::Result<PathToPeer> {
+    match wanted {
+        Net::None => Ok(PathToPeer::none()),
+        Net::Auto => Ok(stage.tap()?.unwrap_or_default()),
+        Net::Tap => stage.tap()?.with_context(|| no_tap(wanted, stage, "none")),
+    }
 }
 
-impl Link {
-    /// No network at all.
-    pub(crate) fn none() -> Self {
-        Self {
-            device: None,
-            network: Network::None,
-            address: None,
-            address6: None,
-            peer: None,
-            peer6: None,
-            netns: None,
-        }
-    }
-
-    /// A tap device, straight to the peer; `None` without privileges.
-    ///
-    /// # Errors
-    /// When it can't be made.
-    pub(crate) fn tap(stage: &mut Stage) -> anyhow::Result<Option<Self>> {
-        let Some(tap) = stage.tap()? else { return Ok(None) };
-        let IpAddr::V4(guest) = tap.guest else { bail!("the guest can't be given the address {}", tap.guest) };
-        Ok(Some(Self {
-            device: Some(tap.device),
-            network: Network::Tap,
-            address: Some((guest, tap.prefix)),
-            address6: tap.guest6,
-            peer: Some(tap.peer),
-            peer6: tap.peer6,
-            netns: Some(tap.netns),
-        }))
-    }
-
-    /// What [`NET`] asks for.
-    ///
-    /// # Errors
-    /// When a tap device is asked for and can't be had, with the reason and what to set instead.
-    pub(crate) fn make(wanted: Net, stage: &mut Stage) -> anyhow::Result<Self> {
-        match wanted {
-            Net::None => Ok(Self::none()),
-            Net::Auto => Ok(Self::tap(stage)?.unwrap_or_else(Self::none)),
-            Net::Tap => Self::tap(stage)?.with_context(|| no_tap(wanted, stage, "none")),
-        }
-    }
-
-    /// The guest's addresses among its orders.
-    pub(crate) fn orders(&self) -> Orders {
-        Orders { address: self.address, address6: self.address6, ..Orders::default() }
-    }
-
-    /// The launch, over this link.
-    pub(crate) fn lead(self, mut launch: Launch) -> Launch {
-        launch.netns = self.netns;
-        launch.network = self.network;
-        launch.peer = self.peer;
-        launch.peer6 = self.peer6;
-        launch
-    }
+/// The guest's addresses among its orders.
+pub(crate) fn orders(path: &PathToPeer) -> Orders {
+    Orders { address: path.own, address6: path.own6, ..Orders::default() }
 }
 
 /// Why there is no tap device, and what to set `instead`.
@@ -251,6 +188,8 @@ pub(crate) fn version_under_kvm(name: &str, fix: &str) -> Result<String, Unavail
 
 #[cfg(test)]
 mod tests {
+    use workloads::facts::Network;
+
     use super::*;
 
     #[test]
@@ -263,18 +202,14 @@ mod tests {
     }
 
     #[test]
-    fn a_link_says_the_same_to_the_guest_and_to_the_launch() {
-        let peer = IpAddr::from([198, 18, 0, 1]);
-        let link = Link {
-            device: Some("tare0".into()),
+    fn a_guest_is_told_its_address() {
+        let path = PathToPeer {
             network: Network::Tap,
-            address: Some(([198, 18, 0, 2].into(), 30)),
-            peer: Some(peer),
-            ..Link::none()
+            device: Some("tare0".into()),
+            own: Some(([198, 18, 0, 2].into(), 30)),
+            ..PathToPeer::none()
         };
-        assert_eq!(link.orders().to_string(), "tarebench.address=198.18.0.2/30");
-        let launch = link.lead(Launch::new(std::process::Command::new("true")));
-        assert_eq!((launch.network, launch.peer, launch.peer6), (Network::Tap, Some(peer), None));
+        assert_eq!(orders(&path).to_string(), "tarebench.address=198.18.0.2/30");
     }
 
     #[test]

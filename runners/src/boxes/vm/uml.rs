@@ -6,16 +6,18 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use workloads::facts::Flushes;
 use workloads::init::Orders;
 use workloads::settings::{Bytes, Setting, Settings};
 use workloads::{settings, words};
 
 use crate::boxes::vm::image::{self, Allocation, Format};
-use crate::boxes::vm::{self, Link, Net};
+use crate::boxes::vm::{self, Net};
 use crate::host::Host;
 use crate::launch::{Launch, Runner};
 use crate::process;
 use crate::stage::Stage;
+use crate::stage::data::DataPath;
 use crate::unavailable::Unavailable;
 
 /// A kernel that is a process.
@@ -105,10 +107,10 @@ impl Runner for Uml {
         }
         let Options { data, disk_size, net } = Options::read(settings);
         let root = root(stage)?;
-        let mut link = Link::make(net, stage)?;
+        let mut path = vm::path(net, stage)?;
         // Debian's kernel has IPv6 as a module, and its root here has none.
-        (link.address6, link.peer6) = (None, None);
-        let mut orders = Orders { tty: Some(LINE.into()), ..link.orders() };
+        (path.own6, path.peer6) = (None, None);
+        let mut orders = Orders { tty: Some(LINE.into()), ..vm::orders(&path) };
         let disk = match data {
             Data::Hostfs => {
                 orders.hostfs = Some(stage.data().to_path_buf());
@@ -120,7 +122,7 @@ impl Runner for Uml {
                 Some(disk_argument(data, &image))
             }
         };
-        if link.device.is_some() {
+        if path.device.is_some() {
             orders.link = Some(LINK.into());
         }
         let mut command = Command::new(program);
@@ -132,25 +134,30 @@ impl Runner for Uml {
         command.args(["con=null", "con0=null,fd:2", "ssl=null", "ssl0=fd:0,fd:1"]);
         command.args(["quiet", "panic=-1", "noreboot"]);
         command.args(disk);
-        if let Some(device) = &link.device {
+        if let Some(device) = &path.device {
             command.arg(format!("{LINK}:transport=tap,ifname={device},depth=64,gro=1"));
         }
         command.args(orders.to_string().split(' '));
         // The guest's memory is a file without a name: here, unless this says otherwise, and never on a disk.
         command.env("TMPDIR", "/dev/shm");
         let below = stage.data_file_system();
-        let mut launch = Launch::new(command).data_path(match data {
+        let words = match data {
             Data::Ubd => format!("ext4 on ubd, raw (full), through the host's page cache, on {below}"),
             Data::UbdSync => format!("ext4 on ubd, raw (full), O_SYNC, on {below}"),
             Data::Cow => {
                 format!("ext4 on ubd, a copy-on-write file over raw, through the host's page cache, on {below}")
             }
             Data::Hostfs => format!("hostfs of {below}"),
+        };
+        let mut launch = Launch::new(command).data(match data {
+            Data::Ubd | Data::Cow => DataPath::on_image(stage, words, Flushes::Forgotten),
+            Data::UbdSync => DataPath::on_image(stage, words, Flushes::WrittenThrough),
+            Data::Hostfs => DataPath::on_host(stage, words),
         });
         launch.memory_beside = MONITOR_BYTES;
         launch.emulated =
             Some("User-mode Linux: no hardware runs the guest's kernel, the host's traces every system call".into());
-        Ok(link.lead(launch))
+        Ok(launch.over(path))
     }
 }
 

@@ -7,34 +7,30 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::AsFd;
 
 use anyhow::{Context, bail};
-use workloads::settings::{Kind, Setting};
+use workloads::facts::Network;
+use workloads::settings::{Setting, Value as _};
 
 use super::translator::Program;
 use super::{
-    Netns, PREFIX, PREFIX6, PeerNetwork, add_address6, addresses, addresses6, device_name, ip, namespace_name,
+    Net, Netns, PREFIX, PREFIX6, PeerNetwork, add_address6, addresses, addresses6, device_name, ip, namespace_name,
 };
 use crate::host::journal::Journal;
+use crate::path::PathToPeer;
 use crate::process;
 use crate::process::Beside;
-use crate::stage::PathToPeer;
-use workloads::facts::Network;
 
 /// The network of a runner that starts in whichever network namespace we give it, and can have an empty one.
-pub(crate) const NETWORK: Setting = Setting {
-    name: "network",
-    kind: Kind::Choice(&["veth", "bridge", "nat", "slirp4netns", "pasta", "host", "none"]),
-    default: "veth",
-    about: "Path to the peer: a veth pair (without privileges the host's loopback), through a bridge, through a router with \
-            nftables masquerade, through address translation in user space by slirp4netns or pasta, from the host's own stack, or none",
-};
+pub(crate) const NETWORK: Setting = Setting::new("network", Net::KIND).with_default("veth").with_about(
+    "Path to the peer: a veth pair (without privileges the host's loopback), through a bridge, through a router with \
+     nftables masquerade, through address translation in user space by slirp4netns or pasta, from the host's own stack, or none",
+);
 
 /// The same for a runner without a network namespace of its own making.
-pub(crate) const NETWORK_GIVEN: Setting = Setting {
-    kind: Kind::Choice(&["veth", "bridge", "nat", "slirp4netns", "pasta", "host"]),
-    about: "Path to the peer: a veth pair, through a bridge, through a router with nftables masquerade, through address \
-            translation in user space by slirp4netns or pasta, or from the host's own stack",
-    ..NETWORK
-};
+pub(crate) const NETWORK_GIVEN: Setting =
+    NETWORK.with_words(&["veth", "bridge", "nat", "slirp4netns", "pasta", "host"]).with_about(
+        "Path to the peer: a veth pair, through a bridge, through a router with nftables masquerade, through address \
+         translation in user space by slirp4netns or pasta, or from the host's own stack",
+    );
 
 /// A path and everything it is made of, removed on drop.
 #[derive(Debug)]
@@ -48,24 +44,24 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// Makes the path that a setting's word stands for; `cpus` are the environment's.
+    /// Makes the path that was asked for; `cpus` are the environment's.
     ///
     /// # Errors
     /// When it can't be made, with what to do.
     pub(crate) fn make(
-        word: &str,
+        net: Net,
         peer: &PeerNetwork,
         environment: &str,
         journal: &Journal,
         cpus: &[usize],
     ) -> anyhow::Result<Self> {
-        match word {
-            "slirp4netns" => peer.translated(Program::Slirp4netns, environment, journal, cpus),
-            "pasta" => peer.translated(Program::Pasta, environment, journal, cpus),
-            "bridge" => peer.bridge(environment, journal).context("can't make the bridge"),
-            "nat" => peer.router(environment, journal).context("can't make the router for network=nat"),
-            "host" => peer.join_host().context("can't join the host's network to the peer's"),
-            other => bail!("there is no path to the peer called `{other}`"),
+        match net {
+            Net::Slirp4netns => peer.translated(Program::Slirp4netns, environment, journal, cpus),
+            Net::Pasta => peer.translated(Program::Pasta, environment, journal, cpus),
+            Net::Bridge => peer.bridge(environment, journal).context("can't make the bridge"),
+            Net::Nat => peer.router(environment, journal).context("can't make the router for network=nat"),
+            Net::Host => peer.join_host().context("can't join the host's network to the peer's"),
+            Net::Veth | Net::None => bail!("network={net} takes no more than a veth pair"),
         }
     }
 
@@ -176,11 +172,8 @@ pub(super) fn path(network: Network, netns: Option<&Netns>, peer: Ipv4Addr, own:
         netns: netns.map(Netns::path),
         network,
         peer: Some(IpAddr::V4(peer)),
-        peer6: None,
-        own: Some((IpAddr::V4(own), PREFIX)),
-        own6: None,
-        device: None,
-        because: None,
+        own: Some((own, PREFIX)),
+        ..PathToPeer::none()
     }
 }
 

@@ -16,9 +16,32 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, bail};
+use workloads::facts::Network;
+use workloads::words;
 
 use crate::host::journal::{Journal, Made};
 use crate::names::{device_name, safe_name};
+use crate::path::PathToPeer;
+
+words! {
+    /// How an environment on the host's kernel is to reach the peer. A runner offers some of these.
+    pub enum Net {
+        /// A veth pair; without privileges the host's loopback.
+        Veth = "veth",
+        /// A veth pair whose far end is a port of a bridge.
+        Bridge = "bridge",
+        /// A router that translates addresses.
+        Nat = "nat",
+        /// slirp4netns, which translates in user space.
+        Slirp4netns = "slirp4netns",
+        /// pasta, which does so too.
+        Pasta = "pasta",
+        /// The host's own network stack; without privileges its loopback.
+        Host = "host",
+        /// Not at all.
+        None = "none",
+    }
+}
 
 /// Length of the prefix of every link: two hosts.
 pub(crate) const PREFIX: u8 = 30;
@@ -143,8 +166,8 @@ impl PeerNetwork {
             add_address6(p, peer6, &far)?;
         }
         ip(&["-n", p, "link", "set", &far, "up"])?;
-        let (peer6, own6) = six.unzip();
-        let veth = Veth { netns, device: near, own, own6, peer, peer6 };
+        let path = PathToPeer { netns: Some(netns.path()), ..straight(Network::Veth, near, (peer, own), six) };
+        let veth = Veth { netns, path };
         veth.restore()?;
         Ok(veth)
     }
@@ -154,98 +177,71 @@ impl PeerNetwork {
         let number = self.number()?;
         let device = device_name(&self.id, number, 't');
         let (peer, guest) = addresses(number);
-        let (peer6, guest6) = self.ipv6.then(|| addresses6(number)).unzip();
+        let six = self.ipv6.then(|| addresses6(number));
         let p = self.netns.name();
         ip(&["-n", p, "tuntap", "add", "dev", &device, "mode", "tap"])?;
-        let tap = TapLink { device, netns: p.to_string(), guest, guest6, peer, peer6 };
-        ip(&["-n", p, "link", "set", &tap.device, "addrgenmode", "none"])?;
-        ip(&["-n", p, "addr", "add", &format!("{peer}/{PREFIX}"), "dev", &tap.device])?;
-        if let Some(peer6) = peer6 {
-            add_address6(p, peer6, &tap.device)?;
+        let path = straight(Network::Tap, device.clone(), (peer, guest), six);
+        let path = PathToPeer { netns: Some(self.netns.path()), ..path };
+        let tap = TapLink { path, device: device.clone(), netns: p.to_string() };
+        ip(&["-n", p, "link", "set", &device, "addrgenmode", "none"])?;
+        ip(&["-n", p, "addr", "add", &format!("{peer}/{PREFIX}"), "dev", &device])?;
+        if let Some((peer6, _)) = six {
+            add_address6(p, peer6, &device)?;
         }
-        ip(&["-n", p, "link", "set", &tap.device, "up"])?;
+        ip(&["-n", p, "link", "set", &device, "up"])?;
         Ok(tap)
     }
 
     /// Name and addresses for the interface of a Xen domain. Xen makes it with the domain and takes it away again.
-    pub(crate) fn vif(&self) -> anyhow::Result<Vif> {
+    pub(crate) fn vif(&self) -> anyhow::Result<PathToPeer> {
         let number = self.number()?;
-        let (peer, guest) = addresses(number);
-        let (peer6, guest6) = self.ipv6.then(|| addresses6(number)).unzip();
-        let (device, netns) = (device_name(&self.id, number, 'v'), self.netns.name().to_string());
-        Ok(Vif { device, netns, guest, guest6, peer, peer6 })
+        let six = self.ipv6.then(|| addresses6(number));
+        Ok(straight(Network::Vif, device_name(&self.id, number, 'v'), addresses(number), six))
     }
-}
-
-/// What the interface of a Xen domain is to be called and how it is addressed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Vif {
-    /// The back end's name in the peer's namespace.
-    pub device: String,
-    /// Name of that namespace.
-    pub netns: String,
-    /// The guest's address.
-    pub guest: Ipv4Addr,
-    /// The guest's IPv6 address; `None` where the host has no IPv6.
-    pub guest6: Option<Ipv6Addr>,
-    /// The peer's address.
-    pub peer: Ipv4Addr,
-    /// The peer's IPv6 address.
-    pub peer6: Option<Ipv6Addr>,
 }
 
 /// An environment's namespace with its end of a veth pair.
 #[derive(Debug)]
 pub struct Veth {
-    /// The environment's namespace.
-    pub netns: Netns,
-    /// The device in it.
-    pub device: String,
-    /// The environment's address.
-    pub own: Ipv4Addr,
-    /// The environment's IPv6 address; `None` where the host has no IPv6.
-    pub own6: Option<Ipv6Addr>,
-    /// The peer's address.
-    pub peer: Ipv4Addr,
-    /// The peer's IPv6 address.
-    pub peer6: Option<Ipv6Addr>,
+    netns: Netns,
+    path: PathToPeer,
 }
 
 impl Veth {
     /// Puts addresses and state back: an engine with a network stack of its own (gVisor) takes them off the device.
     pub(crate) fn restore(&self) -> anyhow::Result<()> {
-        let e = self.netns.name();
+        let (e, path) = (self.netns.name(), &self.path);
+        let device = path.device.as_deref().expect("a veth pair has a device");
         ip(&["-n", e, "addr", "replace", "127.0.0.1/8", "dev", "lo"])?;
         ip(&["-n", e, "link", "set", "lo", "up"])?;
-        ip(&["-n", e, "addr", "replace", &format!("{}/{PREFIX}", self.own), "dev", &self.device])?;
-        if let Some(own6) = self.own6 {
-            ip(&["-n", e, "addr", "replace", "::1/128", "dev", "lo"])?;
-            add_address6(e, own6, &self.device)?;
+        if let Some((own, prefix)) = path.own {
+            ip(&["-n", e, "addr", "replace", &format!("{own}/{prefix}"), "dev", device])?;
         }
-        ip(&["-n", e, "link", "set", &self.device, "up"])
+        if let Some((own6, _)) = path.own6 {
+            ip(&["-n", e, "addr", "replace", "::1/128", "dev", "lo"])?;
+            add_address6(e, own6, device)?;
+        }
+        ip(&["-n", e, "link", "set", device, "up"])
+    }
+
+    /// Over the pair.
+    pub(crate) fn path(&self) -> PathToPeer {
+        self.path.clone()
     }
 }
 
 /// A tap in the peer's namespace, removed on drop.
 #[derive(Debug)]
 pub struct TapLink {
-    /// The device.
-    pub device: String,
+    path: PathToPeer,
+    device: String,
     netns: String,
-    /// The guest's address.
-    pub guest: Ipv4Addr,
-    /// The guest's IPv6 address; `None` where the host has no IPv6.
-    pub guest6: Option<Ipv6Addr>,
-    /// The peer's address.
-    pub peer: Ipv4Addr,
-    /// The peer's IPv6 address.
-    pub peer6: Option<Ipv6Addr>,
 }
 
 impl TapLink {
-    /// The file of the namespace it lies in.
-    pub fn netns(&self) -> PathBuf {
-        path_of(&self.netns)
+    /// Over the tap, for a monitor that is started where it lies.
+    pub(crate) fn path(&self) -> PathToPeer {
+        self.path.clone()
     }
 }
 
@@ -255,6 +251,18 @@ impl Drop for TapLink {
             log::warn!("{e:#}");
         }
     }
+}
+
+/// From end to end of a link of two hosts: peer's and environment's addresses.
+fn straight(
+    network: Network,
+    device: String,
+    (peer, own): (Ipv4Addr, Ipv4Addr),
+    six: Option<(Ipv6Addr, Ipv6Addr)>,
+) -> PathToPeer {
+    let (peer6, own6) = six.map(|(peer6, own6)| (peer6, (own6, PREFIX6))).unzip();
+    let (own, peer) = (Some((own, PREFIX)), Some(peer.into()));
+    PathToPeer { network, device: Some(device), own, own6, peer, peer6, ..PathToPeer::none() }
 }
 
 /// Peer's and environment's address of a link.

@@ -8,14 +8,14 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use workloads::facts::Network;
 
 use super::links::{Link, address, path};
 use super::{Netns, PeerNetwork, addresses, device_name, ip, namespace_name};
 use crate::host::journal::Journal;
+use crate::path::PathToPeer;
 use crate::process;
 use crate::process::{Beside, confine};
-use crate::stage::PathToPeer;
-use workloads::facts::Network;
 
 /// The device in the environment's namespace.
 const DEVICE: &str = "tap0";

@@ -8,14 +8,17 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use nix::sys::resource::{Resource, getrlimit};
-use workloads::facts::Network;
+use workloads::facts::{Flushes, Network};
 use workloads::settings::{Kind, Setting, Settings};
 
-use crate::boxes::oci::{bundle, crun, gvisor};
+use crate::boxes::oci::{crun, gvisor};
 use crate::host::Host;
 use crate::launch::{Launch, Runner};
+use crate::path::PathToPeer;
 use crate::process;
 use crate::stage::Stage;
+use crate::stage::data::Data;
+use crate::stage::network::Net;
 use crate::unavailable::Unavailable;
 use store::{Driver, IMAGE, Store};
 
@@ -105,9 +108,9 @@ impl Runner for Podman {
             _ => Some(stage.root()?.to_path_buf()),
         };
         let path = match network {
-            "none" => None,
-            "host" => Some(stage.path_over("host")?),
-            _ => Some(stage.path_to_peer()?),
+            "none" => PathToPeer::none(),
+            "host" => stage.path(Net::Host)?,
+            _ => stage.path_to_peer()?,
         };
         let cgroup = if stage.host.privileged { stage.cgroup().parent_for_engine() } else { None };
 
@@ -135,8 +138,7 @@ impl Runner for Podman {
         command.arg("--cidfile").arg(store.cidfile(&id));
         // Straight to the pipes of the session: no log file, no copying by conmon.
         command.args(["--log-driver", "passthrough"]);
-        let netns = path.as_ref().map(|p| p.netns.as_deref());
-        command.args(["--network", &network_option(network, netns)]).arg("--no-hosts");
+        command.args(["--network", &network_option(network, path.netns.as_deref())]).arg("--no-hosts");
         if let Some(parent) = cgroup {
             // conmon stays in the stage's group, the container gets one below it.
             command.args(["--cgroup-parent", &parent]).args(["--cgroups", "no-conmon"]);
@@ -155,21 +157,22 @@ impl Runner for Podman {
             None => command.arg(IMAGE),
         };
         command.args(["/tarebench", "agent", "--data", "/data"]);
-        let below = stage.data_file_system();
-        let words = match data {
-            "named" => format!("a named volume on {below}"),
+        let path_of_data = settings.choice::<Data>("data").on(stage);
+        let path_of_data = match data {
+            // Such an overlay answers flushes by itself.
             "layer" if settings.switch("rm") && storage == "overlay" => {
-                format!("the container's writable layer on {below}, overlay mounted volatile")
+                path_of_data.noting(", overlay mounted volatile").with_flushes(Flushes::Forgotten)
             }
-            "layer" => format!("the container's writable layer on {below}, {storage}"),
-            _ => bundle::data_path(stage, data == "root"),
+            "layer" => path_of_data.noting(&format!(", {storage}")),
+            _ => path_of_data,
         };
-        let launch = Launch::new(command).data_path(words).cleanup(move || store.remove(&id));
-        Ok(match path {
+        let launch = Launch::new(command).data(path_of_data).cleanup(move || store.remove(&id));
+        Ok(launch.over(match network {
+            "none" => path,
             // `ns:` tells podman which namespace to enter; podman itself stays outside.
-            Some(path) if network == "veth" => Launch { netns: None, ..launch.over(path) },
+            "veth" => path.from_outside(),
             // All others begin in the stage's namespace, so what podman builds there goes with it.
-            Some(path) => {
+            _ => {
                 let kind = match network {
                     "bridge" => Network::Nat,
                     "slirp4netns" => Network::UserNat,
@@ -177,14 +180,12 @@ impl Runner for Podman {
                     _ => path.network,
                 };
                 let loopback = path.netns.is_none() && network == "slirp4netns";
-                let launch = launch.over(path);
-                let peer = if loopback { Some(SLIRP_HOST) } else { launch.peer };
+                let peer = if loopback { Some(SLIRP_HOST) } else { path.peer };
                 // What podman builds translates IPv4.
-                let peer6 = launch.peer6.filter(|_| network == "host");
-                Launch { network: kind, peer, peer6, ..launch }
+                let peer6 = path.peer6.filter(|_| network == "host");
+                PathToPeer { network: kind, peer, peer6, ..path }
             }
-            None => launch,
-        })
+        }))
     }
 }
 
@@ -236,14 +237,13 @@ fn knows_pasta(version: &str) -> bool {
     (parts.next().unwrap_or(0), parts.next().unwrap_or(0)) >= (4, 4)
 }
 
-/// The value of `--network`; `netns` is the stage's namespace, where there is a path to the peer and it has one.
-fn network_option(network: &str, netns: Option<Option<&Path>>) -> String {
+/// The value of `--network`; `netns` is the stage's namespace, where it has one.
+fn network_option(network: &str, netns: Option<&Path>) -> String {
     match (network, netns) {
-        ("veth", Some(Some(netns))) => format!("ns:{}", netns.display()),
-        ("veth", Some(None)) => "host".into(),
-        ("slirp4netns", Some(None)) => "slirp4netns:allow_host_loopback=true".into(),
-        (network, Some(_)) => network.into(),
-        (_, None) => "none".into(),
+        ("veth", Some(netns)) => format!("ns:{}", netns.display()),
+        ("veth", None) => "host".into(),
+        ("slirp4netns", None) => "slirp4netns:allow_host_loopback=true".into(),
+        (network, _) => network.into(),
     }
 }
 
@@ -283,11 +283,11 @@ mod tests {
     #[test]
     fn each_path_to_the_peer_has_its_network() {
         let netns = Path::new("/run/netns/x");
-        assert_eq!(network_option("veth", Some(Some(netns))), "ns:/run/netns/x");
-        assert_eq!(network_option("veth", Some(None)), "host");
+        assert_eq!(network_option("veth", Some(netns)), "ns:/run/netns/x");
+        assert_eq!(network_option("veth", None), "host");
         assert_eq!(network_option("none", None), "none");
-        assert_eq!(network_option("bridge", Some(Some(netns))), "bridge");
-        assert_eq!(network_option("slirp4netns", Some(None)), "slirp4netns:allow_host_loopback=true");
+        assert_eq!(network_option("bridge", Some(netns)), "bridge");
+        assert_eq!(network_option("slirp4netns", None), "slirp4netns:allow_host_loopback=true");
     }
 
     #[test]

@@ -4,16 +4,18 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use anyhow::bail;
+use workloads::facts::Flushes;
+use workloads::facts::Network;
 use workloads::init::Orders;
 
 use super::command::name_in_guest;
 use super::link::Link;
-use super::options::{Bus, Data, DiskOptions, MachineType, Options};
+use super::options::{Bus, Cache, Data, DiskOptions, MachineType, Options};
 use super::share::{Share, Virtiofsd};
 use crate::boxes::vm;
 use crate::boxes::vm::nfs::Server;
 use crate::stage::Stage;
-use workloads::facts::Network;
+use crate::stage::data::DataPath;
 
 /// A guest's data, ready to be used.
 pub struct Source {
@@ -43,7 +45,7 @@ impl Source {
     /// When it can't be made or served, with what to set instead.
     pub fn make(options: &Options, link: &Link, stage: &mut Stage) -> anyhow::Result<Self> {
         let mut source =
-            Self { image: None, share: None, orders: link.path.orders(), log: None, servers: Servers::default() };
+            Self { image: None, share: None, orders: vm::orders(&link.path), log: None, servers: Servers::default() };
         match options.data {
             Data::Disk => {
                 let DiskOptions { bus, format, allocation, size, .. } = options.disk;
@@ -76,8 +78,22 @@ impl Source {
     }
 }
 
-/// The path of the data from inside the guest down to the host's file system `below`, as the report has it.
-pub fn path(options: &Options, below: &str) -> String {
+/// The path of the data from inside the guest down to the host's file system.
+pub fn path(options: &Options, stage: &Stage) -> DataPath {
+    let words = describe(options, &stage.data_file_system());
+    let flushes = match options.disk.cache {
+        Cache::Unsafe => Flushes::Forgotten,
+        Cache::Writethrough | Cache::Directsync => Flushes::WrittenThrough,
+        Cache::None | Cache::Writeback => Flushes::Passed,
+    };
+    match options.data {
+        Data::Disk => DataPath::on_image(stage, words, flushes),
+        Data::Nfs | Data::P9 | Data::Virtiofs => DataPath::on_host(stage, words),
+    }
+}
+
+/// The same in words, for the report; `below` is the host's file system.
+fn describe(options: &Options, below: &str) -> String {
     match options.data {
         Data::Disk => format!("{} on {below}", disk_path(options)),
         Data::Nfs => format!("NFSv4 over the guest's network, exported by nfs-ganesha from {below}"),
@@ -114,7 +130,7 @@ mod tests {
     use super::*;
 
     fn said(pairs: &[(&str, &str)]) -> String {
-        path(&Options::read(&Settings::of(Options::TABLE, pairs)), "xfs on sda")
+        describe(&Options::read(&Settings::of(Options::TABLE, pairs)), "xfs on sda")
     }
 
     #[test]

@@ -7,14 +7,15 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use workloads::facts::Network;
 
 use super::command::{Netdev, USER_GUEST, USER_GUEST6, USER_PEER, USER_PEER6};
 use super::options::Net;
 use crate::boxes::vm;
+use crate::path::PathToPeer;
 use crate::process;
 use crate::process::{Beside, confine};
 use crate::stage::{Stage, network};
-use workloads::facts::Network;
 
 /// The kernel's side of a tap whose packets don't pass through QEMU.
 const VHOST: &str = "/dev/vhost-net";
@@ -28,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// The guest's path to the peer, ready to be used.
 pub struct Link {
     /// Addresses and where QEMU is started.
-    pub path: vm::Link,
+    pub path: PathToPeer,
     /// QEMU's end.
     pub netdev: Netdev,
     /// What translates addresses in a process of its own.
@@ -42,7 +43,7 @@ impl Link {
     /// When it can't be had here, with the reason and what to set instead.
     pub fn make(wanted: Net, stage: &mut Stage) -> anyhow::Result<Self> {
         match wanted {
-            Net::None => Ok(Self { path: vm::Link::none(), netdev: Netdev::None, passt: None }),
+            Net::None => Ok(Self { path: PathToPeer::none(), netdev: Netdev::None, passt: None }),
             Net::User => Ok(Self::by_qemu(stage)),
             Net::Auto => match Self::tap(stage, false)? {
                 Some(link) => Ok(link),
@@ -63,7 +64,7 @@ impl Link {
 
     /// `None` without privileges.
     fn tap(stage: &mut Stage, vhost: bool) -> anyhow::Result<Option<Self>> {
-        let Some(mut path) = vm::Link::tap(stage)? else { return Ok(None) };
+        let Some(mut path) = stage.tap()? else { return Ok(None) };
         if vhost {
             path.network = Network::Vhost;
         }
@@ -73,13 +74,13 @@ impl Link {
 
     /// Both translators forward to the loopback of the namespace they run in, and that has to be where the peer listens.
     /// What [`Passt`] is told makes it offer IPv4 only.
-    fn translated(stage: &Stage, network: Network) -> vm::Link {
-        vm::Link {
+    fn translated(stage: &Stage, network: Network) -> PathToPeer {
+        PathToPeer {
             network,
-            address: Some(USER_GUEST),
+            own: Some(USER_GUEST),
             peer: Some(USER_PEER.into()),
             netns: stage.host.peer_network().ok().map(|network| network.netns().path()),
-            ..vm::Link::none()
+            ..PathToPeer::none()
         }
     }
 
@@ -90,7 +91,7 @@ impl Link {
             Err(_) => network::loopback_has_ipv6(),
         };
         if ipv6 {
-            (path.address6, path.peer6) = (Some(USER_GUEST6), Some(USER_PEER6));
+            (path.own6, path.peer6) = (Some(USER_GUEST6), Some(USER_PEER6));
         }
         Self { path, netdev: Netdev::User, passt: None }
     }

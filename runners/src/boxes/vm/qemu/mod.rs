@@ -124,8 +124,7 @@ impl Runner for Qemu {
             balloon: options.balloon,
             overcommit: options.overcommit,
         };
-        let mut launch = Launch::new(machine.command()).data_path(data::path(&options, &stage.data_file_system()));
-        launch = link.path.lead(launch);
+        let mut launch = Launch::new(machine.command()).over(link.path).data(data::path(&options, stage));
         launch.memory_beside = MONITOR_BYTES;
         launch.console = source.log;
         // The guest has unmounted or is dead by then.

@@ -2,14 +2,13 @@
 //! (dom0) is itself a guest of the hypervisor, the baseline with it.
 
 use std::fs::{self, File};
-use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
-use workloads::facts::Network;
+use workloads::facts::Flushes;
 use workloads::init::Orders;
 use workloads::settings::{Bytes, Setting, Settings};
 use workloads::{settings, words};
@@ -18,9 +17,11 @@ use crate::boxes::vm::{self, image};
 use crate::fingerprint;
 use crate::host::Host;
 use crate::launch::{Launch, Runner};
+use crate::path::PathToPeer;
 use crate::process;
 use crate::stage::Stage;
-use crate::stage::network::{PREFIX, PREFIX6, Vif};
+use crate::stage::data::DataPath;
+use crate::stage::network::{PREFIX, PREFIX6};
 use crate::unavailable::Unavailable;
 
 mod config;
@@ -137,12 +138,17 @@ impl Runner for Xen {
         let Options { kind, disk: backend, direct, disk_size, net, kernel } = Options::read(settings);
         Hypervisor::ask().map_err(|e| anyhow!("{e}; {}", e.fix))?.check(kind)?;
         let (boot, image) = vm::guest(kernel.as_deref(), disk_size, stage, DRIVERS)?;
-        let vif = vif(net, stage)?;
+        let link = path(net, stage)?;
         let name = stage.next_id();
         let logs = [format!("{LOGS}/xl-{name}.log"), format!("{LOGS}/qemu-dm-{name}.log")];
         stage.note(&["rm", "-f", &logs[0], &logs[1]])?;
         stage.note(&[&process::mark(&program), "destroy", &name])?;
-        let script = vif.as_ref().map(|vif| write_script(stage.scratch(), vif)).transpose()?;
+        let script = match (&link.device, stage.host.peer_network()) {
+            (Some(device), Ok(network)) => {
+                Some(write_script(stage.scratch(), &script(&link, device, network.netns().name()))?)
+            }
+            _ => None,
+        };
         let attached = match backend {
             Backend::Phy => Some(Loop::attach(&image, direct)?),
             Backend::Qdisk => None,
@@ -156,31 +162,21 @@ impl Runner for Xen {
             memory_bytes: stage.host.resources.memory_bytes,
             disk: Disk { backend, direct, target: attached.as_ref().map_or(&image, |one| &one.path) },
             script: script.as_deref(),
-            orders: Orders {
-                disk: Some("/dev/xvda".into()),
-                address: vif.as_ref().map(|vif| (vif.guest, PREFIX)),
-                address6: vif.as_ref().and_then(|vif| Some((vif.guest6?, PREFIX6))),
-                tty: Some("/dev/hvc0".into()),
-                ..Orders::default()
-            },
+            orders: Orders { disk: Some("/dev/xvda".into()), tty: Some("/dev/hvc0".into()), ..vm::orders(&link) },
         };
-        let path = stage.scratch().join("domain.cfg");
-        fs::write(&path, domain.config()?).with_context(|| format!("can't write {}", path.display()))?;
+        let file = stage.scratch().join("domain.cfg");
+        fs::write(&file, domain.config()?).with_context(|| format!("can't write {}", file.display()))?;
         let mut command = Command::new("sh");
-        command.args(["-c", FRONT, PROGRAM]).arg(&program).arg(path).arg(console()?).arg(&name);
+        command.args(["-c", FRONT, PROGRAM]).arg(&program).arg(file).arg(console()?).arg(&name);
         let below = stage.data_file_system();
-        let mut launch = Launch::new(command).data_path(data_path(backend, direct, &below));
+        let data = DataPath::on_image(stage, data_path(backend, direct, &below), Flushes::Passed);
+        let mut launch = Launch::new(command).over(link).data(data);
         launch.unequal = Some(
             "Xen holds the domain's CPUs and memory itself: its virtual CPUs run where Xen puts them, and no counters of ours \
              see them"
                 .into(),
         );
         launch.memory_beside = TOOL_BYTES;
-        if let Some(vif) = vif {
-            launch.network = Network::Vif;
-            launch.peer = Some(IpAddr::V4(vif.peer));
-            launch.peer6 = vif.peer6;
-        }
         Ok(launch.cleanup(move || destroy(&program, &name, &logs)).cleanup(move || drop(attached)))
     }
 }
@@ -206,13 +202,13 @@ fn data_path(backend: Backend, direct: bool, below: &str) -> String {
     format!("ext4 on xen-blkfront, raw (full) behind {by}, {how}, on {below}")
 }
 
-fn vif(wanted: Net, stage: &mut Stage) -> anyhow::Result<Option<Vif>> {
-    let vif = if wanted == Net::None { None } else { stage.vif()? };
-    if wanted == Net::Vif && vif.is_none() {
+fn path(wanted: Net, stage: &mut Stage) -> anyhow::Result<PathToPeer> {
+    let path = if wanted == Net::None { None } else { stage.vif()? };
+    if wanted == Net::Vif && path.is_none() {
         let because = stage.host.peer_network().err().unwrap_or("there is none").to_string();
         bail!("net=vif needs the peer's network namespace: {because}; set net=none");
     }
-    Ok(vif)
+    Ok(path.unwrap_or_default())
 }
 
 /// What the hypervisor says of itself.
@@ -280,22 +276,24 @@ impl Loop {
 
 /// What `xl` runs when the domain's interface comes: Xen makes it in the host's own network namespace, and it belongs into the
 /// peer's. The file is ours alone; all words in it are names and addresses that we made.
-fn write_script(folder: &Path, vif: &Vif) -> anyhow::Result<PathBuf> {
-    let Vif { device, netns, peer, .. } = vif;
+fn script(path: &PathToPeer, device: &str, netns: &str) -> String {
+    let four = path.peer.map(|ip| format!("ip -n {netns} addr add {ip}/{PREFIX} dev {device}\n")).unwrap_or_default();
     let six =
-        vif.peer6.map(|ip| format!("ip -n {netns} addr add {ip}/{PREFIX6} dev {device} nodad\n")).unwrap_or_default();
-    let text = format!(
+        path.peer6.map(|ip| format!("ip -n {netns} addr add {ip}/{PREFIX6} dev {device} nodad\n")).unwrap_or_default();
+    format!(
         "#!/bin/sh -e\n\
          # Written by tarebench. The interface goes with the domain, wherever it is.\n\
          test \"$1\" = online || exit 0\n\
          PATH=$PATH:/usr/sbin:/usr/bin:/sbin:/bin\n\
          ip link set dev \"$vif\" netns {netns} name {device}\n\
          ip -n {netns} link set dev {device} addrgenmode none\n\
-         ip -n {netns} addr add {peer}/{PREFIX} dev {device}\n\
-         {six}\
+         {four}{six}\
          ip -n {netns} link set dev {device} up\n\
          xenstore-write \"$XENBUS_PATH/hotplug-status\" connected\n"
-    );
+    )
+}
+
+fn write_script(folder: &Path, text: &str) -> anyhow::Result<PathBuf> {
     let path = folder.join("vif");
     let written = File::options().write(true).create(true).truncate(true).mode(0o700).open(&path);
     let written = written.and_then(|mut file| std::io::Write::write_all(&mut file, text.as_bytes()));
@@ -390,15 +388,14 @@ mod tests {
     #[test]
     fn the_script_moves_the_interface_and_only_when_it_comes() {
         let folder = tempfile::tempdir().expect("a directory");
-        let vif = Vif {
-            device: "tareab00v".into(),
-            netns: "tarebench-ab-peer".into(),
-            guest: [198, 18, 0, 2].into(),
-            guest6: None,
-            peer: [198, 18, 0, 1].into(),
+        let path = PathToPeer {
+            own: Some(([198, 18, 0, 2].into(), PREFIX)),
+            peer: Some(std::net::IpAddr::from([198, 18, 0, 1])),
             peer6: Some("2001:2::1".parse().expect("an address")),
+            ..PathToPeer::none()
         };
-        let script = write_script(folder.path(), &vif).expect("written");
+        let text = script(&path, "tareab00v", "tarebench-ab-peer");
+        let script = write_script(folder.path(), &text).expect("written");
         for program in ["ip", "xenstore-write"] {
             let fake = folder.path().join(program);
             let mut file = File::options().write(true).create_new(true).mode(0o755).open(fake).expect("made");
