@@ -29,7 +29,7 @@ const FIX: &str = "download `cloud-hypervisor-static` from https://github.com/cl
 
 const DRIVERS: &[&str] = &["virtio_pci", "virtio_console", "ext4", "virtio_blk", "virtio_net"];
 
-/// What the program holds besides the guest's memory, bytes.
+/// Memory of the program besides the guest's, bytes.
 const MONITOR_BYTES: u64 = 64 << 20;
 
 settings! {
@@ -96,7 +96,7 @@ impl Runner for CloudHypervisor {
     }
 }
 
-/// What Cloud Hypervisor is told.
+/// The machine that Cloud Hypervisor is told to make.
 struct Guest<'a> {
     kernel: &'a Path,
     initramfs: &'a Path,

@@ -34,7 +34,7 @@ const DRIVERS: &[&str] = &["virtio_mmio", "ext4", "virtio_blk", "virtio_net"];
 /// More than this its interface refuses.
 const MOST_CPUS: u32 = 32;
 
-/// What the program holds besides the guest's memory, bytes. Its makers promise 5 MiB; page tables come on top.
+/// Memory of the program besides the guest's, bytes. Its makers promise 5 MiB; page tables come on top.
 const MONITOR_BYTES: u64 = 32 << 20;
 
 words! {
@@ -48,7 +48,7 @@ words! {
 }
 
 words! {
-    /// What the guest's flushes do.
+    /// Whether the guest's flushes reach the disk.
     pub enum CacheType {
         /// Nothing: the guest is not even offered them.
         Unsafe = "unsafe",
@@ -58,7 +58,7 @@ words! {
 }
 
 words! {
-    /// What starts it.
+    /// Who starts it.
     pub enum Starter {
         /// We do.
         Direct = "direct",
@@ -151,7 +151,7 @@ impl Runner for Firecracker {
     }
 }
 
-/// What Firecracker is told.
+/// The machine that Firecracker is told to make.
 struct Guest<'a> {
     kernel: &'a Path,
     initramfs: &'a Path,
@@ -261,7 +261,7 @@ fn program(name: &str) -> anyhow::Result<PathBuf> {
 mod tests {
     use super::*;
 
-    /// What a property takes.
+    /// Values that a property takes.
     enum Type {
         Text,
         Bool,
@@ -283,8 +283,8 @@ mod tests {
 
     type Properties = &'static [(&'static str, Type)];
 
-    /// What `src/firecracker/swagger/firecracker.yaml` says of a `FullVmConfiguration` (1.17, read in November 2026), by
-    /// section: the properties that are neither objects nor deprecated, and which are required. Firecracker refuses others.
+    /// `FullVmConfiguration` of `src/firecracker/swagger/firecracker.yaml` (1.17, read in November 2026), by section: the
+    /// properties that are neither objects nor deprecated, and which are required. Firecracker refuses others.
     const SCHEMA: &[(&str, Properties, &[&str])] = &[
         (
             "boot-source",
@@ -334,7 +334,7 @@ mod tests {
         ),
     ];
 
-    /// What the schema has against a configuration.
+    /// Violations of the schema by a configuration.
     fn objections(config: &Value) -> Vec<String> {
         let mut objections = Vec::new();
         for (section, content) in config.as_object().expect("an object") {

@@ -17,7 +17,7 @@ use crate::unavailable::Unavailable;
 const CHUNK: usize = 4 << 20;
 
 words! {
-    /// What the disk's file holds.
+    /// Format of the disk's file.
     pub enum Format {
         /// The disk's bytes and nothing else.
         Raw = "raw",

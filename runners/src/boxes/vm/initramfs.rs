@@ -1,5 +1,5 @@
-//! What the guest boots: the unpacked kernel, and an initramfs made of our own binary and the modules it loads. Built once
-//! per run and shared by all stages, so that a start costs only QEMU's start.
+//! The files that a guest boots from: the unpacked kernel, and an initramfs made of our own binary and the modules it loads.
+//! Built once per run and shared by all stages, so that a start costs only the monitor's start.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
@@ -11,7 +11,7 @@ use workloads::init::{MODULE_ORDER, MODULES};
 
 use super::kernel::{self, Kernel};
 
-/// The two files that QEMU is given.
+/// The two files that a monitor is given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Boot {
     /// The kernel; ELF where it could be unpacked.

@@ -109,7 +109,7 @@ fn rank(release: &str, running: &str) -> (bool, bool, Vec<u64>) {
     (cloud, release == running, numbers)
 }
 
-/// What `uname -r` will say, from a bzImage's header or from the banner in an ELF file.
+/// The release (`uname -r`), from a bzImage's header or from the banner in an ELF file.
 fn release(image: &[u8]) -> Option<String> {
     let text = if image.get(0x202..0x206) == Some(b"HdrS") {
         // Documentation/x86/boot.rst: `kernel_version` points, less 0x200, at a string that starts with the release.

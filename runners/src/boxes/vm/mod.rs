@@ -1,5 +1,5 @@
-//! What the runners of virtual machines share: the kernel and the initramfs that a guest boots, its data disk, and its link
-//! to the peer, with the settings that say them.
+//! Virtual machines. Their runners share the kernel and the initramfs that a guest boots, its data disk and its path to the
+//! peer, with the settings for these.
 
 pub mod cloud_hypervisor;
 pub mod firecracker;
@@ -171,7 +171,7 @@ pub(crate) fn boot_files(host: &Host, kernel: &Kernel, drivers: &[&str]) -> anyh
         .context("can't make what the guest boots")
 }
 
-/// What a monitor that needs KVM says of itself.
+/// Version of a monitor that needs KVM.
 ///
 /// # Errors
 /// When it or KVM isn't there; `fix` says how to get it.

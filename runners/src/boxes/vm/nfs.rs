@@ -20,7 +20,7 @@ const PACKAGES: &str = "nfs-ganesha nfs-ganesha-vfs";
 /// How long the server may take until it says that it serves; here it takes 1 s.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// What it writes when it serves.
+/// In its log as soon as it serves.
 const READY: &str = "NFS SERVER INITIALIZED";
 
 /// A live server of one directory, ended on drop.

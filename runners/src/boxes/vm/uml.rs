@@ -28,17 +28,17 @@ pub struct Uml;
 const PROGRAM: &str = "linux.uml";
 const PACKAGE: &str = "user-mode-linux";
 
-/// What holds the channel in the guest. The console is no choice: the kernel's own words would stand between the frames,
+/// Carries the channel in the guest. The console is no choice: the kernel's own words would stand between the frames,
 /// and nobody could quote them.
 ///
-/// What the guest reads there must come in pieces below 4096 bytes, or it waits for ever (seen with 6.1: 4095 bytes
-/// arrive, 4096 don't). Requests are far smaller; what the guest writes may be of any size (200 kB seen).
+/// Input of the guest must come there in pieces below 4096 bytes, or it waits for ever (seen with 6.1: 4095 bytes
+/// arrive, 4096 don't). Requests are far smaller; output may be of any size (200 kB seen).
 const LINE: &str = "/dev/ttyS0";
 
-/// What the kernel calls the first device of its vector driver, which moves many packets per system call.
+/// The first device of the kernel's vector driver, which moves many packets per system call.
 const LINK: &str = "vec0";
 
-/// What the program itself holds besides the guest's memory, bytes: its text and data (20 MiB), a stack and page tables for
+/// Memory of the program besides the guest's, bytes: its text and data (20 MiB), a stack and page tables for
 /// every process in it.
 const MONITOR_BYTES: u64 = 96 << 20;
 

@@ -1,4 +1,4 @@
-//! What runs the guest's instructions: KVM where a guest really boots under it, else QEMU's emulation (TCG).
+//! The accelerator: KVM where a guest really boots under it, else QEMU's emulation (TCG).
 
 use std::fs;
 use std::path::{Path, PathBuf};

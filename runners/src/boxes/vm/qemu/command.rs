@@ -26,16 +26,21 @@ const QBOOT: &str = "/usr/share/qemu/qboot.rom";
 /// Drivers of the smallest guest that says hello.
 pub const DRIVERS: &[&str] = &["virtio_pci", "virtio_console", "ext4"];
 
+/// A path as the value of an option. A comma is doubled, or QEMU takes it for the end of the value.
+pub fn value(path: &Path) -> String {
+    path.to_string_lossy().replace(',', ",,")
+}
+
 /// The data disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Disk<'a> {
-    /// Its file.
+    /// The image.
     pub image: &'a Path,
-    /// What it is like.
+    /// How the guest sees it, and how QEMU serves it.
     pub options: DiskOptions,
 }
 
-/// What the guest calls its one disk.
+/// Device node of the one disk in the guest.
 pub fn name_in_guest(bus: Bus) -> &'static Path {
     Path::new(match bus {
         Bus::Virtio => "/dev/vda",
@@ -53,7 +58,7 @@ pub enum Netdev {
     User,
     /// An existing tap device.
     Tap {
-        /// Its name.
+        /// The interface on the host.
         device: String,
         /// Whether the host's kernel passes its packets on.
         vhost: bool,
@@ -62,13 +67,13 @@ pub enum Netdev {
     Passt(PathBuf),
 }
 
-/// Addresses of QEMU's user-mode network: the guest's with its prefix, and the one that leads to the host's loopback.
+/// The guest's address in QEMU's user-mode network, with the length of its prefix.
 pub const USER_GUEST: (Ipv4Addr, u8) = (Ipv4Addr::new(10, 0, 2, 15), 24);
-/// See [`USER_GUEST`].
+/// The address there that leads to the host's loopback.
 pub const USER_PEER: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
-/// The same in IPv6.
+/// As [`USER_GUEST`], in IPv6.
 pub const USER_GUEST6: (Ipv6Addr, u8) = (Ipv6Addr::new(0xfec0, 0, 0, 0, 0, 0, 0, 0x15), 64);
-/// See [`USER_GUEST6`].
+/// As [`USER_PEER`], in IPv6.
 pub const USER_PEER6: Ipv6Addr = Ipv6Addr::new(0xfec0, 0, 0, 0, 0, 0, 0, 2);
 
 /// A whole machine.
@@ -76,17 +81,17 @@ pub const USER_PEER6: Ipv6Addr = Ipv6Addr::new(0xfec0, 0, 0, 0, 0, 0, 0, 2);
 pub struct Machine<'a> {
     /// Shown in the list of processes.
     pub name: &'a str,
-    /// What it is modelled on.
+    /// QEMU's machine type.
     pub kind: MachineType,
-    /// What runs its instructions.
+    /// KVM or emulation.
     pub accelerator: &'a Accelerator,
-    /// Virtual CPUs.
+    /// Number of virtual CPUs.
     pub cpus: u32,
     /// Memory of the guest.
     pub memory: Backing,
     /// Kernel and initramfs.
     pub boot: &'a Boot,
-    /// What the guest's init is told.
+    /// Orders to the guest's init, on the kernel command line.
     pub orders: Orders,
     /// The data disk, where there is one.
     pub disk: Option<Disk<'a>>,
@@ -96,9 +101,9 @@ pub struct Machine<'a> {
     pub model: Model,
     /// Its end on the host.
     pub netdev: Netdev,
-    /// With a balloon.
+    /// Whether it has a balloon that reports freed pages.
     pub balloon: bool,
-    /// What it keeps from the rest of the host.
+    /// Resources that it doesn't share with the rest of the host.
     pub overcommit: Overcommit,
 }
 
@@ -167,8 +172,7 @@ impl Machine<'_> {
                 format!("tap,id=net,ifname={device},script=no,downscript=no{vhost}")
             }
             Netdev::Passt(socket) => {
-                let path = socket.to_string_lossy().replace(',', ",,");
-                format!("stream,id=net,server=off,addr.type=unix,addr.path={path}")
+                format!("stream,id=net,server=off,addr.type=unix,addr.path={}", value(socket))
             }
         };
         q.arg("-netdev").arg(netdev);
@@ -198,8 +202,7 @@ impl Machine<'_> {
 
 impl Disk<'_> {
     fn add_to(&self, q: &mut Command, way: &str) {
-        // A comma in a path is doubled, or QEMU takes it for the end of the value.
-        let file = self.image.to_string_lossy().replace(',', ",,");
+        let file = value(self.image);
         let DiskOptions { bus, format, cache, iothread, .. } = self.options;
         let aio = self.options.effective_aio();
         q.arg("-drive").arg(format!("file={file},if=none,id=data,format={format},cache={cache},aio={aio}"));

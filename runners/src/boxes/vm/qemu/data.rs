@@ -23,11 +23,11 @@ pub struct Source {
     pub image: Option<PathBuf>,
     /// The directory that QEMU hands on, where it does.
     pub share: Option<Share>,
-    /// What the guest's init is told, its addresses included.
+    /// Orders to the guest's init, its addresses included.
     pub orders: Orders,
-    /// What the server says when something is wrong, where it is a process of its own.
+    /// Log of the server, where it is a process of its own.
     pub log: Option<PathBuf>,
-    /// What serves it, as long as the guest lives.
+    /// Its servers, which live as long as the guest.
     pub servers: Servers,
 }
 

@@ -32,7 +32,7 @@ pub struct Link {
     pub path: PathToPeer,
     /// QEMU's end.
     pub netdev: Netdev,
-    /// What translates addresses in a process of its own.
+    /// The process that translates addresses, where it isn't QEMU.
     pub passt: Option<Passt>,
 }
 
@@ -73,7 +73,7 @@ impl Link {
     }
 
     /// Both translators forward to the loopback of the namespace they run in, and that has to be where the peer listens.
-    /// What [`Passt`] is told makes it offer IPv4 only.
+/// [`Passt`] is told to offer IPv4 only.
     fn translated(stage: &Stage, network: Network) -> PathToPeer {
         PathToPeer {
             network,

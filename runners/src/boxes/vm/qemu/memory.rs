@@ -1,4 +1,4 @@
-//! What the guest's memory is on the host.
+//! Backing of the guest's memory on the host.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -8,6 +8,7 @@ use anyhow::{Context, bail};
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};
 
+use super::command::value;
 use super::options::Memory;
 
 /// QEMU rounds the memory of a machine up to this, bytes, and then refuses an object of any other size.
@@ -20,9 +21,9 @@ const HUGE_BYTES: u64 = 2 << 20;
 /// The guest's memory, ready to be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Backing {
-    /// What it is made of.
+    /// The kind of pages.
     pub kind: Memory,
-    /// Bytes.
+    /// Size in bytes, as QEMU takes it.
     pub bytes: u64,
     /// The file, where it is one.
     pub file: Option<PathBuf>,
@@ -59,7 +60,7 @@ impl Backing {
                 format!("memory-backend-memfd,id=memory,size={bytes},hugetlb=on,hugetlbsize={HUGE_BYTES}")
             }
             (Memory::File, file) => {
-                let path = file.as_deref().unwrap_or(Path::new("memory")).to_string_lossy().replace(',', ",,");
+                let path = value(file.as_deref().unwrap_or(Path::new("memory")));
                 format!("memory-backend-file,id=memory,size={bytes},share=on,mem-path={path}")
             }
         };

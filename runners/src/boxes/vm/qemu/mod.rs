@@ -41,7 +41,7 @@ pub struct Qemu;
 
 const FIX: &str = "apt install qemu-system-x86 linux-image-cloud-amd64 e2fsprogs";
 
-/// What QEMU itself holds besides the guest's memory and translated code, bytes: 45 MiB for the program, twice the kernel
+/// Memory of QEMU itself besides the guest's and translated code, bytes: 45 MiB for the program, twice the kernel
 /// and the initramfs (60 MiB here) for a reboot that never comes, stacks and buffers of its threads, page tables.
 const MONITOR_BYTES: u64 = 256 << 20;
 
@@ -145,7 +145,7 @@ impl Runner for Qemu {
     }
 }
 
-/// What can't be together with what runs the guest.
+/// Refuses settings that only KVM can honour, where the guest is emulated.
 fn check_against(accelerator: &Accelerator, options: &Options) -> anyhow::Result<()> {
     let Accelerator::Tcg { because } = accelerator else { return Ok(()) };
     if options.machine == MachineType::Microvm && options.disk.iothread {

@@ -10,7 +10,7 @@ use crate::boxes::vm;
 use crate::boxes::vm::image::{Allocation, Format};
 
 words! {
-    /// What is asked to run the guest's instructions.
+    /// The accelerator that is asked for.
     pub enum Accel {
         /// KVM where a guest really boots under it, else TCG.
         Auto = "auto",
@@ -75,11 +75,11 @@ impl Security {
 }
 
 words! {
-    /// What the guest keeps of files that it has by 9p.
+    /// Caching in the guest of files that it has by 9p.
     pub enum P9Cache {
         /// Nothing, so files can't be mapped for writing; what Linux does unless told otherwise.
         None = "none",
-        /// What is mapped.
+        /// Mapped files.
         Mmap = "mmap",
         /// All, and never looks whether the host has changed it.
         Loose = "loose",
@@ -87,7 +87,7 @@ words! {
 }
 
 words! {
-    /// What the guest may keep of files that it has by virtiofs.
+    /// Caching in the guest of files that it has by virtiofs.
     pub enum VirtiofsCache {
         /// Nothing.
         None = "none",
@@ -136,7 +136,7 @@ impl Cache {
 }
 
 words! {
-    /// What is asked to do the disk's I/O.
+    /// How QEMU is asked to do the disk's I/O (`aio=`).
     pub enum Aio {
         /// `native` past the host's page cache, else `threads`.
         Auto = "auto",
@@ -150,7 +150,7 @@ words! {
 }
 
 words! {
-    /// What the guest's memory is on the host.
+    /// Backing of the guest's memory on the host.
     pub enum Memory {
         /// `anonymous`, but `tmpfs` where another process has to work in it.
         Auto = "auto",
@@ -215,7 +215,7 @@ settings! {
 }
 
 impl DiskOptions {
-    /// What does the disk's I/O; never [`Aio::Auto`].
+    /// How QEMU does the disk's I/O; never [`Aio::Auto`].
     ///
     /// `native` submits from QEMU's own thread; `threads` hands every request to another thread, which where QEMU has one CPU
     /// is two context switches that no real disk has. Linux does native I/O only past the page cache.
@@ -251,7 +251,7 @@ settings! {
 }
 
 settings! {
-    /// What QEMU does not share with the rest of the host.
+    /// Resources that QEMU doesn't share with the rest of the host.
     #[derive(Copy, Default, Eq)]
     pub struct Overcommit {
         /// Whether all of QEMU's memory is locked from the start, so that the host can't promise it twice or swap it out
@@ -290,7 +290,7 @@ settings! {
 }
 
 impl Options {
-    /// What the guest's memory is made of; never [`Memory::Auto`].
+    /// Backing of the guest's memory; never [`Memory::Auto`].
     pub fn effective_memory(&self) -> Memory {
         match (self.memory, self.data) {
             (Memory::Auto, Data::Virtiofs) => Memory::Tmpfs,

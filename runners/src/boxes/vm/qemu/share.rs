@@ -5,12 +5,13 @@ use std::fs::{self, File};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
 use workloads::init::SHARE;
 
+use super::command::value;
 use super::options::{Security, VirtiofsOptions};
 use crate::names;
 use crate::process;
@@ -26,7 +27,7 @@ const VIRTIOFSD: &[&str] = &["/usr/libexec/virtiofsd", "/usr/lib/virtiofsd", "/u
 pub enum Share {
     /// QEMU's own file server.
     P9 {
-        /// What is shared.
+        /// The shared directory.
         folder: PathBuf,
         /// Whose the guest's files are on the host.
         security: Security,
@@ -38,16 +39,14 @@ pub enum Share {
 impl Share {
     /// Adds it to QEMU; `way` is how virtio devices are attached.
     pub fn add_to(&self, q: &mut Command, way: &str) {
-        // A comma in a path is doubled, or QEMU takes it for the end of the value.
-        let doubled = |path: &Path| path.to_string_lossy().replace(',', ",,");
         match self {
             Self::P9 { folder, security } => {
-                let path = doubled(folder);
+                let path = value(folder);
                 q.arg("-fsdev").arg(format!("local,id=share,path={path},security_model={security}"));
                 q.arg("-device").arg(format!("virtio-9p-{way},fsdev=share,mount_tag={SHARE}"))
             }
             Self::Virtiofs(socket) => {
-                q.arg("-chardev").arg(format!("socket,id=share,path={}", doubled(socket)));
+                q.arg("-chardev").arg(format!("socket,id=share,path={}", value(socket)));
                 q.arg("-device").arg(format!("vhost-user-fs-{way},chardev=share,tag={SHARE}"))
             }
         };
@@ -60,7 +59,7 @@ pub struct Virtiofsd {
     _process: Beside,
     /// Where QEMU finds it.
     pub socket: PathBuf,
-    /// What it said, to be quoted when a guest doesn't start.
+    /// Its log, quoted when a guest doesn't start.
     pub log: PathBuf,
 }
 

@@ -9,10 +9,10 @@ use workloads::init::Orders;
 use super::{Backend, Type};
 use crate::names;
 
-/// What ends a text of that syntax, or begins something else in it.
+/// Characters that end a text of that syntax, or begin something else in it.
 const SPECIAL: &[char] = &['"', '\\', '\n'];
 
-/// What Xen is told.
+/// The domain that Xen is told to make.
 pub(super) struct Domain<'a> {
     /// As `xl list` shows it.
     pub(super) name: &'a str,

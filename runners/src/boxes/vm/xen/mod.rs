@@ -38,7 +38,7 @@ const FIX: &str = "apt install xen-system-amd64, reboot into Xen, and see that x
 
 const DRIVERS: &[&str] = &["ext4", "xen_blkfront", "xen_netfront"];
 
-/// What `xl` holds while it builds a domain, bytes: the unpacked kernel, the initramfs and the domain's memory that they are
+/// Memory of `xl` while it builds a domain, bytes: the unpacked kernel, the initramfs and the domain's memory that they are
 /// copied to (160 MiB seen). The domain's own memory is Xen's to give, and no part of the group's.
 const TOOL_BYTES: u64 = 256 << 20;
 
@@ -65,7 +65,7 @@ words! {
 }
 
 words! {
-    /// What serves the disk.
+    /// The disk's back end.
     pub enum Backend {
         /// The kernel (blkback), on a loop device.
         Phy = "phy",
@@ -211,11 +211,11 @@ fn path(wanted: Net, stage: &mut Stage) -> anyhow::Result<PathToPeer> {
     Ok(path.unwrap_or_default())
 }
 
-/// What the hypervisor says of itself.
+/// The hypervisor, in the words of `xl info`.
 #[derive(Debug, PartialEq, Eq)]
 struct Hypervisor {
     version: String,
-    /// What guests it can run here: `pv hvm hap ...`.
+    /// Kinds of guests that it can run here: `pv hvm hap ...`.
     abilities: String,
 }
 
