@@ -5,13 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::Context;
 use workloads::facts::Flushes;
-use workloads::init::Orders;
 use workloads::settings;
 use workloads::settings::{Setting, Settings};
 
-use crate::boxes::vm::{self, GuestOptions};
+use crate::boxes::vm::{self, Guest, GuestOptions};
 use crate::host::Host;
 use crate::launch::{Launch, Runner};
 use crate::process;
@@ -69,65 +67,48 @@ impl Runner for CloudHypervisor {
     }
 
     fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
-        let program = process::find(PROGRAM).with_context(|| format!("`{PROGRAM}` is not in PATH; {FIX}"))?;
+        let program = vm::program(PROGRAM, FIX)?;
         let options = Options::read(settings);
-        let (boot, disk) = vm::guest(options.guest.kernel.as_deref(), options.guest.disk_size, stage, DRIVERS)?;
-        let path = vm::path(options.guest.net, stage)?;
-        let guest = Guest {
-            kernel: &boot.kernel,
-            initramfs: &boot.initramfs,
-            disk: &disk,
-            direct: options.direct,
-            io_uring: options.io_uring,
-            says_raw: knows_image_types(&program)?,
-            cpus: stage.host.resources.cpus,
-            memory_bytes: stage.host.resources.memory_bytes,
-            orders: Orders { disk: Some("/dev/vda".into()), tty: Some("/dev/hvc0".into()), ..vm::orders(&path) },
-            tap: path.device.as_deref(),
-        };
+        let says_raw = knows_image_types(&program)?;
+        let machine = Machine { guest: Guest::make(&options.guest, stage, DRIVERS, "/dev/hvc0")?, options, says_raw };
         let mut command = Command::new(program);
-        command.args(guest.arguments());
-        let how = if guest.direct { "O_DIRECT" } else { "through the host's page cache" };
-        let by = if guest.io_uring { "io_uring" } else { "aio" };
+        command.args(machine.arguments());
+        let how = if machine.options.direct { "O_DIRECT" } else { "through the host's page cache" };
+        let by = if machine.options.io_uring { "io_uring" } else { "aio" };
         let words = format!("ext4 on virtio-blk, raw (full), {how}, {by}, on {}", stage.data_file_system());
         let mut launch = Launch::new(command).data(DataPath::on_image(stage, words, Flushes::Passed));
         launch.memory_beside = MONITOR_BYTES;
-        Ok(launch.over(path))
+        Ok(launch.over(machine.guest.path))
     }
 }
 
 /// The machine that Cloud Hypervisor is told to make.
-struct Guest<'a> {
-    kernel: &'a Path,
-    initramfs: &'a Path,
-    disk: &'a Path,
-    direct: bool,
-    io_uring: bool,
+#[derive(Debug)]
+struct Machine {
+    guest: Guest,
+    options: Options,
     /// Whether it is told that the image is raw.
     says_raw: bool,
-    cpus: u32,
-    memory_bytes: u64,
-    orders: Orders,
-    tap: Option<&'a str>,
 }
 
-impl Guest<'_> {
+impl Machine {
     fn arguments(&self) -> Vec<String> {
+        let Self { guest, options, says_raw } = self;
         let switch = |on: bool| if on { "on" } else { "off" };
         // The console of virtio carries the frames, the serial line what the kernel says before it dies.
         let mut words: Vec<String> = ["--console", "tty", "--serial", "file=/dev/stderr"].map(String::from).into();
         let mut add = |flag: &str, value: String| words.extend([flag.to_string(), value]);
-        add("--cpus", format!("boot={}", self.cpus));
-        add("--memory", format!("size={}M", self.memory_bytes >> 20));
-        add("--kernel", self.kernel.display().to_string());
-        add("--initramfs", self.initramfs.display().to_string());
-        add("--cmdline", format!("console=ttyS0 quiet panic=-1 cryptomgr.notests=1 {}", self.orders));
+        add("--cpus", format!("boot={}", guest.cpus));
+        add("--memory", format!("size={}M", guest.memory_bytes >> 20));
+        add("--kernel", guest.boot.kernel.display().to_string());
+        add("--initramfs", guest.boot.initramfs.display().to_string());
+        add("--cmdline", format!("console=ttyS0 quiet panic=-1 cryptomgr.notests=1 {}", guest.orders));
         // Where io_uring is not to be had it takes AIO by itself, so there is a switch for `off` only.
-        let unless = if self.io_uring { "" } else { ",_disable_io_uring=on" };
-        let kind = if self.says_raw { ",image_type=raw" } else { "" };
-        let file = self.disk.display();
-        add("--disk", format!("path={file},direct={}{unless}{kind}", switch(self.direct)));
-        if let Some(device) = self.tap {
+        let unless = if options.io_uring { "" } else { ",_disable_io_uring=on" };
+        let kind = if *says_raw { ",image_type=raw" } else { "" };
+        let file = guest.disk.display();
+        add("--disk", format!("path={file},direct={}{unless}{kind}", switch(options.direct)));
+        if let Some(device) = &guest.path.device {
             add("--net", format!("tap={device}"));
         }
         words
@@ -174,24 +155,16 @@ mod tests {
         ("--net", &["tap", "ip", "mask", "mac", "num_queues", "queue_size", "id"]),
     ];
 
-    fn guest<'a>() -> Guest<'a> {
-        Guest {
-            kernel: Path::new("/k"),
-            initramfs: Path::new("/i"),
-            disk: Path::new("/d"),
-            direct: true,
-            io_uring: true,
-            says_raw: true,
-            cpus: 1,
-            memory_bytes: 512 << 20,
-            orders: Orders { tty: Some("/dev/hvc0".into()), ..Orders::default() },
-            tap: Some("tare0"),
-        }
+    fn machine(settings: &[(&str, &str)], says_raw: bool) -> Machine {
+        let options = Options::read(&Settings::of(Options::TABLE, settings));
+        Machine { guest: vm::tests::guest("/dev/hvc0"), options, says_raw }
     }
+
+    const NEITHER: &[(&str, &str)] = &[("disk.direct", "false"), ("disk.io_uring", "false")];
 
     #[test]
     fn every_option_and_key_is_published() {
-        let words = Guest { direct: false, io_uring: false, ..guest() }.arguments();
+        let words = machine(NEITHER, true).arguments();
         for pair in words.chunks(2) {
             let (_, keys) = OPTIONS.iter().find(|(flag, _)| *flag == pair[0]).expect("a known option");
             for part in pair[1].split(',').filter(|_| !keys.is_empty()) {
@@ -203,14 +176,16 @@ mod tests {
 
     #[test]
     fn settings_find_their_way() {
-        let line = |guest: Guest| guest.arguments().join(" ");
-        let both = line(guest());
+        let line = |machine: Machine| machine.arguments().join(" ");
+        let both = line(machine(&[], true));
         assert!(
             both.contains("--disk path=/d,direct=on,image_type=raw ") && both.ends_with("--net tap=tare0"),
             "{both}"
         );
         assert!(both.contains("tarebench.tty=/dev/hvc0 --disk"), "{both}");
-        let neither = line(Guest { direct: false, io_uring: false, says_raw: false, tap: None, ..guest() });
+        let mut alone = machine(NEITHER, false);
+        alone.guest.path.device = None;
+        let neither = line(alone);
         assert!(neither.ends_with("--disk path=/d,direct=off,_disable_io_uring=on"), "{neither}");
     }
 

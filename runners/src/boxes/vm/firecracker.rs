@@ -9,11 +9,11 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
 use workloads::facts::Flushes;
-use workloads::init::Orders;
 use workloads::settings::{Setting, Settings};
 use workloads::{settings, words};
 
-use crate::boxes::vm::{self, GuestOptions};
+use crate::boxes::vm::initramfs::Boot;
+use crate::boxes::vm::{self, Guest, GuestOptions};
 use crate::host::Host;
 use crate::launch::{Launch, Runner};
 use crate::process;
@@ -54,6 +54,15 @@ words! {
         Unsafe = "unsafe",
         /// They reach the host's disk.
         Writeback = "writeback",
+    }
+}
+
+impl CacheType {
+    fn flushes(self) -> Flushes {
+        match self {
+            Self::Unsafe => Flushes::Forgotten,
+            Self::Writeback => Flushes::Passed,
+        }
     }
 }
 
@@ -107,67 +116,48 @@ impl Runner for Firecracker {
     }
 
     fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
-        let program = program("firecracker")?;
+        let program = vm::program("firecracker", FIX)?;
         let options = Options::read(settings);
         if options.launch == Starter::Jailer && !stage.host.privileged {
             bail!("launch=jailer needs root; set launch=direct");
         }
-        let (boot, disk) = vm::guest(options.guest.kernel.as_deref(), options.guest.disk_size, stage, DRIVERS)?;
-        let path = vm::path(options.guest.net, stage)?;
-        let guest = Guest {
-            kernel: &boot.kernel,
-            initramfs: &boot.initramfs,
-            disk: &disk,
-            engine: options.engine,
-            cache: options.cache,
-            cpus: stage.host.resources.cpus,
-            memory_bytes: stage.host.resources.memory_bytes,
-            orders: Orders { disk: Some("/dev/vda".into()), tty: Some("/dev/ttyS0".into()), ..vm::orders(&path) },
-            tap: path.device.as_deref(),
-        };
+        let Options { launch: starter, engine, cache, .. } = options;
+        let guest = Guest::make(&options.guest, stage, DRIVERS, "/dev/ttyS0")?;
+        let machine = Machine { guest, engine, cache };
         let id = stage.next_id();
-        let mut launch = match options.launch {
+        let mut launch = match starter {
             Starter::Direct => {
                 let config = stage.scratch().join("firecracker.json");
-                guest.write(&config, Some("/dev/stderr"))?;
+                machine.write(&config, Some("/dev/stderr"))?;
                 let mut command = Command::new(program);
                 command.args(["--id", &short(&id)]).arg("--no-api").arg("--config-file").arg(config);
                 Launch::new(command)
             }
-            Starter::Jailer => jailed(&guest, &program, &short(&id), stage.data(), path.netns.as_deref())?,
+            Starter::Jailer => jailed(&machine, &program, &short(&id), stage.data())?,
         };
-        let (engine, cache) = (guest.engine, guest.cache);
         let words = format!(
             "ext4 on virtio-blk, raw (full), cache_type={cache}, io_engine={engine}, on {}",
             stage.data_file_system()
         );
-        let flushes = match cache {
-            CacheType::Unsafe => Flushes::Forgotten,
-            CacheType::Writeback => Flushes::Passed,
-        };
-        launch = launch.data(DataPath::on_image(stage, words, flushes));
+        launch = launch.data(DataPath::on_image(stage, words, cache.flushes()));
         launch.memory_beside = MONITOR_BYTES;
-        Ok(launch.over(path))
+        Ok(launch.over(machine.guest.path))
     }
 }
 
 /// The machine that Firecracker is told to make.
-struct Guest<'a> {
-    kernel: &'a Path,
-    initramfs: &'a Path,
-    disk: &'a Path,
+#[derive(Debug)]
+struct Machine {
+    guest: Guest,
     engine: IoEngine,
     cache: CacheType,
-    cpus: u32,
-    memory_bytes: u64,
-    orders: Orders,
-    tap: Option<&'a str>,
 }
 
-impl Guest<'_> {
+impl Machine {
     /// The file that `--config-file` takes: `FullVmConfiguration` of its interface. Without a `log` it is silent; its words
     /// would otherwise stand between the frames.
     fn config(&self, log: Option<&str>) -> Value {
+        let guest = &self.guest;
         let engine = match self.engine {
             IoEngine::Sync => "Sync",
             IoEngine::Async => "Async",
@@ -178,25 +168,25 @@ impl Guest<'_> {
         };
         let mut config = json!({
             "boot-source": {
-                "kernel_image_path": self.kernel,
-                "initrd_path": self.initramfs,
+                "kernel_image_path": guest.boot.kernel,
+                "initrd_path": guest.boot.initramfs,
                 // No console: the one serial line carries the frames, and its input and output are ours.
-                "boot_args": format!("reboot=k panic=1 pci=off quiet cryptomgr.notests=1 {}", self.orders),
+                "boot_args": format!("reboot=k panic=1 pci=off quiet cryptomgr.notests=1 {}", guest.orders),
             },
             "drives": [{
                 "drive_id": "data",
-                "path_on_host": self.disk,
+                "path_on_host": guest.disk,
                 "is_root_device": false,
                 "is_read_only": false,
                 "cache_type": cache,
                 "io_engine": engine,
             }],
-            "machine-config": { "vcpu_count": self.cpus, "mem_size_mib": self.memory_bytes >> 20 },
+            "machine-config": { "vcpu_count": guest.cpus, "mem_size_mib": guest.memory_bytes >> 20 },
         });
         if let Some(path) = log {
             config["logger"] = json!({ "log_path": path, "level": "Error" });
         }
-        if let Some(device) = self.tap {
+        if let Some(device) = &guest.path.device {
             config["network-interfaces"] = json!([{ "iface_id": "net", "host_dev_name": device }]);
         }
         config
@@ -204,8 +194,8 @@ impl Guest<'_> {
 
     fn write(&self, path: &Path, log: Option<&str>) -> anyhow::Result<()> {
         // An odd number is fine without SMT, which since 1.0 is off unless asked for.
-        if !(1..=MOST_CPUS).contains(&self.cpus) {
-            bail!("Firecracker takes 1 to {MOST_CPUS} CPUs, not {}; change cpus in resources", self.cpus);
+        if !(1..=MOST_CPUS).contains(&self.guest.cpus) {
+            bail!("Firecracker takes 1 to {MOST_CPUS} CPUs, not {}; change cpus in resources", self.guest.cpus);
         }
         let text = serde_json::to_string_pretty(&self.config(log)).expect("strings and numbers only");
         fs::write(path, text).with_context(|| format!("can't write {}", path.display()))
@@ -213,31 +203,27 @@ impl Guest<'_> {
 }
 
 /// In the jail the files have other names, and everything has to be on one file system with the disk, which is linked in.
-fn jailed(guest: &Guest, program: &Path, id: &str, data: &Path, netns: Option<&Path>) -> anyhow::Result<Launch> {
-    let jailer = self::program("jailer")?;
+fn jailed(machine: &Machine, program: &Path, id: &str, data: &Path) -> anyhow::Result<Launch> {
+    let jailer = vm::program("jailer", FIX)?;
+    let guest = &machine.guest;
     let base = data.join("jail");
     let name = program.file_name().context("firecracker has no name")?;
     let jail = base.join(name).join(id);
     let root = jail.join("root");
     fs::create_dir_all(&root).with_context(|| format!("can't make {}", root.display()))?;
     let naming = || format!("can't fill the jail {}", root.display());
-    fs::copy(guest.kernel, root.join("kernel")).with_context(naming)?;
-    fs::copy(guest.initramfs, root.join("initramfs")).with_context(naming)?;
-    fs::hard_link(guest.disk, root.join("disk")).with_context(naming)?;
-    let inside = Guest {
-        kernel: Path::new("/kernel"),
-        initramfs: Path::new("/initramfs"),
-        disk: Path::new("/disk"),
-        orders: guest.orders.clone(),
-        ..*guest
-    };
+    fs::copy(&guest.boot.kernel, root.join("kernel")).with_context(naming)?;
+    fs::copy(&guest.boot.initramfs, root.join("initramfs")).with_context(naming)?;
+    fs::hard_link(&guest.disk, root.join("disk")).with_context(naming)?;
+    let boot = Boot { kernel: "/kernel".into(), initramfs: "/initramfs".into() };
+    let inside = Machine { guest: Guest { boot, disk: "/disk".into(), ..guest.clone() }, ..*machine };
     // There is no /dev/stderr in there.
     inside.write(&root.join("config.json"), None)?;
     let mut command = Command::new(jailer);
     // As root, since a tap without an owner can be opened by nobody else.
     command.args(["--id", id]).args(["--uid", "0"]).args(["--gid", "0"]);
     command.arg("--exec-file").arg(program).arg("--chroot-base-dir").arg(base);
-    if let Some(netns) = netns {
+    if let Some(netns) = &guest.path.netns {
         command.arg("--netns").arg(netns);
     }
     command.args(["--", "--no-api", "--config-file", "/config.json"]);
@@ -251,10 +237,6 @@ fn jailed(guest: &Guest, program: &Path, id: &str, data: &Path, netns: Option<&P
 /// An id has at most 64 characters: those at the end are what makes it the only one.
 fn short(id: &str) -> String {
     id.chars().rev().take(64).collect::<Vec<_>>().into_iter().rev().collect()
-}
-
-fn program(name: &str) -> anyhow::Result<PathBuf> {
-    process::find(name).with_context(|| format!("`{name}` is not in PATH; {FIX}"))
 }
 
 #[cfg(test)]
@@ -362,30 +344,23 @@ mod tests {
         objections
     }
 
-    fn guest<'a>() -> Guest<'a> {
-        Guest {
-            kernel: Path::new("/k"),
-            initramfs: Path::new("/i"),
-            disk: Path::new("/d"),
-            engine: IoEngine::Async,
-            cache: CacheType::Writeback,
-            cpus: 2,
-            memory_bytes: 512 << 20,
-            orders: Orders { tty: Some("/dev/ttyS0".into()), ..Orders::default() },
-            tap: Some("tare0"),
-        }
+    fn machine() -> Machine {
+        let guest = vm::tests::guest("/dev/ttyS0");
+        Machine { guest, engine: IoEngine::Async, cache: CacheType::Writeback }
     }
 
     #[test]
     fn the_configuration_is_what_the_published_schema_takes() {
-        let config = guest().config(Some("/dev/stderr"));
+        let config = machine().config(Some("/dev/stderr"));
         assert_eq!(objections(&config), Vec::<String>::new());
         let drive = &config["drives"][0];
         assert_eq!((drive["io_engine"].as_str(), drive["cache_type"].as_str()), (Some("Async"), Some("Writeback")));
         assert_eq!(config["machine-config"]["mem_size_mib"], 512);
         let arguments = config["boot-source"]["boot_args"].as_str().expect("text");
         assert!(!arguments.contains("console=") && arguments.ends_with("tarebench.tty=/dev/ttyS0"), "{arguments}");
-        let other = Guest { engine: IoEngine::Sync, cache: CacheType::Unsafe, tap: None, ..guest() }.config(None);
+        let mut other = Machine { engine: IoEngine::Sync, cache: CacheType::Unsafe, ..machine() };
+        other.guest.path.device = None;
+        let other = other.config(None);
         assert_eq!(objections(&other), Vec::<String>::new());
         assert_eq!(other["drives"][0]["io_engine"], "Sync");
         assert_eq!(other["drives"][0]["cache_type"], "Unsafe");
@@ -394,7 +369,7 @@ mod tests {
 
     #[test]
     fn what_the_schema_refuses_is_noticed() {
-        let mut config = guest().config(None);
+        let mut config = machine().config(None);
         config["drives"][0]["io_engine"] = json!("async");
         config["drives"][0]["speed"] = json!(1);
         config["machine-config"] = json!({ "vcpu_count": 33 });
@@ -411,7 +386,9 @@ mod tests {
     fn a_number_of_cpus_that_it_refuses_is_refused() {
         let folder = tempfile::tempdir().expect("a temporary directory");
         for (cpus, fine) in [(0, false), (1, true), (3, true), (32, true), (33, false)] {
-            let written = Guest { cpus, ..guest() }.write(&folder.path().join("config"), None);
+            let mut machine = machine();
+            machine.guest.cpus = cpus;
+            let written = machine.write(&folder.path().join("config"), None);
             assert_eq!(written.is_ok(), fine, "{cpus}");
         }
     }

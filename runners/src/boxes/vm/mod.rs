@@ -19,7 +19,7 @@ use workloads::init::Orders;
 use workloads::settings::{Bytes, Kind, Setting, Value as _};
 use workloads::{settings, words};
 
-use crate::host::Host;
+use crate::host::{Host, Resources};
 use crate::path::PathToPeer;
 use crate::process;
 use crate::stage::Stage;
@@ -110,11 +110,36 @@ pub(crate) fn data_disk(stage: &Stage, format: Format, allocation: Allocation, b
     Ok(path)
 }
 
-/// What a guest boots, the kernel asked for or the best that is installed, and its data disk: raw and written in full.
+/// A guest of a monitor that boots a kernel from a file and gives it one disk and at most a tap.
+#[derive(Debug, Clone)]
+pub(crate) struct Guest {
+    pub(crate) boot: Boot,
+    pub(crate) disk: PathBuf,
+    pub(crate) cpus: u32,
+    pub(crate) memory_bytes: u64,
+    pub(crate) orders: Orders,
+    pub(crate) path: PathToPeer,
+}
+
+impl Guest {
+    /// Makes the files and the tap that `options` ask for. In the guest the disk is `/dev/vda` and the channel is `tty`.
+    ///
+    /// # Errors
+    /// See [`boot_and_disk`] and [`path`].
+    pub(crate) fn make(options: &GuestOptions, stage: &mut Stage, drivers: &[&str], tty: &str) -> anyhow::Result<Self> {
+        let (boot, disk) = boot_and_disk(options.kernel.as_deref(), options.disk_size, stage, drivers)?;
+        let path = path(options.net, stage)?;
+        let orders = Orders { disk: Some("/dev/vda".into()), tty: Some(tty.into()), ..orders(&path) };
+        let Resources { cpus, memory_bytes, .. } = stage.host.resources;
+        Ok(Self { boot, disk, cpus, memory_bytes, orders, path })
+    }
+}
+
+/// The files of a guest: the kernel `asked` for, or the best that is installed, and a raw data disk that is written in full.
 ///
 /// # Errors
 /// See [`kernel`], [`boot_files`] and [`data_disk`].
-pub(crate) fn guest(
+pub(crate) fn boot_and_disk(
     asked: Option<&Path>,
     disk_size: Bytes,
     stage: &Stage,
@@ -171,6 +196,14 @@ pub(crate) fn boot_files(host: &Host, kernel: &Kernel, drivers: &[&str]) -> anyh
         .context("can't make what the guest boots")
 }
 
+/// The program of a monitor.
+///
+/// # Errors
+/// When it isn't there, with how to get it.
+pub(crate) fn program(name: &str, fix: &str) -> anyhow::Result<PathBuf> {
+    process::find(name).with_context(|| format!("`{name}` is not in PATH; {fix}"))
+}
+
 /// Version of a monitor that needs KVM.
 ///
 /// # Errors
@@ -187,7 +220,7 @@ pub(crate) fn version_under_kvm(name: &str, fix: &str) -> Result<String, Unavail
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use workloads::facts::Network;
 
     use super::*;
@@ -210,6 +243,18 @@ mod tests {
             ..PathToPeer::none()
         };
         assert_eq!(orders(&path).to_string(), "tarebench.address=198.18.0.2/30");
+    }
+
+    /// A guest as tests of monitors give it.
+    pub(crate) fn guest(tty: &str) -> Guest {
+        Guest {
+            boot: Boot { kernel: "/k".into(), initramfs: "/i".into() },
+            disk: "/d".into(),
+            cpus: 2,
+            memory_bytes: 512 << 20,
+            orders: Orders { tty: Some(tty.into()), ..Orders::default() },
+            path: PathToPeer { device: Some("tare0".into()), ..PathToPeer::none() },
+        }
     }
 
     #[test]

@@ -61,6 +61,36 @@ words! {
     }
 }
 
+impl Data {
+    fn flushes(self) -> Flushes {
+        match self {
+            Self::Ubd | Self::Cow => Flushes::Forgotten,
+            Self::UbdSync => Flushes::WrittenThrough,
+            Self::Hostfs => Flushes::Passed,
+        }
+    }
+
+    /// The path to it, where the host's file system is `below`.
+    fn describe(self, below: &str) -> String {
+        match self {
+            Self::Ubd => format!("ext4 on ubd, raw (full), through the host's page cache, on {below}"),
+            Self::UbdSync => format!("ext4 on ubd, raw (full), O_SYNC, on {below}"),
+            Self::Cow => {
+                format!("ext4 on ubd, a copy-on-write file over raw, through the host's page cache, on {below}")
+            }
+            Self::Hostfs => format!("hostfs of {below}"),
+        }
+    }
+
+    fn on(self, stage: &Stage) -> DataPath {
+        let words = self.describe(&stage.data_file_system());
+        match self {
+            Self::Hostfs => DataPath::on_host(stage, words),
+            Self::Ubd | Self::UbdSync | Self::Cow => DataPath::on_image(stage, words, self.flushes()),
+        }
+    }
+}
+
 settings! {
     /// The settings of a machine.
     struct Options {
@@ -140,24 +170,11 @@ impl Runner for Uml {
         command.args(orders.to_string().split(' '));
         // The guest's memory is a file without a name: here, unless this says otherwise, and never on a disk.
         command.env("TMPDIR", "/dev/shm");
-        let below = stage.data_file_system();
-        let words = match data {
-            Data::Ubd => format!("ext4 on ubd, raw (full), through the host's page cache, on {below}"),
-            Data::UbdSync => format!("ext4 on ubd, raw (full), O_SYNC, on {below}"),
-            Data::Cow => {
-                format!("ext4 on ubd, a copy-on-write file over raw, through the host's page cache, on {below}")
-            }
-            Data::Hostfs => format!("hostfs of {below}"),
-        };
-        let mut launch = Launch::new(command).data(match data {
-            Data::Ubd | Data::Cow => DataPath::on_image(stage, words, Flushes::Forgotten),
-            Data::UbdSync => DataPath::on_image(stage, words, Flushes::WrittenThrough),
-            Data::Hostfs => DataPath::on_host(stage, words),
-        });
+        let mut launch = Launch::new(command).over(path).data(data.on(stage));
         launch.memory_beside = MONITOR_BYTES;
         launch.emulated =
             Some("User-mode Linux: no hardware runs the guest's kernel, the host's traces every system call".into());
-        Ok(launch.over(path))
+        Ok(launch)
     }
 }
 
@@ -206,6 +223,16 @@ mod tests {
         assert_eq!(said(Data::Ubd), "ubd0d=/d/disk.raw");
         assert_eq!(said(Data::UbdSync), "ubd0sd=/d/disk.raw");
         assert_eq!(said(Data::Cow), "ubd0=/d/disk.cow,/d/disk.raw");
+    }
+
+    /// The driver of ubd drops flushes, see [`Data`].
+    #[test]
+    fn flushes_are_forgotten_on_block_devices_that_are_not_synchronous() {
+        for data in [Data::Ubd, Data::Cow] {
+            assert_eq!(data.flushes(), Flushes::Forgotten, "{data}");
+        }
+        assert_eq!(Data::UbdSync.flushes(), Flushes::WrittenThrough);
+        assert_eq!(Data::Hostfs.flushes(), Flushes::Passed);
     }
 
     /// See [`LINE`]: a longer request would never arrive.

@@ -4,13 +4,12 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use anyhow::bail;
-use workloads::facts::Flushes;
 use workloads::facts::Network;
 use workloads::init::Orders;
 
 use super::command::name_in_guest;
 use super::link::Link;
-use super::options::{Bus, Cache, Data, DiskOptions, MachineType, Options};
+use super::options::{Bus, Data, DiskOptions, MachineType, Options};
 use super::share::{Share, Virtiofsd};
 use crate::boxes::vm;
 use crate::boxes::vm::nfs::Server;
@@ -81,13 +80,9 @@ impl Source {
 /// The path of the data from inside the guest down to the host's file system.
 pub fn path(options: &Options, stage: &Stage) -> DataPath {
     let words = describe(options, &stage.data_file_system());
-    let flushes = match options.disk.cache {
-        Cache::Unsafe => Flushes::Forgotten,
-        Cache::Writethrough | Cache::Directsync => Flushes::WrittenThrough,
-        Cache::None | Cache::Writeback => Flushes::Passed,
-    };
     match options.data {
-        Data::Disk => DataPath::on_image(stage, words, flushes),
+        Data::Disk => DataPath::on_image(stage, words, options.disk.cache.flushes()),
+        // The guest has no disk then: flushes reach the host's kernel as requests of the protocol.
         Data::Nfs | Data::P9 | Data::Virtiofs => DataPath::on_host(stage, words),
     }
 }

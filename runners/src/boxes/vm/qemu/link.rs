@@ -73,7 +73,7 @@ impl Link {
     }
 
     /// Both translators forward to the loopback of the namespace they run in, and that has to be where the peer listens.
-/// [`Passt`] is told to offer IPv4 only.
+    /// [`Passt`] is told to offer IPv4 only.
     fn translated(stage: &Stage, network: Network) -> PathToPeer {
         PathToPeer {
             network,

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::bail;
+use workloads::facts::Flushes;
 use workloads::settings::{Bytes, SettingError, Settings};
 use workloads::{settings, words};
 
@@ -132,6 +133,15 @@ impl Cache {
     /// Whether the file is opened with O_DIRECT.
     pub fn bypasses_page_cache(self) -> bool {
         matches!(self, Self::None | Self::Directsync)
+    }
+
+    /// What becomes of the guest's flushes.
+    pub fn flushes(self) -> Flushes {
+        match self {
+            Self::None | Self::Writeback => Flushes::Passed,
+            Self::Writethrough | Self::Directsync => Flushes::WrittenThrough,
+            Self::Unsafe => Flushes::Forgotten,
+        }
     }
 }
 
@@ -427,6 +437,8 @@ fn without_effect(settings: &Settings, data: Data) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use workloads::settings::Value as _;
+
     use super::*;
 
     type Pairs<'a> = &'a [(&'a str, &'a str)];
@@ -507,6 +519,15 @@ mod tests {
         assert_eq!(memory(&[("data", "virtiofs")]), Memory::Tmpfs);
         assert_eq!(memory(&[("data", "virtiofs"), ("memory", "file")]), Memory::File);
         read(&[("data", "9p"), ("disk.size", "64MiB")]).expect("a size claims nothing");
+    }
+
+    #[test]
+    fn the_cache_decides_what_becomes_of_flushes() {
+        let flushes = |cache: &str| Cache::parse(cache).flushes();
+        assert_eq!((flushes("none"), flushes("writeback")), (Flushes::Passed, Flushes::Passed));
+        assert_eq!(flushes("writethrough"), Flushes::WrittenThrough);
+        assert_eq!(flushes("directsync"), Flushes::WrittenThrough);
+        assert_eq!(flushes("unsafe"), Flushes::Forgotten);
     }
 
     #[test]

@@ -137,7 +137,7 @@ impl Runner for Xen {
         stage.host.require_root("xl").map_err(|e| anyhow!("{e}; {}", e.fix))?;
         let Options { kind, disk: backend, direct, disk_size, net, kernel } = Options::read(settings);
         Hypervisor::ask().map_err(|e| anyhow!("{e}; {}", e.fix))?.check(kind)?;
-        let (boot, image) = vm::guest(kernel.as_deref(), disk_size, stage, DRIVERS)?;
+        let (boot, image) = vm::boot_and_disk(kernel.as_deref(), disk_size, stage, DRIVERS)?;
         let link = path(net, stage)?;
         let name = stage.next_id();
         let logs = [format!("{LOGS}/xl-{name}.log"), format!("{LOGS}/qemu-dm-{name}.log")];
