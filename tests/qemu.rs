@@ -421,7 +421,7 @@ fn a_guest_that_never_boots_ends_at_its_deadline() {
     let begun = Instant::now();
     let error = Session::start(launch, deadline).expect_err("it hangs");
     assert!(matches!(error, SessionError::Deadline { .. }), "{error}");
-    assert!(error.to_string().contains("the agent's hello within 3s"), "{error}");
+    assert!(error.to_string().contains("the agent's hello did not come within 3s"), "{error}");
     assert!(begun.elapsed() < deadline + Duration::from_secs(1), "{:?}", begun.elapsed());
     assert_eq!(machines(&scene.host), Vec::<PathBuf>::new());
 }

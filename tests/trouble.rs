@@ -72,8 +72,8 @@ fn an_engine_that_misbehaves_is_skipped_in_its_own_words() {
     let cases = [
         ("echo 'kernel too silly for containers' >&2; exit 3", "kernel too silly for containers"),
         ("echo 'Hello? I am not tarebench'; exit 0", "ended"),
-        ("exec sleep 600", "no the agent's hello within"),
-        ("exec yes", "no the agent's hello within"),
+        ("exec sleep 600", "the agent's hello did not come within"),
+        ("exec yes", "the agent's hello did not come within"),
         ("printf '\\036deadbeef {\"id\":0}\\n'; exec sleep 600", "garbage"),
     ];
     for (script, words) in cases {

@@ -24,7 +24,7 @@ pub enum SessionError {
         tail: Tail,
     },
     /// The deadline passed.
-    #[error("no {what} within {}{tail}", humantime::format_duration(*.after))]
+    #[error("{what} did not come within {}{tail}", humantime::format_duration(*.after))]
     Deadline {
         /// What was awaited.
         what: &'static str,

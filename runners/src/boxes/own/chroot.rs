@@ -1,16 +1,27 @@
 //! `chroot`: another root directory and nothing else: the oldest jail.
 
+use workloads::settings;
 use workloads::settings::{Setting, Settings};
 
 use super::DATA;
 use crate::boxes::own;
 use crate::boxes::own::enter::How;
-use crate::boxes::own::seccomp::SECCOMP;
+use crate::boxes::own::seccomp::{SECCOMP, Seccomp};
 use crate::host::Host;
 use crate::launch::{Launch, Runner};
 use crate::stage::Stage;
+use crate::stage::data::Data;
+use crate::stage::network::Net;
 use crate::stage::network::links::NETWORK_GIVEN;
 use crate::unavailable::Unavailable;
+
+settings! {
+    struct Options {
+        network: Net as NETWORK_GIVEN,
+        data: Data as DATA,
+        seccomp: Seccomp as SECCOMP,
+    }
+}
 
 /// A change of the root directory, with the data bound into it.
 #[derive(Debug)]
@@ -37,10 +48,11 @@ impl Runner for Chroot {
     }
 
     fn settings(&self) -> &'static [Setting] {
-        &[NETWORK_GIVEN, DATA, SECCOMP]
+        Options::TABLE
     }
 
     fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
-        own::launch(How::Chroot, &[], settings, stage)
+        let Options { network, data, seccomp } = Options::read(settings);
+        own::launch(How::Chroot, &[], &own::Options { network, data, seccomp }, stage)
     }
 }

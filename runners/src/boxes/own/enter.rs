@@ -15,7 +15,8 @@ use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, chdir, chroot, execv, fork, getegid, geteuid, pivot_root, sethostname};
 
-use crate::boxes::own::{overlay, seccomp};
+use crate::boxes::own::overlay;
+use crate::boxes::own::seccomp::{self, Seccomp};
 use crate::stage::data::Data;
 
 /// Name of the hidden subcommand.
@@ -97,7 +98,7 @@ fn parse(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<Order> {
                 layer = LAYERS.into_iter().find(|l| value == l.word()).unwrap_or(layer);
             }
             Some("--seccomp") if value == "none" => filtered = false,
-            Some("--seccomp") if value == seccomp::DOCKER_LIKE => filtered = true,
+            Some("--seccomp") if value == Seccomp::DockerLike.word() => filtered = true,
             Some("--without") if value == "user" => user = false,
             Some("--without") if value == "pid" => pid = false,
             Some("--network") if value == "none" => cut_off = true,

@@ -8,33 +8,44 @@ pub(crate) mod seccomp;
 
 use std::process::Command;
 
-use workloads::settings::{Setting, Settings};
+use workloads::settings;
+use workloads::settings::Setting;
 
 use crate::launch::Launch;
 use crate::stage::Stage;
 use crate::stage::data::{self, Data};
 use crate::stage::network::Net;
+use crate::stage::network::links::NETWORK;
 use enter::How;
+use seccomp::{SECCOMP, Seccomp};
 
 /// Where data lies in a box whose mounts are ours.
 pub(crate) const DATA: Setting = data::DATA
     .with_about("The host's directory bound in, an overlay whose upper layer lies in that directory, or memory");
 
+settings! {
+    /// The settings that all boxes of our own making have.
+    pub(crate) struct Options {
+        network: Net as NETWORK,
+        data: Data as DATA,
+        seccomp: Seccomp as SECCOMP,
+    }
+}
+
 /// A launch in which our own binary enters the root and executes its copy there.
-pub(crate) fn launch(how: How, without: &[&str], settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
+pub(crate) fn launch(how: How, without: &[&str], options: &Options, stage: &mut Stage) -> anyhow::Result<Launch> {
     let mut command = Command::new(&stage.host.binary);
     let root = stage.root()?.to_path_buf();
     command.arg(enter::COMMAND).args(["--how", how.word()]);
     command.arg("--root").arg(root).arg("--data").arg(stage.data());
-    let data = settings.choice::<Data>("data");
+    let Options { network, data, seccomp } = *options;
     if data == Data::Overlay {
         overlay::lay(stage)?;
     }
-    command.args(["--layer", data.word()]).args(["--seccomp", settings.get("seccomp")]);
+    command.args(["--layer", data.word()]).args(["--seccomp", seccomp.word()]);
     for namespace in without {
         command.args(["--without", namespace]);
     }
-    let network = settings.choice::<Net>("network");
     if network == Net::None {
         command.args(["--network", "none"]);
     }

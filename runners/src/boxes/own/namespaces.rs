@@ -1,39 +1,29 @@
 //! `namespaces`: user, mount, PID, network, IPC and UTS namespaces and pivot_root, with no external program. What every
 //! container engine on Linux builds on, and nothing of what they add.
 
-use workloads::settings::{Kind, Setting, Settings};
+use workloads::settings;
+use workloads::settings::{Setting, Settings};
 
-use super::DATA;
 use crate::boxes::own;
 use crate::boxes::own::enter::How;
-use crate::boxes::own::seccomp::SECCOMP;
 use crate::host::Host;
 use crate::launch::{Launch, Runner};
 use crate::stage::Stage;
-use crate::stage::network::links::NETWORK;
 use crate::unavailable::Unavailable;
 
 /// Namespaces of our own making. Without privileges the network namespace is the host's, and the report says loopback.
 #[derive(Debug)]
 pub struct Namespaces;
 
-const SETTINGS: &[Setting] = &[
-    NETWORK,
-    DATA,
-    SECCOMP,
-    Setting {
-        name: "user",
-        kind: Kind::Switch,
-        default: "true",
-        about: "A user namespace of its own; only root can do without",
-    },
-    Setting {
-        name: "pid",
-        kind: Kind::Switch,
-        default: "true",
-        about: "A PID namespace of its own, with an init of ours as PID 1",
-    },
-];
+settings! {
+    struct Options {
+        common: own::Options,
+        /// A user namespace of its own; only root can do without
+        user: bool = "true",
+        /// A PID namespace of its own, with an init of ours as PID 1
+        pid: bool = "true",
+    }
+}
 
 impl Runner for Namespaces {
     fn name(&self) -> &'static str {
@@ -57,14 +47,16 @@ impl Runner for Namespaces {
     }
 
     fn settings(&self) -> &'static [Setting] {
-        SETTINGS
+        Options::TABLE
     }
 
     fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
-        if !settings.switch("user") && !stage.host.privileged {
+        let Options { common, user, pid } = Options::read(settings);
+        if !user && !stage.host.privileged {
             anyhow::bail!("user=false needs root: without a user namespace nobody else may make the other namespaces");
         }
-        let without: Vec<&str> = ["user", "pid"].into_iter().filter(|n| !settings.switch(n)).collect();
-        own::launch(How::Namespaces, &without, settings, stage)
+        let without: Vec<&str> =
+            [("user", user), ("pid", pid)].into_iter().filter_map(|(name, own)| (!own).then_some(name)).collect();
+        own::launch(How::Namespaces, &without, &common, stage)
     }
 }

@@ -12,18 +12,23 @@ use anyhow::Context;
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
 };
-use workloads::settings::{Kind, Setting};
+use workloads::settings::{Setting, Value as _};
+use workloads::words;
 
 /// For runners whose filter is ours.
-pub(crate) const SECCOMP: Setting = Setting {
-    name: "seccomp",
-    kind: Kind::Choice(&["none", DOCKER_LIKE]),
-    default: "none",
-    about: "No system-call filter, or one that denies what Docker's default profile denies (io_uring among it)",
-};
+pub(crate) const SECCOMP: Setting = Setting::new("seccomp", Seccomp::KIND)
+    .with_default("none")
+    .with_about("No system-call filter, or one that denies what Docker's default profile denies (io_uring among it)");
 
-/// The setting's word for the filter.
-pub(crate) const DOCKER_LIKE: &str = "docker-like";
+words! {
+    /// Which system calls are filtered.
+    pub enum Seccomp {
+        /// None.
+        None = "none",
+        /// Those that Docker's default profile denies.
+        DockerLike = "docker-like",
+    }
+}
 
 /// Beyond the last system call that a kernel of today has (Linux 6.10: mseal is 462).
 const LAST: i64 = 462;

@@ -3,35 +3,32 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use workloads::settings::{Kind, Setting, Settings};
+use workloads::settings;
+use workloads::settings::{Setting, Settings};
 
-use crate::boxes::own::seccomp::{self, SECCOMP};
-use crate::boxes::own::{DATA, overlay};
+use crate::boxes::own::seccomp::{self, Seccomp};
+use crate::boxes::own::{self, overlay};
 use crate::host::Host;
 use crate::launch::{Launch, Runner};
 use crate::process;
 use crate::stage::Stage;
 use crate::stage::data::Data;
 use crate::stage::network::Net;
-use crate::stage::network::links::NETWORK;
 use crate::unavailable::Unavailable;
 
 /// The sandbox that Flatpak is built on.
 #[derive(Debug)]
 pub struct Bubblewrap;
 
-const SETTINGS: &[Setting] = &[
-    NETWORK,
-    DATA,
-    SECCOMP,
-    Setting {
-        name: "user",
-        kind: Kind::Switch,
-        default: "false",
-        about: "A user namespace of its own even where root could do without",
-    },
-    Setting { name: "pid", kind: Kind::Switch, default: "true", about: "A PID namespace of its own" },
-];
+settings! {
+    struct Options {
+        common: own::Options,
+        /// A user namespace of its own even where root could do without
+        user: bool = "false",
+        /// A PID namespace of its own
+        pid: bool = "true",
+    }
+}
 
 impl Runner for Bubblewrap {
     fn name(&self) -> &'static str {
@@ -43,7 +40,7 @@ impl Runner for Bubblewrap {
     }
 
     fn settings(&self) -> &'static [Setting] {
-        SETTINGS
+        Options::TABLE
     }
 
     fn version(&self, _host: &Host) -> Result<String, Unavailable> {
@@ -56,7 +53,8 @@ impl Runner for Bubblewrap {
 
     fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
         let mut command = Command::new(process::require("bwrap", "bubblewrap")?);
-        let place = settings.choice::<Data>("data");
+        let options = Options::read(settings);
+        let place = options.common.data;
         if place == Data::Overlay {
             overlay::lay(stage)?;
         }
@@ -68,32 +66,32 @@ impl Runner for Bubblewrap {
             Data::Overlay => overlay::mount_before(&mut command, stage.data())?,
             _ => stage.data().to_path_buf(),
         };
-        let filters = match settings.get("seccomp") {
-            seccomp::DOCKER_LIKE => seccomp::pass_to(&mut command)?,
-            _ => Vec::new(),
+        let filters = match options.common.seccomp {
+            Seccomp::DockerLike => seccomp::pass_to(&mut command)?,
+            Seccomp::None => Vec::new(),
         };
-        arguments(&mut command, settings, stage.root()?, &data, &filters);
-        Ok(Launch::new(command).over(stage.path(settings.choice::<Net>("network"))?).data(place.on(stage)))
+        arguments(&mut command, &options, stage.root()?, &data, &filters);
+        Ok(Launch::new(command).over(stage.path(options.common.network)?).data(place.on(stage)))
     }
 }
 
 /// The network namespace, where there is one, is entered before bwrap starts: so it need not know of it.
-fn arguments(command: &mut Command, settings: &Settings, root: &Path, data: &Path, filters: &[i32]) {
+fn arguments(command: &mut Command, options: &Options, root: &Path, data: &Path, filters: &[i32]) {
     command.args(["--die-with-parent", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]);
-    if settings.switch("pid") {
+    if options.pid {
         command.arg("--unshare-pid");
     }
     for number in filters {
         command.args(["--add-seccomp-fd", &number.to_string()]);
     }
-    if settings.switch("user") {
+    if options.user {
         command.arg("--unshare-user");
     }
-    if settings.get("network") == "none" {
+    if options.common.network == Net::None {
         command.arg("--unshare-net");
     }
     command.arg("--ro-bind").arg(root).arg("/");
-    match settings.choice::<Data>("data") {
+    match options.common.data {
         Data::Tmpfs => command.args(["--tmpfs", "/data"]),
         _ => command.arg("--bind").arg(data).arg("/data"),
     };
@@ -108,15 +106,12 @@ fn arguments(command: &mut Command, settings: &Settings, root: &Path, data: &Pat
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
 
     fn line(given: &[(&str, &str)]) -> String {
-        let given: BTreeMap<_, _> = given.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
-        let settings = Settings::resolve(SETTINGS, &given).expect("valid settings");
+        let options = Options::read(&Settings::of(Options::TABLE, given));
         let mut command = Command::new("bwrap");
-        arguments(&mut command, &settings, Path::new("/r"), Path::new("/d"), &[7, 8]);
+        arguments(&mut command, &options, Path::new("/r"), Path::new("/d"), &[7, 8]);
         command.get_args().map(|a| a.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
     }
 
