@@ -135,7 +135,7 @@ impl Cache {
         matches!(self, Self::None | Self::Directsync)
     }
 
-    /// What becomes of the guest's flushes.
+    /// How a guest's flushes end under it.
     pub fn flushes(self) -> Flushes {
         match self {
             Self::None | Self::Writeback => Flushes::Passed,

@@ -274,8 +274,8 @@ impl Loop {
     }
 }
 
-/// What `xl` runs when the domain's interface comes: Xen makes it in the host's own network namespace, and it belongs into the
-/// peer's. The file is ours alone; all words in it are names and addresses that we made.
+/// The hotplug script: `xl` runs it when the domain's interface comes. Xen makes that in the host's own network namespace, and
+/// it belongs into the peer's. The file is ours alone; all words in it are names and addresses that we made.
 fn script(path: &PathToPeer, device: &str, netns: &str) -> String {
     let four = path.peer.map(|ip| format!("ip -n {netns} addr add {ip}/{PREFIX} dev {device}\n")).unwrap_or_default();
     let six =
