@@ -19,9 +19,9 @@ pub enum NetworkNamespace {
     Empty,
 }
 
-/// What is at `/data`.
+/// The source of `/data`.
 #[derive(Debug, Clone, Copy)]
-pub enum Data<'a> {
+pub enum Source<'a> {
     /// A directory of the root itself.
     Root,
     /// This directory of the host.
@@ -32,16 +32,14 @@ pub enum Data<'a> {
     Memory,
 }
 
-/// What goes into a `config.json`.
+/// The parts of a `config.json` that differ.
 #[derive(Debug)]
 pub struct Bundle<'a> {
     /// Root file system: absolute, and not through a symbolic link.
     pub root: &'a Path,
     /// Whether the root may be written to.
     pub writable: bool,
-    /// What is at `/data`.
-    pub data: Data<'a>,
-    /// Network.
+    pub data: Source<'a>,
     pub network: NetworkNamespace,
     /// `linux.cgroupsPath`; `None` where the engine keeps its hands off cgroups.
     pub cgroup: Option<String>,
@@ -53,7 +51,7 @@ pub struct Bundle<'a> {
     pub limits: Vec<(&'static str, u64)>,
 }
 
-/// What the container may do beyond what anybody may.
+/// Capabilities of the process inside.
 pub(crate) const CAPABILITIES: &[&str] = &["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"];
 
 impl Bundle<'_> {
@@ -139,11 +137,11 @@ impl Bundle<'_> {
             json!({ "destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["nosuid", "noexec", "nodev", "ro"] })
         });
         match self.data {
-            Data::Root => {}
-            Data::Bind(data) => {
+            Source::Root => {}
+            Source::Bind(data) => {
                 all.push(json!({ "destination": "/data", "type": "bind", "source": data, "options": ["bind", "rw"] }));
             }
-            Data::Overlay(layers) => {
+            Source::Overlay(layers) => {
                 let layer = |name: &str, path: &Path| format!("{name}={}", path.display());
                 let options = [
                     layer("lowerdir", &layers.lower),
@@ -152,7 +150,7 @@ impl Bundle<'_> {
                 ];
                 all.push(json!({ "destination": "/data", "type": "overlay", "source": "overlay", "options": options }));
             }
-            Data::Memory => {
+            Source::Memory => {
                 all.push(json!({ "destination": "/data", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "nodev"] }));
             }
         }
@@ -168,7 +166,7 @@ mod tests {
         Bundle {
             root: Path::new("/scratch/root"),
             writable: false,
-            data: Data::Bind(Path::new("/srv/data")),
+            data: Source::Bind(Path::new("/srv/data")),
             network: NetworkNamespace::At("/run/netns/x".into()),
             cgroup: Some("box".into()),
             mapped: None,
@@ -180,7 +178,8 @@ mod tests {
     #[test]
     fn layers_become_an_overlay_and_a_limit_a_limit() {
         let layers = Layers { lower: "/d/l".into(), upper: "/d/u".into(), work: "/d/w".into() };
-        let config = Bundle { data: Data::Overlay(&layers), limits: vec![("RLIMIT_NOFILE", 99)], ..bundle() }.config();
+        let config =
+            Bundle { data: Source::Overlay(&layers), limits: vec![("RLIMIT_NOFILE", 99)], ..bundle() }.config();
         let data = config["mounts"].as_array().expect("mounts").iter().find(|m| m["destination"] == "/data");
         let options = &data.expect("data is mounted")["options"];
         assert_eq!(options, &json!(["lowerdir=/d/l", "upperdir=/d/u", "workdir=/d/w"]));

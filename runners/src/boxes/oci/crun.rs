@@ -6,15 +6,14 @@ use std::path::PathBuf;
 
 use workloads::settings::{Setting, Settings};
 
-use crate::boxes::oci::{self, Runtime};
+use crate::boxes::oci::{ContainerOptions, Runtime};
 use crate::host::Host;
 use crate::launch::{Launch, Runner};
 use crate::process;
-use crate::stage::network::links::NETWORK;
 use crate::stage::{Stage, cgroup};
 use crate::unavailable::Unavailable;
 
-/// What Podman starts its containers with where it is installed. It refuses hosts where cgroup v1 and v2 are mixed; as root it is
+/// The runtime that Podman prefers where it is installed. It refuses hosts where cgroup v1 and v2 are mixed; as root it is
 /// shown v1 alone, where all limits are.
 #[derive(Debug)]
 pub struct Crun;
@@ -22,13 +21,11 @@ pub struct Crun;
 /// Where v2 is mounted beside v1, with few controllers or none.
 const BESIDE: &CStr = c"/sys/fs/cgroup/unified";
 
-/// What crun must not see to start.
+/// The mount that crun must not see, or it refuses to start.
 pub(crate) fn without(privileged: bool) -> Option<&'static CStr> {
     let mixed = cgroup::mounts().iter().any(|m| m.v2 && m.point.as_os_str().as_bytes() == BESIDE.to_bytes());
     Some(BESIDE).filter(|_| mixed && privileged)
 }
-
-const SETTINGS: &[Setting] = &[NETWORK, oci::DATA, oci::SECCOMP, oci::OPEN_FILES, oci::PROCESSES, oci::LOCKED_MEMORY];
 
 impl Runner for Crun {
     fn name(&self) -> &'static str {
@@ -40,7 +37,7 @@ impl Runner for Crun {
     }
 
     fn settings(&self) -> &'static [Setting] {
-        SETTINGS
+        ContainerOptions::TABLE
     }
 
     fn version(&self, _host: &Host) -> Result<String, Unavailable> {
@@ -53,6 +50,7 @@ impl Runner for Crun {
 
     fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
         let without = without(stage.host.privileged);
-        Runtime { program: process::require("crun", "crun")?, options: &[], without }.launch(settings, stage)
+        let program = process::require("crun", "crun")?;
+        Runtime { program, options: &[], without }.launch(&ContainerOptions::read(settings), stage)
     }
 }

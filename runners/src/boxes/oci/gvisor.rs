@@ -7,65 +7,124 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, bail};
 use workloads::facts::Keeper;
-use workloads::settings::{Kind, Setting, Settings};
+use workloads::settings::{Setting, Settings};
+use workloads::{settings, words};
 
-use crate::boxes::oci::bundle::{Bundle, Data, NetworkNamespace};
+use crate::boxes::oci;
+use crate::boxes::oci::bundle::{Bundle, NetworkNamespace, Source};
 use crate::host::Host;
 use crate::launch::{Launch, Runner};
 use crate::path::PathToPeer;
 use crate::process;
 use crate::stage::Stage;
-use crate::stage::data::{self as place, DataPath};
+use crate::stage::data::{Data, DataPath};
 use crate::unavailable::Unavailable;
 
 /// runsc, old and new: what it can do is read from its own list of flags.
 #[derive(Debug)]
 pub struct Gvisor;
 
-const SETTINGS: &[Setting] = &[
-    Setting {
-        name: "runsc",
-        kind: Kind::Path,
-        default: "",
-        about: "Path of runsc, for a release beside the installed one; by default the one in PATH",
-    },
-    Setting {
-        name: "platform",
-        kind: Kind::Choice(&["auto", "systrap", "ptrace", "kvm"]),
-        default: "auto",
-        about: "How system calls are caught: by seccomp traps (systrap, since 2023), ptrace or /dev/kvm; auto is systrap where this runsc has it, else ptrace",
-    },
-    Setting {
-        name: "network",
-        kind: Kind::Choice(&["auto", "netstack", "host", "none"]),
-        default: "auto",
-        about: "gVisor's own network stack on a veth pair, the host kernel's stack on the same pair, or none; auto is netstack, without root the host's loopback",
-    },
-    Setting {
-        name: "data",
-        kind: Kind::Choice(&["bind", "root"]),
-        default: "bind",
-        about: "Where data lies: a bind mount of the data directory, or the sandbox's own root directory beside it",
-    },
-    Setting {
-        name: "overlay",
-        kind: Kind::Choice(&["none", "root:memory", "all:memory", "root:self", "all:self"]),
-        default: "none",
-        about: "What writes go to instead of the host (overlay2): nothing, memory, or a file of the sandbox's own in the root (self, since 2023; the default of newer releases is root:self)",
-    },
-    Setting {
-        name: "file-access",
-        kind: Kind::Choice(&["auto", "shared", "exclusive"]),
-        default: "auto",
-        about: "Whether files may change behind the sandbox's back; auto is runsc's own choice",
-    },
-    Setting {
-        name: "directfs",
-        kind: Kind::Choice(&["auto", "true", "false"]),
-        default: "auto",
-        about: "Whether the sandbox opens files itself rather than through the gofer (since 2023); auto is runsc's own choice",
-    },
-];
+words! {
+    /// How system calls are caught.
+    pub enum Platform {
+        /// The best that the release has.
+        Auto = "auto",
+        /// By seccomp traps.
+        Systrap = "systrap",
+        /// By ptrace.
+        Ptrace = "ptrace",
+        /// By running the application as a guest.
+        Kvm = "kvm",
+    }
+}
+
+words! {
+    /// Whose network stack the sandbox has.
+    pub enum Stack {
+        /// Its own, without root the host's.
+        Auto = "auto",
+        /// Its own, on a veth pair.
+        Netstack = "netstack",
+        /// The host kernel's, on the same pair.
+        Host = "host",
+        /// None.
+        None = "none",
+    }
+}
+
+words! {
+    /// The sandbox's overlay over files of the host.
+    pub enum Overlay {
+        /// None: writes reach the host.
+        None = "none",
+        /// Over the root, in memory.
+        RootMemory = "root:memory",
+        /// Over everything, in memory.
+        AllMemory = "all:memory",
+        /// Over the root, in a file of its own there.
+        RootSelf = "root:self",
+        /// Over everything, in files of its own there.
+        AllSelf = "all:self",
+    }
+}
+
+impl Overlay {
+    /// Whether it lies over the data: in the sandbox's memory or in a file that it never flushes.
+    fn covers(self, data: Data) -> bool {
+        match self {
+            Self::None => false,
+            Self::RootMemory | Self::RootSelf => data == Data::Root,
+            Self::AllMemory | Self::AllSelf => true,
+        }
+    }
+}
+
+words! {
+    /// Who may change files behind the sandbox's back.
+    pub enum FileAccess {
+        /// As runsc chooses.
+        Auto = "auto",
+        /// Anybody.
+        Shared = "shared",
+        /// Nobody.
+        Exclusive = "exclusive",
+    }
+}
+
+words! {
+    /// Who opens files.
+    pub enum Directfs {
+        /// As runsc chooses.
+        Auto = "auto",
+        /// The sandbox itself.
+        On = "true",
+        /// The gofer.
+        Off = "false",
+    }
+}
+
+settings! {
+    /// The settings of a sandbox.
+    struct Options {
+        /// Path of runsc, for a release beside the installed one; by default the one in PATH
+        runsc: Option<PathBuf> = "",
+        /// How system calls are caught: by seccomp traps (systrap, since 2023), ptrace or /dev/kvm; auto is systrap where this
+        /// runsc has it, else ptrace
+        platform: Platform = "auto",
+        /// gVisor's own network stack on a veth pair, the host kernel's stack on the same pair, or none; auto is netstack, without
+        /// root the host's loopback
+        network: Stack = "auto",
+        /// Where data lies: a bind mount of the data directory, or the sandbox's own root directory beside it
+        data: Data = "bind" of ["bind", "root"],
+        /// What writes go to instead of the host (overlay2): nothing, memory, or a file of the sandbox's own in the root (self,
+        /// since 2023; the default of newer releases is root:self)
+        overlay: Overlay = "none",
+        /// Whether files may change behind the sandbox's back; auto is runsc's own choice
+        file_access ("file-access"): FileAccess = "auto",
+        /// Whether the sandbox opens files itself rather than through the gofer (since 2023); auto is runsc's own choice
+        directfs: Directfs = "auto",
+    }
+}
 
 impl Runner for Gvisor {
     fn name(&self) -> &'static str {
@@ -77,7 +136,7 @@ impl Runner for Gvisor {
     }
 
     fn settings(&self) -> &'static [Setting] {
-        SETTINGS
+        Options::TABLE
     }
 
     fn version(&self, _host: &Host) -> Result<String, Unavailable> {
@@ -85,33 +144,34 @@ impl Runner for Gvisor {
     }
 
     fn version_with(&self, _host: &Host, settings: &Settings) -> Result<String, Unavailable> {
-        Release::of(program(settings)?).map(|release| release.in_words())
+        Release::of(program(&Options::read(settings))?).map(|release| release.in_words())
     }
 
     fn engine(&self, settings: &Settings) -> Option<PathBuf> {
-        program(settings).ok()
+        program(&Options::read(settings)).ok()
     }
 
     fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
-        let release = Release::of(program(settings)?)?;
+        let wanted = Options::read(settings);
+        let release = Release::of(program(&wanted)?)?;
         let id = stage.next_id();
         let privileged = stage.host.privileged;
-        let network = network(settings, privileged)?;
-        let platform = release.platform(settings.get("platform"))?;
-        let options = release.options(settings, platform, network)?;
+        let stack = stack(wanted.network, privileged)?;
+        let platform = release.platform(wanted.platform)?;
+        let options = release.options(&wanted, platform, stack)?;
         let state = stage.scratch().join("runsc");
         let bundle = stage.scratch().join(&id);
-        let in_root = settings.get("data") == "root";
+        let in_root = wanted.data == Data::Root;
         let root = if in_root { stage.root_beside_data()? } else { stage.root()?.to_path_buf() };
-        let path = if network == "none" { PathToPeer::none() } else { stage.path_to_peer()? };
+        let path = if stack == Stack::None { PathToPeer::none() } else { stage.path_to_peer()? };
         Bundle {
             root: &root.canonicalize().with_context(|| format!("can't find {}", root.display()))?,
             writable: in_root,
-            data: if in_root { Data::Root } else { Data::Bind(stage.data()) },
+            data: if in_root { Source::Root } else { Source::Bind(stage.data()) },
             network: match path.netns.clone() {
                 // runsc makes an empty one of its own unless the bundle names one.
                 Some(netns) => NetworkNamespace::At(netns),
-                None if network == "none" => NetworkNamespace::Empty,
+                None if stack == Stack::None => NetworkNamespace::Empty,
                 None => NetworkNamespace::Inherited,
             },
             cgroup: None,
@@ -127,33 +187,31 @@ impl Runner for Gvisor {
             command.arg("--rootless");
         }
         command.arg("run").arg(joined("--bundle=", &bundle)).arg(&id);
-        if network == "netstack" {
+        if stack == Stack::Netstack {
             hide_sysctl(&mut command);
         }
-        let data = data_path(settings.choice::<place::Data>("data"), settings.get("overlay"), stage);
+        let data = data_path(wanted.data, wanted.overlay, stage);
         let launch = Launch::new(command).over(path).data(data).cleanup(move || remove(&state, &id, &bundle));
         Ok(Launch { version: Some(format!("{} (platform {platform})", release.version)), ..launch })
     }
 }
 
-/// Under an overlay of the sandbox's, writes stay in its memory or in a file that it never flushes.
-fn data_path(data: place::Data, overlay: &str, stage: &Stage) -> DataPath {
+fn data_path(data: Data, overlay: Overlay, stage: &Stage) -> DataPath {
     let path = data.on(stage);
-    let path = if data == place::Data::Root { path } else { path.noting(", by the sandbox's file server") };
-    let covered = overlay.starts_with("all:") || (overlay.starts_with("root:") && data == place::Data::Root);
-    let path = if covered { path.with_keeper(Keeper::Memory) } else { path };
-    if overlay == "none" { path } else { path.noting(&format!(", under a sandbox overlay ({overlay})")) }
+    let path = if data == Data::Root { path } else { path.noting(", by the sandbox's file server") };
+    let path = if overlay.covers(data) { path.with_keeper(Keeper::Memory) } else { path };
+    if overlay == Overlay::None { path } else { path.noting(&format!(", under a sandbox overlay ({overlay})")) }
 }
 
-/// What the word of the setting stands for.
-fn network(settings: &Settings, privileged: bool) -> anyhow::Result<&str> {
-    match settings.get("network") {
-        "auto" if privileged => Ok("netstack"),
-        "auto" => Ok("host"),
-        "netstack" if !privileged => bail!(
+/// The stack that there will be: never [`Stack::Auto`].
+fn stack(wanted: Stack, privileged: bool) -> anyhow::Result<Stack> {
+    match wanted {
+        Stack::Auto if privileged => Ok(Stack::Netstack),
+        Stack::Auto => Ok(Stack::Host),
+        Stack::Netstack if !privileged => bail!(
             "gVisor's network stack needs a network namespace that only root can make: run as root, or set network=host"
         ),
-        word => Ok(word),
+        possible => Ok(possible),
     }
 }
 
@@ -184,13 +242,12 @@ fn joined(option: &str, path: &Path) -> std::ffi::OsString {
 }
 
 /// The runsc that these settings stand for.
-fn program(settings: &Settings) -> Result<PathBuf, Unavailable> {
-    let set = settings.get("runsc");
-    if set.is_empty() {
+fn program(wanted: &Options) -> Result<PathBuf, Unavailable> {
+    let Some(path) = &wanted.runsc else {
         return process::require("runsc", "runsc");
-    }
-    Some(set).filter(|path| path.starts_with('/')).and_then(process::find).ok_or_else(|| Unavailable {
-        because: format!("there is no program at `{set}`"),
+    };
+    oci::program_at(path).ok_or_else(|| Unavailable {
+        because: format!("there is no program at `{}`", path.display()),
         fix: "set runsc to the full path of a runsc, or leave it away for the one in PATH".into(),
         broken: false,
     })
@@ -231,65 +288,65 @@ impl Release {
         format!("{} (platform {} by default)", self.version, self.flags.best_platform())
     }
 
-    /// What a word of the setting stands for, where this release has it.
-    fn platform<'a>(&self, word: &'a str) -> Result<&'a str, Unavailable> {
+    /// The platform that there will be, where this release has it: never [`Platform::Auto`].
+    fn platform(&self, wanted: Platform) -> Result<Platform, Unavailable> {
         let best = self.flags.best_platform();
         let refuse = |because, fix| Err(Unavailable { because, fix, broken: false });
-        match word {
-            "auto" => Ok(best),
-            word if !self.flags.about("platform").contains(word) => refuse(
-                format!("runsc {} has no platform {word}", self.version),
+        match wanted {
+            Platform::Auto => Ok(best),
+            wanted if !self.flags.about("platform").contains(wanted.word()) => refuse(
+                format!("runsc {} has no platform {wanted}", self.version),
                 format!("set platform={best}, or runsc to the path of another release (systrap came in 2023)"),
             ),
-            "kvm" if !Path::new("/dev/kvm").exists() => refuse(
+            Platform::Kvm if !Path::new("/dev/kvm").exists() => refuse(
                 "platform=kvm needs /dev/kvm, which is not there".into(),
                 format!("load kvm_intel or kvm_amd (modprobe), or set platform={best}"),
             ),
-            word => Ok(word),
+            wanted => Ok(wanted),
         }
     }
 
-    fn options(&self, settings: &Settings, platform: &str, network: &str) -> Result<Vec<String>, Unavailable> {
+    fn options(&self, wanted: &Options, platform: Platform, stack: Stack) -> Result<Vec<String>, Unavailable> {
         let refuse = |lacks: &str, set: &str| {
             let because = format!("runsc {} {lacks}", self.version);
             Err(Unavailable { because, fix: format!("set {set}"), broken: false })
         };
         let flags = &self.flags;
-        let network = if network == "netstack" { "sandbox" } else { network };
+        let network = if stack == Stack::Netstack { "sandbox" } else { stack.word() };
         let mut options = vec![format!("--platform={platform}"), format!("--network={network}")];
         // The processes of the sandbox stay in the group that they are started in, and so under its limits.
         options.push("--ignore-cgroups".into());
-        let overlay = settings.get("overlay");
+        let overlay = wanted.overlay;
         if flags.has("overlay2") {
-            if overlay.ends_with(":self") && !flags.about("overlay2").contains("self") {
+            if matches!(overlay, Overlay::RootSelf | Overlay::AllSelf) && !flags.about("overlay2").contains("self") {
                 let set = "overlay=none, root:memory or all:memory, or runsc to a release of 2023 or later";
                 return refuse("knows no overlay on a file of its own", set);
             }
             options.push(format!("--overlay2={overlay}"));
-        } else if overlay == "all:memory" {
+        } else if overlay == Overlay::AllMemory {
             options.push("--overlay=true".into());
-        } else if overlay != "none" {
+        } else if overlay != Overlay::None {
             return refuse("has no flag overlay2", "overlay=none or all:memory");
         }
-        let access = settings.get("file-access");
-        if access != "auto" {
+        let access = wanted.file_access;
+        if access != FileAccess::Auto {
             options.push(format!("--file-access={access}"));
             if flags.has("file-access-mounts") {
                 options.push(format!("--file-access-mounts={access}"));
             }
         }
-        match settings.get("directfs") {
-            "auto" => {}
+        match wanted.directfs {
+            Directfs::Auto => {}
             directfs if flags.has("directfs") => options.push(format!("--directfs={directfs}")),
-            // Without the flag everything goes through the gofer: that is what `false` asks for.
-            "false" => {}
-            _ => return refuse("has no directfs", "directfs=auto, or runsc to a release of 2023 or later"),
+            // Without the flag everything goes through the gofer.
+            Directfs::Off => {}
+            Directfs::On => return refuse("has no directfs", "directfs=auto, or runsc to a release of 2023 or later"),
         }
         Ok(options)
     }
 }
 
-/// What `runsc flags` lists: the only reliable word on what a release can do.
+/// The list of `runsc flags`: the only reliable word on what a release can do.
 #[derive(Debug)]
 struct Flags(String);
 
@@ -304,8 +361,8 @@ impl Flags {
         self.0.lines().skip_while(|l| !named(l)).nth(1).unwrap_or_default()
     }
 
-    fn best_platform(&self) -> &'static str {
-        if self.about("platform").contains("systrap") { "systrap" } else { "ptrace" }
+    fn best_platform(&self) -> Platform {
+        if self.about("platform").contains("systrap") { Platform::Systrap } else { Platform::Ptrace }
     }
 }
 
@@ -326,23 +383,22 @@ mod tests {
     const NEW: &str = "  -overlay2 value\n    \twrap mounts. 'memory', 'self' or 'dir=/abs/dir/path'\n  -directfs\n    \tdirectly\n  \
                        -platform string\n    \tspecifies which platform to use: systrap (default), ptrace, kvm.\n";
 
+    fn wanted(given: &[(&str, &str)]) -> Options {
+        Options::read(&Settings::of(Options::TABLE, given))
+    }
+
     fn options(flags: &str, given: &[(&str, &str)]) -> Result<String, Unavailable> {
-        let given: BTreeMap<_, _> = given.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
-        let settings = Settings::resolve(SETTINGS, &given).expect("valid settings");
+        let wanted = wanted(given);
         let release = Release { runsc: "runsc".into(), version: "1".into(), flags: Flags(flags.into()) };
-        let network = network(&settings, true).expect("root may all");
-        Ok(release.options(&settings, release.platform(settings.get("platform"))?, network)?.join(" "))
+        let stack = stack(wanted.network, true).expect("root may all");
+        Ok(release.options(&wanted, release.platform(wanted.platform)?, stack)?.join(" "))
     }
 
     #[test]
     fn without_root_the_hosts_network_is_what_auto_has() {
-        let of = |given: &[(&str, &str)], root| {
-            let given = given.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
-            let settings = Settings::resolve(SETTINGS, &given).expect("valid settings");
-            network(&settings, root).map(str::to_string)
-        };
-        assert_eq!(of(&[], true).expect("works"), "netstack");
-        assert_eq!(of(&[], false).expect("works"), "host");
+        let of = |given: &[(&str, &str)], root| stack(wanted(given).network, root);
+        assert_eq!(of(&[], true).expect("works"), Stack::Netstack);
+        assert_eq!(of(&[], false).expect("works"), Stack::Host);
         assert!(of(&[("network", "netstack")], false).expect_err("refused").to_string().ends_with("set network=host"));
     }
 
@@ -372,15 +428,20 @@ mod tests {
 
     #[test]
     fn a_release_is_named_by_its_full_path() {
-        let of = |path: &str| {
-            let given = BTreeMap::from([("runsc".to_string(), path.to_string())]);
-            program(&Settings::resolve(SETTINGS, &given).expect("valid"))
-        };
+        let of = |path: &str| program(&wanted(&[("runsc", path)]));
         assert_eq!(of("/bin/sh").expect("there"), Path::new("/bin/sh"));
         for wrong in ["sh", "/no/such/runsc"] {
             let no = of(wrong).expect_err("not there");
             assert!(no.because.contains(wrong) && no.fix.contains("full path") && !no.broken, "{no:?}");
         }
+    }
+
+    #[test]
+    fn an_overlay_of_the_root_covers_data_that_lies_there_alone() {
+        let over = |overlay| [Data::Bind, Data::Root].map(|data| wanted(&[("overlay", overlay)]).overlay.covers(data));
+        assert_eq!(over("none"), [false, false]);
+        assert_eq!((over("root:memory"), over("root:self")), ([false, true], [false, true]));
+        assert_eq!((over("all:memory"), over("all:self")), ([true, true], [true, true]));
     }
 
     #[test]

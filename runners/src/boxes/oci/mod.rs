@@ -13,81 +13,80 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Context;
-use workloads::settings::{Kind, Setting, Settings};
+use workloads::settings::{Bytes, Setting, Settings};
+use workloads::{settings, words};
 
 use crate::host::Host;
 use crate::launch::{Launch, Runner};
 use crate::names;
 use crate::process;
 use crate::stage::Stage;
-use crate::stage::data::{self as place, Layers};
+use crate::stage::data::{Data, Layers};
 use crate::stage::network::Net;
 use crate::stage::network::links::NETWORK;
 use crate::unavailable::Unavailable;
-use bundle::{Bundle, Data, NetworkNamespace};
+use bundle::{Bundle, NetworkNamespace, Source};
 
 /// Any runtime with runc's command line.
 #[derive(Debug)]
 pub struct Oci;
 
-/// Where data lies.
-pub(crate) const DATA: Setting = Setting {
-    name: "data",
-    kind: Kind::Choice(&["bind", "root", "overlay", "tmpfs"]),
-    default: "bind",
-    about: "Where data lies: a bind mount of the data directory, the container's own root directory beside it, an overlay whose upper layer is there, or memory",
-};
+words! {
+    /// The filter of system calls.
+    pub enum Seccomp {
+        /// None, as the runtime by itself has it.
+        None = "none",
+        /// The one that containers-common installs.
+        Containers = "containers",
+    }
+}
 
-/// Which system calls are filtered.
-pub(crate) const SECCOMP: Setting = Setting {
-    name: "seccomp",
-    kind: Kind::Choice(&["none", "containers"]),
-    default: "none",
-    about: "No filter of system calls, as the runtime by itself has it, or the one of the installed containers-common (Podman's, made from Docker's)",
-};
+settings! {
+    /// The settings of a container by a runtime with runc's command line.
+    pub(crate) struct ContainerOptions {
+        network: Net as NETWORK,
+        /// Where data lies: a bind mount of the data directory, the container's own root directory beside it, an overlay whose
+        /// upper layer is there, or memory
+        data: Data = "bind" of ["bind", "root", "overlay", "tmpfs"],
+        /// No filter of system calls, as the runtime by itself has it, or the one of the installed containers-common (Podman's,
+        /// made from Docker's)
+        seccomp: Seccomp = "none",
+        limits: Limits,
+    }
+}
 
-/// Files that may be open.
-pub(crate) const OPEN_FILES: Setting = Setting {
-    name: "open-files",
-    kind: Kind::Number { min: 0, max: 1 << 20 },
-    default: "0",
-    about: "Files that may be open at a time (RLIMIT_NOFILE); 0 is the harness's own limit",
-};
+settings! {
+    /// Limits of the process inside.
+    pub(crate) struct Limits {
+        /// Files that may be open at a time (RLIMIT_NOFILE); 0 is the harness's own limit
+        open_files ("open-files"): u64 = 0 in 0..=1 << 20,
+        /// Processes that the user inside may have (RLIMIT_NPROC); 0 is the harness's own limit
+        processes: u64 = 0 in 0..=1 << 22,
+        /// Memory that may be locked (RLIMIT_MEMLOCK; older kernels charge io_uring to it); 0 is the harness's own limit
+        locked_memory ("locked-memory"): Bytes = 0 in 0..=1 << 40,
+    }
+}
 
-/// Processes that may be.
-pub(crate) const PROCESSES: Setting = Setting {
-    name: "processes",
-    kind: Kind::Number { min: 0, max: 1 << 22 },
-    default: "0",
-    about: "Processes that the user inside may have (RLIMIT_NPROC); 0 is the harness's own limit",
-};
+impl Limits {
+    /// Those that are set, by the name that a bundle has for them.
+    fn set(&self) -> Vec<(&'static str, u64)> {
+        let all = [
+            ("RLIMIT_NOFILE", self.open_files),
+            ("RLIMIT_NPROC", self.processes),
+            ("RLIMIT_MEMLOCK", self.locked_memory.0),
+        ];
+        all.into_iter().filter(|(_, most)| *most > 0).collect()
+    }
+}
 
-/// Memory that may be locked.
-pub(crate) const LOCKED_MEMORY: Setting = Setting {
-    name: "locked-memory",
-    kind: Kind::Bytes { min: 0, max: 1 << 40 },
-    default: "0",
-    about: "Memory that may be locked (RLIMIT_MEMLOCK; older kernels charge io_uring to it); 0 is the harness's own limit",
-};
-
-/// Limits of a process, by setting.
-const LIMITS: [(&str, &str); 3] =
-    [("open-files", "RLIMIT_NOFILE"), ("processes", "RLIMIT_NPROC"), ("locked-memory", "RLIMIT_MEMLOCK")];
-
-const SETTINGS: &[Setting] = &[
-    Setting {
-        name: "runtime",
-        kind: Kind::Path,
-        default: "",
-        about: "Path of the runtime: /usr/local/bin/youki, for one",
-    },
-    NETWORK,
-    DATA,
-    SECCOMP,
-    OPEN_FILES,
-    PROCESSES,
-    LOCKED_MEMORY,
-];
+settings! {
+    /// The settings of any runtime.
+    struct Options {
+        /// Path of the runtime: /usr/local/bin/youki, for one
+        runtime: Option<PathBuf> = "",
+        container: ContainerOptions,
+    }
+}
 
 impl Runner for Oci {
     fn name(&self) -> &'static str {
@@ -99,7 +98,7 @@ impl Runner for Oci {
     }
 
     fn settings(&self) -> &'static [Setting] {
-        SETTINGS
+        Options::TABLE
     }
 
     fn version(&self, _host: &Host) -> Result<String, Unavailable> {
@@ -107,34 +106,38 @@ impl Runner for Oci {
     }
 
     fn engine(&self, settings: &Settings) -> Option<PathBuf> {
-        Some(settings.get("runtime")).filter(|path| !path.is_empty()).and_then(process::find)
+        Options::read(settings).runtime.as_deref().and_then(program_at)
     }
 
     fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
-        let path = settings.get("runtime");
+        let options = Options::read(settings);
         let unavailable = |because: String| Unavailable {
             because,
             fix: "set runtime = PATH, the full path of an OCI runtime".into(),
             broken: false,
         };
-        if path.is_empty() {
+        let Some(path) = options.runtime else {
             return Err(unavailable("needs setting `runtime`: no runtime is set".into()).into());
-        }
-        let program = Some(path).filter(|p| p.starts_with('/')).and_then(process::find);
-        let program = program.ok_or_else(|| unavailable(format!("there is no program at `{path}`")))?;
-        let version = process::version(path, path)?;
+        };
+        let none = || unavailable(format!("there is no program at `{}`", path.display()));
+        let program = program_at(&path).ok_or_else(none)?;
+        let version = process::version(&process::mark(&path), &process::mark(&path))?;
         let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let launch = Runtime { program, options: &[], without: None }.launch(settings, stage)?;
+        let launch = Runtime { program, options: &[], without: None }.launch(&options.container, stage)?;
         Ok(Launch { version: Some(format!("{name} {}", launch.version.as_deref().unwrap_or(&version))), ..launch })
     }
+}
+
+/// The program at a full path.
+fn program_at(path: &Path) -> Option<PathBuf> {
+    Some(path).filter(|p| p.is_absolute()).and_then(|p| process::find(&process::mark(p)))
 }
 
 /// One runtime.
 #[derive(Debug, Clone)]
 pub(crate) struct Runtime {
-    /// Its program.
     pub(crate) program: PathBuf,
-    /// What it must be told besides.
+    /// Options before its command.
     pub(crate) options: &'static [&'static str],
     /// A mount that it must not see.
     pub(crate) without: Option<&'static CStr>,
@@ -142,39 +145,36 @@ pub(crate) struct Runtime {
 
 impl Runtime {
     /// A container from a bundle of our own.
-    pub(crate) fn launch(self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
+    pub(crate) fn launch(self, options: &ContainerOptions, stage: &mut Stage) -> anyhow::Result<Launch> {
         let id = stage.next_id();
         let state = stage.scratch().join("oci");
         let bundle = stage.scratch().join(&id);
-        let data = settings.get("data");
-        let root = if data == "root" { stage.root_beside_data()? } else { stage.root()?.to_path_buf() };
+        let ContainerOptions { network, data, seccomp, ref limits } = *options;
+        let root = if data == Data::Root { stage.root_beside_data()? } else { stage.root()?.to_path_buf() };
         // runc refuses a root that is reached through a symbolic link.
         let root = root.canonicalize().with_context(|| format!("can't find {}", root.display()))?;
-        let layers = (data == "overlay").then(|| Layers::make(stage)).transpose()?;
+        let layers = (data == Data::Overlay).then(|| Layers::make(stage)).transpose()?;
         if let Some(layers) = &layers {
             names::plain(&layers.upper, "overlayfs", &[',', ':', '\\'])?;
         }
-        let filter = (settings.get("seccomp") == "containers").then(|| profile::containers(&stage.host)).transpose()?;
-        let network = settings.choice::<Net>("network");
+        let filter = (seccomp == Seccomp::Containers).then(|| profile::containers(&stage.host)).transpose()?;
         let path = stage.path(network)?;
-        let limits =
-            LIMITS.iter().map(|(setting, name)| (*name, settings.number(setting))).filter(|(_, most)| *most > 0);
         let user = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
         let cgroup = cgroup_below(stage, &id);
         Bundle {
             root: &root,
-            writable: data == "root",
+            writable: data == Data::Root,
             data: match (data, &layers) {
-                ("root", _) => Data::Root,
-                ("tmpfs", _) => Data::Memory,
-                (_, Some(layers)) => Data::Overlay(layers),
-                _ => Data::Bind(stage.data()),
+                (Data::Root, _) => Source::Root,
+                (Data::Tmpfs, _) => Source::Memory,
+                (_, Some(layers)) => Source::Overlay(layers),
+                _ => Source::Bind(stage.data()),
             },
             network: if network == Net::None { NetworkNamespace::Empty } else { NetworkNamespace::Inherited },
             cgroup,
             mapped: (!stage.host.privileged).then_some(user),
             seccomp: filter.as_ref().map(|f| f.rules.clone()),
-            limits: limits.collect(),
+            limits: limits.set(),
         }
         .write(&bundle)?;
 
@@ -190,8 +190,7 @@ impl Runtime {
         // Some make a folder in /run although they are told to use another.
         let made = Path::new("/run").join(self.program.file_name().unwrap_or_default());
         let made = Some(made).filter(|m| !m.exists());
-        let data = settings.choice::<place::Data>("data").on(stage);
-        let launch = Launch::new(command).over(path).data(data).cleanup(move || {
+        let launch = Launch::new(command).over(path).data(data.on(stage)).cleanup(move || {
             self.remove(&state, &id, &bundle);
             if let Some(made) = made
                 && let Err(e) = fs::remove_dir(&made)

@@ -4,19 +4,16 @@ use std::path::PathBuf;
 
 use workloads::settings::{Setting, Settings};
 
-use crate::boxes::oci::{self, Runtime};
+use crate::boxes::oci::{ContainerOptions, Runtime};
 use crate::host::Host;
 use crate::launch::{Launch, Runner};
 use crate::process;
 use crate::stage::Stage;
-use crate::stage::network::links::NETWORK;
 use crate::unavailable::Unavailable;
 
-/// What Docker, Podman and containerd start their containers with.
+/// The runtime that Docker, Podman and containerd start their containers with.
 #[derive(Debug)]
 pub struct Runc;
-
-const SETTINGS: &[Setting] = &[NETWORK, oci::DATA, oci::SECCOMP, oci::OPEN_FILES, oci::PROCESSES, oci::LOCKED_MEMORY];
 
 impl Runner for Runc {
     fn name(&self) -> &'static str {
@@ -28,7 +25,7 @@ impl Runner for Runc {
     }
 
     fn settings(&self) -> &'static [Setting] {
-        SETTINGS
+        ContainerOptions::TABLE
     }
 
     fn version(&self, _host: &Host) -> Result<String, Unavailable> {
@@ -41,6 +38,7 @@ impl Runner for Runc {
 
     fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
         let rootless = if stage.host.privileged { &[][..] } else { &["--rootless", "true"] };
-        Runtime { program: process::require("runc", "runc")?, options: rootless, without: None }.launch(settings, stage)
+        let program = process::require("runc", "runc")?;
+        Runtime { program, options: rootless, without: None }.launch(&ContainerOptions::read(settings), stage)
     }
 }
