@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use workloads::facts::Network;
-use workloads::settings::{Kind, Setting, Settings};
+use workloads::settings;
+use workloads::settings::{Setting, Settings, Value as _};
 
+use crate::boxes::managed::Seccomp;
 use crate::boxes::sandbox;
 use crate::host::{Host, Resources};
 use crate::launch::{Launch, Runner};
@@ -18,6 +20,7 @@ use crate::path::PathToPeer;
 use crate::process;
 use crate::stage::Stage;
 use crate::stage::data::{Data, DataPath};
+use crate::stage::network::Net;
 use crate::unavailable::Unavailable;
 
 /// Docker's client, daemon, containerd and runtime. Every container, image and volume that we make is removed again.
@@ -27,42 +30,43 @@ pub struct Docker;
 /// For handing the image over, which is as large as our binary.
 const IMPORT: Duration = Duration::from_secs(60);
 
-/// Where data lies.
-pub(crate) const DATA: Setting = Setting {
-    name: "data",
-    kind: Kind::Choice(&["bind", "named", "layer", "tmpfs"]),
-    default: "bind",
-    about: "Where data lies: a bind mount of the data directory, a volume that the daemon keeps, the container's writable layer, or memory",
-};
+/// Where data lies, for a client of this command line.
+pub(crate) const DATA: Setting =
+    Setting::new("data", Data::KIND).with_words(&["bind", "named", "layer", "tmpfs"]).with_default("bind").with_about(
+        "Where data lies: a bind mount of the data directory, a volume that the daemon keeps, the container's writable layer, or memory",
+    );
 
-const SETTINGS: &[Setting] = &[
-    Setting {
-        name: "host",
-        kind: Kind::Word,
-        default: "",
-        about: "The daemon, as in unix:///run/docker.sock; by default the client's own choice (DOCKER_HOST, context)",
-    },
-    Setting {
-        name: "network",
-        kind: Kind::Choice(&["bridge", "host", "none"]),
-        default: "bridge",
-        about: "Path to the peer: Docker's default bridge to this host, this host's loopback, or none",
-    },
-    DATA,
-    sandbox::SECCOMP,
-    Setting {
-        name: "runtime",
-        kind: Kind::Word,
-        default: "",
-        about: "A runtime that the daemon knows by this name (runc, runsc, kata); by default the daemon's choice",
-    },
-    Setting {
-        name: "storage",
-        kind: Kind::Word,
-        default: "",
-        about: "The storage driver (overlay2, vfs, btrfs, ...), which is the daemon's: another than this one is refused; by default any",
-    },
-];
+settings! {
+    /// The settings of a container by Docker.
+    struct Options {
+        /// The daemon, as in unix:///run/docker.sock; by default the client's own choice (DOCKER_HOST, context)
+        host: Option<String> = "",
+        /// Path to the peer: Docker's default bridge to this host, this host's loopback, or none
+        network: Net = "bridge" of ["bridge", "host", "none"],
+        data: Data as DATA,
+        seccomp: Seccomp as sandbox::SECCOMP,
+        /// A runtime that the daemon knows by this name (runc, runsc, kata); by default the daemon's choice
+        runtime: Option<String> = "",
+        /// The storage driver (overlay2, vfs, btrfs, ...), which is the daemon's: another than this one is refused; by default any
+        storage: Option<String> = "",
+    }
+}
+
+impl Options {
+    /// The settings of the container itself.
+    fn wanted(self) -> Wanted {
+        Wanted { network: self.network, data: self.data, seccomp: self.seccomp, runtime: self.runtime }
+    }
+}
+
+/// The settings of one container, for clients with this command line.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Wanted {
+    pub(crate) network: Net,
+    pub(crate) data: Data,
+    pub(crate) seccomp: Seccomp,
+    pub(crate) runtime: Option<String>,
+}
 
 impl Runner for Docker {
     fn name(&self) -> &'static str {
@@ -74,7 +78,7 @@ impl Runner for Docker {
     }
 
     fn settings(&self) -> &'static [Setting] {
-        SETTINGS
+        Options::TABLE
     }
 
     fn version(&self, _host: &Host) -> Result<String, Unavailable> {
@@ -86,18 +90,19 @@ impl Runner for Docker {
     }
 
     fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
-        let host = settings.get("host");
+        let options = Options::read(settings);
         let client = Client {
             name: "docker",
             program: process::require("docker", "docker.io")?,
-            options: if host.is_empty() { Vec::new() } else { vec!["--host".into(), host.into()] },
+            options: options.host.iter().flat_map(|host| ["--host".into(), host.clone()]).collect(),
         };
-        let daemon = daemon(&client, settings)?;
-        client.launch(settings, stage, &daemon)
+        let daemon = daemon(&client, options.storage.as_deref())?;
+        client.launch(&options.wanted(), stage, &daemon)
     }
 }
 
-fn daemon(client: &Client, settings: &Settings) -> Result<Daemon, Unavailable> {
+/// The daemon that the client talks to, where its storage driver is the one that was asked for.
+fn daemon(client: &Client, storage: Option<&str>) -> Result<Daemon, Unavailable> {
     let unavailable = |because| {
         Unavailable {
         because,
@@ -109,8 +114,9 @@ fn daemon(client: &Client, settings: &Settings) -> Result<Daemon, Unavailable> {
     // `docker info` prints what it knows and succeeds even without a daemon; this doesn't.
     client.ask(&["version", "--format", "{{.Server.Version}}"]).map_err(unavailable)?;
     let daemon = client.daemon().map_err(unavailable)?;
-    let storage = settings.get("storage");
-    if !storage.is_empty() && storage != daemon.storage {
+    if let Some(storage) = storage
+        && storage != daemon.storage
+    {
         return Err(Unavailable {
             because: format!("the daemon's storage driver is {}, not {storage}", daemon.storage),
             fix: format!(
@@ -124,7 +130,7 @@ fn daemon(client: &Client, settings: &Settings) -> Result<Daemon, Unavailable> {
     Ok(daemon)
 }
 
-/// What the daemon says of itself.
+/// A daemon, by its own words.
 pub(crate) struct Daemon {
     version: String,
     /// Of cgroups: `cgroupfs` or `systemd`.
@@ -139,29 +145,28 @@ pub(crate) struct Client {
     /// As users call it.
     pub(crate) name: &'static str,
     pub(crate) program: PathBuf,
-    /// What comes before each command: which daemon, for one.
+    /// Options before each command: which daemon, for one.
     pub(crate) options: Vec<String>,
 }
 
 impl Client {
     /// A container from an image of our own; everything that was made goes with the launch.
-    pub(crate) fn launch(&self, settings: &Settings, stage: &mut Stage, daemon: &Daemon) -> anyhow::Result<Launch> {
+    pub(crate) fn launch(&self, wanted: &Wanted, stage: &mut Stage, daemon: &Daemon) -> anyhow::Result<Launch> {
         let id = stage.next_id();
-        let data = settings.get("data");
+        let volume = wanted.data == Data::Volume;
         // Undone from the last to the first: the container goes before what it stands on.
         self.note(stage, &["image", "rm", "--force", &id])?;
-        if data == "named" {
+        if volume {
             self.note(stage, &["volume", "rm", "--force", &id])?;
         }
         self.note(stage, &["rm", "--force", "--volumes", &id])?;
         let mut launch = {
             let (client, id) = (self.clone(), id.clone());
-            let volume = data == "named";
             // Made before there is anything to remove: what fails half-way is removed, too.
             Launch::new(Command::new(&client.program)).cleanup(move || client.remove(&id, volume))
         };
         self.import(stage, &id)?;
-        let (option, path) = self.path(settings.get("network"), stage)?;
+        let (option, path) = self.path(wanted.network, stage)?;
         let parent = match daemon.driver.as_str() {
             "cgroupfs" => stage.cgroup().parent_for_engine(),
             _ => None,
@@ -175,7 +180,7 @@ impl Client {
             limits: stage.host.resources,
             cpus: &stage.host.pinning.work,
         };
-        run.arguments(&mut launch.command, self.name, settings)?;
+        run.arguments(&mut launch.command, self.name, wanted)?;
         launch.unequal = parent.is_none().then(|| {
             format!(
                 "the cgroup driver of {} is {}: it holds CPUs and memory itself, and no counters of ours see it",
@@ -183,34 +188,35 @@ impl Client {
             )
         });
         launch.version = Some(format!("{} (daemon)", daemon.version));
-        Ok(launch.over(path).data(match data {
+        Ok(launch.over(path).data(match wanted.data {
             // Where the daemon keeps them it alone knows.
-            "named" => DataPath::unknown("a volume in the daemon's data directory"),
-            "layer" => DataPath::unknown(format!("the container's writable layer ({})", daemon.storage)),
-            _ => settings.choice::<Data>("data").on(stage),
+            Data::Volume => DataPath::unknown("a volume in the daemon's data directory"),
+            Data::Layer => DataPath::unknown(format!("the container's writable layer ({})", daemon.storage)),
+            data => data.on(stage),
         }))
     }
 
     /// The value of `--network`, and how the container reaches the peer by it. The client itself stays outside.
-    fn path(&self, word: &str, stage: &mut Stage) -> anyhow::Result<(String, PathToPeer)> {
+    fn path(&self, network: Net, stage: &mut Stage) -> anyhow::Result<(String, PathToPeer)> {
         let through = |network, peer, port| PathToPeer { network, peer, port, ..PathToPeer::none() };
-        Ok(match word {
-            "veth" => {
+        let option = network.to_string();
+        Ok(match network {
+            Net::Veth => {
                 let path = stage.path_to_peer()?;
                 let Some(netns) = &path.netns else {
                     bail!("network=veth needs root; set network=none, or run tarebench as root");
                 };
                 (format!("ns:{}", netns.display()), path.from_outside())
             }
-            "host" => {
+            Net::Host => {
                 let peer = IpAddr::V4(Ipv4Addr::LOCALHOST);
-                (word.into(), through(Network::Loopback, Some(peer), Some(stage.peer_on(peer)?)))
+                (option, through(Network::Loopback, Some(peer), Some(stage.peer_on(peer)?)))
             }
-            "bridge" => {
+            Net::Bridge => {
                 let peer = self.gateway()?;
-                (word.into(), through(Network::Bridge, Some(peer), Some(stage.peer_on(peer)?)))
+                (option, through(Network::Bridge, Some(peer), Some(stage.peer_on(peer)?)))
             }
-            _ => (word.into(), PathToPeer::none()),
+            _ => (option, PathToPeer::none()),
         })
     }
 
@@ -287,7 +293,7 @@ impl Client {
 /// One container.
 #[derive(Debug)]
 pub(crate) struct Run<'a> {
-    /// Its name, and that of its image and its volume.
+    /// The name of the container, of its image and of its volume.
     pub(crate) id: &'a str,
     /// The value of `--network`.
     pub(crate) network: &'a str,
@@ -300,8 +306,8 @@ pub(crate) struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// What follows the client's own options.
-    pub(crate) fn arguments(&self, command: &mut Command, client: &str, settings: &Settings) -> anyhow::Result<()> {
+    /// The command behind the client's own options.
+    pub(crate) fn arguments(&self, command: &mut Command, client: &str, wanted: &Wanted) -> anyhow::Result<()> {
         command.args(["run", "--interactive", "--name", self.id, "--network", self.network]);
         // Nobody else's image of this name; and no copy of every frame into a log file.
         command.args(["--pull", "never"]).args(["--log-driver", "none"]);
@@ -313,24 +319,24 @@ impl Run<'_> {
                 command.args(["--cpuset-cpus", &list.join(",")]).args(["--memory", &memory, "--memory-swap", &memory])
             }
         };
-        match settings.get("data") {
-            "bind" => {
+        match wanted.data {
+            Data::Bind => {
                 let source = names::plain(self.data, client, &[',', '"', '\n'])?;
                 command.args(["--mount", &format!("type=bind,source={source},target=/data")]);
             }
-            "named" => {
+            Data::Volume => {
                 command.args(["--mount", &format!("type=volume,source={},target=/data", self.id)]);
             }
-            "tmpfs" => {
+            Data::Tmpfs => {
                 command.args(["--mount", "type=tmpfs,target=/data"]);
             }
             _ => {}
         }
-        if settings.get("seccomp") == "none" {
+        if wanted.seccomp == Seccomp::None {
             command.args(["--security-opt", "seccomp=unconfined"]);
         }
-        if !settings.get("runtime").is_empty() {
-            command.args(["--runtime", settings.get("runtime")]);
+        if let Some(runtime) = &wanted.runtime {
+            command.args(["--runtime", runtime]);
         }
         command.args([self.id, "/tarebench", "agent", "--data", "/data"]);
         Ok(())
@@ -360,18 +366,15 @@ pub(crate) fn pack(root: &Path, archive: &Path) -> std::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
 
     fn line(given: &[(&str, &str)], parent: Option<&str>) -> String {
-        let given: BTreeMap<_, _> = given.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
-        let settings = Settings::resolve(SETTINGS, &given).expect("valid");
+        let wanted = Options::read(&Settings::of(Options::TABLE, given)).wanted();
         let mut command = Command::new("docker");
         let limits = Resources::new(1, 1 << 29);
-        let network = settings.get("network");
-        let run = Run { id: "box-1", network, data: Path::new("/d"), parent, limits, cpus: &[0, 2] };
-        run.arguments(&mut command, "docker", &settings).expect("a line");
+        let run =
+            Run { id: "box-1", network: wanted.network.word(), data: Path::new("/d"), parent, limits, cpus: &[0, 2] };
+        run.arguments(&mut command, "docker", &wanted).expect("a line");
         command.get_args().map(|a| a.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
     }
 

@@ -2,14 +2,18 @@
 
 use std::path::PathBuf;
 
-use workloads::settings::{Kind, Setting, Settings};
+use workloads::settings;
+use workloads::settings::{Setting, Settings};
 
-use crate::boxes::managed::docker::{self, Client};
+use crate::boxes::managed::Seccomp;
+use crate::boxes::managed::docker::{self, Client, Wanted};
 use crate::boxes::sandbox;
 use crate::host::Host;
 use crate::launch::{Launch, Runner};
 use crate::process;
 use crate::stage::Stage;
+use crate::stage::data::Data;
+use crate::stage::network::Net;
 use crate::unavailable::Unavailable;
 
 /// nerdctl, containerd and an OCI runtime. Every container, image and volume that we make is removed again. Nobody has run it:
@@ -17,34 +21,34 @@ use crate::unavailable::Unavailable;
 #[derive(Debug)]
 pub struct Nerdctl;
 
-const SETTINGS: &[Setting] = &[
-    Setting {
-        name: "address",
-        kind: Kind::Word,
-        default: "",
-        about: "The socket of containerd, as in unix:///run/containerd/containerd.sock; by default nerdctl's own choice",
-    },
-    Setting {
-        name: "network",
-        kind: Kind::Choice(&["veth", "bridge", "host", "none"]),
-        default: "veth",
-        about: "Path to the peer: a veth pair (needs root), nerdctl's default bridge to this host, this host's loopback, or none",
-    },
-    docker::DATA,
-    sandbox::SECCOMP,
-    Setting {
-        name: "runtime",
-        kind: Kind::Word,
-        default: "",
-        about: "A runtime by its name for containerd (io.containerd.runsc.v1) or its program (crun); by default containerd's choice",
-    },
-    Setting {
-        name: "storage",
-        kind: Kind::Word,
-        default: "",
-        about: "The snapshotter of containerd (overlayfs, native, btrfs, ...); by default nerdctl's choice",
-    },
-];
+settings! {
+    /// The settings of a container by nerdctl.
+    struct Options {
+        /// The socket of containerd, as in unix:///run/containerd/containerd.sock; by default nerdctl's own choice
+        address: Option<String> = "",
+        /// Path to the peer: a veth pair (needs root), nerdctl's default bridge to this host, this host's loopback, or none
+        network: Net = "veth" of ["veth", "bridge", "host", "none"],
+        data: Data as docker::DATA,
+        seccomp: Seccomp as sandbox::SECCOMP,
+        /// A runtime by its name for containerd (io.containerd.runsc.v1) or its program (crun); by default containerd's choice
+        runtime: Option<String> = "",
+        /// The snapshotter of containerd (overlayfs, native, btrfs, ...); by default nerdctl's choice
+        storage: Option<String> = "",
+    }
+}
+
+impl Options {
+    /// Options before each command.
+    fn global(&self) -> Vec<String> {
+        let all = [("--address", &self.address), ("--snapshotter", &self.storage)];
+        all.into_iter().filter_map(|(option, value)| Some([option.into(), value.clone()?])).flatten().collect()
+    }
+
+    /// The settings of the container itself.
+    fn wanted(self) -> Wanted {
+        Wanted { network: self.network, data: self.data, seccomp: self.seccomp, runtime: self.runtime }
+    }
+}
 
 impl Runner for Nerdctl {
     fn name(&self) -> &'static str {
@@ -56,7 +60,7 @@ impl Runner for Nerdctl {
     }
 
     fn settings(&self) -> &'static [Setting] {
-        SETTINGS
+        Options::TABLE
     }
 
     fn version(&self, _host: &Host) -> Result<String, Unavailable> {
@@ -69,13 +73,14 @@ impl Runner for Nerdctl {
     }
 
     fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
-        let client = Client { name: "nerdctl", program: program()?, options: options(settings) };
+        let options = Options::read(settings);
+        let client = Client { name: "nerdctl", program: program()?, options: options.global() };
         let daemon = client.daemon().map_err(|because| Unavailable {
             because,
             fix: "systemctl start containerd (or run `containerd`), or name its socket: address=unix:///PATH".into(),
             broken: true,
         })?;
-        client.launch(settings, stage, &daemon)
+        client.launch(&options.wanted(), stage, &daemon)
     }
 }
 
@@ -85,20 +90,8 @@ fn program() -> Result<PathBuf, Unavailable> {
     process::require("nerdctl", "nerdctl").map_err(|no| Unavailable { fix: fix.into(), ..no })
 }
 
-/// What comes before each command.
-fn options(settings: &Settings) -> Vec<String> {
-    let mut options = Vec::new();
-    for (option, name) in [("--address", "address"), ("--snapshotter", "storage")] {
-        if !settings.get(name).is_empty() {
-            options.extend([option.to_string(), settings.get(name).to_string()]);
-        }
-    }
-    options
-}
-
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
     use std::path::Path;
     use std::process::Command;
 
@@ -106,26 +99,25 @@ mod tests {
     use crate::boxes::managed::docker::Run;
     use crate::host::Resources;
 
-    fn settings(given: &[(&str, &str)]) -> Settings {
-        let given: BTreeMap<_, _> = given.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
-        Settings::resolve(SETTINGS, &given).expect("valid")
+    fn options(given: &[(&str, &str)]) -> Options {
+        Options::read(&Settings::of(Options::TABLE, given))
     }
 
     #[test]
     fn socket_and_snapshotter_come_before_the_command() {
-        assert_eq!(options(&settings(&[])), [""; 0]);
-        let given = settings(&[("address", "unix:///run/k3s/containerd.sock"), ("storage", "native")]);
-        assert_eq!(options(&given).join(" "), "--address unix:///run/k3s/containerd.sock --snapshotter native");
+        assert_eq!(options(&[]).global(), [""; 0]);
+        let given = options(&[("address", "unix:///run/k3s/containerd.sock"), ("storage", "native")]);
+        assert_eq!(given.global().join(" "), "--address unix:///run/k3s/containerd.sock --snapshotter native");
     }
 
     #[test]
     fn a_container_is_run_as_by_docker_but_in_a_namespace_of_ours() {
-        let given = settings(&[("data", "layer"), ("seccomp", "none"), ("runtime", "io.containerd.runsc.v1")]);
+        let given = options(&[("data", "layer"), ("seccomp", "none"), ("runtime", "io.containerd.runsc.v1")]);
         let mut command = Command::new("nerdctl");
         let limits = Resources::new(1, 1 << 29);
         let (network, data) = ("ns:/run/netns/tarebench-x-box", Path::new("/d"));
         let run = Run { id: "box-1", network, data, parent: Some("/tarebench-x/box"), limits, cpus: &[0] };
-        run.arguments(&mut command, "nerdctl", &given).expect("a line");
+        run.arguments(&mut command, "nerdctl", &given.wanted()).expect("a line");
         let line = command.get_args().map(|a| a.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ");
         let expected = "run --interactive --name box-1 --network ns:/run/netns/tarebench-x-box --pull never --log-driver none \
                         --cgroup-parent /tarebench-x/box --security-opt seccomp=unconfined --runtime io.containerd.runsc.v1 \

@@ -18,7 +18,7 @@ use crate::unavailable::Unavailable;
 #[derive(Debug)]
 pub struct Crun;
 
-/// Where v2 is mounted beside v1, with few controllers or none.
+/// The mount of v2 beside v1, with few controllers or none.
 const BESIDE: &CStr = c"/sys/fs/cgroup/unified";
 
 /// The mount that crun must not see, or it refuses to start.

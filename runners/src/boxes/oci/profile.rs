@@ -14,7 +14,7 @@ use crate::host::Host;
 use crate::names::hex;
 use crate::unavailable::Unavailable;
 
-/// Where containers-common puts it; the administrator's own comes first.
+/// Places of the file; the administrator's own comes first.
 const PLACES: &[&str] = &["/etc/containers/seccomp.json", "/usr/share/containers/seccomp.json"];
 
 /// A filter as a bundle takes it.
@@ -22,7 +22,7 @@ const PLACES: &[&str] = &["/etc/containers/seccomp.json", "/usr/share/containers
 pub(crate) struct Filter {
     /// `linux.seccomp`.
     pub(crate) rules: Value,
-    /// Where it is from, with the start of its hash.
+    /// File and start of its hash.
     pub(crate) name: String,
 }
 

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use nix::sys::resource::{Resource, getrlimit};
-use workloads::facts::{Flushes, Network};
-use workloads::settings::{Kind, Setting, Settings};
+use workloads::facts::{Flushes, Keeper, Network};
+use workloads::settings::{Setting, SettingError, Settings};
+use workloads::{settings, words};
 
 use crate::boxes::oci::{crun, gvisor};
 use crate::host::Host;
@@ -17,7 +18,7 @@ use crate::launch::{Launch, Runner};
 use crate::path::PathToPeer;
 use crate::process;
 use crate::stage::Stage;
-use crate::stage::data::Data;
+use crate::stage::data::{Data, DataPath};
 use crate::stage::network::Net;
 use crate::unavailable::Unavailable;
 use store::{Driver, IMAGE, Store};
@@ -26,44 +27,74 @@ use store::{Driver, IMAGE, Store};
 #[derive(Debug)]
 pub struct Podman;
 
-const SETTINGS: &[Setting] = &[
-    Setting {
-        name: "network",
-        kind: Kind::Choice(&["veth", "host", "bridge", "slirp4netns", "pasta", "none"]),
-        default: "veth",
-        about: "Path to the peer: a veth pair (without privileges the host's loopback), the host's own stack, podman's bridge and kernel NAT, NAT in user space by podman's slirp4netns or pasta, or none",
-    },
-    Setting {
-        name: "data",
-        kind: Kind::Choice(&["bind", "named", "layer", "root"]),
-        default: "bind",
-        about: "Where data lies: a bind mount of the data directory, or beside it a named volume, the container's writable layer (overlay), or a root directory without layers",
-    },
-    Setting {
-        name: "rm",
-        kind: Kind::Switch,
-        default: "true",
-        about: "Whether podman is told to remove the container itself (--rm); it then mounts the writable layer as volatile",
-    },
-    Setting {
-        name: "seccomp",
-        kind: Kind::Choice(&["default", "unconfined"]),
-        default: "default",
-        about: "Podman's default filter of system calls, or none",
-    },
-    Setting {
-        name: "runtime",
-        kind: Kind::Word,
-        default: "runc",
-        about: "The OCI runtime below: a program in PATH (runc, crun, runsc, kata-runtime, youki) or its full path, with its own defaults",
-    },
-    Setting {
-        name: "storage",
-        kind: Kind::Choice(&["overlay", "fuse-overlayfs", "vfs"]),
-        default: "overlay",
-        about: "What the writable layer (data=layer) is made of: the kernel's overlayfs, fuse-overlayfs, or a plain copy (vfs)",
-    },
-];
+words! {
+    /// Podman's own filter of system calls.
+    pub enum Seccomp {
+        /// With it.
+        Default = "default",
+        /// Without.
+        Unconfined = "unconfined",
+    }
+}
+
+words! {
+    /// The maker of the writable layer.
+    pub enum Storage {
+        /// The kernel's overlayfs.
+        Overlay = "overlay",
+        /// fuse-overlayfs, a process.
+        FuseOverlayfs = "fuse-overlayfs",
+        /// None: a plain copy.
+        Vfs = "vfs",
+    }
+}
+
+settings! {
+    /// The settings of a container by Podman.
+    struct Options {
+        /// Path to the peer: a veth pair (without privileges the host's loopback), the host's own stack, podman's bridge and kernel
+        /// NAT, NAT in user space by podman's slirp4netns or pasta, or none
+        network: Net = "veth" of ["veth", "host", "bridge", "slirp4netns", "pasta", "none"],
+        /// Where data lies: a bind mount of the data directory, or beside it a named volume, the container's writable layer
+        /// (overlay), or a root directory without layers
+        data: Data = "bind" of ["bind", "named", "layer", "root"],
+        /// Whether podman is told to remove the container itself (--rm); it then mounts the writable layer as volatile
+        rm: bool = true,
+        /// Podman's default filter of system calls, or none
+        seccomp: Seccomp = "default",
+        /// The OCI runtime below: a program in PATH (runc, crun, runsc, kata-runtime, youki) or its full path, with its own
+        /// defaults
+        runtime: Option<String> = "runc",
+        /// What the writable layer (data=layer) is made of: the kernel's overlayfs, fuse-overlayfs, or a plain copy (vfs)
+        storage: Storage = "overlay",
+    }
+}
+
+impl Options {
+    fn check(&self) -> Result<(), SettingError> {
+        let Self { network, data, storage, .. } = *self;
+        if data != Data::Layer && storage != Storage::Overlay {
+            return Err(SettingError::Conflict(format!(
+                "with data={data} nothing of the data lies in a layer, which storage={storage} is about; set data=layer, or \
+                 leave storage away"
+            )));
+        }
+        // runsc must not see what podman's bridge is switched on by (see [`gvisor::hide_sysctl`]).
+        if network == Net::Bridge && self.runs_on("runsc") {
+            return Err(SettingError::Conflict(
+                "podman's bridge needs /proc/sys/net, and runsc takes every network namespace that has it for the host's; set \
+                 network=veth or slirp4netns, or another runtime"
+                    .into(),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Whether the runtime below is this one, wherever it lies.
+    fn runs_on(&self, runtime: &str) -> bool {
+        self.runtime.as_ref().and_then(|set| Path::new(set).file_name()).is_some_and(|name| name == runtime)
+    }
+}
 
 impl Runner for Podman {
     fn name(&self) -> &'static str {
@@ -75,7 +106,11 @@ impl Runner for Podman {
     }
 
     fn settings(&self) -> &'static [Setting] {
-        SETTINGS
+        Options::TABLE
+    }
+
+    fn check(&self, settings: &Settings) -> Result<(), SettingError> {
+        Options::read(settings).check()
     }
 
     fn version(&self, _host: &Host) -> Result<String, Unavailable> {
@@ -89,50 +124,50 @@ impl Runner for Podman {
     }
 
     fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
-        let runtime = runtime(settings.get("runtime"))?;
+        let options = Options::read(settings);
+        let Options { network, data, storage, .. } = options;
+        let runtime = runtime(options.runtime.as_deref().unwrap_or_default())?;
         let podman = process::require("podman", "podman")?;
-        let [network, data, storage] = ["network", "data", "storage"].map(|name| settings.get(name));
         check_network(network, &podman, stage.host.privileged)?;
         let driver = Driver::of(data, storage)?;
         let id = stage.next_id();
         let mut store = Store::new(podman, runtime, driver, data, stage);
-        let without = if store.is("crun") { crun::without(stage.host.privileged) } else { None };
+        let without = if options.runs_on("crun") { crun::without(stage.host.privileged) } else { None };
         store.without = without;
         store.make()?;
         let root = match data {
-            "layer" => {
+            Data::Layer => {
                 store.import(stage)?;
                 None
             }
-            "root" => Some(stage.root_beside_data()?),
+            Data::Root => Some(stage.root_beside_data()?),
             _ => Some(stage.root()?.to_path_buf()),
         };
         let path = match network {
-            "none" => PathToPeer::none(),
-            "host" => stage.path(Net::Host)?,
+            Net::None => PathToPeer::none(),
+            Net::Host => stage.path(Net::Host)?,
             _ => stage.path_to_peer()?,
         };
         let cgroup = if stage.host.privileged { stage.cgroup().parent_for_engine() } else { None };
 
         let mut command = store.command();
-        if store.is("runsc") {
-            check_runsc(network)?;
+        if options.runs_on("runsc") {
             // Which stack it takes it must be told, or it looks for devices where there are none.
-            if matches!(network, "host" | "none") {
+            if matches!(network, Net::Host | Net::None) {
                 command.arg("--runtime-flag").arg(format!("network={network}"));
             }
             gvisor::hide_sysctl(&mut command);
         }
-        if network == "bridge" {
+        if network == Net::Bridge {
             // Its plugins write down every address that they ever gave.
             process::own_run_directory(&mut command, c"/var/lib/cni")?;
         }
-        if stage.host.privileged && !matches!(network, "veth" | "host") {
+        if stage.host.privileged && !matches!(network, Net::Veth | Net::Host) {
             // Podman names the namespaces that it makes there, by names of its own, and forgets them when it is killed.
             process::own_run_directory(&mut command, c"/run/netns")?;
         }
         command.args(["run", "--interactive"]).args(["--name", &id]);
-        if settings.switch("rm") {
+        if options.rm {
             command.arg("--rm");
         }
         command.arg("--cidfile").arg(store.cidfile(&id));
@@ -144,12 +179,12 @@ impl Runner for Podman {
             command.args(["--cgroup-parent", &parent]).args(["--cgroups", "no-conmon"]);
         }
         command.args(limits()?);
-        if settings.get("seccomp") == "unconfined" {
+        if options.seccomp == Seccomp::Unconfined {
             command.args(["--security-opt", "seccomp=unconfined"]);
         }
         match data {
-            "bind" => command.arg("--volume").arg(volume(stage.data())?),
-            "named" => command.args(["--volume", &format!("{id}:/data")]),
+            Data::Bind => command.arg("--volume").arg(volume(stage.data())?),
+            Data::Volume => command.args(["--volume", &format!("{id}:/data")]),
             _ => &mut command,
         };
         match &root {
@@ -157,47 +192,57 @@ impl Runner for Podman {
             None => command.arg(IMAGE),
         };
         command.args(["/tarebench", "agent", "--data", "/data"]);
-        let path_of_data = settings.choice::<Data>("data").on(stage);
-        let path_of_data = match data {
-            // Such an overlay answers flushes by itself.
-            "layer" if settings.switch("rm") && storage == "overlay" => {
-                path_of_data.noting(", overlay mounted volatile").with_flushes(Flushes::Forgotten)
-            }
-            "layer" => path_of_data.noting(&format!(", {storage}")),
-            _ => path_of_data,
-        };
-        let launch = Launch::new(command).data(path_of_data).cleanup(move || store.remove(&id));
-        Ok(launch.over(match network {
-            "none" => path,
-            // `ns:` tells podman which namespace to enter; podman itself stays outside.
-            "veth" => path.from_outside(),
-            // All others begin in the stage's namespace, so what podman builds there goes with it.
-            _ => {
-                let kind = match network {
-                    "bridge" => Network::Nat,
-                    "slirp4netns" => Network::UserNat,
-                    "pasta" => Network::Passt,
-                    _ => path.network,
-                };
-                let loopback = path.netns.is_none() && network == "slirp4netns";
-                let peer = if loopback { Some(SLIRP_HOST) } else { path.peer };
-                // What podman builds translates IPv4.
-                let peer6 = path.peer6.filter(|_| network == "host");
-                PathToPeer { network: kind, peer, peer6, ..path }
-            }
-        }))
+        let data = data_path(&options, stage);
+        let launch = Launch::new(command).data(data).cleanup(move || store.remove(&id));
+        Ok(launch.over(seen_from_inside(network, path)))
     }
+}
+
+fn data_path(options: &Options, stage: &Stage) -> DataPath {
+    let path = options.data.on(stage);
+    let path = match options.data {
+        // Such an overlay answers flushes by itself.
+        Data::Layer if options.rm && options.storage == Storage::Overlay => {
+            path.noting(", overlay mounted volatile").with_flushes(Flushes::Forgotten)
+        }
+        Data::Layer => path.noting(&format!(", {}", options.storage)),
+        _ => path,
+    };
+    // Newer releases of runsc lay an overlay of their own over the root, which they never flush; older ones don't.
+    if options.runs_on("runsc") && matches!(options.data, Data::Layer | Data::Root) {
+        return path.with_keeper(Keeper::Unknown);
+    }
+    path
+}
+
+/// The stage's path with what podman puts between it and the container.
+fn seen_from_inside(network: Net, path: PathToPeer) -> PathToPeer {
+    let kind = match network {
+        Net::None => return path,
+        // `ns:` tells podman which namespace to enter; podman itself stays outside.
+        Net::Veth => return path.from_outside(),
+        // All others begin in the stage's namespace, so what podman builds there goes with it.
+        Net::Bridge => Network::Nat,
+        Net::Slirp4netns => Network::UserNat,
+        Net::Pasta => Network::Passt,
+        _ => path.network,
+    };
+    let loopback = path.netns.is_none() && network == Net::Slirp4netns;
+    let peer = if loopback { Some(SLIRP_HOST) } else { path.peer };
+    // What podman builds translates IPv4.
+    let peer6 = path.peer6.filter(|_| network == Net::Host);
+    PathToPeer { network: kind, peer, peer6, ..path }
 }
 
 /// This host's loopback as seen from behind slirp4netns.
 const SLIRP_HOST: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 2, 2));
 
 /// Networks that this podman doesn't know, or that need more than it would say.
-fn check_network(network: &str, podman: &Path, privileged: bool) -> Result<(), Unavailable> {
+fn check_network(network: Net, podman: &Path, privileged: bool) -> Result<(), Unavailable> {
     let refuse = |because: String, fix: &str| Err(Unavailable { because, fix: fix.into(), broken: false });
     match network {
-        "slirp4netns" => process::require("slirp4netns", "slirp4netns").map(drop),
-        "pasta" => {
+        Net::Slirp4netns => process::require("slirp4netns", "slirp4netns").map(drop),
+        Net::Pasta => {
             process::require("pasta", "passt")?;
             let version = process::version(&podman.to_string_lossy(), "podman")?;
             if !knows_pasta(&version) {
@@ -210,26 +255,12 @@ fn check_network(network: &str, podman: &Path, privileged: bool) -> Result<(), U
             let because = "pasta leads to no address of this host's loopback, where the peer is without root";
             refuse(because.into(), "set network = slirp4netns, or run tarebench as root")
         }
-        "bridge" if !privileged => refuse(
+        Net::Bridge if !privileged => refuse(
             "without root podman's bridge leads to no address that the peer could be on".into(),
             "set network = slirp4netns, or run tarebench as root",
         ),
         _ => Ok(()),
     }
-}
-
-/// runsc must not see what podman's bridge is switched on by (see [`gvisor::hide_sysctl`]).
-fn check_runsc(network: &str) -> Result<(), Unavailable> {
-    if network != "bridge" {
-        return Ok(());
-    }
-    Err(Unavailable {
-        because:
-            "podman's bridge needs /proc/sys/net, and runsc takes every network namespace that has it for the host's"
-                .into(),
-        fix: "set network=veth or slirp4netns, or another runtime".into(),
-        broken: false,
-    })
 }
 
 fn knows_pasta(version: &str) -> bool {
@@ -238,12 +269,12 @@ fn knows_pasta(version: &str) -> bool {
 }
 
 /// The value of `--network`; `netns` is the stage's namespace, where it has one.
-fn network_option(network: &str, netns: Option<&Path>) -> String {
+fn network_option(network: Net, netns: Option<&Path>) -> String {
     match (network, netns) {
-        ("veth", Some(netns)) => format!("ns:{}", netns.display()),
-        ("veth", None) => "host".into(),
-        ("slirp4netns", None) => "slirp4netns:allow_host_loopback=true".into(),
-        (network, _) => network.into(),
+        (Net::Veth, Some(netns)) => format!("ns:{}", netns.display()),
+        (Net::Veth, None) => "host".into(),
+        (Net::Slirp4netns, None) => "slirp4netns:allow_host_loopback=true".into(),
+        (network, _) => network.to_string(),
     }
 }
 
@@ -280,24 +311,38 @@ fn runtime(word: &str) -> Result<PathBuf, Unavailable> {
 mod tests {
     use super::*;
 
+    fn checked(given: &[(&str, &str)]) -> Result<(), SettingError> {
+        Podman.check(&Settings::of(Options::TABLE, given))
+    }
+
     #[test]
     fn each_path_to_the_peer_has_its_network() {
         let netns = Path::new("/run/netns/x");
-        assert_eq!(network_option("veth", Some(netns)), "ns:/run/netns/x");
-        assert_eq!(network_option("veth", None), "host");
-        assert_eq!(network_option("none", None), "none");
-        assert_eq!(network_option("bridge", Some(netns)), "bridge");
-        assert_eq!(network_option("slirp4netns", None), "slirp4netns:allow_host_loopback=true");
+        assert_eq!(network_option(Net::Veth, Some(netns)), "ns:/run/netns/x");
+        assert_eq!(network_option(Net::Veth, None), "host");
+        assert_eq!(network_option(Net::None, None), "none");
+        assert_eq!(network_option(Net::Bridge, Some(netns)), "bridge");
+        assert_eq!(network_option(Net::Slirp4netns, None), "slirp4netns:allow_host_loopback=true");
     }
 
     #[test]
     fn a_network_that_can_not_be_is_refused_with_the_reason() {
         assert!(!knows_pasta("4.3.1") && knows_pasta("4.4.0") && knows_pasta("5.4.2+ds1"));
-        let no = check_network("bridge", Path::new("podman"), false).expect_err("refused");
+        let no = check_network(Net::Bridge, Path::new("podman"), false).expect_err("refused");
         assert!(no.because.contains("without root") && no.fix.contains("slirp4netns") && !no.broken, "{no:?}");
-        check_network("host", Path::new("podman"), false).expect("anybody may");
-        assert!(check_runsc("bridge").expect_err("refused").fix.contains("network=veth"));
-        check_runsc("veth").expect("works");
+        check_network(Net::Host, Path::new("podman"), false).expect("anybody may");
+        let on_runsc = |network| checked(&[("runtime", "/opt/runsc"), ("network", network)]);
+        assert!(on_runsc("bridge").expect_err("refused").to_string().contains("network=veth"));
+        on_runsc("veth").expect("works");
+        checked(&[("network", "bridge")]).expect("runc may");
+    }
+
+    #[test]
+    fn storage_is_for_the_layer_alone() {
+        let no = checked(&[("data", "named"), ("storage", "vfs")]).expect_err("refused").to_string();
+        assert!(no.contains("data=named") && no.contains("data=layer"), "{no}");
+        checked(&[("data", "layer"), ("storage", "vfs")]).expect("what it is for");
+        checked(&[("data", "named")]).expect("the default means nothing there");
     }
 
     #[test]

@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 
+use super::Storage;
 use crate::boxes::managed::docker;
 use crate::names;
 use crate::process;
 use crate::process::unmount_below;
 use crate::stage::Stage;
+use crate::stage::data::Data;
 use crate::unavailable::Unavailable;
 
 /// Locks in files of the store rather than in `/dev/shm`, where they would outlive us. Nothing of the host's own
@@ -22,39 +24,30 @@ const CONFIGURATION: &str = "[engine]\nlock_type = \"file\"\n";
 /// For taking the image, which is as large as our binary.
 const IMPORT: Duration = Duration::from_secs(60);
 
-/// Where the plugins of the bridge keep their state.
+/// The folder in which the plugins of the bridge keep their state.
 const CNI: &str = "/var/lib/cni";
 
 /// The only image in the store.
 pub(super) const IMAGE: &str = "localhost/tarebench:latest";
 
-/// What podman keeps layers with.
+/// Podman's driver for images and layers.
 #[derive(Debug)]
 pub(super) struct Driver {
     pub(super) name: &'static str,
-    /// What mounts an overlay, where the kernel doesn't.
+    /// The program that mounts an overlay, where the kernel doesn't.
     mounter: Option<PathBuf>,
 }
 
 impl Driver {
-    pub(super) fn of(data: &str, storage: &str) -> Result<Self, Unavailable> {
-        // It holds nothing and needs no probing.
-        let vfs = Self { name: "vfs", mounter: None };
+    pub(super) fn of(data: Data, storage: Storage) -> Result<Self, Unavailable> {
         match (data, storage) {
-            ("layer", "fuse-overlayfs") => {
+            (Data::Layer, Storage::FuseOverlayfs) => {
                 let mounter = process::require("fuse-overlayfs", "fuse-overlayfs")?;
                 Ok(Self { name: "overlay", mounter: Some(mounter) })
             }
-            ("layer", "vfs") => Ok(vfs),
-            ("layer", _) => Ok(Self { name: "overlay", mounter: None }),
-            (_, "overlay") => Ok(vfs),
-            _ => Err(Unavailable {
-                because: format!(
-                    "with data={data} nothing of the data lies in a layer, which storage={storage} is about"
-                ),
-                fix: "set data=layer, or leave storage away".into(),
-                broken: false,
-            }),
+            (Data::Layer, Storage::Overlay) => Ok(Self { name: "overlay", mounter: None }),
+            // Where no data lies in a layer it holds nothing, and needs no probing.
+            _ => Ok(Self { name: "vfs", mounter: None }),
         }
     }
 }
@@ -78,25 +71,20 @@ pub(super) struct Store {
 }
 
 impl Store {
-    pub(super) fn new(podman: PathBuf, runtime: PathBuf, driver: Driver, data: &str, stage: &Stage) -> Self {
+    pub(super) fn new(podman: PathBuf, runtime: PathBuf, driver: Driver, data: Data, stage: &Stage) -> Self {
         let sum = names::hash(&stage.environment);
         let made = vec![Path::new("/run").join(runtime.file_name().unwrap_or_default()), Path::new(CNI).to_path_buf()];
         Self {
             podman,
             made: made.into_iter().filter(|m| !m.exists()).collect(),
             directory: stage.scratch().join("podman"),
-            storage: if matches!(data, "named" | "layer") { stage.data() } else { stage.scratch() }
+            storage: if matches!(data, Data::Volume | Data::Layer) { stage.data() } else { stage.scratch() }
                 .join("podman-storage"),
             driver,
             without: None,
             run: stage.host.scratch.join(format!("p{sum:08x}")),
             runtime,
         }
-    }
-
-    /// Whether this is the runtime below.
-    pub(super) fn is(&self, runtime: &str) -> bool {
-        self.runtime.file_name().is_some_and(|name| name == runtime)
     }
 
     pub(super) fn make(&self) -> anyhow::Result<()> {
@@ -231,10 +219,8 @@ mod tests {
     #[test]
     fn a_driver_is_for_the_layer_alone() {
         let name = |data, storage| Driver::of(data, storage).map(|d| d.name);
-        assert_eq!(name("layer", "overlay"), Ok("overlay"));
-        assert_eq!(name("layer", "vfs"), Ok("vfs"));
-        assert_eq!(name("bind", "overlay"), Ok("vfs"), "the default means nothing there");
-        let no = name("named", "vfs").expect_err("refused");
-        assert!(no.because.contains("data=named") && no.fix.contains("data=layer"), "{no:?}");
+        assert_eq!(name(Data::Layer, Storage::Overlay), Ok("overlay"));
+        assert_eq!(name(Data::Layer, Storage::Vfs), Ok("vfs"));
+        assert_eq!(name(Data::Bind, Storage::Overlay), Ok("vfs"), "the default means nothing there");
     }
 }
