@@ -294,7 +294,7 @@ fn nameless_namespaces() -> Vec<String> {
 fn asks_the_peer(session: &mut Session, far: workloads::PeerAddress) {
     let task = Task { peer: Some(far), ..Task::of("net/rr") };
     session.prepare(task, DEADLINE).unwrap();
-    let plan = BurstPlan { operations: 20, warmup: 2, batch: 1, limit_ns: 10_000_000_000 };
+    let plan = BurstPlan { operations: 20, warmup: 2, batch: 1, limit_ns: 10_000_000_000, number: 0 };
     assert_eq!(session.burst(plan, DEADLINE).unwrap().operations, 20);
     session.verify(DEADLINE).unwrap();
     session.release(DEADLINE).unwrap();

@@ -179,7 +179,7 @@ fn measure(host: &Arc<Host>, data: &Path, name: &str, runner: &dyn Runner, store
     let mut session = Session::start(launch, PATIENCE).expect("a session");
     let identity = session.identify(PATIENCE).expect("an identity");
     session.prepare(Task::of(WORKLOAD), PATIENCE).expect("ready");
-    let burst = BurstPlan { operations: 20, warmup: 2, batch: 1, limit_ns: u64::MAX };
+    let burst = BurstPlan { operations: 20, warmup: 2, batch: 1, limit_ns: u64::MAX, number: 0 };
     let sample = session.burst(burst, PATIENCE).expect("a burst");
     let (check, facts) = session.verify(PATIENCE).expect("a check");
     stored.starts.push(Start {

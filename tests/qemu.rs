@@ -487,7 +487,7 @@ fn a_flush_in_the_guest_reaches_the_disk_of_the_host() {
     assert_eq!(identity.virtio_flush, Some(true));
 
     session.prepare(Task::of("disk/fsync"), PATIENCE).unwrap_or_else(|e| panic!("{e}"));
-    let plan = BurstPlan { operations: 40, warmup: 0, batch: 1, limit_ns: u64::MAX };
+    let plan = BurstPlan { operations: 40, warmup: 0, batch: 1, limit_ns: u64::MAX, number: 0 };
     let before = flushes_of_the_host();
     let sample = session.burst(plan, PATIENCE).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(sample.operations, 40);

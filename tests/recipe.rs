@@ -66,7 +66,7 @@ fn the_workload_does_the_same_for_the_same_seed() {
         let before = prepared.verify().expect("verifies").value;
         for operations in [7, 40] {
             let mut watch = stopwatch::Stopwatch::new();
-            watch.arm(BurstPlan { operations, warmup: 2, batch: 1, limit_ns: u64::MAX });
+            watch.arm(BurstPlan { operations, warmup: 2, batch: 1, limit_ns: u64::MAX, number: 0 });
             prepared.burst(&mut watch).expect("bursts");
             assert_eq!(watch.sample().expect("a sample").operations, operations);
             assert_eq!(prepared.verify().expect("verifies").value, before);

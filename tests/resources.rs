@@ -47,7 +47,7 @@ fn task(workload: &str, given: &[(&str, &str)]) -> Task {
 
 fn work(session: &mut Session, task: Task, operations: u64) -> Sample {
     session.prepare(task, PATIENCE).expect("prepares");
-    let plan = BurstPlan { operations, warmup: 0, batch: 1, limit_ns: 20_000_000_000 };
+    let plan = BurstPlan { operations, warmup: 0, batch: 1, limit_ns: 20_000_000_000, number: 0 };
     let sample = session.burst(plan, PATIENCE).expect("bursts");
     session.release(PATIENCE).expect("releases");
     sample

@@ -186,12 +186,13 @@ impl<'b, 'a, S: Site> Block<'b, 'a, S> {
     }
 
     fn prepare(&mut self, workload: &PlannedWorkload) -> Result<(), Interrupted> {
+        let seed = decide::seed_of_block(self.run.plan.seed, self.number);
         for at in self.up() {
             let session = &mut self.sessions[at];
             let task = Task {
                 workload: workload.workload.name().into(),
                 settings: workload.settings.clone(),
-                seed: self.run.plan.seed,
+                seed,
                 memory: self.run.plan.suite.resources.memory_bytes,
                 peer: session.peer,
             };

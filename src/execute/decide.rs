@@ -7,7 +7,7 @@ use rand_pcg::Pcg64;
 use reports::record::{Failure, Step};
 use workloads::Check;
 use workloads::evidence::Evidence;
-use workloads::protocol::{BurstPlan, Sample};
+use workloads::protocol::{BurstPlan, PILOTS, Sample};
 
 use crate::plan::Length;
 
@@ -59,8 +59,23 @@ pub fn order(of: &[usize], seed: u64, draw: Draw, block: u32, round: u32) -> Vec
 }
 
 /// A pass of a third of a burst, each operation with its own clock reading: what bursts are sized from.
-pub fn short_pass(burst: Duration) -> BurstPlan {
-    BurstPlan { operations: 1 << 20, warmup: 4, batch: 1, limit_ns: (burst / 3).as_nanos() as u64 }
+///
+/// `nth` of the block: passes draw other operations than rounds do, and than each other.
+pub fn short_pass(burst: Duration, nth: u64) -> BurstPlan {
+    BurstPlan {
+        operations: 1 << 20,
+        warmup: 4,
+        batch: 1,
+        limit_ns: (burst / 3).as_nanos() as u64,
+        number: PILOTS + nth,
+    }
+}
+
+/// What the operations of a block are drawn from. Blocks do different work, so that an interval covers the draw too; in each of
+/// them all environments do the same.
+pub fn seed_of_block(run: u64, block: u32) -> u64 {
+    // The first block's is the run's own: what `verify` checks is then what a run begins with.
+    if block == 0 { run } else { workloads::content::mix(run ^ workloads::content::mix(u64::from(block))) }
 }
 
 /// The burst that a short pass on the baseline asks for: as many operations as fill it. In open loop the schedule says how many.
@@ -72,7 +87,7 @@ pub fn plan_burst(pilot: &Sample, length: Length, batch: u32) -> BurstPlan {
     // A burst of whole batches: the last reading would otherwise be the mean of fewer operations.
     let operations = operations.next_multiple_of(u64::from(batch));
     let warmup = ((operations as f64 * WARMUP).ceil() as u64).next_multiple_of(u64::from(batch));
-    BurstPlan { operations, warmup, batch, limit_ns: length.burst_max.as_nanos() as u64 }
+    BurstPlan { operations, warmup, batch, limit_ns: length.burst_max.as_nanos() as u64, number: 0 }
 }
 
 /// How many operations share a clock reading: so many that the reading costs at most 1 % in every environment, as long as the

@@ -22,7 +22,7 @@ impl<S: Site> Block<'_, '_, S> {
     pub(super) fn size_bursts(&mut self, workload: &PlannedWorkload) -> Option<BurstPlan> {
         while let Some(at) = self.ready().into_iter().min_by_key(|at| self.sessions[*at].environment) {
             let session = &mut self.sessions[at];
-            let pass = session.seat.burst(decide::short_pass(workload.length.burst), workload.patience);
+            let pass = session.seat.burst(decide::short_pass(workload.length.burst, 0), workload.patience);
             match session.after(pass) {
                 Ok(pilot) => {
                     let batch = self.batch(workload);
@@ -46,7 +46,7 @@ impl<S: Site> Block<'_, '_, S> {
         for at in self.ready().into_iter().filter(|_| batchable) {
             let session = &mut self.sessions[at];
             // Who fails here fails again in the first round, where it is recorded.
-            if let Ok(pass) = session.seat.burst(decide::short_pass(workload.length.burst), PATIENCE) {
+            if let Ok(pass) = session.seat.burst(decide::short_pass(workload.length.burst, 1), PATIENCE) {
                 passes.push((pass, session.clock_ns));
             }
         }
@@ -91,6 +91,7 @@ impl<S: Site> Block<'_, '_, S> {
         burst: BurstPlan,
     ) -> anyhow::Result<Vec<Watched>> {
         let mut watched = Vec::new();
+        let burst = BurstPlan { number: u64::from(number), ..burst };
         // The canary after one burst is the canary before the next: nothing but the record's write lies between.
         let mut before = self.canary(workload)?;
         for (position, at) in order.iter().enumerate() {

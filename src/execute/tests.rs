@@ -124,6 +124,26 @@ fn outcome<T>(outcome: &Result<T, Failure>, shown: impl Fn(&T) -> String) -> Str
 }
 
 #[test]
+fn a_round_is_the_same_work_everywhere_and_no_two_rounds_are() {
+    let script = Script::default();
+    let stored = rows(&plan(3, ONE), &script);
+    let drawn = |block: u32, round: u32| {
+        let here = stored.records.iter().filter(|r| (r.block, r.round) == (block, round));
+        here.map(|r| r.outcome.as_ref().expect("a sample").drawn).collect::<Vec<_>>()
+    };
+    let mut rounds = Vec::new();
+    for (block, round) in (0..3).flat_map(|block| [(block, 0), (block, 1)]) {
+        let all = drawn(block, round);
+        // The baseline has done the pilot's operations before, and the others have not.
+        assert!(all.len() == 3 && all.iter().all(|one| *one == all[0]), "block {block}, round {round}: {all:?}");
+        rounds.push(all[0]);
+    }
+    rounds.sort_unstable();
+    rounds.dedup();
+    assert_eq!(rounds.len(), 6, "blocks and rounds draw different work");
+}
+
+#[test]
 fn a_run_without_trouble_has_a_row_of_everything() {
     let script = Script::default();
     let stored = rows(&plan(2, TWO), &script);

@@ -125,7 +125,8 @@ pub fn work(session: &mut Session, task: Task) {
     let name = task.workload.clone();
     let attempt = || -> Result<(), SessionError> {
         session.prepare(task, PATIENCE)?;
-        let sample = session.burst(BurstPlan { operations: 20, warmup: 4, batch: 1, limit_ns: u64::MAX }, PATIENCE)?;
+        let sample = session
+            .burst(BurstPlan { operations: 20, warmup: 4, batch: 1, limit_ns: u64::MAX, number: 0 }, PATIENCE)?;
         assert_eq!(sample.operations, 20);
         session.verify(PATIENCE)?;
         session.release(PATIENCE)

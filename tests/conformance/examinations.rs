@@ -117,7 +117,7 @@ fn works(scene: Scene) {
         assert_eq!(session.hello.version, env!("CARGO_PKG_VERSION"));
         for workload in ["sqlite/commit", "disk/fsync"] {
             session.prepare(Task::of(workload), PATIENCE).expect("prepares");
-            let plan = BurstPlan { operations: 20, warmup: 5, batch: 1, limit_ns: 20_000_000_000 };
+            let plan = BurstPlan { operations: 20, warmup: 5, batch: 1, limit_ns: 20_000_000_000, number: 0 };
             let sample = session.burst(plan, PATIENCE).expect("bursts");
             assert_eq!((sample.operations, sample.warmup_operations, sample.cut_short), (20, 5, false));
             assert!(sample.elapsed_ns > 0 && !sample.histogram.is_empty());
@@ -140,7 +140,7 @@ fn interrupted_mid_burst(scene: Scene) {
         std::thread::sleep(Duration::from_millis(400));
         flag.store(true, Ordering::Relaxed);
     });
-    let plan = BurstPlan { operations: 10_000_000, warmup: 0, batch: 1, limit_ns: 50_000_000_000 };
+    let plan = BurstPlan { operations: 10_000_000, warmup: 0, batch: 1, limit_ns: 50_000_000_000, number: 0 };
     let error = session.burst(plan, PATIENCE).expect_err("interrupted");
     assert!(matches!(error, SessionError::Interrupted), "{error}");
     signal.join().expect("signals");
@@ -159,7 +159,7 @@ fn engine_killed_mid_burst(scene: Scene) {
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(engine), nix::sys::signal::Signal::SIGKILL)
             .expect("the engine is ours");
     });
-    let plan = BurstPlan { operations: 10_000_000, warmup: 0, batch: 1, limit_ns: 3_000_000_000 };
+    let plan = BurstPlan { operations: 10_000_000, warmup: 0, batch: 1, limit_ns: 3_000_000_000, number: 0 };
     // Where the front process is only a go-between the work may end by itself: what counts is that nothing hangs or stays.
     if let Err(e) = session.burst(plan, Duration::from_secs(20)) {
         assert!(e.is_fatal(), "{e}");

@@ -25,7 +25,7 @@ fn recorder(c: &mut Criterion) {
         group.bench_function(name, |b| {
             b.iter_custom(|laps| {
                 let mut watch = Stopwatch::new();
-                watch.arm(BurstPlan { operations: laps, warmup: 0, batch, limit_ns: u64::MAX });
+                watch.arm(BurstPlan { operations: laps, warmup: 0, batch, limit_ns: u64::MAX, number: 0 });
                 watch.start();
                 while watch.running() {
                     watch.lap(black_box(64));
@@ -38,7 +38,7 @@ fn recorder(c: &mut Criterion) {
         group.bench_function(name, |b| {
             b.iter_custom(|laps| {
                 let mut watch = Stopwatch::new();
-                let plan = BurstPlan { operations: laps, warmup: 0, batch: 1, limit_ns: u64::MAX };
+                let plan = BurstPlan { operations: laps, warmup: 0, batch: 1, limit_ns: u64::MAX, number: 0 };
                 watch.arm_paced(plan, Some((Pace { poisson, ..BEHIND }, 0)));
                 watch.start();
                 while watch.running() {
@@ -51,7 +51,7 @@ fn recorder(c: &mut Criterion) {
     group.bench_function("lap_since", |b| {
         b.iter_custom(|laps| {
             let mut watch = Stopwatch::new();
-            watch.arm(BurstPlan { operations: laps, warmup: 0, batch: 1, limit_ns: u64::MAX });
+            watch.arm(BurstPlan { operations: laps, warmup: 0, batch: 1, limit_ns: u64::MAX, number: 0 });
             watch.start();
             let mut mark = watch.mark();
             while watch.running() {
@@ -109,7 +109,7 @@ fn contents(c: &mut Criterion) {
 fn frames(c: &mut Criterion) {
     // Latencies spread over four decades: a histogram larger than any workload gave.
     let mut watch = Stopwatch::new();
-    watch.arm(BurstPlan { operations: 2000, warmup: 0, batch: 1, limit_ns: u64::MAX });
+    watch.arm(BurstPlan { operations: 2000, warmup: 0, batch: 1, limit_ns: u64::MAX, number: 0 });
     watch.start();
     let mut spins = 1_u64;
     while watch.running() {

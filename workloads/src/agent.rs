@@ -67,8 +67,6 @@ struct ActiveWorkload {
     jobs: Vec<Job>,
     /// Operations that are in flight at a time, over all jobs.
     concurrency: u32,
-    /// Bursts done.
-    bursts: u64,
     _directory: Directory,
 }
 
@@ -100,9 +98,8 @@ impl ActiveWorkload {
         let share = |operations: u64| operations.div_ceil(jobs as u64);
         let plan = BurstPlan { operations: share(plan.operations), warmup: share(plan.warmup), ..plan };
         for (job, watch) in self.jobs.iter().zip(watches.iter_mut()) {
-            watch.arm_paced(plan, job.pace.map(|pace| (pace, self.bursts)));
+            watch.arm_paced(plan, job.pace.map(|pace| (pace, plan.number)));
         }
-        self.bursts += 1;
         match (self.jobs.as_mut_slice(), &mut *watches) {
             // No thread: what the work leaves with the thread it runs on stays the same from burst to burst.
             ([job], [watch]) => job.burst(watch)?,
@@ -111,6 +108,7 @@ impl ActiveWorkload {
         let mut sample = Stopwatch::sample_of(watches)?;
         sample.concurrency = self.concurrency;
         for job in &mut self.jobs {
+            sample.drawn = sample.drawn.rotate_left(1) ^ job.prepared.drawn();
             for (name, count) in job.prepared.counters() {
                 *sample.counters.entry(name).or_default() += count;
             }
@@ -329,7 +327,7 @@ impl<'a> Agent<'a> {
         let each = workload.needs(&settings, memory);
         let all = |bytes: u64| bytes.saturating_mul(u64::from(jobs));
         check_room(workload, Needs { disk: all(each.disk), memory: all(each.memory) }, self.data, memory)?;
-        let mut active = ActiveWorkload { jobs: Vec::new(), concurrency, bursts: 0, _directory: directory };
+        let mut active = ActiveWorkload { jobs: Vec::new(), concurrency, _directory: directory };
         for job in 0..jobs {
             let place = place(job);
             std::fs::create_dir_all(&place.directory)
@@ -399,7 +397,7 @@ mod tests {
     fn with(bad: Bad, data: &Path) -> Agent<'_> {
         let directory = Directory::create(data.join(WORK)).expect("made");
         let jobs = vec![Job { prepared: Box::new(bad), pace: None }];
-        let active = ActiveWorkload { jobs, concurrency: 1, bursts: 0, _directory: directory };
+        let active = ActiveWorkload { jobs, concurrency: 1, _directory: directory };
         Agent { active: Some(active), ..Agent::new(data) }
     }
 
@@ -410,7 +408,7 @@ mod tests {
         }
     }
 
-    const PLAN: BurstPlan = BurstPlan { operations: 3, warmup: 0, batch: 1, limit_ns: u64::MAX };
+    const PLAN: BurstPlan = BurstPlan { operations: 3, warmup: 0, batch: 1, limit_ns: u64::MAX, number: 0 };
 
     #[test]
     fn a_panic_becomes_a_failure_and_its_files_go() {

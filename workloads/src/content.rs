@@ -24,6 +24,11 @@ pub fn generator(seed: u64, stream: u64, number: u64) -> Pcg64Mcg {
     Pcg64Mcg::new((u128::from(high) << 64) | u128::from(low))
 }
 
+/// Where a generator stands: it tells how much was drawn from it, and from which seed. The generator stays as it is.
+pub fn state(generator: &Pcg64Mcg) -> u64 {
+    generator.clone().next_u64()
+}
+
 /// Fills `bytes` with what can't be compressed.
 #[inline]
 pub fn fill(generator: &mut Pcg64Mcg, bytes: &mut [u8]) {

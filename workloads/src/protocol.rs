@@ -13,10 +13,10 @@ use serde::{Deserialize, Serialize};
 use crate::settings::Settings;
 use crate::workload::{Check, PeerAddress};
 
-pub use crate::sample::{BurstPlan, Sample};
+pub use crate::sample::{BurstPlan, PILOTS, Sample};
 
 /// Bumped when the meaning of a message changes; both ends are the same binary, so a mismatch is a mix-up.
-pub const PROTOCOL: u32 = 2;
+pub const PROTOCOL: u32 = 3;
 
 /// No frame is longer: a histogram of the full range stays far below, and garbage can't fill memory.
 pub const MAX_FRAME: usize = 1 << 20;
@@ -327,6 +327,7 @@ mod tests {
             timeline: vec![1, 2],
             concurrency: 4,
             counters: BTreeMap::from([("busy".into(), 3)]),
+            drawn: 0,
         });
         let mut sent = Vec::new();
         send(&mut sent, 1, 2, &body, || 9).expect("a vector takes everything");

@@ -15,7 +15,14 @@ pub struct BurstPlan {
     pub batch: u32,
     /// When the measured part ends early, nanoseconds of the environment's own clock.
     pub limit_ns: u64,
+    /// Which burst of the block it is. Operations are drawn from the seed and this number and from nothing else, so that a
+    /// round's are the same in every environment, whatever each of them did before. Passes that only size a burst count from
+    /// [`PILOTS`].
+    pub number: u64,
 }
+
+/// The first number of passes that are not measured: further than any round.
+pub const PILOTS: u64 = 1 << 20;
 
 /// Measurements of one burst.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +57,10 @@ pub struct Sample {
     pub concurrency: u32,
     /// Counters of the workload beside operations, warm-up included: `busy` (timeouts), ...
     pub counters: BTreeMap<String, u64>,
+    /// A digest of what was drawn, warm-up included: equal where the same operations were done. 0 where nothing is drawn, and
+    /// in bursts that were stored before it was kept.
+    #[serde(default)]
+    pub drawn: u64,
 }
 
 mod base64_bytes {

@@ -112,7 +112,7 @@ impl Stopwatch {
     /// A stopwatch whose histogram reaches from 1 ns to [`HIGHEST_NS`] with three significant digits.
     pub fn new() -> Self {
         let histogram = || Histogram::new_with_bounds(1, HIGHEST_NS, 3).expect("the bounds are constants that fit");
-        let plan = BurstPlan { operations: 0, warmup: 0, batch: 1, limit_ns: u64::MAX };
+        let plan = BurstPlan { operations: 0, warmup: 0, batch: 1, limit_ns: u64::MAX, number: 0 };
         Self {
             histogram: histogram(),
             response: histogram(),
@@ -172,6 +172,11 @@ impl Stopwatch {
         if let Some(gate) = self.gate.take() {
             gate.arrive();
         }
+    }
+
+    /// Which burst of the block it is: what its operations are drawn from beside the seed.
+    pub fn number(&self) -> u64 {
+        self.plan.number
     }
 
     /// Operations that the burst will do at most, the warm-up included: for what must be laid out in advance.
@@ -378,6 +383,7 @@ impl Stopwatch {
             timeline: timeline::encode(&entries),
             concurrency: watches.len() as u32,
             counters: Default::default(),
+            drawn: 0,
         })
     }
 }
@@ -438,7 +444,7 @@ mod tests {
         (sample, histogram, done)
     }
 
-    const PLAN: BurstPlan = BurstPlan { operations: 100, warmup: 20, batch: 1, limit_ns: u64::MAX };
+    const PLAN: BurstPlan = BurstPlan { operations: 100, warmup: 20, batch: 1, limit_ns: u64::MAX, number: 0 };
 
     #[test]
     fn the_warm_up_is_done_and_discarded() {
@@ -467,17 +473,18 @@ mod tests {
 
     #[test]
     fn the_limit_ends_a_burst_and_says_so() {
-        let plan = BurstPlan { operations: 1_000_000, warmup: 0, batch: 1, limit_ns: 2_000_000 };
+        let plan = BurstPlan { operations: 1_000_000, warmup: 0, batch: 1, limit_ns: 2_000_000, number: 0 };
         let (sample, _, _) = run(plan, || std::thread::sleep(std::time::Duration::from_micros(100)));
         assert!(sample.cut_short && sample.operations < 1000, "{sample:?}");
     }
 
     #[test]
     fn a_plan_of_nothing_and_a_plan_of_everything_do_no_harm() {
-        let (sample, histogram, done) = run(BurstPlan { operations: 0, warmup: 5, batch: 0, limit_ns: 0 }, || ());
+        let (sample, histogram, done) =
+            run(BurstPlan { operations: 0, warmup: 5, batch: 0, limit_ns: 0, number: 0 }, || ());
         assert_eq!((sample.operations, histogram.len(), done), (0, 0, 0));
         let mut watch = Stopwatch::new();
-        watch.arm(BurstPlan { operations: u64::MAX, warmup: u64::MAX, batch: u32::MAX, limit_ns: 1 });
+        watch.arm(BurstPlan { operations: u64::MAX, warmup: u64::MAX, batch: u32::MAX, limit_ns: 1, number: 0 });
         assert_eq!(watch.planned(), u64::MAX);
     }
 

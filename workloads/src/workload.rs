@@ -152,6 +152,11 @@ pub trait Prepared: Send {
     fn counters(&mut self) -> BTreeMap<String, u64> {
         BTreeMap::new()
     }
+    /// A digest of what the last burst drew: equal where the same operations were done, whatever each of them took. 0 where
+    /// nothing is drawn and all operations are alike. Untimed.
+    fn drawn(&self) -> u64 {
+        0
+    }
     /// Checks everything that the bursts should have left behind. Untimed.
     ///
     /// # Errors

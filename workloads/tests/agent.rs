@@ -66,7 +66,12 @@ impl Driven {
     }
 
     fn burst(&mut self, operations: u64) -> Sample {
-        match self.ask(Request::Burst(BurstPlan { operations, warmup: operations / 5, batch: 1, limit_ns: u64::MAX })) {
+        self.burst_of_number(0, operations)
+    }
+
+    fn burst_of_number(&mut self, number: u64, operations: u64) -> Sample {
+        let plan = BurstPlan { operations, warmup: operations / 5, batch: 1, limit_ns: u64::MAX, number };
+        match self.ask(Request::Burst(plan)) {
             Response::Sample(sample) => sample,
             other => panic!("{other:?}"),
         }
@@ -186,6 +191,59 @@ fn every_workload_runs_and_its_check_depends_on_the_seed_alone() {
     assert_eq!(found, PINNED);
 }
 
+/// What a round compares: operations, bytes, what was drawn, and what was counted but for the environment's own doing.
+fn work_of(sample: &Sample) -> (u64, u64, u64, BTreeMap<String, u64>) {
+    let mut counters = sample.counters.clone();
+    // Timeouts, late wake-ups and the stream beside are what an environment is measured by.
+    counters.retain(|name, _| !name.starts_with("busy") && !name.starts_with("stream") && name != "overruns");
+    (sample.operations, sample.bytes, sample.drawn, counters)
+}
+
+/// The baseline's pilot is a burst more than others have behind them: it must leave no trace in what is measured.
+#[test]
+fn a_burst_does_the_same_whatever_was_done_before() {
+    let (first, second, peer) = (disk(), disk(), peer());
+    let (mut plain, mut piloted) = (Driven::start(first.path()), Driven::start(second.path()));
+    for (workload, jobs, rate) in
+        WORKLOADS.iter().flat_map(|w| [("1", "0"), ("4", "0"), ("2", "4000")].map(|(jobs, rate)| (*w, jobs, rate)))
+    {
+        let name = workload.name();
+        let mut given = vec![("jobs", jobs), ("rate", rate)];
+        // Fewer files than by default: laying them out is most of the time.
+        match name {
+            "disk/maildir" => given.push(("messages", "100")),
+            "disk/metadata" => given.push(("files", "100")),
+            _ => {}
+        }
+        let (own, other) =
+            (prepare(name, &given, 5, Some(peer.address())), prepare(name, &given, 6, Some(peer.address())));
+        match plain.ask(own.clone()) {
+            Response::Prepared(_) => {}
+            // The wake-ups of a timer have a schedule of their own, and so on: the agent says so in words.
+            Response::Failed { message } if rate != "0" => {
+                assert!(message.contains("rate"), "{name}: {message}");
+                continue;
+            }
+            answer => panic!("{name} with {jobs} jobs at {rate}: {answer:?}"),
+        }
+        assert!(matches!(piloted.ask(own), Response::Prepared(_)), "{name}");
+        piloted.burst_of_number(protocol::PILOTS, 7);
+        let mut drawn = Vec::new();
+        for number in 0..2 {
+            let (one, two) = (plain.burst_of_number(number, 10), piloted.burst_of_number(number, 10));
+            assert_eq!(work_of(&one), work_of(&two), "{name} with {jobs} jobs at {rate}, burst {number}");
+            drawn.push(one.drawn);
+        }
+        assert!(drawn[0] != drawn[1] || drawn[0] == 0, "{name}: two rounds drew the same");
+        if jobs == "1" && rate == "0" && drawn[0] != 0 {
+            assert!(matches!(plain.ask(other), Response::Prepared(_)), "{name}");
+            assert_ne!(plain.burst_of_number(0, 10).drawn, drawn[0], "{name}: two seeds drew the same");
+        }
+    }
+    plain.bye();
+    piloted.bye();
+}
+
 #[test]
 fn the_agent_says_who_it_is() {
     let data = disk();
@@ -203,7 +261,7 @@ fn the_agent_says_who_it_is() {
 fn no_request_ends_the_agent() {
     let data = disk();
     let mut agent = Driven::start(data.path());
-    let plan = BurstPlan { operations: 10, warmup: 0, batch: 1, limit_ns: u64::MAX };
+    let plan = BurstPlan { operations: 10, warmup: 0, batch: 1, limit_ns: u64::MAX, number: 0 };
     assert!(agent.fails(Request::Burst(plan)).contains("no workload is prepared"));
     assert!(agent.fails(Request::Verify).contains("no workload is prepared"));
     assert!(matches!(agent.ask(Request::Release), Response::Released));
@@ -232,7 +290,7 @@ fn no_request_ends_the_agent() {
     ] {
         agent.fails(Request::Burst(bad));
     }
-    let short = BurstPlan { operations: 1 << 40, warmup: 1 << 40, limit_ns: 1_000_000, batch: 1 };
+    let short = BurstPlan { operations: 1 << 40, warmup: 1 << 40, limit_ns: 1_000_000, batch: 1, number: 0 };
     let Response::Sample(sample) = agent.ask(Request::Burst(short)) else { panic!("no sample") };
     assert!(sample.cut_short && sample.operations > 0, "{sample:?}");
     agent.bye();
@@ -385,7 +443,7 @@ fn a_peer_that_dies_is_a_failure_and_not_the_end() {
     let mut agent = Driven::start(data.path());
     agent.prepare("net/rr", &[], 1, address);
     closer.join().expect("closed");
-    let plan = BurstPlan { operations: 10, warmup: 0, batch: 1, limit_ns: u64::MAX };
+    let plan = BurstPlan { operations: 10, warmup: 0, batch: 1, limit_ns: u64::MAX, number: 0 };
     let message = agent.fails(Request::Burst(plan));
     assert!(message.contains("peer") || message.contains("connection"), "{message}");
     assert!(matches!(agent.ask(Request::Ping), Response::Pong));
@@ -401,7 +459,7 @@ fn what_the_limit_cuts_short_is_whole_all_the_same() {
     for workload in WORKLOADS {
         let name = workload.name();
         agent.prepare(name, &[], 1, peer.address());
-        let plan = BurstPlan { operations: 1 << 30, warmup: 1 << 30, batch: 1, limit_ns: 5_000_000 };
+        let plan = BurstPlan { operations: 1 << 30, warmup: 1 << 30, batch: 1, limit_ns: 5_000_000, number: 0 };
         match agent.ask(Request::Burst(plan)) {
             Response::Sample(s) => {
                 assert!(s.cut_short && s.operations > 0 && s.elapsed_ns >= 5_000_000, "{name}: {s:?}")

@@ -44,7 +44,7 @@ static ALLOCATOR: Counting = Counting;
 fn laps_do_not_allocate() {
     let mut watch = Stopwatch::new();
     for batch in [1, 7] {
-        watch.arm(BurstPlan { operations: 10_000, warmup: 1000, batch, limit_ns: u64::MAX });
+        watch.arm(BurstPlan { operations: 10_000, warmup: 1000, batch, limit_ns: u64::MAX, number: 0 });
         let before = CALLS.get();
         watch.start();
         while watch.running() {
@@ -54,7 +54,10 @@ fn laps_do_not_allocate() {
         assert_eq!(CALLS.get(), before, "with a batch of {batch}");
     }
     let pace = Pace { rate: 20_000, poisson: true, seed: 1, jobs: 1, job: 0 };
-    watch.arm_paced(BurstPlan { operations: 1000, warmup: 100, batch: 1, limit_ns: u64::MAX }, Some((pace, 0)));
+    watch.arm_paced(
+        BurstPlan { operations: 1000, warmup: 100, batch: 1, limit_ns: u64::MAX, number: 0 },
+        Some((pace, 0)),
+    );
     let before = CALLS.get();
     watch.start();
     while watch.running() {
@@ -79,7 +82,7 @@ fn operations_do_not_allocate_either() {
         let mut prepared = workload.prepare(&place).expect("prepared");
         let mut calls = [0; 2];
         for (calls, operations) in calls.iter_mut().zip([10, 50]) {
-            watch.arm(BurstPlan { operations, warmup: 0, batch: 1, limit_ns: u64::MAX });
+            watch.arm(BurstPlan { operations, warmup: 0, batch: 1, limit_ns: u64::MAX, number: 0 });
             let before = CALLS.get();
             prepared.burst(&mut watch).expect("done");
             *calls = CALLS.get() - before;
@@ -104,7 +107,7 @@ fn operations_in_flight_do_not_allocate() {
             Err(e) => return eprintln!("SKIPPED: no io_uring here: {e:#}"),
         };
         let calls = [100, 1000].map(|operations| {
-            watch.arm(BurstPlan { operations, warmup: 0, batch: 1, limit_ns: u64::MAX });
+            watch.arm(BurstPlan { operations, warmup: 0, batch: 1, limit_ns: u64::MAX, number: 0 });
             let before = CALLS.get();
             prepared.burst(&mut watch).expect("done");
             CALLS.get() - before

@@ -18,7 +18,7 @@ fn prepare(name: &str, job: u32) -> Box<dyn Prepared> {
 
 fn burst(prepared: &mut dyn Prepared) {
     let mut watch = Stopwatch::new();
-    watch.arm(BurstPlan { operations: 20, warmup: 0, batch: 1, limit_ns: u64::MAX });
+    watch.arm(BurstPlan { operations: 20, warmup: 0, batch: 1, limit_ns: u64::MAX, number: 0 });
     prepared.burst(&mut watch).expect("done");
     prepared.verify().expect("verified");
 }

@@ -32,7 +32,7 @@ fn prepared(name: &str, given: &[(&str, &str)], directory: &Path) -> Box<dyn Pre
 }
 
 fn plan(operations: u64) -> BurstPlan {
-    BurstPlan { operations, warmup: operations / 5, batch: 1, limit_ns: u64::MAX }
+    BurstPlan { operations, warmup: operations / 5, batch: 1, limit_ns: u64::MAX, number: 0 }
 }
 
 fn burst(work: &mut dyn Prepared, operations: u64) -> anyhow::Result<Sample> {

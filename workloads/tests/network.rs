@@ -48,7 +48,7 @@ fn fails(name: &str, given: Given, peer: PeerAddress) -> String {
 
 fn try_burst(prepared: &mut dyn Prepared, operations: u64, limit_ns: u64) -> anyhow::Result<Sample> {
     let mut watch = Stopwatch::new();
-    watch.arm(BurstPlan { operations, warmup: operations / 4, batch: 1, limit_ns });
+    watch.arm(BurstPlan { operations, warmup: operations / 4, batch: 1, limit_ns, number: 0 });
     prepared.burst(&mut watch)?;
     watch.sample()
 }
@@ -127,7 +127,7 @@ fn a_limit_that_comes_at_any_moment_leaves_the_streams_whole() {
         for limit_ns in (0..40).map(|n| n * 3_000) {
             // Warm-up and measured part are as short as there are streams, so any of their blocks may be the last to ask.
             let mut watch = Stopwatch::new();
-            watch.arm(BurstPlan { operations: 6, warmup: 4, batch: 1, limit_ns });
+            watch.arm(BurstPlan { operations: 6, warmup: 4, batch: 1, limit_ns, number: 0 });
             work.burst(&mut watch).unwrap_or_else(|e| panic!("{direction}, {limit_ns} ns: {e:#}"));
         }
         work.verify().expect("verified");

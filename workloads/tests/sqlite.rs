@@ -86,7 +86,7 @@ fn prepare(name: &str, given: &[(&str, &str)]) -> Request {
 }
 
 fn burst(operations: u64) -> Request {
-    Request::Burst(BurstPlan { operations, warmup: operations / 5, batch: 1, limit_ns: u64::MAX })
+    Request::Burst(BurstPlan { operations, warmup: operations / 5, batch: 1, limit_ns: u64::MAX, number: 0 })
 }
 
 /// A directory on a disk, not on a tmpfs that `/tmp` may be.

@@ -274,11 +274,11 @@ impl<'a> Counted<'a> {
     fn checks(&mut self, stored: &'a Stored, incomplete: &mut BTreeSet<(&'a str, &'a str, u32)>) {
         for checked in &stored.checks {
             let place = (checked.workload.as_str(), checked.environment.as_str());
-            let proof = stored.checks.iter().filter(|c| {
-                c.workload == checked.workload && c.environment == stored.run.baseline && c.outcome.is_ok()
+            // Of the same block: others draw from other seeds.
+            let proof = stored.checks.iter().find(|c| {
+                c.workload == checked.workload && c.environment == stored.run.baseline && c.block == checked.block
             });
-            // The same block where there is one; the seed is the run's, so any other will do.
-            let proof = proof.max_by_key(|c| c.block == checked.block).and_then(|c| c.outcome.as_ref().ok());
+            let proof = proof.and_then(|c| c.outcome.as_ref().ok());
             let failure = match (&checked.outcome, proof) {
                 (Err(failure), _) => failure.clone(),
                 (Ok(check), Some(proof)) if check.value != proof.value => Failure {

@@ -23,7 +23,7 @@ use rows::{BurstRow, CheckedRow, Json, RunRow, StartRow, Table, VoidRow};
 const APPLICATION_ID: i32 = 0x7461_7265;
 
 /// One script per version, applied in order. Append only: a store remembers by number how many it has seen.
-const MIGRATIONS: &[&str] = &[include_str!("schema1.sql"), include_str!("schema2.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("schema1.sql"), include_str!("schema2.sql"), include_str!("schema3.sql")];
 
 /// The version that all scripts together make.
 const VERSION: u32 = MIGRATIONS.len() as u32;

@@ -215,6 +215,7 @@ table! {
         timeline: Option<Vec<u8>>,
         concurrency: u32,
         counters: Option<Json<BTreeMap<String, u64>>>,
+        drawn: Option<Bits>,
     }
 }
 
@@ -248,6 +249,7 @@ impl BurstRow {
             timeline: sample.map(|s| s.timeline.clone()),
             concurrency: sample.map_or(1, |s| s.concurrency),
             counters: sample.map(|s| Json(s.counters.clone())),
+            drawn: count(|s| s.drawn),
         }
     }
 
@@ -268,6 +270,7 @@ impl BurstRow {
                 timeline: self.timeline.unwrap_or_default(),
                 concurrency: self.concurrency,
                 counters: self.counters.map(|c| c.0).unwrap_or_default(),
+                drawn: self.drawn.map_or(0, |d| d.0),
             }),
         };
         Ok(Record {

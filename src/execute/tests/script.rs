@@ -191,7 +191,7 @@ impl Site for Script {
         story.up += 1;
         story.most_up = story.most_up.max(story.up);
         drop(story);
-        let seat = Actor { environment, script: self.clone(), over: false };
+        let seat = Actor { environment, script: self.clone(), over: false, seed: 0 };
         let took = Duration::from_millis(5);
         Ok(Started { seat, peer: None, took, hello: Hello::default(), memory_bytes: None })
     }
@@ -223,6 +223,8 @@ pub struct Actor {
     environment: &'static str,
     script: Script,
     over: bool,
+    /// Of the workload that is prepared.
+    seed: u64,
 }
 
 impl Actor {
@@ -252,8 +254,9 @@ impl Seat for Actor {
         self.step(Ask::Ping)
     }
 
-    fn prepare(&mut self, _: Task, _: Duration) -> Result<Facts, SessionError> {
+    fn prepare(&mut self, task: Task, _: Duration) -> Result<Facts, SessionError> {
         self.step(Ask::Prepare)?;
+        self.seed = task.seed;
         Ok(Facts::new())
     }
 
@@ -262,7 +265,8 @@ impl Seat for Actor {
         // A short pass has no number of operations of its own.
         self.script.story().bursts += usize::from(plan.operations < 1 << 20);
         let operations = plan.operations.min(plan.limit_ns / OPERATION);
-        Ok(Sample { operations, elapsed_ns: operations * OPERATION, batch: plan.batch, ..Sample::default() })
+        let drawn = workloads::content::mix(self.seed ^ workloads::content::mix(plan.number));
+        Ok(Sample { operations, elapsed_ns: operations * OPERATION, batch: plan.batch, drawn, ..Sample::default() })
     }
 
     fn verify(&mut self, _: Duration) -> Result<(Check, Facts), SessionError> {

@@ -186,7 +186,7 @@ mod tests {
             Waking { seed: 1, interval: Duration::from_millis(20), slack: Some(Duration::from_micros(1)), overruns: 0 };
         let before = slack();
         let mut watch = Stopwatch::new();
-        watch.arm(BurstPlan { operations: 6, warmup: 2, batch: 1, limit_ns: u64::MAX });
+        watch.arm(BurstPlan { operations: 6, warmup: 2, batch: 1, limit_ns: u64::MAX, number: 0 });
         waking.burst(&mut watch).expect("done");
         let sample = watch.sample().expect("serializes");
         assert!(sample.elapsed_ns >= 5 * 20_000_000, "the interval passes: {}", sample.elapsed_ns);
@@ -203,7 +203,7 @@ mod tests {
         let slack = Some(Duration::from_millis(20));
         let mut waking = Waking { seed: 1, interval: Duration::from_micros(10), slack, overruns: 0 };
         let mut watch = Stopwatch::new();
-        watch.arm(BurstPlan { operations: 20, warmup: 0, batch: 1, limit_ns: u64::MAX });
+        watch.arm(BurstPlan { operations: 20, warmup: 0, batch: 1, limit_ns: u64::MAX, number: 0 });
         waking.burst(&mut watch).expect("done");
         assert!(waking.counters()["overruns"] > 0, "no wake-up was more than 10 us late");
     }

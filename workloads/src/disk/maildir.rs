@@ -124,7 +124,7 @@ impl Workload for Maildir {
             live: (0..messages).collect(),
             removed: Vec::new(),
             next: messages,
-            bursts: 0,
+            drawn: 0,
         };
         for id in 0..messages {
             delivering.put(id)?;
@@ -255,7 +255,8 @@ struct Delivering {
     removed: Vec<u64>,
     /// Number of the message to be delivered next.
     next: u64,
-    bursts: u64,
+    /// See [`Prepared::drawn`].
+    drawn: u64,
 }
 
 impl Delivering {
@@ -407,14 +408,18 @@ impl Prepared for Delivering {
         let planned = watch.planned().min(NOTED) as usize;
         self.live.reserve(planned);
         self.removed.reserve(planned.min(self.messages as usize));
-        let mut choice = content::generator(self.seed, STREAM, self.bursts);
-        self.bursts += 1;
+        let mut choice = content::generator(self.seed, STREAM, watch.number());
         watch.start();
         while watch.running() {
             let bytes = self.perform(&mut choice)?;
             watch.lap(bytes);
         }
+        self.drawn = content::state(&choice);
         Ok(())
+    }
+
+    fn drawn(&self) -> u64 {
+        self.drawn
     }
 
     fn verify(&mut self) -> anyhow::Result<Check> {

@@ -110,7 +110,7 @@ impl Workload for Metadata {
             seed: place.seed,
             created: 0,
             broken: false,
-            bursts: 0,
+            drawn: 0,
         }))
     }
 }
@@ -149,7 +149,8 @@ struct Asking {
     created: usize,
     /// The last burst failed, and may have left a file.
     broken: bool,
-    bursts: u64,
+    /// See [`Prepared::drawn`].
+    drawn: u64,
 }
 
 impl Asking {
@@ -233,8 +234,7 @@ impl Asking {
 impl Prepared for Asking {
     fn burst(&mut self, watch: &mut Stopwatch) -> anyhow::Result<()> {
         self.restore();
-        let mut choice = content::generator(self.seed, STREAM, self.bursts);
-        self.bursts += 1;
+        let mut choice = content::generator(self.seed, STREAM, watch.number());
         self.broken = true;
         watch.start();
         while watch.running() {
@@ -242,7 +242,12 @@ impl Prepared for Asking {
             watch.lap(0);
         }
         self.broken = false;
+        self.drawn = content::state(&choice);
         Ok(())
+    }
+
+    fn drawn(&self) -> u64 {
+        self.drawn
     }
 
     fn verify(&mut self) -> anyhow::Result<Check> {

@@ -118,6 +118,11 @@ enum Order {
 }
 
 impl Walk {
+    /// See [`Prepared::drawn`].
+    fn drawn(&self) -> u64 {
+        content::state(&self.choice)
+    }
+
     #[inline]
     fn next(&mut self) -> Operation {
         let number = match &mut self.order {
@@ -182,7 +187,8 @@ pub(super) struct Transfer {
     last: Vec<u64>,
     /// Writes since the file was filled: the version of the block written last.
     written: u64,
-    bursts: u64,
+    /// See [`Prepared::drawn`].
+    drawn: u64,
 }
 
 impl Transfer {
@@ -202,7 +208,7 @@ impl Transfer {
         let bodies = blocks::bodies(file.block, depth);
         let slots = (0..depth).map(|_| Slot::new(place.seed, file.block, bodies, pattern.reads)).collect();
         let last = if pattern.reads < 100 { vec![0; file.blocks as usize] } else { Vec::new() };
-        let mut transfer = Self { pattern, file, seed: place.seed, setup, slots, bodies, last, written: 0, bursts: 0 };
+        let mut transfer = Self { pattern, file, seed: place.seed, setup, slots, bodies, last, written: 0, drawn: 0 };
         if uring {
             transfer.probe().context("a first operation by io_uring failed")?;
         }
@@ -408,8 +414,7 @@ impl Prepared for Transfer {
     fn burst(&mut self, watch: &mut Stopwatch) -> anyhow::Result<()> {
         anyhow::ensure!(!self.slots.is_empty(), "operations of an earlier burst are in flight still; prepare afresh");
         self.file.calm()?;
-        let mut walks = self.walks(self.bursts, self.slots.len() as u64);
-        self.bursts += 1;
+        let mut walks = self.walks(watch.number(), self.slots.len() as u64);
         if self.setup.is_none() {
             let (walk, bytes) = (&mut walks[0], self.file.block as u64);
             watch.start();
@@ -417,6 +422,7 @@ impl Prepared for Transfer {
                 self.perform(walk.next())?;
                 watch.lap(bytes);
             }
+            self.drawn = walks[0].drawn();
             return Ok(());
         }
         let mut queue = Queue::new(self.slots.len() as u32)?;
@@ -426,7 +432,13 @@ impl Prepared for Transfer {
             _ => self.stream(&mut queue, &mut walks, watch),
         };
         let ended = self.end(queue, DRAIN);
+        // Which of several slots goes on is for the device to say.
+        self.drawn = if walks.len() == 1 { walks[0].drawn() } else { 0 };
         done.and(ended)
+    }
+
+    fn drawn(&self) -> u64 {
+        self.drawn
     }
 
     fn verify(&mut self) -> anyhow::Result<Check> {

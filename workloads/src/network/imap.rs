@@ -73,7 +73,13 @@ impl Workload for Imap {
 
     fn prepare(&self, place: &Place) -> anyhow::Result<Box<dyn Prepared>> {
         let address = peer_address(place, Options::read(&place.settings).family, self.name())?;
-        Ok(Box::new(Moving { mover: Mover::connect(address, place.seed)?, address, seed: place.seed, done: 0 }))
+        Ok(Box::new(Moving {
+            mover: Mover::connect(address, place.seed)?,
+            address,
+            seed: place.seed,
+            done: 0,
+            next: 0,
+        }))
     }
 
     fn peer(&self) -> Option<&'static dyn Peer> {
@@ -170,7 +176,12 @@ struct Mailbox {
     fetched: u64,
     /// Messages appended to the archive.
     appended: u64,
+    /// The burst that this is the state of, as commands' numbers say it.
+    burst: u64,
 }
+
+/// Commands of a burst at most; the number of a command is its place behind that of its burst. Those of burst 0 are the check's.
+const COMMANDS: u64 = 1 << 24;
 
 /// An answer: lines, where there is one a literal of the pool, and lines.
 #[derive(Debug, Default)]
@@ -209,7 +220,16 @@ impl Mailbox {
                 _ => CHARACTERS[usize::from(*byte % 64)],
             };
         }
-        Self { seed, pool, seen: vec![false; MESSAGES as usize], fetched: 1, appended: 0 }
+        Self { seed, pool, seen: vec![false; MESSAGES as usize], fetched: 1, appended: 0, burst: 0 }
+    }
+
+    /// Both ends forget what the burst before did, so that every burst begins with the same mailbox.
+    fn turn_to(&mut self, number: u64) {
+        if self.burst != number / COMMANDS {
+            self.burst = number / COMMANDS;
+            self.seen.fill(false);
+            (self.fetched, self.appended) = (1, 0);
+        }
     }
 
     /// The place of a message in the pool.
@@ -223,6 +243,7 @@ impl Mailbox {
 
     /// Carries a command out. An append has had its literal by then.
     fn answer(&mut self, tag: u64, command: Command, answer: &mut Answer) -> std::io::Result<()> {
+        self.turn_to(tag);
         let Answer { head, literal, tail } = answer;
         head.clear();
         tail.clear();
@@ -320,18 +341,31 @@ struct Moving {
     mover: Mover,
     address: SocketAddr,
     seed: u64,
+    /// Commands in all.
     done: u64,
+    /// Number of the command after the last burst's last.
+    next: u64,
 }
 
 impl Prepared for Moving {
     fn burst(&mut self, watch: &mut Stopwatch) -> anyhow::Result<()> {
+        let first = (watch.number() + 1) * COMMANDS;
+        self.mover.mailbox.turn_to(first);
+        let mut number = first;
         watch.start();
         while watch.running() {
-            let bytes = self.mover.command(self.done)?;
-            self.done += 1;
+            let bytes = self.mover.command(number)?;
+            number += 1;
             watch.lap(bytes);
         }
+        self.done += number - first;
+        self.next = number;
         Ok(())
+    }
+
+    fn drawn(&self) -> u64 {
+        // Each command is drawn from its number: the next one's would be.
+        content::state(&content::generator(self.seed, SCRIPT, self.next))
     }
 
     fn verify(&mut self) -> anyhow::Result<Check> {

@@ -43,16 +43,18 @@ impl Workload for Chatty {
     }
 
     fn prepare(&self, place: &Place) -> anyhow::Result<Box<dyn Prepared>> {
-        Ok(Box::new(Asking { orders: Orders::create(place, "chatty.db")? }))
+        Ok(Box::new(Asking { orders: Orders::create(place, "chatty.db")?, drawn: 0 }))
     }
 }
 
 struct Asking {
     orders: Orders,
+    /// See [`Prepared::drawn`].
+    drawn: u64,
 }
 
 impl Asking {
-    fn work(&self, watch: &mut Stopwatch, burst: u64, mut answered: impl FnMut(i64)) -> anyhow::Result<()> {
+    fn work(&self, watch: &mut Stopwatch, burst: u64, mut answered: impl FnMut(i64)) -> anyhow::Result<u64> {
         let database = &self.orders.database;
         let mut items = database.db.prepare(ITEMS)?;
         let mut price = database.db.prepare(PRICE)?;
@@ -78,14 +80,18 @@ impl Asking {
             answered(worth);
             watch.lap(bytes);
         }
-        Ok(())
+        Ok(choice.drawn())
     }
 }
 
 impl Prepared for Asking {
     fn burst(&mut self, watch: &mut Stopwatch) -> anyhow::Result<()> {
-        let burst = self.orders.next_burst();
-        self.work(watch, burst, |_| ())
+        self.drawn = self.work(watch, watch.number() + 1, |_| ())?;
+        Ok(())
+    }
+
+    fn drawn(&self) -> u64 {
+        self.drawn
     }
 
     fn verify(&mut self) -> anyhow::Result<Check> {

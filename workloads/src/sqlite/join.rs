@@ -45,7 +45,6 @@ pub(super) struct Orders {
     pub items: u64,
     /// The worth of each order.
     worth: Vec<i64>,
-    bursts: u64,
 }
 
 /// Orders in a sequence of their own for each burst.
@@ -61,6 +60,11 @@ impl Choice<'_> {
         let order = content::below(&mut self.random, ORDERS);
         (order as i64, self.worth[order as usize])
     }
+
+    /// See [`crate::Prepared::drawn`].
+    pub fn drawn(&self) -> u64 {
+        content::state(&self.random)
+    }
 }
 
 impl Orders {
@@ -75,16 +79,10 @@ impl Orders {
         database.cache(cache_size)?;
         database.checkpoint()?;
         database.flush()?;
-        Ok(Self { database, seed: place.seed, items, worth, bursts: 0 })
+        Ok(Self { database, seed: place.seed, items, worth })
     }
 
-    /// The orders of the next burst.
-    pub fn next_burst(&mut self) -> u64 {
-        self.bursts += 1;
-        self.bursts
-    }
-
-    /// The orders that a burst asks for.
+    /// The orders that a burst asks for; those of 0 are the check's.
     pub fn choice(&self, burst: u64) -> Choice<'_> {
         Choice { random: content::generator(self.seed, STREAM, burst), worth: &self.worth }
     }

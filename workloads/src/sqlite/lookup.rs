@@ -44,21 +44,21 @@ impl Workload for Lookup {
     }
 
     fn prepare(&self, place: &Place) -> anyhow::Result<Box<dyn Prepared>> {
-        Ok(Box::new(Finding { entries: Entries::create(place, "lookup.db")?, bursts: 0 }))
+        Ok(Box::new(Finding { entries: Entries::create(place, "lookup.db")?, drawn: 0 }))
     }
 }
 
 struct Finding {
     entries: Entries,
-    bursts: u64,
+    /// See [`Prepared::drawn`].
+    drawn: u64,
 }
 
 impl Prepared for Finding {
     fn burst(&mut self, watch: &mut Stopwatch) -> anyhow::Result<()> {
         let Entries { database, seed, rows, .. } = &self.entries;
         let mut select = database.db.prepare(SELECT)?;
-        let mut choice = content::generator(*seed, STREAM, self.bursts);
-        self.bursts += 1;
+        let mut choice = content::generator(*seed, STREAM, watch.number());
         self.entries.settle()?;
         let failed = |e| database.explain(e).context(format!("can't look a row up in {}", database.path().display()));
         watch.start();
@@ -76,7 +76,12 @@ impl Prepared for Finding {
             anyhow::ensure!(right, "the lookup of row {row} found nothing or another value");
             watch.lap(VALUE as u64);
         }
+        self.drawn = content::state(&choice);
         Ok(())
+    }
+
+    fn drawn(&self) -> u64 {
+        self.drawn
     }
 
     fn verify(&mut self) -> anyhow::Result<Check> {

@@ -136,7 +136,7 @@ impl Workload for Mailbox {
         });
         let original = copied.with_context(|| format!("can't copy {} to {}", path.display(), original.display()))?;
         let mut mover =
-            Mover { path, original, options, mails, initial: state.clone(), state, bursts: 0, database: None };
+            Mover { path, original, options, mails, initial: state.clone(), state, drawn: 0, database: None };
         mover.restore()?;
         Ok(Box::new(mover))
     }
@@ -465,7 +465,8 @@ struct Mover {
     mails: Mails,
     initial: State,
     state: State,
-    bursts: u64,
+    /// See [`Prepared::drawn`].
+    drawn: u64,
     /// Open but for the moments in which it's put back.
     database: Option<Database>,
 }
@@ -527,7 +528,7 @@ impl Mover {
         file.sync_all()
     }
 
-    fn work(&mut self, watch: &mut Stopwatch, burst: u64) -> anyhow::Result<()> {
+    fn work(&mut self, watch: &mut Stopwatch, burst: u64) -> anyhow::Result<u64> {
         self.restore()?;
         let Self { path, mails, state, database, .. } = self;
         let database = database.as_ref().context("the database couldn't be opened again")?;
@@ -549,7 +550,7 @@ impl Mover {
             };
             watch.lap(bytes);
         }
-        Ok(())
+        Ok(content::state(&choice))
     }
 
     /// Compares folders and messages with the state, and gives a digest of them.
@@ -593,8 +594,12 @@ impl Mover {
 
 impl Prepared for Mover {
     fn burst(&mut self, watch: &mut Stopwatch) -> anyhow::Result<()> {
-        self.bursts += 1;
-        self.work(watch, self.bursts)
+        self.drawn = self.work(watch, watch.number() + 1)?;
+        Ok(())
+    }
+
+    fn drawn(&self) -> u64 {
+        self.drawn
     }
 
     fn verify(&mut self) -> anyhow::Result<Check> {

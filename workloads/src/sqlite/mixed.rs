@@ -62,7 +62,7 @@ impl Workload for Mixed {
     fn prepare(&self, place: &Place) -> anyhow::Result<Box<dyn Prepared>> {
         let entries = Entries::create(place, "mixed.db")?;
         entries.database.grow_log()?;
-        let mut mixing = Mixing { entries, reads: Options::read(&place.settings).reads, burst: 0, done: 0 };
+        let mut mixing = Mixing { entries, reads: Options::read(&place.settings).reads, burst: 0, done: 0, drawn: 0 };
         mixing.restore()?;
         mixing.entries.settle()?;
         Ok(Box::new(mixing))
@@ -73,10 +73,12 @@ struct Mixing {
     entries: Entries,
     /// Percent of the operations.
     reads: u64,
-    /// The burst that was done last, from 1; 0 before the first and for the check.
+    /// The burst that was done last, one more than its number; 0 before the first and for the check.
     burst: u64,
     /// Operations of it that were begun.
     done: u64,
+    /// See [`Prepared::drawn`].
+    drawn: u64,
 }
 
 /// The row of the next operation, and whether it is read.
@@ -127,7 +129,7 @@ impl Mixing {
         self.entries.database.flush()
     }
 
-    fn work(&mut self, watch: &mut Stopwatch, burst: u64) -> anyhow::Result<()> {
+    fn work(&mut self, watch: &mut Stopwatch, burst: u64) -> anyhow::Result<u64> {
         self.restore()?;
         self.burst = burst;
         let Self { entries, reads, done, .. } = self;
@@ -161,14 +163,18 @@ impl Mixing {
             }
             watch.lap(VALUE as u64);
         }
-        Ok(())
+        Ok(content::state(&choice))
     }
 }
 
 impl Prepared for Mixing {
     fn burst(&mut self, watch: &mut Stopwatch) -> anyhow::Result<()> {
-        let burst = self.burst + 1;
-        self.work(watch, burst)
+        self.drawn = self.work(watch, watch.number() + 1)?;
+        Ok(())
+    }
+
+    fn drawn(&self) -> u64 {
+        self.drawn
     }
 
     fn verify(&mut self) -> anyhow::Result<Check> {

@@ -40,7 +40,7 @@ pub fn compile_options() -> Vec<String> {
 /// A stopwatch for a pass that isn't timed: so many operations, as they are done in a burst.
 fn untimed(operations: u64) -> Stopwatch {
     let mut watch = Stopwatch::new();
-    watch.arm(BurstPlan { operations, warmup: 0, batch: 1, limit_ns: u64::MAX });
+    watch.arm(BurstPlan { operations, warmup: 0, batch: 1, limit_ns: u64::MAX, number: 0 });
     watch
 }
 

@@ -61,7 +61,7 @@ impl Workload for Scan {
             "a scan of {range} rows needs a larger database than one of {} rows; set a larger size or fewer rows",
             entries.rows
         );
-        Ok(Box::new(Scanning { entries, range, bursts: 0 }))
+        Ok(Box::new(Scanning { entries, range, drawn: 0 }))
     }
 }
 
@@ -69,11 +69,12 @@ struct Scanning {
     entries: Entries,
     /// Rows of an operation.
     range: u64,
-    bursts: u64,
+    /// See [`Prepared::drawn`].
+    drawn: u64,
 }
 
 impl Scanning {
-    fn work(&self, watch: &mut Stopwatch, burst: u64, mut summed: impl FnMut(i64)) -> anyhow::Result<()> {
+    fn work(&self, watch: &mut Stopwatch, burst: u64, mut summed: impl FnMut(i64)) -> anyhow::Result<u64> {
         let Entries { database, seed, rows, .. } = &self.entries;
         let (seed, range) = (*seed, self.range);
         let mut select = database.db.prepare(SELECT)?;
@@ -96,15 +97,18 @@ impl Scanning {
             summed(found.1);
             watch.lap(bytes);
         }
-        Ok(())
+        Ok(content::state(&choice))
     }
 }
 
 impl Prepared for Scanning {
     fn burst(&mut self, watch: &mut Stopwatch) -> anyhow::Result<()> {
-        let burst = self.bursts;
-        self.bursts += 1;
-        self.work(watch, burst, |_| ())
+        self.drawn = self.work(watch, watch.number() + 1, |_| ())?;
+        Ok(())
+    }
+
+    fn drawn(&self) -> u64 {
+        self.drawn
     }
 
     fn verify(&mut self) -> anyhow::Result<Check> {

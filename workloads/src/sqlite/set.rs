@@ -40,16 +40,18 @@ impl Workload for Set {
     }
 
     fn prepare(&self, place: &Place) -> anyhow::Result<Box<dyn Prepared>> {
-        Ok(Box::new(Joining { orders: Orders::create(place, "set.db")? }))
+        Ok(Box::new(Joining { orders: Orders::create(place, "set.db")?, drawn: 0 }))
     }
 }
 
 struct Joining {
     orders: Orders,
+    /// See [`Prepared::drawn`].
+    drawn: u64,
 }
 
 impl Joining {
-    fn work(&self, watch: &mut Stopwatch, burst: u64, mut answered: impl FnMut(i64)) -> anyhow::Result<()> {
+    fn work(&self, watch: &mut Stopwatch, burst: u64, mut answered: impl FnMut(i64)) -> anyhow::Result<u64> {
         let database = &self.orders.database;
         // The order of the tables is the client's of `sqlite/chatty`, so that what differs is who goes through the rows.
         let mut query = database.db.prepare(WORTH)?;
@@ -64,14 +66,18 @@ impl Joining {
             answered(worth);
             watch.lap(bytes);
         }
-        Ok(())
+        Ok(choice.drawn())
     }
 }
 
 impl Prepared for Joining {
     fn burst(&mut self, watch: &mut Stopwatch) -> anyhow::Result<()> {
-        let burst = self.orders.next_burst();
-        self.work(watch, burst, |_| ())
+        self.drawn = self.work(watch, watch.number() + 1, |_| ())?;
+        Ok(())
+    }
+
+    fn drawn(&self) -> u64 {
+        self.drawn
     }
 
     fn verify(&mut self) -> anyhow::Result<Check> {

@@ -193,6 +193,23 @@ fn work_that_was_not_the_same_is_invalid() {
 }
 
 #[test]
+fn a_round_of_other_operations_is_flagged_and_one_that_was_cut_short_is_not() {
+    let flags = |change: fn(&mut workloads::protocol::Sample)| {
+        let mut other = stored();
+        let bursts = other.records.iter_mut().filter(|r| r.environment == "runc" && r.workload == "net/rr");
+        bursts.filter_map(|r| r.outcome.as_mut().ok()).for_each(change);
+        comparison(&other).cell("net/rr", "runc", Metric::P50).expect("a cell").flags.clone()
+    };
+    let evidence = |flags: &[Flag]| flags.iter().find(|f| f.name == "other-work").map(|f| f.evidence.clone());
+    assert_eq!(evidence(&flags(|_| ())), None);
+    // As the baseline's were before the harness said which burst it is: the draws aren't known, but the bytes are.
+    let bytes = evidence(&flags(|s| (s.bytes, s.drawn) = (s.bytes - 8, 0))).expect("flagged");
+    assert!(bytes.starts_with("in 16 of 16 rounds it did other work than the baseline: "), "{bytes}");
+    assert!(evidence(&flags(|s| s.drawn += 1)).expect("flagged").ends_with("; other draws"));
+    assert_eq!(evidence(&flags(|s| (s.operations, s.cut_short) = (s.operations / 2, true))), None);
+}
+
+#[test]
 fn a_damaged_histogram_is_a_failure_of_its_burst() {
     let mut damaged = stored();
     let burst = damaged.records.iter_mut().find(|r| r.environment == "qemu" && r.workload == "net/rr").expect("one");

@@ -12,6 +12,7 @@ mod tests;
 
 use workloads::Resource;
 use workloads::facts::Network;
+use workloads::protocol::Sample;
 
 use super::merge::Merged;
 use super::{Finding, Flag, Metric, Severity};
@@ -82,6 +83,7 @@ pub(super) fn of(case: &Case) -> Vec<Flag> {
         steal,
         pressure,
         fewer_operations,
+        other_work,
         load::late_generator,
         load::rate_not_reached,
     ];
@@ -208,6 +210,37 @@ fn fewer_operations(case: &Case) -> Option<Flag> {
             case.baseline.operations
         );
         flag("fewer-operations", Severity::Note, evidence)
+    })
+}
+
+/// Rounds in which it did other operations than the baseline, though both did all that were planned: each draws its own then,
+/// as in runs that were stored before the harness said which burst it is.
+fn other_work(case: &Case) -> Option<Flag> {
+    if case.is_imported() {
+        return None;
+    }
+    let whole = |r: &&&Record| r.outcome.as_ref().is_ok_and(|s| !s.cut_short);
+    let (mut common, mut other, mut first) = (0, 0, None);
+    for (record, base) in case.records.iter().filter(whole).filter_map(|own| {
+        let same = |base: &&&Record| (base.block, base.round) == (own.block, own.round);
+        Some((own, case.baseline_records.iter().filter(whole).find(same)?))
+    }) {
+        let (Ok(own), Ok(base)) = (&record.outcome, &base.outcome) else { continue };
+        common += 1;
+        let drawn = own.drawn != base.drawn && own.drawn != 0 && base.drawn != 0;
+        if drawn || (own.operations, own.bytes) != (base.operations, base.bytes) {
+            other += 1;
+            first.get_or_insert_with(|| {
+                let of = |s: &Sample| format!("{} operations of {} bytes", s.operations, s.bytes);
+                let which = if drawn { "; other draws" } else { "" };
+                format!("{}, the baseline {}{which}", of(own), of(base))
+            });
+        }
+    }
+    first.map(|first| {
+        let evidence =
+            format!("in {other} of {common} rounds it did other work than the baseline: the first time {first}");
+        flag("other-work", Severity::Doubt, evidence)
     })
 }
 
