@@ -17,6 +17,7 @@ use runners::registry;
 use runners::session::Session;
 use runners::stage::Stage;
 use runners::stage::peer::PeerProcess;
+use runners::stage::shared::Shared;
 use runners::{Network, Unavailable};
 use workloads::protocol::{BurstPlan, Task};
 use workloads::settings::Settings;
@@ -28,8 +29,8 @@ fn id(test: &str) -> String {
     format!("{test}{:x}", std::process::id() & 0xff_ffff)
 }
 
-fn host(id: &str) -> Arc<Host> {
-    common::host(id, Resources::new(1, MEMORY))
+fn shared(id: &str) -> Arc<Shared> {
+    common::shared(id, Resources::new(1, MEMORY))
 }
 
 fn settings(runner: &str, given: &[(&str, &str)]) -> Settings {
@@ -119,22 +120,22 @@ fn run_state() -> Vec<String> {
 /// Every way that a session ends, with what must hold while it is up.
 fn conforms(runner: &str, test: &str) {
     let id = id(test);
-    let host = host(&id);
-    if !available(runner, &host) {
+    let shared = shared(&id);
+    if !available(runner, &shared.host) {
         return;
     }
     let before = run_state();
     let data = tempfile::tempdir_in("/var/tmp").unwrap();
     {
-        let mut stage = Stage::new(Arc::clone(&host), "box", data.path()).unwrap();
+        let mut stage = Stage::new(Arc::clone(&shared), "box", data.path()).unwrap();
         let mut starts = Vec::new();
         for _ in 0..3 {
             let (mut session, network) = start(runner, &[], &mut stage);
             starts.push(session.start.as_millis());
             session.ping(DEADLINE).unwrap();
-            if host.privileged {
+            if shared.host.privileged {
                 assert_eq!(network, Network::Veth);
-                assert_limits_hold(&id, &host);
+                assert_limits_hold(&id, &shared.host);
             }
             let ended = Instant::now();
             drop(session);
@@ -158,7 +159,7 @@ fn conforms(runner: &str, test: &str) {
         session.ping(DEADLINE).unwrap();
         assert_eq!(network, Network::None);
     }
-    drop(host);
+    drop(shared);
     assert_session_left_nothing(&id, runner);
     assert_eq!(cgroups(&id), [] as [String; 0]);
     assert_eq!(fs::read_dir(data.path()).unwrap().count(), 0, "{runner}: the data directory is empty again");
@@ -232,7 +233,7 @@ fn podman_starts_obeys_and_leaves_nothing() {
 #[test]
 fn other_settings_start_too() {
     let id = id("es");
-    let host = host(&id);
+    let shared = shared(&id);
     let data = tempfile::tempdir_in("/var/tmp").unwrap();
     let all: &[(&str, &[(&str, &str)])] = &[
         ("bubblewrap", &[("user", "true")]),
@@ -258,11 +259,12 @@ fn other_settings_start_too() {
     ];
     for (n, (runner, given)) in all.iter().enumerate() {
         let needs = given.iter().map(|(_, v)| *v).filter(|v| matches!(*v, "crun" | "runsc" | "fuse-overlayfs"));
-        if !available(runner, &host) || !needs.into_iter().all(installed) {
+        if !available(runner, &shared.host) || !needs.into_iter().all(installed) {
             continue;
         }
         let mut stage =
-            Stage::new(Arc::clone(&host), &format!("an-environment-with-quite-a-long-name-{n}"), data.path()).unwrap();
+            Stage::new(Arc::clone(&shared), &format!("an-environment-with-quite-a-long-name-{n}"), data.path())
+                .unwrap();
         let (mut session, _) = start(runner, given, &mut stage);
         session.ping(DEADLINE).unwrap();
         drop(session);
@@ -303,12 +305,12 @@ fn asks_the_peer(session: &mut Session, far: workloads::PeerAddress) {
 #[test]
 fn every_path_leads_to_the_peer() {
     let id = id("ew");
-    let host = host(&id);
-    if !host.privileged {
+    let shared = shared(&id);
+    if !shared.host.privileged {
         eprintln!("SKIPPED: paths of our own take root");
         return;
     }
-    let peer = PeerProcess::start(&host, DEADLINE).unwrap();
+    let peer = PeerProcess::start(&shared, DEADLINE).unwrap();
     let data = tempfile::tempdir_in("/var/tmp").unwrap();
     let before = nameless_namespaces();
     let all: &[(&str, &str, Network, &str)] = &[
@@ -326,10 +328,10 @@ fn every_path_leads_to_the_peer() {
         ("gvisor", "host", Network::Veth, "runsc"),
     ];
     for (runner, word, expected, needs) in all {
-        if !available(runner, &host) || !installed(needs) || (*needs == "nft" && !has_nft()) {
+        if !available(runner, &shared.host) || !installed(needs) || (*needs == "nft" && !has_nft()) {
             continue;
         }
-        let mut stage = Stage::new(Arc::clone(&host), &format!("{runner}-{word}"), data.path()).unwrap();
+        let mut stage = Stage::new(Arc::clone(&shared), &format!("{runner}-{word}"), data.path()).unwrap();
         let runner = registry::find(runner).unwrap();
         // Twice: a path is kept from block to block. The second is killed, as a deadline does it.
         for start in 0..2 {
@@ -349,20 +351,20 @@ fn every_path_leads_to_the_peer() {
         assert_eq!(nameless_namespaces(), before, "{} {word}", runner.name());
     }
     drop(peer);
-    drop(host);
+    drop(shared);
     assert_eq!(common::traces(&id), [] as [String; 0]);
 }
 
 #[test]
 fn limits_of_processes_are_those_that_were_set() {
     let id = id("eu");
-    let host = host(&id);
+    let shared = shared(&id);
     let data = tempfile::tempdir_in("/var/tmp").unwrap();
     for runner in ["runc", "crun"] {
-        if !available(runner, &host) {
+        if !available(runner, &shared.host) {
             continue;
         }
-        let mut stage = Stage::new(Arc::clone(&host), runner, data.path()).unwrap();
+        let mut stage = Stage::new(Arc::clone(&shared), runner, data.path()).unwrap();
         let given = [("open-files", "321"), ("processes", "123"), ("locked-memory", "64KiB"), ("network", "none")];
         let (session, _) = start(runner, &given, &mut stage);
         let agents: Vec<String> = fs::read_dir("/proc")
@@ -408,13 +410,13 @@ type Case<'a> = (&'a [(&'a str, &'a str)], &'a str, Option<&'a str>);
 fn gvisor_does_what_its_release_can_and_says_what_it_can_not() {
     const NEW: &str = "of 2023 or later";
     let id = id("ev");
-    let host = host(&id);
-    if !available("gvisor", &host) {
+    let shared = shared(&id);
+    if !available("gvisor", &shared.host) {
         return;
     }
-    let root = host.privileged;
+    let root = shared.host.privileged;
     let network = if root { "netstack" } else { "host" };
-    let peer = PeerProcess::start(&host, DEADLINE).unwrap();
+    let peer = PeerProcess::start(&shared, DEADLINE).unwrap();
     let data = tempfile::tempdir_in("/var/tmp").unwrap();
     let all: &[Case] = &[
         (&[], "9p", None),
@@ -433,7 +435,7 @@ fn gvisor_does_what_its_release_can_and_says_what_it_can_not() {
         for (n, (given, file_system, refusal)) in all.iter().enumerate() {
             let path = runsc.to_str().unwrap();
             let given: Vec<_> = [("runsc", path), ("network", network)].iter().chain(*given).copied().collect();
-            let mut stage = Stage::new(Arc::clone(&host), &format!("{n}-{old}"), data.path()).unwrap();
+            let mut stage = Stage::new(Arc::clone(&shared), &format!("{n}-{old}"), data.path()).unwrap();
             let launch = stage.launch(registry::find("gvisor").unwrap(), &settings("gvisor", &given));
             if let Some(words) = refusal.filter(|_| old) {
                 let no = launch.expect_err("refused").downcast::<Unavailable>().expect("not a failure of the box");
@@ -456,7 +458,7 @@ fn gvisor_does_what_its_release_can_and_says_what_it_can_not() {
         // It may work on a machine of one's own. Where it doesn't, that is said in time, and nothing is left.
         let began = Instant::now();
         let given = [("runsc", runsc.to_str().unwrap()), ("platform", "kvm"), ("network", network)];
-        let answer = probe(registry::find("gvisor").unwrap(), &settings("gvisor", &given), &host, data.path());
+        let answer = probe(registry::find("gvisor").unwrap(), &settings("gvisor", &given), &shared, data.path());
         eprintln!("{} on kvm: {answer:?}", runsc.display());
         assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
         assert!(answer.verdict == Verdict::Works || (answer.because.is_some() && answer.fix.is_some()), "{answer:?}");

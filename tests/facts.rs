@@ -16,6 +16,7 @@ use runners::host::{Host, Resources};
 use runners::session::Session;
 use runners::stage::Stage;
 use runners::stage::data::DataPath;
+use runners::stage::shared::Shared;
 use runners::{Launch, Runner, Unavailable};
 use workloads::facts::{Keeper, Network};
 use workloads::protocol::{BurstPlan, Task};
@@ -160,9 +161,9 @@ impl Runner for Hammock {
 const WORKLOAD: &str = "disk/fsync";
 
 /// One block of the workload in an environment: what it stands on, and its rows.
-fn measure(host: &Arc<Host>, data: &Path, name: &str, runner: &dyn Runner, stored: &mut Stored) {
+fn measure(shared: &Arc<Shared>, data: &Path, name: &str, runner: &dyn Runner, stored: &mut Stored) {
     const PATIENCE: Duration = Duration::from_secs(60);
-    let mut stage = Stage::new(Arc::clone(host), name, data).expect("a stage");
+    let mut stage = Stage::new(Arc::clone(shared), name, data).expect("a stage");
     let launch = stage.launch(runner, &Settings::default()).expect("a launch");
     stored.run.environments.push(EnvironmentPlan {
         name: name.into(),
@@ -246,12 +247,12 @@ fn run(id: &str) -> Stored {
 #[test]
 fn a_new_sandbox_with_its_root_in_memory_is_judged_by_what_it_states() {
     let dir = Dir::new();
-    let host = common::host("facts", Resources::new(1, 256 << 20));
+    let shared = common::shared("facts", Resources::new(1, 256 << 20));
     let mut stored = run("facts");
     let bare = runners::registry::find("bare").expect("the baseline");
-    measure(&host, dir.root(), "bare", bare, &mut stored);
-    measure(&host, dir.root(), "in-memory", &Hammock { keeper: Keeper::Memory }, &mut stored);
-    measure(&host, dir.root(), "on-disk", &Hammock { keeper: Keeper::Disk }, &mut stored);
+    measure(&shared, dir.root(), "bare", bare, &mut stored);
+    measure(&shared, dir.root(), "in-memory", &Hammock { keeper: Keeper::Memory }, &mut stored);
+    measure(&shared, dir.root(), "on-disk", &Hammock { keeper: Keeper::Disk }, &mut stored);
     let store = Store::open(&dir.at("t.db")).expect("a store");
     store.import(&stored).expect("stored");
     let comparison = compare(&store.load("facts").expect("the run"), Method::default());

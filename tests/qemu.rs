@@ -10,12 +10,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::{host, work};
+use common::{shared, work};
 use runners::boxes::vm::qemu::Qemu;
 use runners::host::{Host, Resources};
 use runners::session::{Session, SessionError};
 use runners::stage::Stage;
 use runners::stage::peer::PeerProcess;
+use runners::stage::shared::Shared;
 use runners::{Network, Runner};
 use workloads::PeerAddress;
 use workloads::protocol::{BurstPlan, Task};
@@ -28,18 +29,18 @@ const PATIENCE: Duration = Duration::from_secs(120);
 struct Scene {
     // Dropped in this order.
     stage: Stage,
-    host: Arc<Host>,
+    shared: Arc<Shared>,
     data: tempfile::TempDir,
 }
 
 impl Scene {
     fn new(name: &str) -> Self {
         let id = format!("{name}{}", std::process::id() % 10_000);
-        let host = host(&id, Resources::new(1, 256 << 20));
+        let shared = shared(&id, Resources::new(1, 256 << 20));
         // Beside the binary: /tmp may be a tmpfs, where nothing is durable.
         let data = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a data directory");
-        let stage = Stage::new(Arc::clone(&host), "vm", data.path()).expect("a stage");
-        Self { stage, host, data }
+        let stage = Stage::new(Arc::clone(&shared), "vm", data.path()).expect("a stage");
+        Self { stage, shared, data }
     }
 
     fn start(&mut self, settings: &[(&str, &str)], deadline: Duration) -> Result<Session, SessionError> {
@@ -70,12 +71,12 @@ fn it_boots_answers_and_powers_off() {
     for _ in 0..2 {
         let mut session = scene.start(&[], PATIENCE).unwrap_or_else(|e| panic!("{e}"));
         println!("launch to hello: {:?}", session.start);
-        assert_eq!(machines(&scene.host).len(), 1);
+        assert_eq!(machines(&scene.shared.host).len(), 1);
         session.ping(PATIENCE).unwrap_or_else(|e| panic!("{e}"));
         let begun = Instant::now();
         drop(session);
         assert!(begun.elapsed() < Duration::from_millis(2500), "it had to be killed: {:?}", begun.elapsed());
-        assert_eq!(machines(&scene.host), Vec::<PathBuf>::new());
+        assert_eq!(machines(&scene.shared.host), Vec::<PathBuf>::new());
     }
 }
 
@@ -310,7 +311,7 @@ fn every_value_of_every_setting_boots_and_is_what_it_says() {
         assert!(launch.data.words.starts_with(boot.data_path), "{} is not {}...", launch.data.words, boot.data_path);
         assert_eq!(launch.path.network, boot.network);
         let peer = launch.path.peer.map(|address| {
-            let peer = PeerProcess::start(&scene.host, PATIENCE).expect("a peer");
+            let peer = PeerProcess::start(&scene.shared, PATIENCE).expect("a peer");
             let far = PeerAddress::from(SocketAddr::new(address, peer.port));
             (peer, far)
         });
@@ -329,7 +330,7 @@ fn every_value_of_every_setting_boots_and_is_what_it_says() {
             work(&mut session, Task { peer: Some(*far), ..Task::of("net/rr") });
         }
         drop(session);
-        assert_eq!(machines(&scene.host), Vec::<PathBuf>::new());
+        assert_eq!(machines(&scene.shared.host), Vec::<PathBuf>::new());
         booted += 1;
     }
     println!("{booted} of {} booted", BOOTS.len());
@@ -407,7 +408,7 @@ fn a_guest_that_dies_is_quoted() {
     let error = scene.start(&[], PATIENCE).expect_err("no ext4");
     let text = error.to_string();
     assert!(text.contains("tarebench init: can't mount /dev/vda on /data as ext4"), "{text}");
-    assert_eq!(machines(&scene.host), Vec::<PathBuf>::new());
+    assert_eq!(machines(&scene.shared.host), Vec::<PathBuf>::new());
 }
 
 #[test]
@@ -423,7 +424,7 @@ fn a_guest_that_never_boots_ends_at_its_deadline() {
     assert!(matches!(error, SessionError::Deadline { .. }), "{error}");
     assert!(error.to_string().contains("the agent's hello did not come within 3s"), "{error}");
     assert!(begun.elapsed() < deadline + Duration::from_secs(1), "{:?}", begun.elapsed());
-    assert_eq!(machines(&scene.host), Vec::<PathBuf>::new());
+    assert_eq!(machines(&scene.shared.host), Vec::<PathBuf>::new());
 }
 
 /// A bzImage whose payload is nothing we can unpack and whose code is an endless loop, from its first instruction on.
@@ -452,12 +453,12 @@ fn killed_in_the_middle_it_leaves_nothing() {
     let (scratch, data);
     {
         let mut scene = Scene::new("ki");
-        (scratch, data) = (scene.host.scratch.clone(), scene.stage.data().to_path_buf());
+        (scratch, data) = (scene.shared.host.scratch.clone(), scene.stage.data().to_path_buf());
         let session = scene.start(&[], PATIENCE).unwrap_or_else(|e| panic!("{e}"));
         let pid = nix::unistd::Pid::from_raw(session.pid() as i32);
         nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).expect("it lives");
         drop(session);
-        assert_eq!(machines(&scene.host), Vec::<PathBuf>::new());
+        assert_eq!(machines(&scene.shared.host), Vec::<PathBuf>::new());
         // The file system of a killed guest is recovered by the next one.
         scene.start(&[], PATIENCE).unwrap_or_else(|e| panic!("after a kill: {e}"));
     }
@@ -467,11 +468,11 @@ fn killed_in_the_middle_it_leaves_nothing() {
 #[test]
 fn version_names_the_guest_and_what_it_runs_on() {
     let scene = Scene::new("ve");
-    let version = Qemu.version(&scene.host).unwrap_or_else(|e| panic!("{e}; {}", e.fix));
+    let version = Qemu.version(&scene.shared.host).unwrap_or_else(|e| panic!("{e}; {}", e.fix));
     println!("{version}");
     assert!(version.starts_with("QEMU ") && version.contains("guest Linux"), "{version}");
     let begun = Instant::now();
-    assert_eq!(Qemu.version(&scene.host).expect("as before"), version);
+    assert_eq!(Qemu.version(&scene.shared.host).expect("as before"), version);
     assert!(begun.elapsed() < Duration::from_secs(1), "the answer was not remembered: {:?}", begun.elapsed());
 }
 

@@ -32,22 +32,22 @@ const PATIENCE: Duration = Duration::from_secs(60);
 fn the_runner_is_probed_and_works_and_leaves_nothing() {
     let dir = Dir::new();
     let id = format!("n{}", std::process::id() % 100_000);
-    let host = common::host(&id, host::Resources::new(1, 512 << 20));
+    let shared = common::shared(&id, host::Resources::new(1, 512 << 20));
     let settings = Settings::of(Nice.settings(), &[("adjustment", "7")]);
-    let probe = runners::probe::probe(&Nice, &settings, &host, dir.root());
+    let probe = runners::probe::probe(&Nice, &settings, &shared, dir.root());
     assert!(probe.usable(), "{probe:?}");
-    let mut stage = stage::Stage::new(Arc::clone(&host), Nice.name(), dir.root()).expect("a stage");
+    let mut stage = stage::Stage::new(Arc::clone(&shared), Nice.name(), dir.root()).expect("a stage");
     for _ in 0..2 {
         let launch = stage.launch(&Nice, &settings).expect("launches");
         let mut session = runners::session::Session::start(launch, PATIENCE).expect("starts");
-        assert_eq!(session.identify(PATIENCE).expect("says who it is").binary_sha256, host.binary_sha256);
+        assert_eq!(session.identify(PATIENCE).expect("says who it is").binary_sha256, shared.host.binary_sha256);
         let priority = fs::read_to_string(format!("/proc/{}/stat", session.pid())).expect("it lives");
         let fields: Vec<&str> = priority.rsplit_once(") ").expect("behind its name").1.split(' ').collect();
         assert_eq!(fields[16], "7", "`nice` is executed into the agent, at its priority: {priority}");
         work(&mut session, Task::of("sqlite/commit"));
     }
     drop(stage);
-    drop(host);
+    drop(shared);
     eventually("no trace is left", Duration::from_secs(5), || traces(&id).is_empty());
     dir.holds_only(&[]);
 }

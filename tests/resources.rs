@@ -8,14 +8,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{Dir, host, must_run};
+use common::{Dir, must_run, shared};
 use nix::unistd::geteuid;
 use runners::Runner;
-use runners::host::{Host, IoLimits, Resources};
+use runners::host::{IoLimits, Resources};
 use runners::probe;
 use runners::registry::RUNNERS;
 use runners::session::Session;
 use runners::stage::Stage;
+use runners::stage::shared::Shared;
 use workloads::protocol::{BurstPlan, Sample, Task};
 use workloads::settings::Settings;
 
@@ -79,9 +80,9 @@ fn settings(runner: &dyn Runner) -> Settings {
     Settings::of(runner.settings(), given)
 }
 
-fn holds(runner: &'static dyn Runner, host: &Arc<Host>, dir: &Dir) {
+fn holds(runner: &'static dyn Runner, shared: &Arc<Shared>, dir: &Dir) {
     let settings = settings(runner);
-    let mut stage = Stage::new(Arc::clone(host), runner.name(), dir.root()).expect("a stage");
+    let mut stage = Stage::new(Arc::clone(shared), runner.name(), dir.root()).expect("a stage");
     let name = runner.name();
     let launch = stage.launch(runner, &settings).expect("launches");
     let mut session = Session::start(launch, PATIENCE).unwrap_or_else(|e| panic!("{name}: {e}"));
@@ -105,16 +106,16 @@ fn holds(runner: &'static dyn Runner, host: &Arc<Host>, dir: &Dir) {
 fn every_box_sees_and_feels_its_limits() {
     let dir = Dir::new();
     let id = format!("lim{:x}", std::process::id() % 0xf_ffff);
-    let host = host(&id, resources());
-    if !geteuid().is_root() || host.pinning.work == host.pinning.harness {
+    let shared = shared(&id, resources());
+    if !geteuid().is_root() || shared.host.pinning.work == shared.host.pinning.harness {
         eprintln!("SKIPPED: limits need root, and two CPUs to tell one from");
         return;
     }
     let mut held = Vec::new();
     for runner in RUNNERS {
-        let probe = probe::probe_cached(*runner, &settings(*runner), &host, dir.root());
+        let probe = probe::probe_cached(*runner, &settings(*runner), &shared, dir.root());
         if probe.usable() {
-            holds(*runner, &host, &dir);
+            holds(*runner, &shared, &dir);
             held.push(runner.name());
         } else {
             eprintln!("SKIPPED: {}: {:?}", runner.name(), probe.because);
@@ -123,6 +124,6 @@ fn every_box_sees_and_feels_its_limits() {
         }
     }
     assert!(held.contains(&"bare") && held.contains(&"namespaces"), "{held:?}");
-    drop(host);
+    drop(shared);
     dir.holds_only(&[]);
 }

@@ -13,10 +13,11 @@ use std::time::Duration;
 use common::work;
 use nix::fcntl::OFlag;
 use runners::boxes::vm::uml::Uml;
-use runners::host::{Host, Resources};
+use runners::host::Resources;
 use runners::session::Session;
 use runners::stage::Stage;
 use runners::stage::peer::PeerProcess;
+use runners::stage::shared::Shared;
 use runners::{Network, Runner};
 use workloads::PeerAddress;
 use workloads::protocol::Task;
@@ -28,15 +29,15 @@ fn settings(pairs: &[(&str, &str)]) -> Settings {
     Settings::of(Uml.settings(), &[pairs, &[("disk.size", "64MiB")]].concat())
 }
 
-fn host(name: &str, cpus: u32) -> Arc<Host> {
+fn shared(name: &str, cpus: u32) -> Arc<Shared> {
     let id = format!("{name}{}", std::process::id() % 10_000);
-    common::host(&id, Resources::new(cpus, 256 << 20))
+    common::shared(&id, Resources::new(cpus, 256 << 20))
 }
 
 #[test]
 fn data_lies_where_it_is_said_and_the_peer_is_reached() {
-    let host = host("um", 1);
-    if let Err(e) = Uml.version(&host) {
+    let shared = shared("um", 1);
+    if let Err(e) = Uml.version(&shared.host) {
         assert!(!std::env::var("TAREBENCH_MUST_RUN").is_ok_and(|m| m.split(',').any(|n| n == "uml")), "{e}; {}", e.fix);
         eprintln!("SKIPPED: {e}; {}", e.fix);
         return;
@@ -51,9 +52,9 @@ fn data_lies_where_it_is_said_and_the_peer_is_reached() {
     assert_eq!(known, Kind::Choice(&["ubd", "ubd-sync", "cow", "hostfs"]), "a new one needs a case");
     // Not in /tmp, which may be a tmpfs.
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a data directory");
-    let peer = PeerProcess::start(&host, PATIENCE).expect("a peer");
+    let peer = PeerProcess::start(&shared, PATIENCE).expect("a peer");
     for (data, file_system, data_path) in cases {
-        let mut stage = Stage::new(Arc::clone(&host), data, folder.path()).expect("a stage");
+        let mut stage = Stage::new(Arc::clone(&shared), data, folder.path()).expect("a stage");
         // Twice: the second start finds the disk of the first, and its copy-on-write file.
         for _ in 0..2 {
             let launch = stage.launch(&Uml, &settings(&[("data", data)])).expect("a launch");
@@ -100,19 +101,19 @@ fn synchronous(pid: u32) -> bool {
 #[test]
 fn what_it_can_not_do_is_refused_with_a_way_out() {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a data directory");
-    let two = host("uc", 2);
-    if Uml.version(&two).is_err() {
+    let two = shared("uc", 2);
+    if Uml.version(&two.host).is_err() {
         eprintln!("SKIPPED: there is no User-mode Linux");
         return;
     }
-    let refused = |host: &Arc<Host>, folder: &Path| {
-        let mut stage = Stage::new(Arc::clone(host), "uml", folder).expect("a stage");
+    let refused = |shared: &Arc<Shared>, folder: &Path| {
+        let mut stage = Stage::new(Arc::clone(shared), "uml", folder).expect("a stage");
         format!("{:#}", stage.launch(&Uml, &settings(&[])).expect_err("it can't be"))
     };
     let text = refused(&two, folder.path());
     assert!(text.contains("cpus = 1"), "{text}");
     let spaced = folder.path().join("a b");
     fs::create_dir(&spaced).expect("made");
-    let text = refused(&host("us", 1), &spaced);
+    let text = refused(&shared("us", 1), &spaced);
     assert!(text.contains("space, comma or colon"), "{text}");
 }

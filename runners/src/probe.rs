@@ -17,6 +17,7 @@ use crate::launch::Runner;
 use crate::names::hex;
 use crate::session::{Session, SessionError};
 use crate::stage::Stage;
+use crate::stage::shared::Shared;
 use crate::unavailable::Unavailable;
 
 /// More answers than this are not kept: the oldest boots and builds have long been useless.
@@ -70,13 +71,13 @@ impl Probe {
 }
 
 /// Starts a trivial agent and ends it again. `data_dir` must be writable; nothing is left in it.
-pub fn probe(runner: &dyn Runner, settings: &Settings, host: &Arc<Host>, data_dir: &Path) -> Probe {
+pub fn probe(runner: &dyn Runner, settings: &Settings, shared: &Arc<Shared>, data_dir: &Path) -> Probe {
     let began = Instant::now();
-    let mut probe = ask(runner, settings, host, data_dir);
+    let mut probe = ask(runner, settings, shared, data_dir);
     probe.seconds = began.elapsed().as_secs_f64();
     if probe.usable()
         && let Some(file) = cache_file()
-        && let Err(e) = remember(&file, &key(runner, settings, host, &probe), &probe)
+        && let Err(e) = remember(&file, &key(runner, settings, &shared.host, &probe), &probe)
     {
         log::debug!("can't remember the probe in {}: {e:#}", file.display());
     }
@@ -85,20 +86,20 @@ pub fn probe(runner: &dyn Runner, settings: &Settings, host: &Arc<Host>, data_di
 
 /// The remembered answer, where engine, kernel, boot, binary, user and settings are the same; else asks. Only successes are
 /// remembered: what is missing may be installed a moment later.
-pub fn probe_cached(runner: &dyn Runner, settings: &Settings, host: &Arc<Host>, data_dir: &Path) -> Probe {
+pub fn probe_cached(runner: &dyn Runner, settings: &Settings, shared: &Arc<Shared>, data_dir: &Path) -> Probe {
     let began = Instant::now();
-    if let (Some(file), Ok(version)) = (cache_file(), runner.version_with(host, settings)) {
+    if let (Some(file), Ok(version)) = (cache_file(), runner.version_with(&shared.host, settings)) {
         let blank = Probe { verdict: Verdict::Works, version: Some(version), because: None, fix: None, seconds: 0.0 };
-        if let Some(mut known) = recall(&file).remove(&key(runner, settings, host, &blank)) {
+        if let Some(mut known) = recall(&file).remove(&key(runner, settings, &shared.host, &blank)) {
             known.seconds = began.elapsed().as_secs_f64();
             return known;
         }
     }
-    probe(runner, settings, host, data_dir)
+    probe(runner, settings, shared, data_dir)
 }
 
-fn ask(runner: &dyn Runner, settings: &Settings, host: &Arc<Host>, data_dir: &Path) -> Probe {
-    let version = match runner.version_with(host, settings) {
+fn ask(runner: &dyn Runner, settings: &Settings, shared: &Arc<Shared>, data_dir: &Path) -> Probe {
+    let version = match runner.version_with(&shared.host, settings) {
         Ok(version) => version,
         Err(no) => {
             let verdict = if no.broken { Verdict::Broken } else { Verdict::Absent };
@@ -106,12 +107,12 @@ fn ask(runner: &dyn Runner, settings: &Settings, host: &Arc<Host>, data_dir: &Pa
         }
     };
     let answer = |verdict, because, fix| Probe { verdict, version: Some(version.clone()), because, fix, seconds: 0.0 };
-    if cfg!(target_os = "linux") && !host.static_binary && runner.name() != "bare" {
+    if cfg!(target_os = "linux") && !shared.host.static_binary && runner.name() != "bare" {
         let because = "this tarebench needs a dynamic loader, which other root file systems don't have";
         let fix = "build it statically: plain `cargo build --release` in its repository, with no RUSTFLAGS set";
         return answer(Verdict::Absent, Some(because.into()), Some(fix.into()));
     }
-    match try_start(runner, settings, host, data_dir) {
+    match try_start(runner, settings, shared, data_dir) {
         Ok(Started { emulated, version }) => {
             let verdict = if emulated.is_some() { Verdict::Emulated } else { Verdict::Works };
             let mut probe = answer(verdict, emulated, None);
@@ -153,10 +154,15 @@ struct Started {
     version: Option<String>,
 }
 
-fn try_start(runner: &dyn Runner, settings: &Settings, host: &Arc<Host>, data_dir: &Path) -> anyhow::Result<Started> {
+fn try_start(
+    runner: &dyn Runner,
+    settings: &Settings,
+    shared: &Arc<Shared>,
+    data_dir: &Path,
+) -> anyhow::Result<Started> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let name = format!("probe{}-{}", NEXT.fetch_add(1, Ordering::Relaxed), runner.name());
-    let mut stage = Stage::new(Arc::clone(host), &name, data_dir)?;
+    let mut stage = Stage::new(Arc::clone(shared), &name, data_dir)?;
     let launch = stage.launch(runner, settings)?;
     let started = Started { emulated: launch.emulated.clone(), version: launch.version.clone() };
     let mut session = Session::start(launch, runner.start_deadline())?;

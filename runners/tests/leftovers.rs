@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use runners::host::{Host, Resources};
 use runners::session::Session;
 use runners::stage::Stage;
+use runners::stage::shared::Shared;
 use runners::{Launch, Runner, Unavailable, leftovers};
 use workloads::protocol::{self, Envelope, Hello, PROTOCOL, Response};
 use workloads::settings::Settings;
@@ -70,7 +71,7 @@ fn harness() {
     let (id, data) = (std::env::var(ID).unwrap(), PathBuf::from(std::env::var_os(DATA).unwrap()));
     let resources = Resources::new(1, 256 << 20);
     let host = Arc::new(Host::new(&id, Path::new("/proc/self/exe"), resources).unwrap());
-    let mut stage = Stage::new(Arc::clone(&host), "env", &data).unwrap();
+    let mut stage = Stage::new(Shared::new(host), "env", &data).unwrap();
     let launch = stage.launch(&Sleeper, &Settings::default()).unwrap();
     let session = Session::start(launch, Duration::from_secs(10)).unwrap();
     println!("started {}", session.pid());

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use runners::host::{Host, Resources};
 use runners::session::{Session, SessionError};
 use runners::stage::Stage;
+use runners::stage::shared::Shared;
 use runners::{Launch, Runner, Unavailable};
 use workloads::protocol::{self, Envelope, Hello, Identity, PROTOCOL, Request, Response};
 use workloads::settings::Settings;
@@ -96,7 +97,7 @@ impl Runner for Fake {
 }
 
 struct Place {
-    host: Arc<Host>,
+    shared: Arc<Shared>,
     data: tempfile::TempDir,
     cleaned: Arc<AtomicBool>,
 }
@@ -105,13 +106,14 @@ fn place() -> Place {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let id = format!("f{:x}{:x}", NEXT.fetch_add(1, Ordering::Relaxed), std::process::id() % 0xff_ffff);
     let resources = Resources::new(1, 256 << 20);
-    let host = Arc::new(Host::new(&id, Path::new("/proc/self/exe"), resources).unwrap());
-    Place { host, data: tempfile::tempdir_in("/var/tmp").unwrap(), cleaned: Arc::default() }
+    let host = Host::new(&id, Path::new("/proc/self/exe"), resources).unwrap();
+    let shared = Shared::new(Arc::new(host));
+    Place { shared, data: tempfile::tempdir_in("/var/tmp").unwrap(), cleaned: Arc::default() }
 }
 
 /// What a start comes to; the place must outlive the session.
 fn start(place: &Place, how: &'static str, deadline: Duration) -> (Result<Session, SessionError>, Stage) {
-    let mut stage = Stage::new(Arc::clone(&place.host), "fake", place.data.path()).unwrap();
+    let mut stage = Stage::new(Arc::clone(&place.shared), "fake", place.data.path()).unwrap();
     let launch = stage.launch(&Fake(how, Arc::clone(&place.cleaned)), &Settings::default()).unwrap();
     (Session::start(launch, deadline), stage)
 }
@@ -183,13 +185,13 @@ fn an_interrupt_ends_a_wait_at_once() {
     let mut session = outcome.unwrap();
     assert!(session.memory().is_some_and(|b| b > 0));
     let of = |file: &str| std::fs::read_to_string(format!("/proc/{}/{file}", session.pid())).unwrap();
-    let cpus: Vec<String> = place.host.pinning.work.iter().map(usize::to_string).collect();
+    let cpus: Vec<String> = place.shared.host.pinning.work.iter().map(usize::to_string).collect();
     assert!(of("status").contains(&format!("Cpus_allowed_list:\t{}\n", cpus.join(","))), "pinned");
-    if place.host.privileged {
-        let group = format!(":/tarebench-{}/fake", place.host.id);
+    if place.shared.host.privileged {
+        let group = format!(":/tarebench-{}/fake", place.shared.host.id);
         assert!(of("cgroup").lines().filter(|l| l.contains(&group)).count() >= 1, "{}", of("cgroup"));
     }
-    let flag = Arc::clone(&place.host.interrupt);
+    let flag = Arc::clone(&place.shared.host.interrupt);
     let setter = std::thread::spawn(move || {
         std::thread::sleep(Duration::from_millis(200));
         flag.store(true, Ordering::Relaxed);

@@ -10,10 +10,11 @@ use std::time::Duration;
 use runners::Network;
 use runners::host::{Host, Resources};
 use runners::stage::Stage;
+use runners::stage::shared::Shared;
 
-fn host(id: &str) -> Arc<Host> {
+fn shared(id: &str) -> Arc<Shared> {
     let resources = Resources::new(1, 256 << 20);
-    Arc::new(Host::new(id, Path::new("/proc/self/exe"), resources).unwrap())
+    Shared::new(Arc::new(Host::new(id, Path::new("/proc/self/exe"), resources).unwrap()))
 }
 
 fn in_netns(netns: &Path, args: &[&str]) -> bool {
@@ -23,20 +24,20 @@ fn in_netns(netns: &Path, args: &[&str]) -> bool {
 
 #[test]
 fn an_environment_has_a_link_to_the_peer_and_a_cgroup_and_both_go() {
-    let host = host(&format!("st{:x}", std::process::id() % 0xff_ffff));
-    if !host.privileged {
+    let shared = shared(&format!("st{:x}", std::process::id() % 0xff_ffff));
+    if !shared.host.privileged {
         eprintln!("SKIPPED: needs root");
         return;
     }
     let data = tempfile::tempdir_in("/var/tmp").unwrap();
-    let mut stage = Stage::new(Arc::clone(&host), "env", data.path()).unwrap();
+    let mut stage = Stage::new(Arc::clone(&shared), "env", data.path()).unwrap();
     let path = stage.path_to_peer().unwrap();
-    assert_eq!(path.network, Network::Veth, "{:?}", host.peer_network().err());
+    assert_eq!(path.network, Network::Veth, "{:?}", shared.peer_network().err());
     let netns = path.netns.unwrap();
     let device = path.device.unwrap();
     let (own, own6) = (path.own.unwrap().0, path.own6.unwrap().0);
     assert!(device.len() <= 15 && device.starts_with("tare"));
-    let peer_ns = host.peer_network().unwrap().netns().path();
+    let peer_ns = shared.peer_network().unwrap().netns().path();
     // What gVisor does to the device.
     assert!(in_netns(&netns, &["ip", "addr", "flush", "dev", &device]));
     stage.path_to_peer().unwrap();
@@ -64,9 +65,9 @@ fn an_environment_has_a_link_to_the_peer_and_a_cgroup_and_both_go() {
     assert!(cgroup.memory_bytes().is_some() && cgroup.cpu_ns().is_some());
     let parent = cgroup.parent_for_engine().unwrap();
     drop(cgroup);
-    let id = host.id.clone();
+    let id = shared.host.id.clone();
     drop(stage);
-    drop(host);
+    drop(shared);
     let left = Command::new("sh").args(["-c", "ip netns; find /sys/fs/cgroup -maxdepth 3; ls /tmp"]).output().unwrap();
     let left = String::from_utf8_lossy(&left.stdout).into_owned();
     assert!(!left.contains(&format!("tarebench-{id}")), "{parent} or a namespace is left:\n{left}");

@@ -66,7 +66,7 @@ pub fn run(args: cli::Doctor) -> anyhow::Result<Exit> {
     if args.clean {
         return clean(&left);
     }
-    let host = open_host(Resources::new(1, 512 << 20), &interrupt)?;
+    let shared = open_host(Resources::new(1, 512 << 20), &interrupt)?;
     let data_dir = args.data_dir.canonicalize().context("can't find the data directory").or_exit(Exit::Host)?;
     let mut probed = Vec::new();
     for runner in runners::registry::RUNNERS {
@@ -74,7 +74,7 @@ pub fn run(args: cli::Doctor) -> anyhow::Result<Exit> {
             return Ok(exit);
         }
         let settings = Settings::resolve(runner.settings(), &Default::default())?;
-        let found = Probed { name: runner.name(), probe: probe::probe(*runner, &settings, &host, &data_dir) };
+        let found = Probed { name: runner.name(), probe: probe::probe(*runner, &settings, &shared, &data_dir) };
         // Whoever watches sees each as it is known.
         if !args.json {
             print(&row(&found))?;
@@ -82,7 +82,7 @@ pub fn run(args: cli::Doctor) -> anyhow::Result<Exit> {
         probed.push(found);
     }
     let (quiet, mut warnings) = quiet(&args.data_dir);
-    warnings.extend(further_warnings(&args.data_dir, &left, &host));
+    warnings.extend(further_warnings(&args.data_dir, &left, &shared.host));
     let schema = "tarebench.doctor/1";
     let findings = Findings { schema, runners: probed, host: fingerprint::facts(&args.data_dir), quiet, warnings };
     print(&if args.json { json(&findings)? } else { text(&findings)? })?;

@@ -16,6 +16,7 @@ use runners::stage::Stage;
 use runners::stage::disk::check_data_dir;
 use runners::stage::evidence::Witness;
 use runners::stage::peer::PeerProcess;
+use runners::stage::shared::Shared;
 use workloads::Resource;
 use workloads::canary::Canaries;
 use workloads::evidence::Evidence;
@@ -56,7 +57,7 @@ pub struct HostSite {
     peer: Option<PeerProcess>,
     /// Of the plan's environments, in their order; `None` for those that aren't available.
     grounds: Vec<Option<Ground>>,
-    host: Arc<Host>,
+    shared: Arc<Shared>,
     began: Instant,
 }
 
@@ -98,7 +99,7 @@ impl Site for HostSite {
     }
 
     fn interrupted(&self) -> bool {
-        self.host.interrupt.load(Ordering::Relaxed)
+        self.shared.host.interrupt.load(Ordering::Relaxed)
     }
 
     fn elapsed(&self) -> Duration {
@@ -114,8 +115,8 @@ pub fn set_up(plan: &Plan, options: Options, interrupt: &Interrupt) -> anyhow::R
     check_data_dir(options.data_dir, options.allow_memory).or_exit(Exit::Host)?;
     let data = options.data_dir.canonicalize().context("can't find the data directory").or_exit(Exit::Host)?;
     clean_leftovers();
-    let host = open_host(plan.suite.resources, interrupt)?;
-    let probes = probes(plan, &host, &data);
+    let shared = open_host(plan.suite.resources, interrupt)?;
+    let probes = probes(plan, &shared, &data);
     if let Some(exit) = interrupt.exit() {
         return Err(Coded { exit, error: anyhow::anyhow!("ended before anything was measured") }.into());
     }
@@ -123,25 +124,25 @@ pub fn set_up(plan: &Plan, options: Options, interrupt: &Interrupt) -> anyhow::R
         let because = format!("the baseline {} can't run here: {}", plan.suite.baseline, why_not(&probes[0]));
         return Err(Coded { exit: Exit::NothingMeasured, error: anyhow::anyhow!(because) }.into());
     }
-    let peer = start_peer(plan, &host)?;
-    let mut run = describe(options, plan, &host, &data);
-    host.pin_harness().or_exit(Exit::Host)?;
-    let grounds = grounds(plan, &host, &data, &probes, &mut run)?;
+    let peer = start_peer(plan, &shared)?;
+    let mut run = describe(options, plan, &shared.host, &data);
+    shared.host.pin_harness().or_exit(Exit::Host)?;
+    let grounds = grounds(plan, &shared, &data, &probes, &mut run)?;
     // In the baseline's directory, which is removed with everything else of the run, even after a kill.
     let baseline = grounds[0].as_ref().context("the baseline could not be set up").or_exit(Exit::NothingMeasured)?;
     let canaries = Canaries::new(baseline.stage.data()).or_exit(Exit::Host)?;
-    Ok((run, HostSite { canaries, peer, grounds, host, began: Instant::now() }))
+    Ok((run, HostSite { canaries, peer, grounds, shared, began: Instant::now() }))
 }
 
-/// The host under a new id, held to the resources, that a signal interrupts.
+/// The host under a new id, held to the resources, that a signal interrupts; with what its stages will share.
 ///
 /// # Errors
 /// When our own binary can't be found or the host can't be used, with the exit code.
-pub fn open_host(resources: Resources, interrupt: &Interrupt) -> anyhow::Result<Arc<Host>> {
+pub fn open_host(resources: Resources, interrupt: &Interrupt) -> anyhow::Result<Arc<Shared>> {
     let binary = std::env::current_exe().context("can't find our own binary").or_exit(Exit::Host)?;
     let mut host = Host::new(&new_id(), &binary, resources).or_exit(Exit::Host)?;
     host.interrupt = Arc::clone(&interrupt.flag);
-    Ok(Arc::new(host))
+    Ok(Shared::new(Arc::new(host)))
 }
 
 /// Removes the leftovers of killed runs before anything is measured.
@@ -156,7 +157,7 @@ fn clean_leftovers() {
 }
 
 /// The probe of each environment of the plan: the first of a kind asks, the others share its answer.
-fn probes(plan: &Plan, host: &Arc<Host>, data: &Path) -> Vec<Probe> {
+fn probes(plan: &Plan, shared: &Arc<Shared>, data: &Path) -> Vec<Probe> {
     let mut known: Vec<(String, Probe)> = Vec::new();
     plan.environments
         .iter()
@@ -166,18 +167,18 @@ fn probes(plan: &Plan, host: &Arc<Host>, data: &Path) -> Vec<Probe> {
                 return probe.clone();
             }
             eprintln!("looking whether {} works here", e.name);
-            let probe = probe::probe_cached(e.runner, &e.settings, host, data);
+            let probe = probe::probe_cached(e.runner, &e.settings, shared, data);
             known.push((key, probe.clone()));
             probe
         })
         .collect()
 }
 
-fn start_peer(plan: &Plan, host: &Arc<Host>) -> anyhow::Result<Option<PeerProcess>> {
+fn start_peer(plan: &Plan, shared: &Arc<Shared>) -> anyhow::Result<Option<PeerProcess>> {
     if plan.workloads.iter().all(|w| w.workload.peer().is_none()) {
         return Ok(None);
     }
-    PeerProcess::start(host, PEER)
+    PeerProcess::start(shared, PEER)
         .context("can't start the far end of the network workloads")
         .or_exit(Exit::Host)
         .map(Some)
@@ -192,7 +193,7 @@ fn why_not(probe: &Probe) -> String {
 /// A stage for every environment that can run; what the others lack goes into the run.
 fn grounds(
     plan: &Plan,
-    host: &Arc<Host>,
+    shared: &Arc<Shared>,
     data: &Path,
     probes: &[Probe],
     run: &mut Run,
@@ -206,7 +207,7 @@ fn grounds(
             grounds.push(None);
             continue;
         }
-        let mut stage = Stage::new(Arc::clone(host), &environment.name, data).or_exit(Exit::Host)?;
+        let mut stage = Stage::new(Arc::clone(shared), &environment.name, data).or_exit(Exit::Host)?;
         // One launch that is not started tells what the environment will stand on, before anything is measured.
         match stage.launch(environment.runner, &environment.settings) {
             Ok(launch) => {

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use runners::host::{Host, Resources};
 use runners::session::{Session, SessionError};
+use runners::stage::shared::Shared;
 use tempfile::TempDir;
 use workloads::protocol::{BurstPlan, Task};
 
@@ -112,9 +113,10 @@ impl Ran {
     }
 }
 
-/// A host for a run of this id, with our own program as what it sends into boxes.
-pub fn host(id: &str, resources: Resources) -> Arc<Host> {
-    Arc::new(Host::new(id, Path::new(env!("CARGO_BIN_EXE_tarebench")), resources).expect("a host"))
+/// A host for a run of this id, with our own program as what it sends into boxes, and what the run's stages share there.
+pub fn shared(id: &str, resources: Resources) -> Arc<Shared> {
+    let host = Host::new(id, Path::new(env!("CARGO_BIN_EXE_tarebench")), resources).expect("a host");
+    Shared::new(Arc::new(host))
 }
 
 /// A short burst of a workload, prepared, verified and released.

@@ -9,15 +9,16 @@ use std::time::Duration;
 
 use libtest_mimic::{Completion, Failed, Trial};
 use runners::Runner;
-use runners::host::{Host, Resources};
+use runners::host::Resources;
 use runners::probe::{self, Probe};
 use runners::session::{Session, SessionError};
 use runners::stage::Stage;
+use runners::stage::shared::Shared;
 use workloads::protocol::{BurstPlan, Task};
 use workloads::settings::Settings;
 
 use crate::common::boxes::{Premises, VARIANTS};
-use crate::common::{Dir, eventually, host, must_run, traces};
+use crate::common::{Dir, eventually, must_run, shared, traces};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -64,7 +65,7 @@ struct Scene {
     dir: Dir,
     /// Where the runner needs one that is there already.
     around: Premises,
-    host: Arc<Host>,
+    shared: Arc<Shared>,
     runner: &'static dyn Runner,
     settings: Settings,
 }
@@ -77,12 +78,12 @@ impl Scene {
         static SCENES: AtomicU32 = AtomicU32::new(0);
         let scene = SCENES.fetch_add(1, Ordering::Relaxed);
         let id = format!("c{}{scene:x}", std::process::id() % 10_000);
-        let host = host(&id, Resources::new(1, 512 << 20));
+        let shared = shared(&id, Resources::new(1, 512 << 20));
         let around = Premises::of(name, dir.root());
         let given: Vec<_> = around.settings.iter().map(|(k, v)| (*k, v.as_str())).collect();
         let settings = Settings::of(runner.settings(), &given);
-        let Probe { because, fix, .. } = match probe::probe(runner, &settings, &host, dir.root()) {
-            probe if probe.usable() => return Ok(Self { dir, around, host, runner, settings }),
+        let Probe { because, fix, .. } = match probe::probe(runner, &settings, &shared, dir.root()) {
+            probe if probe.usable() => return Ok(Self { dir, around, shared, runner, settings }),
             probe => probe,
         };
         assert!(!must_run(name), "{name} must run here, but: {because:?}; {fix:?}");
@@ -90,7 +91,7 @@ impl Scene {
     }
 
     fn stage(&self) -> Stage {
-        Stage::new(Arc::clone(&self.host), self.runner.name(), self.dir.root()).expect("a stage")
+        Stage::new(Arc::clone(&self.shared), self.runner.name(), self.dir.root()).expect("a stage")
     }
 
     fn session(&self, stage: &mut Stage) -> Session {
@@ -100,8 +101,8 @@ impl Scene {
 
     /// Everything is dropped; then nothing may be left but the named files.
     fn end(self, keeping: &[&str]) {
-        let id = self.host.id.clone();
-        drop(self.host);
+        let id = self.shared.host.id.clone();
+        drop(self.shared);
         eventually("no trace is left", Duration::from_secs(5), || traces(&id).is_empty());
         self.dir.holds_only(keeping);
     }
@@ -113,7 +114,7 @@ fn works(scene: Scene) {
     for _ in 0..2 {
         let mut session = scene.session(&mut stage);
         let identity = session.identify(PATIENCE).expect("says who it is");
-        assert_eq!(identity.binary_sha256, scene.host.binary_sha256);
+        assert_eq!(identity.binary_sha256, scene.shared.host.binary_sha256);
         assert_eq!(session.hello.version, env!("CARGO_PKG_VERSION"));
         for workload in ["sqlite/commit", "disk/fsync"] {
             session.prepare(Task::of(workload), PATIENCE).expect("prepares");
@@ -135,7 +136,7 @@ fn interrupted_mid_burst(scene: Scene) {
     let mut stage = scene.stage();
     let mut session = scene.session(&mut stage);
     session.prepare(Task::of("disk/fsync"), PATIENCE).expect("prepares");
-    let flag = Arc::clone(&scene.host.interrupt);
+    let flag = Arc::clone(&scene.shared.host.interrupt);
     let signal = std::thread::spawn(move || {
         std::thread::sleep(Duration::from_millis(400));
         flag.store(true, Ordering::Relaxed);

@@ -4,11 +4,10 @@ pub mod journal;
 mod limits;
 
 use std::fs::DirBuilder;
-use std::net::Ipv4Addr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context, bail};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -16,14 +15,12 @@ use nix::unistd::Pid;
 use sha2::{Digest, Sha256};
 
 use crate::names::hex;
-use crate::stage::loopback::Loopback;
-use crate::stage::network::PeerNetwork;
 use crate::unavailable::Unavailable;
 use journal::Journal;
 
 pub use limits::{IoLimits, Pinning, Resources};
 
-/// What all stages share. Dropping it removes the scratch directory.
+/// Facts and limits that hold for all environments of a run, and its journal. Dropping it removes the scratch directory.
 #[derive(Debug)]
 pub struct Host {
     /// Short id of the run, at most 8 characters of `[0-9a-z]`: part of the name of everything we make.
@@ -50,8 +47,6 @@ pub struct Host {
     pub interrupt: Arc<AtomicBool>,
     /// What was made on the host, for the case that we are killed.
     pub journal: Journal,
-    peer_network: OnceLock<Result<PeerNetwork, String>>,
-    loopback: OnceLock<Loopback>,
 }
 
 impl Host {
@@ -82,8 +77,6 @@ impl Host {
             resources,
             interrupt: Arc::new(AtomicBool::new(false)),
             journal,
-            peer_network: OnceLock::new(),
-            loopback: OnceLock::new(),
         })
     }
 
@@ -128,36 +121,10 @@ impl Host {
             broken: false,
         })
     }
-
-    /// The address of the peer where it is on the host's loopback.
-    pub fn loopback(&self) -> Ipv4Addr {
-        self.loopback.get_or_init(|| Loopback::make(self)).address
-    }
-
-    /// The peer's network namespace, made when first asked for; or why there is none.
-    ///
-    /// # Errors
-    /// A reason in words, for the report: no privileges, no `ip`, or what `ip` said.
-    pub fn peer_network(&self) -> Result<&PeerNetwork, &str> {
-        let make = || {
-            if cfg!(not(target_os = "linux")) {
-                return Err(format!("{} has no network namespaces; the peer is on the host's loopback", self.system));
-            }
-            if !self.privileged {
-                return Err("network namespaces need root; the peer is on the host's loopback".to_string());
-            }
-            PeerNetwork::make(&self.id, &self.journal).map_err(|e| format!("no network namespaces: {e:#}"))
-        };
-        self.peer_network.get_or_init(make).as_ref().map_err(String::as_str)
-    }
 }
 
 impl Drop for Host {
     fn drop(&mut self) {
-        (self.peer_network, self.loopback) = (OnceLock::new(), OnceLock::new());
-        if self.privileged {
-            crate::stage::cgroup::remove(&format!("tarebench-{}", self.id));
-        }
         if let Err(e) = std::fs::remove_dir_all(&self.scratch) {
             log::warn!("can't remove {}: {e}", self.scratch.display());
         }

@@ -9,9 +9,10 @@ pub mod evidence;
 pub(crate) mod loopback;
 pub mod network;
 pub mod peer;
+pub mod shared;
 
 use std::fs;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -32,8 +33,9 @@ use disk::Disk;
 use evidence::Witness;
 #[cfg(target_os = "linux")]
 use network::Net;
-use network::{TapLink, Veth};
+use network::{PeerNetwork, TapLink, Veth};
 use peer::PeerProcess;
+use shared::Shared;
 
 /// How long a peer of an environment's own may take to say its port.
 const PEER: Duration = Duration::from_secs(5);
@@ -41,7 +43,7 @@ const PEER: Duration = Duration::from_secs(5);
 /// What the sessions of one environment stand on.
 #[derive(Debug)]
 pub struct Stage {
-    /// Shared by all stages.
+    /// The run's host.
     pub host: Arc<Host>,
     /// Name of the environment; part of the name of everything we make.
     pub environment: String,
@@ -56,6 +58,7 @@ pub struct Stage {
     #[cfg(target_os = "linux")]
     link: Option<network::links::Link>,
     own_peer: Option<PeerProcess>,
+    shared: Arc<Shared>,
 }
 
 impl Stage {
@@ -63,7 +66,8 @@ impl Stage {
     ///
     /// # Errors
     /// When the directories can't be made.
-    pub fn new(host: Arc<Host>, environment: &str, data_dir: &Path) -> anyhow::Result<Self> {
+    pub fn new(shared: Arc<Shared>, environment: &str, data_dir: &Path) -> anyhow::Result<Self> {
+        let host = Arc::clone(&shared.host);
         let name = safe_name(environment);
         let scratch = host.scratch.join(&name);
         fs::create_dir(&scratch).with_context(|| format!("can't make {}", scratch.display()))?;
@@ -87,6 +91,7 @@ impl Stage {
             #[cfg(target_os = "linux")]
             link: None,
             own_peer: None,
+            shared,
         })
     }
 
@@ -184,15 +189,28 @@ impl Stage {
         Ok(root)
     }
 
+    /// The peer's network namespace; or why there is none, in words.
+    ///
+    /// # Errors
+    /// See [`Shared::peer_network`].
+    pub fn peer_network(&self) -> Result<&PeerNetwork, &str> {
+        self.shared.peer_network()
+    }
+
+    /// The address of the peer where it is on the host's loopback.
+    pub fn loopback(&self) -> Ipv4Addr {
+        self.shared.loopback()
+    }
+
     /// The environment's own network namespace joined to the peer's by a veth pair; without privileges the host's loopback.
     ///
     /// # Errors
     /// When the namespace or the link can't be made.
     pub fn path_to_peer(&mut self) -> anyhow::Result<PathToPeer> {
-        let Ok(peer_network) = self.host.peer_network() else {
+        let Ok(peer_network) = self.shared.peer_network() else {
             return Ok(PathToPeer {
                 network: Network::Loopback,
-                peer: Some(IpAddr::V4(self.host.loopback())),
+                peer: Some(IpAddr::V4(self.shared.loopback())),
                 peer6: network::loopback_has_ipv6().then_some(Ipv6Addr::LOCALHOST),
                 ..PathToPeer::none()
             });
@@ -217,10 +235,10 @@ impl Stage {
         match net {
             Net::None => return Ok(PathToPeer::none()),
             Net::Veth => return self.path_to_peer(),
-            Net::Host if self.host.peer_network().is_err() => return self.path_to_peer(),
+            Net::Host if self.shared.peer_network().is_err() => return self.path_to_peer(),
             _ => {}
         }
-        let peer_network = self.host.peer_network().map_err(|because| Unavailable {
+        let peer_network = self.shared.peer_network().map_err(|because| Unavailable {
             because: format!("network={net} is not possible: {because}"),
             fix: "run tarebench as root, or set network=veth or network=host".into(),
             broken: false,
@@ -254,12 +272,12 @@ impl Stage {
     }
 
     /// Over a tap device in the peer's network namespace; `None` without privileges, for the reason that
-    /// [`Host::peer_network`] gives.
+    /// [`Stage::peer_network`] gives.
     ///
     /// # Errors
     /// When it can't be made.
     pub fn tap(&mut self) -> anyhow::Result<Option<PathToPeer>> {
-        let Ok(peer_network) = self.host.peer_network() else { return Ok(None) };
+        let Ok(peer_network) = self.shared.peer_network() else { return Ok(None) };
         let tap = match &mut self.tap {
             Some(tap) => tap,
             none => none.insert(peer_network.tap()?),
@@ -268,12 +286,12 @@ impl Stage {
     }
 
     /// Over the interface of a Xen domain: how it is to be called and addressed; `None` without privileges, for the reason
-    /// that [`Host::peer_network`] gives.
+    /// that [`Stage::peer_network`] gives.
     ///
     /// # Errors
     /// When all addresses are in use.
     pub fn vif(&mut self) -> anyhow::Result<Option<PathToPeer>> {
-        let Ok(peer_network) = self.host.peer_network() else { return Ok(None) };
+        let Ok(peer_network) = self.shared.peer_network() else { return Ok(None) };
         let vif = match &mut self.vif {
             Some(vif) => vif,
             none => none.insert(peer_network.vif()?),

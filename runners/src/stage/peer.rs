@@ -13,6 +13,7 @@ use anyhow::{Context, bail};
 use crate::host::Host;
 use crate::process::confine;
 use crate::stage::network;
+use crate::stage::shared::Shared;
 
 /// Longest first line that is waited for: an address and no flood.
 const LINE: u64 = 256;
@@ -32,15 +33,16 @@ impl PeerProcess {
     ///
     /// # Errors
     /// When it can't be started, or does not say its address before the deadline.
-    pub fn start(host: &Host, deadline: Duration) -> anyhow::Result<Self> {
-        match host.peer_network() {
+    pub fn start(shared: &Shared, deadline: Duration) -> anyhow::Result<Self> {
+        let host = &shared.host;
+        match shared.peer_network() {
             Ok(network) => {
                 let any = if network.ipv6() { "[::]:0" } else { "0.0.0.0:0" };
                 Self::start_in(host, Some(&network.netns().path()), &[any.into()], deadline)
             }
             Err(_) => {
                 let six = network::loopback_has_ipv6().then(|| "[::1]:0".to_string());
-                let listen: Vec<_> = std::iter::once(format!("{}:0", host.loopback())).chain(six).collect();
+                let listen: Vec<_> = std::iter::once(format!("{}:0", shared.loopback())).chain(six).collect();
                 Self::start_in(host, None, &listen, deadline)
             }
         }
@@ -103,24 +105,26 @@ impl Drop for PeerProcess {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
+    use std::sync::Arc;
 
     use super::*;
     use crate::host::Resources;
 
-    /// A host whose binary is this shell script.
-    fn host(id: &str, script: &str) -> (tempfile::TempDir, Host) {
+    /// On a host whose binary is this shell script.
+    fn shared(id: &str, script: &str) -> (tempfile::TempDir, Arc<Shared>) {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("tarebench");
         std::fs::write(&file, format!("#!/bin/sh\n{script}\n")).unwrap();
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
         let id = format!("{id}{:x}", std::process::id() % 0xf_ffff);
-        (dir, Host::new(&id, &file, Resources::new(1, 1 << 28)).unwrap())
+        let host = Host::new(&id, &file, Resources::new(1, 1 << 28)).unwrap();
+        (dir, Shared::new(Arc::new(host)))
     }
 
     #[test]
     fn the_peer_says_its_port_and_goes_when_told() {
-        let (_dir, host) = host("p", "test $1 = peer && echo 0.0.0.0:4242; exec cat");
-        let peer = PeerProcess::start(&host, Duration::from_secs(5)).unwrap();
+        let (_dir, shared) = shared("p", "test $1 = peer && echo 0.0.0.0:4242; exec cat");
+        let peer = PeerProcess::start(&shared, Duration::from_secs(5)).unwrap();
         assert_eq!(peer.port, 4242);
         let began = Instant::now();
         drop(peer);
@@ -129,11 +133,11 @@ mod tests {
 
     #[test]
     fn a_peer_that_says_nothing_or_nonsense_is_an_error() {
-        let (_dir, host_) = host("q", "exec sleep 60");
-        let error = PeerProcess::start(&host_, Duration::from_millis(200)).unwrap_err();
+        let (_dir, mute) = shared("q", "exec sleep 60");
+        let error = PeerProcess::start(&mute, Duration::from_millis(200)).unwrap_err();
         assert!(error.to_string().contains("did not say its address"), "{error}");
-        let (_dir, host_) = host("r", "echo hello; exec cat");
-        let error = PeerProcess::start(&host_, Duration::from_secs(5)).unwrap_err();
+        let (_dir, mute) = shared("r", "echo hello; exec cat");
+        let error = PeerProcess::start(&mute, Duration::from_secs(5)).unwrap_err();
         assert!(error.to_string().contains("said `hello`"), "{error}");
     }
 }

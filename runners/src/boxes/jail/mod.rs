@@ -171,7 +171,7 @@ impl Order {
         let root = if in_root { stage.root_beside_data()? } else { stage.root()?.to_path_buf() };
         let network = match settings.get("network") {
             "vnet" => {
-                let peer = stage.host.loopback();
+                let peer = stage.loopback();
                 Link::Epair(Epair::new(&stage.host.id, EPAIRS.fetch_add(1, Ordering::Relaxed), peer))
             }
             "none" => Link::None,

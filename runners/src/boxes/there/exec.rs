@@ -135,6 +135,7 @@ mod tests {
 
     use super::*;
     use crate::host::Resources;
+    use crate::stage::shared::Shared;
 
     fn launch(test: &str, given: &[(&str, &str)]) -> anyhow::Result<Launch> {
         let given: BTreeMap<_, _> = given.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
@@ -142,7 +143,7 @@ mod tests {
         let data = tempfile::tempdir()?;
         let id = format!("{test}{:x}", std::process::id() & 0xff_ffff);
         let host = Host::new(&id, Path::new("/proc/self/exe"), Resources::new(1, 1 << 28))?;
-        Exec.launch(&settings, &mut Stage::new(Arc::new(host), "box", data.path())?)
+        Exec.launch(&settings, &mut Stage::new(Shared::new(Arc::new(host)), "box", data.path())?)
     }
 
     #[test]

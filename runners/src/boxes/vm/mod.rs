@@ -91,7 +91,7 @@ pub(crate) fn orders(path: &PathToPeer) -> Orders {
 
 /// Why there is no tap device, and what to set `instead`.
 pub(crate) fn no_tap(wanted: impl std::fmt::Display, stage: &Stage, instead: &str) -> String {
-    let because = stage.host.peer_network().err().unwrap_or("there is none");
+    let because = stage.peer_network().err().unwrap_or("there is none");
     format!("net={wanted} needs a tap device: {because}; set net={instead}")
 }
 

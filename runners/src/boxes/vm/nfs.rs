@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
-use crate::host::Host;
 use crate::process;
 use crate::process::{Beside, confine};
+use crate::stage::Stage;
 
 const PROGRAM: &str = "ganesha.nfsd";
 const PACKAGES: &str = "nfs-ganesha nfs-ganesha-vfs";
@@ -30,16 +30,16 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Exports `data` as `/data` at `address`, an address of the peer's namespace, to whoever reaches it. What the server keeps
-    /// goes below `scratch`.
+    /// Exports the stage's data as `/data` at `address`, an address of the peer's namespace, to whoever reaches it. What the
+    /// server keeps goes below the stage's scratch directory.
     ///
     /// # Errors
     /// When it isn't installed, can't export this directory, or isn't ready in time: in its own words.
-    pub(crate) fn start(host: &Host, address: IpAddr, data: &Path, scratch: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn start(stage: &Stage, address: IpAddr) -> anyhow::Result<Self> {
         let program = process::require(PROGRAM, PACKAGES).map_err(|e| anyhow::anyhow!("data=nfs: {e}; {}", e.fix))?;
         let netns =
-            host.peer_network().map_err(|because| anyhow::anyhow!("data=nfs needs root: {because}"))?.netns().path();
-        let folder = scratch.join("nfs");
+            stage.peer_network().map_err(|because| anyhow::anyhow!("data=nfs needs root: {because}"))?.netns().path();
+        let (data, folder) = (stage.data(), stage.scratch().join("nfs"));
         let recovery = folder.join("recovery");
         fs::create_dir_all(&recovery).with_context(|| format!("can't make {}", recovery.display()))?;
         let (settings, log) = (folder.join("ganesha.conf"), folder.join("log"));
@@ -50,7 +50,8 @@ impl Server {
         command.arg("-F").arg("-f").arg(&settings).arg("-L").arg(&log).arg("-p").arg(folder.join("pid"));
         // Its directory marks it as ours, should the harness be killed.
         command.current_dir(&folder).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
-        confine(&mut command, Some(&netns), &[], &host.pinning.harness).context("can't prepare the NFS server")?;
+        confine(&mut command, Some(&netns), &[], &stage.host.pinning.harness)
+            .context("can't prepare the NFS server")?;
         let mut server = Self { process: Beside::start(&mut command, "the NFS server")? };
         let until = Instant::now() + PATIENCE;
         loop {

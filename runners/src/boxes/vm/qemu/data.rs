@@ -54,10 +54,10 @@ impl Source {
             Data::Nfs => {
                 let (Network::Tap | Network::Vhost, Some(IpAddr::V4(address))) = (&link.path.network, link.path.peer)
                 else {
-                    let because = stage.host.peer_network().err().unwrap_or("the link has no IPv4 address");
+                    let because = stage.peer_network().err().unwrap_or("the link has no IPv4 address");
                     bail!("data=nfs needs a tap device: {because}; set data=disk");
                 };
-                source.servers._nfs = Some(Server::start(&stage.host, address.into(), stage.data(), stage.scratch())?);
+                source.servers._nfs = Some(Server::start(stage, address.into())?);
                 source.orders.nfs = Some(address);
             }
             Data::P9 => {

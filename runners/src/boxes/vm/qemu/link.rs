@@ -79,14 +79,14 @@ impl Link {
             network,
             own: Some(USER_GUEST),
             peer: Some(USER_PEER.into()),
-            netns: stage.host.peer_network().ok().map(|network| network.netns().path()),
+            netns: stage.peer_network().ok().map(|network| network.netns().path()),
             ..PathToPeer::none()
         }
     }
 
     fn by_qemu(stage: &Stage) -> Self {
         let mut path = Self::translated(stage, Network::UserNat);
-        let ipv6 = match stage.host.peer_network() {
+        let ipv6 = match stage.peer_network() {
             Ok(network) => network.ipv6(),
             Err(_) => network::loopback_has_ipv6(),
         };
@@ -137,7 +137,7 @@ impl Passt {
         command.arg("--socket").arg(&socket);
         let stderr = File::create(&log).with_context(|| format!("can't make {}", log.display()))?;
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr).process_group(0);
-        let netns = stage.host.peer_network().ok().map(|network| network.netns().path());
+        let netns = stage.peer_network().ok().map(|network| network.netns().path());
         let entrances = stage.cgroup().entrances();
         confine(&mut command, netns.as_deref(), &entrances, &stage.host.pinning.work).context("can't prepare passt")?;
         let mut passt = Self { process: Beside::start(&mut command, "passt")?, socket };

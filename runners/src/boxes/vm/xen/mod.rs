@@ -143,7 +143,7 @@ impl Runner for Xen {
         let logs = [format!("{LOGS}/xl-{name}.log"), format!("{LOGS}/qemu-dm-{name}.log")];
         stage.note(&["rm", "-f", &logs[0], &logs[1]])?;
         stage.note(&[&process::mark(&program), "destroy", &name])?;
-        let script = match (&link.device, stage.host.peer_network()) {
+        let script = match (&link.device, stage.peer_network()) {
             (Some(device), Ok(network)) => {
                 Some(write_script(stage.scratch(), &script(&link, device, network.netns().name()))?)
             }
@@ -205,7 +205,7 @@ fn data_path(backend: Backend, direct: bool, below: &str) -> String {
 fn path(wanted: Net, stage: &mut Stage) -> anyhow::Result<PathToPeer> {
     let path = if wanted == Net::None { None } else { stage.vif()? };
     if wanted == Net::Vif && path.is_none() {
-        let because = stage.host.peer_network().err().unwrap_or("there is none").to_string();
+        let because = stage.peer_network().err().unwrap_or("there is none").to_string();
         bail!("net=vif needs the peer's network namespace: {because}; set net=none");
     }
     Ok(path.unwrap_or_default())

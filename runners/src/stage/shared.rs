@@ -1,0 +1,59 @@
+//! What all stages of a run share beyond the host itself: the network of the one peer, its address without one, and the
+//! cgroup that holds those of the environments. Networks and address are made when first asked for.
+
+use std::net::Ipv4Addr;
+use std::sync::{Arc, OnceLock};
+
+use super::cgroup;
+use super::loopback::Loopback;
+use super::network::PeerNetwork;
+use crate::host::Host;
+
+/// What all stages of a run share. Each of them keeps it, so that it goes after the last; the host with its journal goes
+/// after it.
+#[derive(Debug)]
+pub struct Shared {
+    /// The host that it is made on.
+    pub host: Arc<Host>,
+    peer_network: OnceLock<Result<PeerNetwork, String>>,
+    loopback: OnceLock<Loopback>,
+}
+
+impl Shared {
+    /// Of the run that this host was looked at for. Nothing is made yet.
+    pub fn new(host: Arc<Host>) -> Arc<Self> {
+        Arc::new(Self { host, peer_network: OnceLock::new(), loopback: OnceLock::new() })
+    }
+
+    /// The address of the peer where it is on the host's loopback.
+    pub fn loopback(&self) -> Ipv4Addr {
+        self.loopback.get_or_init(|| Loopback::make(&self.host)).address
+    }
+
+    /// The peer's network namespace, made when first asked for; or why there is none.
+    ///
+    /// # Errors
+    /// A reason in words, for the report: no privileges, no `ip`, or what `ip` said.
+    pub fn peer_network(&self) -> Result<&PeerNetwork, &str> {
+        let host = &self.host;
+        let make = || {
+            if cfg!(not(target_os = "linux")) {
+                return Err(format!("{} has no network namespaces; the peer is on the host's loopback", host.system));
+            }
+            if !host.privileged {
+                return Err("network namespaces need root; the peer is on the host's loopback".to_string());
+            }
+            PeerNetwork::make(&host.id, &host.journal).map_err(|e| format!("no network namespaces: {e:#}"))
+        };
+        self.peer_network.get_or_init(make).as_ref().map_err(String::as_str)
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        (self.peer_network, self.loopback) = (OnceLock::new(), OnceLock::new());
+        if self.host.privileged {
+            cgroup::remove(&format!("tarebench-{}", self.host.id));
+        }
+    }
+}
