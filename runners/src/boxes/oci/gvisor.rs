@@ -126,6 +126,16 @@ settings! {
     }
 }
 
+impl Options {
+    /// States where data lies, on a path that a place of this kind has by itself.
+    fn state(&self, path: DataPath) -> DataPath {
+        let Self { data, overlay, .. } = *self;
+        let path = if data == Data::Root { path } else { path.noting(", by the sandbox's file server") };
+        let path = if overlay.covers(data) { path.with_keeper(Keeper::Memory) } else { path };
+        if overlay == Overlay::None { path } else { path.noting(&format!(", under a sandbox overlay ({overlay})")) }
+    }
+}
+
 impl Runner for Gvisor {
     fn name(&self) -> &'static str {
         "gvisor"
@@ -190,17 +200,10 @@ impl Runner for Gvisor {
         if stack == Stack::Netstack {
             hide_sysctl(&mut command);
         }
-        let data = data_path(wanted.data, wanted.overlay, stage);
+        let data = wanted.state(wanted.data.on(stage));
         let launch = Launch::new(command).over(path).data(data).cleanup(move || remove(&state, &id, &bundle));
         Ok(Launch { version: Some(format!("{} (platform {platform})", release.version)), ..launch })
     }
-}
-
-fn data_path(data: Data, overlay: Overlay, stage: &Stage) -> DataPath {
-    let path = data.on(stage);
-    let path = if data == Data::Root { path } else { path.noting(", by the sandbox's file server") };
-    let path = if overlay.covers(data) { path.with_keeper(Keeper::Memory) } else { path };
-    if overlay == Overlay::None { path } else { path.noting(&format!(", under a sandbox overlay ({overlay})")) }
 }
 
 /// The stack that there will be: never [`Stack::Auto`].
@@ -376,6 +379,8 @@ pub(crate) fn hide_sysctl(command: &mut Command) {
 
 #[cfg(test)]
 mod tests {
+    use workloads::facts::DataFacts;
+
     use super::*;
 
     const OLD: &str = "  -overlay2 value\n    \twrap mounts. 'medium' can be 'memory' or existing directory path\n  \
@@ -438,10 +443,22 @@ mod tests {
 
     #[test]
     fn an_overlay_of_the_root_covers_data_that_lies_there_alone() {
-        let over = |overlay| [Data::Bind, Data::Root].map(|data| wanted(&[("overlay", overlay)]).overlay.covers(data));
-        assert_eq!(over("none"), [false, false]);
-        assert_eq!((over("root:memory"), over("root:self")), ([false, true], [false, true]));
-        assert_eq!((over("all:memory"), over("all:self")), ([true, true], [true, true]));
+        let keepers = |overlay| {
+            ["bind", "root"].map(|data| {
+                let facts = DataFacts { keeper: Keeper::Disk, ..DataFacts::default() };
+                wanted(&[("overlay", overlay), ("data", data)])
+                    .state(DataPath { facts, ..DataPath::default() })
+                    .facts
+                    .keeper
+            })
+        };
+        assert_eq!(keepers("none"), [Keeper::Disk, Keeper::Disk]);
+        for root in ["root:memory", "root:self"] {
+            assert_eq!(keepers(root), [Keeper::Disk, Keeper::Memory]);
+        }
+        for all in ["all:memory", "all:self"] {
+            assert_eq!(keepers(all), [Keeper::Memory, Keeper::Memory]);
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod store;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::Context;
 use nix::sys::resource::{Resource, getrlimit};
@@ -90,6 +91,44 @@ impl Options {
         Ok(())
     }
 
+    /// Hides from podman and its runtime what misleads them, and from the host what they would leave there.
+    fn keep_apart(&self, command: &mut Command, privileged: bool) -> anyhow::Result<()> {
+        let network = self.network;
+        if self.runs_on("runsc") {
+            // Which stack it takes it must be told, or it looks for devices where there are none.
+            if matches!(network, Net::Host | Net::None) {
+                command.arg("--runtime-flag").arg(format!("network={network}"));
+            }
+            gvisor::hide_sysctl(command);
+        }
+        if network == Net::Bridge {
+            // Its plugins write down every address that they ever gave.
+            process::own_run_directory(command, c"/var/lib/cni")?;
+        }
+        if privileged && !matches!(network, Net::Veth | Net::Host) {
+            // Podman names the namespaces that it makes there, by names of its own, and forgets them when it is killed.
+            process::own_run_directory(command, c"/run/netns")?;
+        }
+        Ok(())
+    }
+
+    /// States where data lies, on a path that a place of this kind has by itself.
+    fn state(&self, path: DataPath) -> DataPath {
+        let path = match self.data {
+            // Such an overlay answers flushes by itself.
+            Data::Layer if self.rm && self.storage == Storage::Overlay => {
+                path.noting(", overlay mounted volatile").with_flushes(Flushes::Forgotten)
+            }
+            Data::Layer => path.noting(&format!(", {}", self.storage)),
+            _ => path,
+        };
+        // Newer releases of runsc lay an overlay of their own over the root, which they never flush; older ones don't.
+        if self.runs_on("runsc") && matches!(self.data, Data::Layer | Data::Root) {
+            return path.with_keeper(Keeper::Unknown);
+        }
+        path
+    }
+
     /// Whether the runtime below is this one, wherever it lies.
     fn runs_on(&self, runtime: &str) -> bool {
         self.runtime.as_ref().and_then(|set| Path::new(set).file_name()).is_some_and(|name| name == runtime)
@@ -132,8 +171,7 @@ impl Runner for Podman {
         let driver = Driver::of(data, storage)?;
         let id = stage.next_id();
         let mut store = Store::new(podman, runtime, driver, data, stage);
-        let without = if options.runs_on("crun") { crun::without(stage.host.privileged) } else { None };
-        store.without = without;
+        store.without = if options.runs_on("crun") { crun::without(stage.host.privileged) } else { None };
         store.make()?;
         let root = match data {
             Data::Layer => {
@@ -151,21 +189,7 @@ impl Runner for Podman {
         let cgroup = if stage.host.privileged { stage.cgroup().parent_for_engine() } else { None };
 
         let mut command = store.command();
-        if options.runs_on("runsc") {
-            // Which stack it takes it must be told, or it looks for devices where there are none.
-            if matches!(network, Net::Host | Net::None) {
-                command.arg("--runtime-flag").arg(format!("network={network}"));
-            }
-            gvisor::hide_sysctl(&mut command);
-        }
-        if network == Net::Bridge {
-            // Its plugins write down every address that they ever gave.
-            process::own_run_directory(&mut command, c"/var/lib/cni")?;
-        }
-        if stage.host.privileged && !matches!(network, Net::Veth | Net::Host) {
-            // Podman names the namespaces that it makes there, by names of its own, and forgets them when it is killed.
-            process::own_run_directory(&mut command, c"/run/netns")?;
-        }
+        options.keep_apart(&mut command, stage.host.privileged)?;
         command.args(["run", "--interactive"]).args(["--name", &id]);
         if options.rm {
             command.arg("--rm");
@@ -192,27 +216,9 @@ impl Runner for Podman {
             None => command.arg(IMAGE),
         };
         command.args(["/tarebench", "agent", "--data", "/data"]);
-        let data = data_path(&options, stage);
-        let launch = Launch::new(command).data(data).cleanup(move || store.remove(&id));
+        let launch = Launch::new(command).data(options.state(data.on(stage))).cleanup(move || store.remove(&id));
         Ok(launch.over(seen_from_inside(network, path)))
     }
-}
-
-fn data_path(options: &Options, stage: &Stage) -> DataPath {
-    let path = options.data.on(stage);
-    let path = match options.data {
-        // Such an overlay answers flushes by itself.
-        Data::Layer if options.rm && options.storage == Storage::Overlay => {
-            path.noting(", overlay mounted volatile").with_flushes(Flushes::Forgotten)
-        }
-        Data::Layer => path.noting(&format!(", {}", options.storage)),
-        _ => path,
-    };
-    // Newer releases of runsc lay an overlay of their own over the root, which they never flush; older ones don't.
-    if options.runs_on("runsc") && matches!(options.data, Data::Layer | Data::Root) {
-        return path.with_keeper(Keeper::Unknown);
-    }
-    path
 }
 
 /// The stage's path with what podman puts between it and the container.
@@ -309,6 +315,8 @@ fn runtime(word: &str) -> Result<PathBuf, Unavailable> {
 
 #[cfg(test)]
 mod tests {
+    use workloads::facts::DataFacts;
+
     use super::*;
 
     fn checked(given: &[(&str, &str)]) -> Result<(), SettingError> {
@@ -335,6 +343,24 @@ mod tests {
         assert!(on_runsc("bridge").expect_err("refused").to_string().contains("network=veth"));
         on_runsc("veth").expect("works");
         checked(&[("network", "bridge")]).expect("runc may");
+    }
+
+    #[test]
+    fn a_layer_that_podman_removes_itself_forgets_flushes() {
+        let stated = |given: &[(&str, &str)]| {
+            let on_disk = DataFacts { keeper: Keeper::Disk, flushes: Flushes::Passed, ..DataFacts::default() };
+            let path = DataPath { words: "there".into(), facts: on_disk };
+            let DataPath { words, facts } = Options::read(&Settings::of(Options::TABLE, given)).state(path);
+            (words, facts.keeper, facts.flushes)
+        };
+        let (disk, passed) = (Keeper::Disk, Flushes::Passed);
+        assert_eq!(stated(&[]), ("there".into(), disk, passed));
+        assert_eq!(stated(&[("data", "named")]), ("there".into(), disk, passed));
+        let volatile = ("there, overlay mounted volatile".into(), disk, Flushes::Forgotten);
+        assert_eq!(stated(&[("data", "layer")]), volatile);
+        assert_eq!(stated(&[("data", "layer"), ("rm", "false")]), ("there, overlay".into(), disk, passed));
+        assert_eq!(stated(&[("data", "layer"), ("storage", "vfs")]), ("there, vfs".into(), disk, passed));
+        assert_eq!(stated(&[("data", "root"), ("runtime", "runsc")]).1, Keeper::Unknown);
     }
 
     #[test]
