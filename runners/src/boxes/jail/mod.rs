@@ -5,14 +5,15 @@
 //! because the host's libraries are mounted read-only.
 
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::Context;
 use workloads::facts::Network;
-use workloads::settings::{Kind, Setting, Settings};
+use workloads::settings::{Setting, Settings};
+use workloads::{settings, words};
 
 use crate::host::{Host, Resources};
 use crate::launch::{Launch, Runner};
@@ -20,6 +21,7 @@ use crate::names::hash;
 use crate::path::PathToPeer;
 use crate::process;
 use crate::stage::data::DataPath;
+use crate::stage::network::PREFIX;
 use crate::stage::{Stage, loopback};
 use crate::unavailable::Unavailable;
 
@@ -27,26 +29,38 @@ use crate::unavailable::Unavailable;
 #[derive(Debug)]
 pub struct Jail;
 
-const SETTINGS: &[Setting] = &[
-    Setting {
-        name: "network",
-        kind: Kind::Choice(&["shared", "vnet", "none"]),
-        default: "shared",
-        about: "The host's addresses, a network stack of its own on an epair (FreeBSD 14 or newer), or no IP at all",
-    },
-    Setting {
-        name: "data",
-        kind: Kind::Choice(&["nullfs", "root"]),
-        default: "nullfs",
-        about: "The data directory mounted into the jail by nullfs, or a directory of the jail's root beside it",
-    },
-    Setting {
-        name: "limits",
-        kind: Kind::Switch,
-        default: "false",
-        about: "The suite's CPUs and memory by rctl (kern.racct.enable=1 at boot); the baseline has no such limits",
-    },
-];
+words! {
+    /// The network that a jail gets.
+    enum Net {
+        /// The host's addresses.
+        Shared = "shared",
+        /// A network stack of its own.
+        Vnet = "vnet",
+        /// No IP at all.
+        None = "none",
+    }
+}
+
+words! {
+    /// Where a jail's data lies.
+    enum Data {
+        /// The data directory, mounted by nullfs.
+        Nullfs = "nullfs",
+        /// A directory of the jail's root.
+        Root = "root",
+    }
+}
+
+settings! {
+    struct Options {
+        /// The host's addresses, a network stack of its own on an epair (FreeBSD 14 or newer), or no IP at all
+        network: Net = "shared",
+        /// The data directory mounted into the jail by nullfs, or a directory of the jail's root beside it
+        data: Data = "nullfs",
+        /// The suite's CPUs and memory by rctl (kern.racct.enable=1 at boot); the baseline has no such limits
+        limits: bool = false,
+    }
+}
 
 /// The host's directories that a program with a dynamic loader needs.
 const LIBRARIES: &[&str] = &["lib", "libexec", "usr/lib"];
@@ -61,7 +75,7 @@ impl Runner for Jail {
     }
 
     fn settings(&self) -> &'static [Setting] {
-        SETTINGS
+        Options::TABLE
     }
 
     fn version(&self, host: &Host) -> Result<String, Unavailable> {
@@ -84,7 +98,8 @@ impl Runner for Jail {
     }
 
     fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
-        let order = Order::of(settings, stage)?;
+        let options = Options::read(settings);
+        let order = Order::of(&options, stage)?;
         order.lay_out()?;
         // The last note is the first to be carried out: the jail, then mounts, then the rest.
         for removal in order.removals().iter().rev() {
@@ -105,17 +120,11 @@ impl Runner for Jail {
         // Nothing of the harness's environment is the agent's business.
         front.env_clear().env("PATH", "/sbin:/bin:/usr/sbin:/usr/bin");
         let below = stage.data_file_system();
-        let words = match settings.get("data") {
-            "root" => format!("the jail's root directory on {below}"),
-            _ => format!("nullfs mount of {below}"),
+        let words = match options.data {
+            Data::Root => format!("the jail's root directory on {below}"),
+            Data::Nullfs => format!("nullfs mount of {below}"),
         };
-        let path = match &order.network {
-            Link::Shared => stage.path_to_peer()?,
-            Link::Epair(Epair { peer, .. }) => {
-                PathToPeer { network: Network::Epair, peer: Some((*peer).into()), ..PathToPeer::none() }
-            }
-            Link::None => PathToPeer::none(),
-        };
+        let path = order.path.clone();
         Ok(Launch::new(front).over(path).data(DataPath::on_host(stage, words)).cleanup(move || order.remove()))
     }
 }
@@ -131,51 +140,47 @@ struct Order {
     /// Whether the host's libraries are mounted.
     libraries: bool,
     fstab: PathBuf,
-    network: Link,
+    path: PathToPeer,
+    /// Where the path is an epair.
+    host_end: Option<HostEnd>,
     limits: Option<Resources>,
 }
 
+/// The host's end of a pair of Ethernet interfaces whose other end is the jail's.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Link {
-    Shared,
-    Epair(Epair),
-    None,
+struct HostEnd {
+    device: String,
+    address: Ipv4Addr,
 }
 
-/// A pair of Ethernet interfaces, one end on the host and one given to the jail.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Epair {
-    near: String,
-    far: String,
-    /// The host's end.
-    router: Ipv4Addr,
-    own: Ipv4Addr,
-    /// Where the peer listens, on the host's loopback.
-    peer: Ipv4Addr,
-}
-
-impl Epair {
-    /// Names and a /30 in the lower half of 198.18.0.0/15, by the run's id: the host's end lies in the host's own stack.
-    fn new(id: &str, number: u32, peer: Ipv4Addr) -> Self {
-        let base = u32::from(Ipv4Addr::new(198, 18, 0, 0)) + 4 * (hash(id).wrapping_add(number) % (1 << 14));
-        let device = |end| format!("tare{}{:02}{end}", id.chars().take(8).collect::<String>(), number % 100);
-        let [router, own] = [base + 1, base + 2].map(Ipv4Addr::from);
-        Self { near: device('e'), far: device('p'), router, own, peer }
-    }
+/// Names and a /30 in the lower half of 198.18.0.0/15, by the run's id: the host's end lies in the host's own stack. `peer`
+/// listens on the host's loopback.
+fn epair(id: &str, number: u32, peer: IpAddr) -> (PathToPeer, HostEnd) {
+    let base = u32::from(Ipv4Addr::new(198, 18, 0, 0)) + 4 * (hash(id).wrapping_add(number) % (1 << 14));
+    let device = |end| format!("tare{}{:02}{end}", id.chars().take(8).collect::<String>(), number % 100);
+    let path = PathToPeer {
+        network: Network::Epair,
+        device: Some(device('e')),
+        own: Some((Ipv4Addr::from(base + 2), PREFIX)),
+        peer: Some(peer),
+        ..PathToPeer::none()
+    };
+    (path, HostEnd { device: device('p'), address: Ipv4Addr::from(base + 1) })
 }
 
 impl Order {
-    fn of(settings: &Settings, stage: &mut Stage) -> anyhow::Result<Self> {
+    fn of(options: &Options, stage: &mut Stage) -> anyhow::Result<Self> {
         static EPAIRS: AtomicU32 = AtomicU32::new(0);
-        let in_root = settings.get("data") == "root";
+        let in_root = options.data == Data::Root;
         let root = if in_root { stage.root_beside_data()? } else { stage.root()?.to_path_buf() };
-        let network = match settings.get("network") {
-            "vnet" => {
-                let peer = stage.loopback();
-                Link::Epair(Epair::new(&stage.host.id, EPAIRS.fetch_add(1, Ordering::Relaxed), peer))
+        let (path, host_end) = match options.network {
+            Net::Vnet => {
+                let peer = stage.loopback().into();
+                let (path, end) = epair(&stage.host.id, EPAIRS.fetch_add(1, Ordering::Relaxed), peer);
+                (path, Some(end))
             }
-            "none" => Link::None,
-            _ => Link::Shared,
+            Net::None => (PathToPeer::none(), None),
+            Net::Shared => (stage.path_to_peer()?, None),
         };
         Ok(Self {
             name: stage.next_id(),
@@ -183,8 +188,9 @@ impl Order {
             data: (!in_root).then(|| stage.data().to_path_buf()),
             libraries: !stage.host.static_binary,
             fstab: stage.scratch().join("fstab"),
-            network,
-            limits: settings.switch("limits").then_some(stage.host.resources),
+            path,
+            host_end,
+            limits: options.limits.then_some(stage.host.resources),
         })
     }
 
@@ -223,11 +229,11 @@ impl Order {
             let rules = [format!("memoryuse:deny={memory_bytes}"), format!("pcpu:deny={}", 100 * cpus)];
             steps.extend(rules.map(|rule| words(&["rctl", "-a", &format!("jail:{}:{rule}", self.name)])));
         }
-        if let Link::Epair(Epair { near, far, router, .. }) = &self.network {
+        if let (Some(end), Some(near)) = (&self.host_end, &self.path.device) {
             // `create` names the pair itself; a shell picks the name up and gives ours.
             let script = "a=$(ifconfig epair create) && ifconfig \"$a\" name \"$0\" && ifconfig \"${a%a}b\" name \"$1\" && \
                           ifconfig \"$0\" inet \"$2\" up";
-            steps.push(words(&["sh", "-c", script, far, near, &format!("{router}/30")]));
+            steps.push(words(&["sh", "-c", script, &end.device, near, &format!("{}/{PREFIX}", end.address)]));
         }
         steps
     }
@@ -242,17 +248,17 @@ impl Order {
         line.push("enforce_statfs=1".into());
         line.extend(words(&["mount.devfs", "devfs_ruleset=4"]));
         line.push(format!("mount.fstab={}", self.fstab.display()));
-        match &self.network {
-            Link::Shared => line.extend(words(&["ip4=inherit", "ip6=inherit"])),
-            Link::None => line.extend(words(&["ip4=disable", "ip6=disable"])),
-            Link::Epair(Epair { near, router, own, peer, .. }) => {
-                let n = &self.name;
+        match (&self.host_end, &self.path) {
+            (Some(end), PathToPeer { device: Some(near), own: Some((own, prefix)), peer: Some(peer), .. }) => {
+                let (n, router) = (&self.name, end.address);
                 line.extend(["vnet".into(), format!("vnet.interface={near}")]);
                 line.push(format!(
-                    "exec.created=ifconfig -j {n} lo0 inet 127.0.0.1/8 up && ifconfig -j {n} {near} inet {own}/30 up && \
+                    "exec.created=ifconfig -j {n} lo0 inet 127.0.0.1/8 up && ifconfig -j {n} {near} inet {own}/{prefix} up && \
                      route -j {n} -q add -host {peer} {router}"
                 ));
             }
+            (_, PathToPeer { network: Network::None, .. }) => line.extend(words(&["ip4=disable", "ip6=disable"])),
+            _ => line.extend(words(&["ip4=inherit", "ip6=inherit"])),
         }
         line.extend(words(&["command=/tarebench", "agent", "--data", "/data"]));
         line
@@ -268,8 +274,8 @@ impl Order {
         if self.limits.is_some() {
             steps.push(words(&["rctl", "-r", &format!("jail:{}", self.name)]));
         }
-        if let Link::Epair(epair) = &self.network {
-            steps.push(words(&["ifconfig", &epair.far, "destroy"]));
+        if let Some(end) = &self.host_end {
+            steps.push(words(&["ifconfig", &end.device, "destroy"]));
         }
         steps
     }

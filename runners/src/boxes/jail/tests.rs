@@ -1,6 +1,5 @@
 //! The commands, against what the manual documents.
 
-use std::collections::BTreeMap;
 use std::process::Command;
 
 use super::*;
@@ -32,20 +31,25 @@ const PARAMETERS: &[&str] = &[
 const DENIABLE: &[&str] = &["memoryuse", "vmemoryuse", "swapuse", "maxproc", "openfiles", "nthr", "pcpu"];
 
 fn order(given: &[(&str, &str)]) -> Order {
-    let given: BTreeMap<_, _> = given.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
-    let settings = Settings::resolve(SETTINGS, &given).expect("valid settings");
+    let options = Options::read(&Settings::of(Options::TABLE, given));
+    let loopback = loopback::address("ab12").into();
+    let (path, host_end) = match options.network {
+        Net::Vnet => {
+            let (path, end) = epair("ab12", 7, loopback);
+            (path, Some(end))
+        }
+        Net::None => (PathToPeer::none(), None),
+        Net::Shared => (PathToPeer { network: Network::Loopback, peer: Some(loopback), ..PathToPeer::none() }, None),
+    };
     Order {
         name: "tarebench-ab12-jail-0".into(),
         root: "/s/root".into(),
-        data: (settings.get("data") == "nullfs").then(|| "/d/my data".into()),
+        data: (options.data == Data::Nullfs).then(|| "/d/my data".into()),
         libraries: true,
         fstab: "/s/fstab".into(),
-        network: match settings.get("network") {
-            "vnet" => Link::Epair(Epair::new("ab12", 7, loopback::address("ab12"))),
-            "none" => Link::None,
-            _ => Link::Shared,
-        },
-        limits: settings.switch("limits").then_some(Resources::new(2, 512 << 20)),
+        path,
+        host_end,
+        limits: options.limits.then_some(Resources::new(2, 512 << 20)),
     }
 }
 
@@ -135,12 +139,15 @@ fn whatever_is_made_is_removed_jail_first_and_after_a_kill_too() {
 
 #[test]
 fn names_and_addresses_fit() {
-    let longest = Epair::new("0123abcd", 199, Ipv4Addr::LOCALHOST);
-    assert!(longest.near.len() <= 15 && longest.near != longest.far, "{longest:?}");
-    let (one, other) = (Epair::new("a", 0, Ipv4Addr::LOCALHOST), Epair::new("a", 1, Ipv4Addr::LOCALHOST));
-    assert_ne!(one.own, other.own);
-    assert_eq!(u32::from(one.own) - u32::from(one.router), 1);
-    assert_eq!(one.own.octets()[..2], [198, 18], "the upper half holds the peers");
+    let peer = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let (longest, end) = epair("0123abcd", 199, peer);
+    let near = longest.device.expect("a device");
+    assert!(near.len() <= 15 && near != end.device, "{near} {end:?}");
+    let own = |path: &PathToPeer| path.own.expect("an address").0;
+    let ((one, end), (other, _)) = (epair("a", 0, peer), epair("a", 1, peer));
+    assert_ne!(own(&one), own(&other));
+    assert_eq!(u32::from(own(&one)) - u32::from(end.address), 1);
+    assert_eq!(own(&one).octets()[..2], [198, 18], "the upper half holds the peers");
 }
 
 #[test]

@@ -3,14 +3,16 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use workloads::settings::{Kind, Setting, Settings};
+use workloads::settings;
+use workloads::settings::{Setting, Settings};
 
+use crate::boxes::sandbox::{Filter, NETWORK, SECCOMP};
 use crate::host::Host;
 use crate::launch::{Launch, Runner};
 use crate::names;
 use crate::process;
 use crate::stage::Stage;
-use crate::stage::data::{Data, DataPath};
+use crate::stage::data::{DATA, Data, DataPath};
 use crate::stage::network::Net;
 use crate::unavailable::Unavailable;
 
@@ -18,16 +20,14 @@ use crate::unavailable::Unavailable;
 #[derive(Debug)]
 pub struct Firejail;
 
-const SETTINGS: &[Setting] = &[
-    super::NETWORK,
-    Setting {
-        name: "data",
-        kind: Kind::Choice(&["bind", "tmpfs"]),
-        default: "bind",
-        about: "Where data lies: the data directory itself, or a tmpfs over it, which needs root",
-    },
-    super::SECCOMP,
-];
+settings! {
+    struct Options {
+        network: Net as NETWORK,
+        /// Where data lies: the data directory itself, or a tmpfs over it, which needs root
+        data: Data as DATA = "bind" of ["bind", "tmpfs"],
+        seccomp: Filter as SECCOMP,
+    }
+}
 
 impl Runner for Firejail {
     fn name(&self) -> &'static str {
@@ -39,7 +39,7 @@ impl Runner for Firejail {
     }
 
     fn settings(&self) -> &'static [Setting] {
-        SETTINGS
+        Options::TABLE
     }
 
     fn version(&self, _host: &Host) -> Result<String, Unavailable> {
@@ -55,25 +55,26 @@ impl Runner for Firejail {
     }
 
     fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
+        let options = Options::read(settings);
         let mut command = Command::new(process::require("firejail", "firejail")?);
         if wants_no_shell(&process::version("firejail", "firejail")?) {
             command.arg("--shell=none");
         }
-        if settings.get("data") == "tmpfs" && !stage.host.privileged {
+        if options.data == Data::Tmpfs && !stage.host.privileged {
             let because = "firejail mounts a tmpfs on the data directory for root only".into();
             let fix = "set data = bind, or run tarebench as root".into();
             return Err(Unavailable { because, fix, broken: false }.into());
         }
         let root = stage.root()?.to_path_buf();
-        arguments(&mut command, settings, &root.join("tarebench"), stage.data())?;
+        arguments(&mut command, &options, &root.join("tarebench"), stage.data())?;
         if stage.host.privileged {
             process::own_run_directory(&mut command, c"/run/firejail")?;
         }
-        let data = match settings.choice::<Data>("data") {
+        let data = match options.data {
             Data::Bind => DataPath::on_host(stage, format!("the directory itself on {}", stage.data_file_system())),
             other => other.on(stage),
         };
-        let path = stage.path(settings.choice::<Net>("network"))?;
+        let path = stage.path(options.network)?;
         // It is SUID, and so doesn't die with us: whatever has our binary in its arguments is ours.
         Ok(Launch::new(command)
             .over(path)
@@ -88,18 +89,18 @@ fn wants_no_shell(version: &str) -> bool {
     parts[..] < [0, 9, 72][..]
 }
 
-fn arguments(command: &mut Command, settings: &Settings, agent: &Path, data: &Path) -> anyhow::Result<()> {
+fn arguments(command: &mut Command, options: &Options, agent: &Path, data: &Path) -> anyhow::Result<()> {
     let data = names::plain(data, "firejail", &[',', '*', '?', '[', '$', '~'])?;
     command.args(["--quiet", "--noprofile", "--private-dev", "--ipc-namespace", "--caps.drop=all", "--nonewprivs"]);
     // Unless told otherwise it hides /var/tmp behind a tmpfs and makes all of /var read-only.
     command.arg("--keep-var-tmp").arg(format!("--read-write={data}"));
-    if settings.get("data") == "tmpfs" {
+    if options.data == Data::Tmpfs {
         command.arg(format!("--tmpfs={data}"));
     }
-    if settings.get("seccomp") == "default" {
+    if options.seccomp == Filter::Default {
         command.arg("--seccomp");
     }
-    if settings.get("network") == "none" {
+    if options.network == Net::None {
         command.arg("--net=none");
     }
     // Without `--`, behind which it would go through the user's shell.
@@ -109,14 +110,12 @@ fn arguments(command: &mut Command, settings: &Settings, agent: &Path, data: &Pa
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
 
     fn line(given: &[(&str, &str)], data: &str) -> anyhow::Result<String> {
-        let given: BTreeMap<_, _> = given.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+        let options = Options::read(&Settings::of(Options::TABLE, given));
         let mut command = Command::new("firejail");
-        arguments(&mut command, &Settings::resolve(SETTINGS, &given)?, Path::new("/a"), Path::new(data))?;
+        arguments(&mut command, &options, Path::new("/a"), Path::new(data))?;
         Ok(command.get_args().map(|a| a.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" "))
     }
 

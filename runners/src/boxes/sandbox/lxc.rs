@@ -7,11 +7,12 @@ use std::process::Command;
 use anyhow::Context;
 use workloads::settings::{Setting, Settings};
 
+use crate::boxes::sandbox::{Filter, Options};
 use crate::host::Host;
 use crate::launch::{Launch, Runner};
 use crate::names;
 use crate::process;
-use crate::stage::data::{DATA, Data, Layers};
+use crate::stage::data::{Data, Layers};
 use crate::stage::network::Net;
 use crate::stage::{Stage, cgroup};
 use crate::unavailable::Unavailable;
@@ -23,8 +24,6 @@ pub struct Lxc;
 /// LXC's own filter of system calls, which its templates include.
 const FILTER: &str = "/usr/share/lxc/config/common.seccomp";
 
-const SETTINGS: &[Setting] = &[super::NETWORK, DATA, super::SECCOMP];
-
 impl Runner for Lxc {
     fn name(&self) -> &'static str {
         "lxc"
@@ -35,7 +34,7 @@ impl Runner for Lxc {
     }
 
     fn settings(&self) -> &'static [Setting] {
-        SETTINGS
+        Options::TABLE
     }
 
     fn version(&self, host: &Host) -> Result<String, Unavailable> {
@@ -52,9 +51,10 @@ impl Runner for Lxc {
         let lxc = process::require("lxc-execute", "lxc")?;
         let id = stage.next_id();
         let folder = stage.scratch().join(&id);
-        let layers = (settings.get("data") == "overlay").then(|| Layers::make(stage)).transpose()?;
+        let options = Options::read(settings);
+        let layers = (options.data == Data::Overlay).then(|| Layers::make(stage)).transpose()?;
         let data = stage.data().to_path_buf();
-        let mut text = configuration(settings, stage.root()?, &data, layers.as_ref())?;
+        let mut text = configuration(&options, stage.root()?, &data, layers.as_ref())?;
         stage.cgroup().hand_cpus_down();
         let group = stage.cgroup().parent_for_engine().map(|parent| format!("{}/{id}", parent.trim_start_matches('/')));
         text.extend(group.iter().map(|group| groups(group)));
@@ -66,8 +66,8 @@ impl Runner for Lxc {
         command.arg("--lxcpath").arg(&folder).args(["--name", &id]).arg("--rcfile").arg(&file);
         command.args(["--", "/tarebench", "agent", "--data", "/data"]);
         process::own_run_directory(&mut command, c"/run/lxc")?;
-        let path = stage.path(settings.choice::<Net>("network"))?;
-        Ok(Launch::new(command).over(path).data(settings.choice::<Data>("data").on(stage)).cleanup(move || {
+        let path = stage.path(options.network)?;
+        Ok(Launch::new(command).over(path).data(options.data.on(stage)).cleanup(move || {
             process::kill_marked(&[&id]);
             if let Some(group) = group {
                 cgroup::remove(&group);
@@ -86,24 +86,24 @@ fn groups(group: &str) -> String {
 }
 
 /// lxc.container.conf(5). `none` as the network is the one that lxc-execute is started in: the stage's.
-fn configuration(settings: &Settings, root: &Path, data: &Path, layers: Option<&Layers>) -> anyhow::Result<String> {
+fn configuration(options: &Options, root: &Path, data: &Path, layers: Option<&Layers>) -> anyhow::Result<String> {
     let path = |path: &Path| anyhow::Ok(names::plain(path, "lxc", &['\n', ',', ':'])?.replace(' ', "\\040"));
-    let network = if settings.get("network") == "none" { "empty" } else { "none" };
+    let network = if options.network == Net::None { "empty" } else { "none" };
     let mut text = format!(
         "lxc.rootfs.path = dir:{}\nlxc.uts.name = tarebench\nlxc.net.0.type = {network}\nlxc.autodev = 1\n\
          lxc.mount.auto = proc:mixed sys:ro\nlxc.no_new_privs = 1\n\
          lxc.mount.entry = tmpfs tmp tmpfs rw,nosuid,nodev 0 0\n",
         names::plain(root, "lxc", &['\n', ':'])?
     );
-    let entry = match (settings.get("data"), layers) {
-        ("tmpfs", _) => "tmpfs data tmpfs rw".to_string(),
+    let entry = match (options.data, layers) {
+        (Data::Tmpfs, _) => "tmpfs data tmpfs rw".to_string(),
         (_, Some(Layers { lower, upper, work })) => {
             format!("overlay data overlay lowerdir={},upperdir={},workdir={}", path(lower)?, path(upper)?, path(work)?)
         }
         _ => format!("{} data none bind,rw", path(data)?),
     };
     text += &format!("lxc.mount.entry = {entry} 0 0\n");
-    if settings.get("seccomp") == "default" {
+    if options.seccomp == Filter::Default {
         text += &format!("lxc.seccomp.profile = {FILTER}\n");
     }
     Ok(text)
@@ -111,16 +111,13 @@ fn configuration(settings: &Settings, root: &Path, data: &Path, layers: Option<&
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
 
     fn text(given: &[(&str, &str)], data: &str) -> anyhow::Result<String> {
-        let given: BTreeMap<_, _> = given.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
-        let settings = Settings::resolve(SETTINGS, &given)?;
+        let options = Options::of(given);
         let layers = Layers { lower: "/d/l".into(), upper: "/d/u".into(), work: "/d/w".into() };
-        let layers = (settings.get("data") == "overlay").then_some(&layers);
-        configuration(&settings, Path::new("/r"), Path::new(data), layers)
+        let layers = (options.data == Data::Overlay).then_some(&layers);
+        configuration(&options, Path::new("/r"), Path::new(data), layers)
     }
 
     #[test]

@@ -7,20 +7,19 @@ use std::process::Command;
 use anyhow::Context;
 use workloads::settings::{Setting, Settings};
 
+use crate::boxes::sandbox::{Filter, Options};
 use crate::host::Host;
 use crate::launch::{Launch, Runner};
 use crate::names;
 use crate::process;
 use crate::stage::Stage;
-use crate::stage::data::{DATA, Data, Layers};
+use crate::stage::data::{Data, Layers};
 use crate::stage::network::Net;
 use crate::unavailable::Unavailable;
 
 /// systemd's container tool.
 #[derive(Debug)]
 pub struct Nspawn;
-
-const SETTINGS: &[Setting] = &[super::NETWORK, DATA, super::SECCOMP];
 
 impl Runner for Nspawn {
     fn name(&self) -> &'static str {
@@ -32,7 +31,7 @@ impl Runner for Nspawn {
     }
 
     fn settings(&self) -> &'static [Setting] {
-        SETTINGS
+        Options::TABLE
     }
 
     fn version(&self, host: &Host) -> Result<String, Unavailable> {
@@ -48,41 +47,41 @@ impl Runner for Nspawn {
     fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
         let mut command = Command::new(process::require("systemd-nspawn", "systemd-container")?);
         let id = stage.next_id();
-        let layers = (settings.get("data") == "overlay").then(|| Layers::make(stage)).transpose()?;
+        let options = Options::read(settings);
+        let layers = (options.data == Data::Overlay).then(|| Layers::make(stage)).transpose()?;
         let data = stage.data().to_path_buf();
         let root = stage.root()?;
         // It takes a directory without /usr for no operating system at all.
         fs::create_dir_all(root.join("usr")).with_context(|| format!("can't make /usr in {}", root.display()))?;
-        arguments(&mut command, settings, &id, root, &data, layers.as_ref())?;
+        arguments(&mut command, &options, &id, root, &data, layers.as_ref())?;
         process::own_run_directory(&mut command, c"/run/systemd/nspawn")?;
-        let path = stage.path(settings.choice::<Net>("network"))?;
-        let data = settings.choice::<Data>("data").on(stage);
-        Ok(Launch::new(command).over(path).data(data).cleanup(move || process::kill_marked(&[&id])))
+        let path = stage.path(options.network)?;
+        Ok(Launch::new(command).over(path).data(options.data.on(stage)).cleanup(move || process::kill_marked(&[&id])))
     }
 }
 
 /// The network namespace, where there is one, is entered before nspawn starts: so it need not know of it.
 fn arguments(
     command: &mut Command,
-    settings: &Settings,
+    options: &Options,
     id: &str,
     root: &Path,
     data: &Path,
     layers: Option<&Layers>,
 ) -> anyhow::Result<()> {
     // Its own switch, from systemd's ENVIRONMENT.md: without it the filter can't be left away.
-    command.env("SYSTEMD_SECCOMP", if settings.get("seccomp") == "none" { "0" } else { "1" });
+    command.env("SYSTEMD_SECCOMP", if options.seccomp == Filter::None { "0" } else { "1" });
     command.arg("--quiet").arg("--directory").arg(root).args(["--machine", id]);
     // Neither machined nor a unit of its own: there may be no systemd, and the limits are the stage's.
     command.args(["--settings=no", "--register=no", "--keep-unit", "--as-pid2", "--pipe"]);
     command.args(["--resolv-conf=off", "--timezone=off", "--link-journal=no"]);
-    if settings.get("network") == "none" {
+    if options.network == Net::None {
         command.arg("--private-network");
     }
     let quoted =
         |path: &Path| anyhow::Ok(names::plain(path, "systemd-nspawn", &[])?.replace('\\', "\\\\").replace(':', "\\:"));
-    match (settings.get("data"), layers) {
-        ("tmpfs", _) => command.arg("--tmpfs=/data"),
+    match (options.data, layers) {
+        (Data::Tmpfs, _) => command.arg("--tmpfs=/data"),
         (_, Some(layers)) => {
             command.arg(format!("--overlay={}:{}:/data", quoted(&layers.lower)?, quoted(&layers.upper)?))
         }
@@ -94,17 +93,14 @@ fn arguments(
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
 
     fn line(given: &[(&str, &str)], data: &str) -> String {
-        let given: BTreeMap<_, _> = given.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
-        let settings = Settings::resolve(SETTINGS, &given).expect("valid");
+        let options = Options::of(given);
         let layers = Layers { lower: "/d/l".into(), upper: "/d/u".into(), work: "/d/w".into() };
-        let layers = (settings.get("data") == "overlay").then_some(&layers);
+        let layers = (options.data == Data::Overlay).then_some(&layers);
         let mut command = Command::new("systemd-nspawn");
-        arguments(&mut command, &settings, "box-1", Path::new("/r"), Path::new(data), layers).expect("a line");
+        arguments(&mut command, &options, "box-1", Path::new("/r"), Path::new(data), layers).expect("a line");
         command.get_args().map(|a| a.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
     }
 

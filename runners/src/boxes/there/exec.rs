@@ -1,11 +1,13 @@
 //! `exec`: a box that is there already, entered by whatever command enters it: `docker exec`, `lxc-attach`, `jexec`, `zlogin`,
 //! `kubectl exec`, ... EXEC.md has the settings for each.
 
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use workloads::settings::{Kind, Setting, Settings};
+use workloads::settings;
+use workloads::settings::{CommandLine, Setting, SettingError, Settings};
 
 use crate::boxes::there::visit::{self, Visit};
 use crate::host::Host;
@@ -21,29 +23,34 @@ pub struct Exec;
 /// For copying the binary: a slow link, a slow daemon.
 const COPY: Duration = Duration::from_secs(60);
 
-const SETTINGS: &[Setting] = &[
-    Setting {
-        name: "command",
-        kind: Kind::Command(&["run", "line"]),
-        default: "",
-        about: "What runs a command inside; {run} stands for the agent's command line, {line} for the same quoted into one word",
-    },
-    Setting {
-        name: "copy",
-        kind: Kind::Command(&["binary", "agent"]),
-        default: "",
-        about: "What copies {binary}, a file here, to {agent}, a path inside; the copy is removed at the end",
-    },
-    Setting {
-        name: "installed",
-        kind: Kind::Path,
-        default: "",
-        about: "Path of a tarebench that is inside already, instead of `copy`; it stays",
-    },
-    visit::DATA,
-    visit::AGENT,
-    visit::PEER,
-];
+settings! {
+    struct Options {
+        /// What runs a command inside; {run} stands for the agent's command line, {line} for the same quoted into one word
+        command: CommandLine = "" of ["run", "line"],
+        /// What copies {binary}, a file here, to {agent}, a path inside; the copy is removed at the end
+        copy: CommandLine = "" of ["binary", "agent"],
+        /// Path of a tarebench that is inside already, instead of `copy`; it stays
+        installed: Option<PathBuf> = "",
+        visit: visit::Options,
+    }
+}
+
+impl Options {
+    /// A setting that is missing is no conflict: by default all are, and the runner says at launch what it needs.
+    fn check(&self) -> Result<(), SettingError> {
+        let conflict = |words: &str| Err(SettingError::Conflict(words.into()));
+        if !self.command.is_empty() && !["run", "line"].iter().any(|name| self.command.mentions(name)) {
+            return conflict(
+                "the command doesn't say where the agent's goes; put {run} where it does: \"nsenter -t PID -a {run}\"",
+            );
+        }
+        if !self.copy.is_empty() && self.installed.is_some() {
+            return conflict("both `copy` and `installed` are set; set `copy` or `installed`, not both");
+        }
+        self.visit.check()?;
+        self.installed.as_deref().map_or(Ok(()), visit::check_inside)
+    }
+}
 
 impl Runner for Exec {
     fn name(&self) -> &'static str {
@@ -55,7 +62,11 @@ impl Runner for Exec {
     }
 
     fn settings(&self) -> &'static [Setting] {
-        SETTINGS
+        Options::TABLE
+    }
+
+    fn check(&self, settings: &Settings) -> Result<(), SettingError> {
+        Options::read(settings).check()
     }
 
     fn version(&self, host: &Host) -> Result<String, Unavailable> {
@@ -63,40 +74,26 @@ impl Runner for Exec {
     }
 
     fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
-        let [command, copy, installed] = ["command", "copy", "installed"].map(|name| settings.get(name));
-        if command.is_empty() {
+        let options = Options::read(settings);
+        if options.command.is_empty() {
             return Err(unset(
                 "needs setting `command`: no command is set that enters a box",
                 "command = \"docker exec -i BOX {run}\", for one",
             )
             .into());
         }
-        if !["{run}", "{line}"].iter().any(|name| command.contains(name)) {
+        if options.copy.is_empty() && options.installed.is_none() {
+            let fix = "copy = \"docker cp {binary} BOX:{agent}\", for one; or install tarebench there and set installed = PATH";
             return Err(unset(
-                "the command doesn't say where the agent's goes",
-                "put {run} where it does: \"nsenter -t PID -a {run}\"",
+                "needs setting `copy` or `installed`: nothing says how the agent gets into the box",
+                fix,
             )
             .into());
         }
-        let installed = match (copy.is_empty(), installed.is_empty()) {
-            (false, true) => None,
-            (true, false) => Some(installed),
-            (true, true) => {
-                let fix = "copy = \"docker cp {binary} BOX:{agent}\", for one; or install tarebench there and set installed = PATH";
-                return Err(unset(
-                    "needs setting `copy` or `installed`: nothing says how the agent gets into the box",
-                    fix,
-                )
-                .into());
-            }
-            (false, false) => {
-                return Err(unset("both `copy` and `installed` are set", "`copy` or `installed`, not both").into());
-            }
-        };
-        let visit = Visit::new(settings, stage, installed)?;
+        let visit = Visit::new(&options.visit, stage, options.installed.as_deref())?;
         let enter = |words: Vec<String>| {
             let line = [shell_words::join(&words)];
-            settings.command("command", &[("run", &words), ("line", &line)])
+            options.command.filled(&[("run", &words), ("line", &line)])
         };
         let leave = enter(visit.leave());
         stage.note(&leave.iter().map(String::as_str).collect::<Vec<_>>())?;
@@ -108,12 +105,11 @@ impl Runner for Exec {
         });
         if visit.copied {
             let binary = visit.binary.to_str().context("the path of our own binary is not text")?.to_string();
-            let words =
-                settings.command("copy", &[("binary", &[binary]), ("agent", std::slice::from_ref(&visit.agent))]);
+            let words = options.copy.filled(&[("binary", &[binary]), ("agent", std::slice::from_ref(&visit.agent))]);
             process::ask_patiently(to_command(&words), Stdio::null(), COPY)
                 .map_err(|words| anyhow!("can't copy the agent into the box: {words}"))?;
         }
-        visit.finish(launch, settings, stage)
+        visit.finish(launch, options.visit.peer, stage)
     }
 }
 
@@ -139,7 +135,7 @@ mod tests {
 
     fn launch(test: &str, given: &[(&str, &str)]) -> anyhow::Result<Launch> {
         let given: BTreeMap<_, _> = given.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
-        let settings = Settings::resolve(SETTINGS, &given)?;
+        let settings = Exec.resolve(&given)?;
         let data = tempfile::tempdir()?;
         let id = format!("{test}{:x}", std::process::id() & 0xff_ffff);
         let host = Host::new(&id, Path::new("/proc/self/exe"), Resources::new(1, 1 << 28))?;
@@ -150,13 +146,27 @@ mod tests {
     fn what_is_missing_is_told_with_what_to_set() {
         for (given, words) in [
             (vec![], "no command is set"),
-            (vec![("command", "docker exec -i box")], "where the agent's goes"),
             (vec![("command", "docker exec -i box {run}")], "how the agent gets into the box"),
-            (vec![("command", "x {run}"), ("copy", "y {binary} {agent}"), ("installed", "/usr/bin/tarebench")], "both"),
         ] {
             let error = launch("ex", &given).expect_err(words);
             let no = error.downcast_ref::<Unavailable>().expect("it can't run, which is no failure of the box");
             assert!(no.because.contains(words) && !no.fix.is_empty() && !no.broken, "{no:?}");
+        }
+    }
+
+    #[test]
+    fn settings_that_exclude_each_other_are_refused_before_anything_is_started() {
+        for (given, words, fix) in [
+            (vec![("command", "docker exec -i box")], "where the agent's goes", "put {run} where it does"),
+            (
+                vec![("command", "x {run}"), ("copy", "y {binary} {agent}"), ("installed", "/usr/bin/tarebench")],
+                "both `copy` and `installed` are set",
+                "not both",
+            ),
+        ] {
+            let given = given.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+            let error = Exec.resolve(&given).expect_err(words).to_string();
+            assert!(error.contains(words) && error.contains(fix), "{error}");
         }
     }
 

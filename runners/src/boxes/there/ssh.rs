@@ -1,12 +1,13 @@
 //! `ssh`: any host or guest that a key opens: the agent is copied over, runs there, and is removed again.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, ensure};
-use workloads::settings::{Kind, Setting, Settings};
+use anyhow::{Context, anyhow};
+use workloads::settings;
+use workloads::settings::{Setting, SettingError, Settings};
 
 use crate::boxes::there::visit::{self, Visit};
 use crate::host::Host;
@@ -36,36 +37,57 @@ const OPTIONS: &[&str] = &[
     "LogLevel=ERROR",
 ];
 
-const SETTINGS: &[Setting] = &[
-    Setting {
-        name: "host",
-        kind: Kind::Word,
-        default: "",
-        about: "Name or address, or an alias of ssh's configuration",
-    },
-    Setting {
-        name: "port",
-        kind: Kind::Number { min: 0, max: 65535 },
-        default: "0",
-        about: "Port; 0 is ssh's own choice",
-    },
-    Setting { name: "user", kind: Kind::Word, default: "", about: "User there; ssh's own choice where empty" },
-    Setting {
-        name: "identity",
-        kind: Kind::Path,
-        default: "",
-        about: "File of the private key; ssh's own choice where empty",
-    },
-    Setting {
-        name: "known_hosts",
-        kind: Kind::Path,
-        default: "",
-        about: "File with the host's key, which is always checked; ssh's own where empty",
-    },
-    visit::DATA,
-    visit::AGENT,
-    visit::PEER,
-];
+settings! {
+    struct Options {
+        /// Name or address, or an alias of ssh's configuration
+        host: Option<String> = "",
+        /// Port; 0 is ssh's own choice
+        port: u64 = 0 in 0..=65535,
+        /// User there; ssh's own choice where empty
+        user: Option<String> = "",
+        /// File of the private key; ssh's own choice where empty
+        identity: Option<PathBuf> = "",
+        /// File with the host's key, which is always checked; ssh's own where empty
+        known_hosts: Option<PathBuf> = "",
+        visit: visit::Options,
+    }
+}
+
+impl Options {
+    fn check(&self) -> Result<(), SettingError> {
+        for (name, path) in [("identity", &self.identity), ("known_hosts", &self.known_hosts)] {
+            let path = path.as_deref().unwrap_or(Path::new("")).to_string_lossy();
+            // ssh would read more than a path into these.
+            if path.contains(['"', '%', '$', '\n', '\\']) {
+                return Err(SettingError::Conflict(format!(
+                    "`{name}` can't be {path:?}: rename the file, ssh reads such characters in its own way"
+                )));
+            }
+        }
+        self.visit.check()
+    }
+
+    /// ssh's words up to and with the host.
+    fn words(&self, host: &str) -> Vec<String> {
+        let mut all: Vec<String> = OPTIONS.iter().flat_map(|o| ["-o".into(), o.to_string()]).collect();
+        if self.port > 0 {
+            all.extend(["-p".into(), self.port.to_string()]);
+        }
+        if let Some(user) = &self.user {
+            all.extend(["-l".into(), user.clone()]);
+        }
+        for (option, path) in [("IdentityFile", &self.identity), ("UserKnownHostsFile", &self.known_hosts)] {
+            if let Some(path) = path {
+                all.extend(["-o".into(), format!("{option}=\"{}\"", path.display())]);
+            }
+        }
+        if self.identity.is_some() {
+            all.extend(["-o".into(), "IdentitiesOnly=yes".into()]);
+        }
+        all.extend(["--".into(), host.into()]);
+        all
+    }
+}
 
 impl Runner for Ssh {
     fn name(&self) -> &'static str {
@@ -77,7 +99,11 @@ impl Runner for Ssh {
     }
 
     fn settings(&self) -> &'static [Setting] {
-        SETTINGS
+        Options::TABLE
+    }
+
+    fn check(&self, settings: &Settings) -> Result<(), SettingError> {
+        Options::read(settings).check()
     }
 
     fn version(&self, _host: &Host) -> Result<String, Unavailable> {
@@ -101,7 +127,8 @@ impl Runner for Ssh {
 
     fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
         let ssh = process::require("ssh", "openssh-client")?;
-        if settings.get("host").is_empty() {
+        let options = Options::read(settings);
+        let Some(host) = options.host.clone() else {
             let fix = "set host = NAME, and user, port, identity where ssh's own configuration doesn't say them";
             return Err(Unavailable {
                 because: "needs setting `host`: no host is set".into(),
@@ -109,9 +136,9 @@ impl Runner for Ssh {
                 broken: false,
             }
             .into());
-        }
-        let visit = Visit::new(settings, stage, None)?;
-        let words = words(settings)?;
+        };
+        let visit = Visit::new(&options.visit, stage, None)?;
+        let words = options.words(&host);
         let there = |line: &[String]| {
             let mut command = Command::new(&ssh);
             // What follows is for the shell over there, hence the quotes.
@@ -123,10 +150,10 @@ impl Runner for Ssh {
         noted.extend(words.iter().cloned().chain([shell_words::join(&remove)]));
         stage.note(&noted.iter().map(String::as_str).collect::<Vec<_>>())?;
         let removal = there(&remove);
-        let host = settings.get("host").to_string();
+        let name = host.clone();
         let launch = Launch::new(there(&visit.run())).cleanup(move || {
             if let Err(words) = process::ask_patiently(removal, Stdio::null(), COPY) {
-                log::warn!("can't remove the agent from {host}: {words}");
+                log::warn!("can't remove the agent from {name}: {words}");
             }
         });
         let binary = File::open(&visit.binary).with_context(|| format!("can't read {}", visit.binary.display()))?;
@@ -134,47 +161,19 @@ impl Runner for Ssh {
         let agent = shell_words::quote(&visit.agent);
         copy.args(&words).arg(format!("umask 077 && cat > {agent} && chmod 700 {agent}"));
         process::ask_patiently(copy, binary.into(), COPY)
-            .map_err(|words| anyhow!("can't copy the agent to {}: {words}", settings.get("host")))?;
-        visit.finish(launch, settings, stage)
+            .map_err(|words| anyhow!("can't copy the agent to {host}: {words}"))?;
+        visit.finish(launch, options.visit.peer, stage)
     }
-}
-
-/// ssh's words up to and with the host.
-fn words(settings: &Settings) -> anyhow::Result<Vec<String>> {
-    let mut all: Vec<String> = OPTIONS.iter().flat_map(|o| ["-o".into(), o.to_string()]).collect();
-    if settings.number("port") > 0 {
-        all.extend(["-p".into(), settings.get("port").into()]);
-    }
-    if !settings.get("user").is_empty() {
-        all.extend(["-l".into(), settings.get("user").into()]);
-    }
-    for (name, option) in [("identity", "IdentityFile"), ("known_hosts", "UserKnownHostsFile")] {
-        let path = settings.get(name);
-        // ssh would read more than a path into these.
-        ensure!(
-            !path.contains(['"', '%', '$', '\n', '\\']),
-            "`{name}` can't be {path:?}: rename the file, ssh reads such characters in its own way"
-        );
-        if !path.is_empty() {
-            all.extend(["-o".into(), format!("{option}=\"{path}\"")]);
-        }
-    }
-    if !settings.get("identity").is_empty() {
-        all.extend(["-o".into(), "IdentitiesOnly=yes".into()]);
-    }
-    all.extend(["--".into(), settings.get("host").into()]);
-    Ok(all)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
 
     fn line(given: &[(&str, &str)]) -> anyhow::Result<String> {
-        let given: BTreeMap<_, _> = given.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
-        Ok(words(&Settings::resolve(SETTINGS, &given)?)?.join(" "))
+        let given = given.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+        let options = Options::read(&Ssh.resolve(&given)?);
+        Ok(options.words(options.host.as_deref().expect("a host")).join(" "))
     }
 
     #[test]

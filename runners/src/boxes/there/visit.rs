@@ -1,12 +1,14 @@
 //! What the runners share that enter a box which was there before us (`exec`, `ssh`): the names of what a visit leaves there,
 //! the agent's command line, how it is taken away again, and a peer that such a box can reach.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use sha2::{Digest, Sha256};
 use workloads::facts::Network;
-use workloads::settings::{Kind, Setting, Settings};
+use workloads::settings;
+use workloads::settings::SettingError;
 
 use crate::launch::Launch;
 use crate::names::hex;
@@ -14,29 +16,38 @@ use crate::path::PathToPeer;
 use crate::stage::Stage;
 use crate::stage::data::DataPath;
 
-/// Where the agent works inside.
-pub(crate) const DATA: Setting = Setting {
-    name: "data",
-    kind: Kind::Path,
-    default: "/var/tmp",
-    about: "A directory inside the box; the agent works in a folder that it makes there and removes at the end",
-};
+settings! {
+    /// The settings that all runners of such boxes have.
+    pub(crate) struct Options {
+        /// A directory inside the box; the agent works in a folder that it makes there and removes at the end
+        data: Option<PathBuf> = "/var/tmp",
+        /// A tarebench on this host for the box's kind of machine; by default our own
+        agent: Option<PathBuf> = "",
+        /// This host's address as the box sees it: a peer listens there; without one there is no network work
+        peer: Option<IpAddr> = "",
+    }
+}
 
-/// Which binary goes in.
-pub(crate) const AGENT: Setting = Setting {
-    name: "agent",
-    kind: Kind::Path,
-    default: "",
-    about: "A tarebench on this host for the box's kind of machine; by default our own",
-};
+impl Options {
+    /// Refuses a data directory that depends on where one is.
+    pub(crate) fn check(&self) -> Result<(), SettingError> {
+        check_inside(Path::new(&self.below()))
+    }
 
-/// How the box reaches us.
-pub(crate) const PEER: Setting = Setting {
-    name: "peer",
-    kind: Kind::Address,
-    default: "",
-    about: "This host's address as the box sees it: a peer listens there; without one there is no network work",
-};
+    /// The data directory without a slash at its end; the root directory is no text at all.
+    fn below(&self) -> String {
+        let data = self.data.as_deref().unwrap_or(Path::new("")).to_string_lossy();
+        data.trim_end_matches('/').to_string()
+    }
+}
+
+/// Refuses a path inside the box that depends on where one is.
+pub(crate) fn check_inside(path: &Path) -> Result<(), SettingError> {
+    if path.has_root() || path.as_os_str().is_empty() {
+        return Ok(());
+    }
+    Err(SettingError::Conflict(format!("`{}` is not an absolute path inside the box", path.display())))
+}
 
 /// One start of an agent in somebody's box.
 #[derive(Debug, Clone)]
@@ -53,19 +64,10 @@ pub(crate) struct Visit {
 
 impl Visit {
     /// `installed` is the path of an agent that is there already.
-    pub(crate) fn new(settings: &Settings, stage: &Stage, installed: Option<&str>) -> anyhow::Result<Self> {
-        let data = settings.get("data").trim_end_matches('/');
-        for path in [Some(data), installed].into_iter().flatten() {
-            if !path.starts_with('/') && !path.is_empty() {
-                bail!("`{path}` is not an absolute path inside the box");
-            }
-        }
-        let folder = format!("{data}/{}", stage.next_id());
-        let agent = installed.map_or_else(|| format!("{folder}-agent"), String::from);
-        let binary = match settings.get("agent") {
-            "" => stage.host.binary.clone(),
-            path => PathBuf::from(path),
-        };
+    pub(crate) fn new(options: &Options, stage: &Stage, installed: Option<&Path>) -> anyhow::Result<Self> {
+        let folder = format!("{}/{}", options.below(), stage.next_id());
+        let agent = installed.map_or_else(|| format!("{folder}-agent"), |path| path.display().to_string());
+        let binary = options.agent.clone().unwrap_or_else(|| stage.host.binary.clone());
         if binary == stage.host.binary {
             stage.host.require_static()?;
         }
@@ -91,12 +93,11 @@ impl Visit {
         words
     }
 
-    /// What every launch into such a box says of itself.
-    pub(crate) fn finish(&self, launch: Launch, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
-        let path = match settings.get("peer") {
-            "" => PathToPeer::none(),
-            text => {
-                let peer = text.parse().expect("addresses were checked by resolve");
+    /// The launch with what every one into such a box states; `peer` is this host's address as the box sees it.
+    pub(crate) fn finish(&self, launch: Launch, peer: Option<IpAddr>, stage: &mut Stage) -> anyhow::Result<Launch> {
+        let path = match peer {
+            None => PathToPeer::none(),
+            Some(peer) => {
                 let port = Some(stage.peer_on(peer)?);
                 PathToPeer { network: Network::Own, peer: Some(peer), port, ..PathToPeer::none() }
             }
