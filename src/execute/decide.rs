@@ -37,6 +37,15 @@ const FEWEST: u64 = 8;
 /// The burst of the slowest environment has at least so many clock readings, however dear they are.
 const FEWEST_READINGS: f64 = 20.0;
 
+/// The burst of the fastest environment keeps at least so many, for a median that is worth the name.
+const READINGS_OF_THE_FASTEST: f64 = 200.0;
+
+/// Operations that share a reading at most.
+const LARGEST_BATCH: f64 = 1000.0;
+
+/// Arrivals of a burst in open loop at least, however rare they are.
+const FEWEST_ARRIVALS: u64 = 30;
+
 /// A purpose of random order. Each draws numbers of its own, so that what one block draws does not depend on what came before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Draw {
@@ -82,22 +91,38 @@ pub fn seed_of_block(run: u64, block: u32) -> u64 {
 pub fn plan_burst(pilot: &Sample, length: Length, batch: u32) -> BurstPlan {
     let seconds = pilot.elapsed_ns.max(1) as f64 / 1e9;
     let per_second = length.rate.map_or(pilot.operations.max(1) as f64 / seconds, |rate| rate as f64);
-    let fill = || ((length.burst.as_secs_f64() * per_second) as u64).max(FEWEST);
+    let fewest = length.rate.map_or(FEWEST, |_| FEWEST_ARRIVALS);
+    let fill = || ((length.burst.as_secs_f64() * per_second) as u64).max(fewest);
     let operations = length.operations.unwrap_or_else(fill);
     // A burst of whole batches: the last reading would otherwise be the mean of fewer operations.
     let operations = operations.next_multiple_of(u64::from(batch));
     let warmup = ((operations as f64 * WARMUP).ceil() as u64).next_multiple_of(u64::from(batch));
-    BurstPlan { operations, warmup, batch, limit_ns: length.burst_max.as_nanos() as u64, number: 0 }
+    // A schedule of rare arrivals takes as long as it takes: cut off, it would be the beginning of the schedule and no sample.
+    let schedule = length.rate.map_or(0.0, |rate| 3e9 * (operations + warmup) as f64 / rate as f64);
+    let limit_ns = (length.burst_max.as_nanos() as u64).max(schedule as u64);
+    BurstPlan { operations, warmup, batch, limit_ns, number: 0 }
 }
 
 /// How many operations share a clock reading: so many that the reading costs at most 1 % in every environment, as long as the
-/// slowest keeps enough readings for a median. `passes` are short passes with a reading each, and what a reading cost there.
-pub fn batch(passes: &[(Sample, f64)], burst_max: Duration) -> u32 {
-    let work =
-        |(pass, clock): &(Sample, f64)| (pass.elapsed_ns as f64 / pass.operations.max(1) as f64 - clock).max(1.0);
-    let cheap = passes.iter().map(|p| 100.0 * p.1 / work(p)).fold(1.0, f64::max);
-    let enough = passes.iter().map(|p| burst_max.as_nanos() as f64 / work(p) / FEWEST_READINGS).fold(cheap, f64::min);
-    enough.ceil().max(1.0) as u32
+/// slowest and the fastest keep enough readings for a median. `passes` are short passes with a reading each, and what a reading
+/// cost there.
+pub fn batch(passes: &[(Sample, f64)], length: Length) -> u32 {
+    // A sandbox that has just started may read its clock a thousand times dearer than seconds later: of what an operation took
+    // with its reading, no more than half can have been the reading.
+    let parts: Vec<(f64, f64)> = passes
+        .iter()
+        .map(|(pass, clock)| {
+            let each = pass.elapsed_ns as f64 / pass.operations.max(1) as f64;
+            let clock = clock.min(each / 2.0);
+            ((each - clock).max(1.0), clock)
+        })
+        .collect();
+    let works = || parts.iter().map(|(work, _)| *work);
+    let cheap = parts.iter().map(|(work, clock)| 100.0 * clock / work).fold(1.0, f64::max);
+    let of_the_slowest = length.burst_max.as_nanos() as f64 / works().fold(1.0, f64::max) / FEWEST_READINGS;
+    let of_the_fastest =
+        length.burst.as_nanos() as f64 / works().fold(f64::INFINITY, f64::min) / READINGS_OF_THE_FASTEST;
+    cheap.min(of_the_slowest).min(of_the_fastest).min(LARGEST_BATCH).ceil().max(1.0) as u32
 }
 
 /// A burst of a round, as far as it tells whether the round counts.
@@ -203,18 +228,34 @@ mod tests {
 
     #[test]
     fn batches_make_a_dear_clock_cheap() {
-        let burst = Duration::from_millis(10);
         let fast = (sample(1000, 1_025_000), 25.0);
-        assert_eq!(batch(std::slice::from_ref(&fast), burst), 3);
-        let dear = (sample(1000, 30_000_000), 20_000.0);
+        assert_eq!(batch(std::slice::from_ref(&fast), LENGTH), 3);
+        let dear = (sample(1000, 30_000_000), 10_000.0);
+        assert_eq!(batch(&[fast.clone(), dear], LENGTH), 50, "20 us of work beside 10 us of clock");
+        let short = Length { burst: Duration::from_millis(4), burst_max: Duration::from_millis(10), ..LENGTH };
+        let dear = (sample(1000, 30_000_000), 15_000.0);
         assert_eq!(
-            batch(&[fast.clone(), dear], burst),
-            50,
-            "10 us of work beside 20 us of clock, but 20 readings are left"
+            batch(&[fast.clone(), dear], short),
+            20,
+            "the fastest does 4000 operations, and 200 readings are left"
         );
         let slow = (sample(10, 10_000_000), 25.0);
-        assert_eq!(batch(&[fast, slow], burst), 1);
+        assert_eq!(batch(&[fast, slow], LENGTH), 3);
         assert_eq!(plan_burst(&sample(1000, 1_000_000), LENGTH, 3).operations % 3, 0);
+    }
+
+    #[test]
+    fn a_clock_that_was_dear_at_the_start_does_not_decide_for_all() {
+        // gVisor: 20 us a reading just after its start, 27 ns seconds later, and 300 ns of work.
+        let stale = (sample(1000, 327_000), 20_000.0);
+        assert_eq!(batch(std::slice::from_ref(&stale), LENGTH), 100, "and not 1.8 million");
+    }
+
+    #[test]
+    fn rare_arrivals_get_the_time_that_they_take() {
+        let plan = plan_burst(&sample(5, 1_000_000), Length { rate: Some(50), ..LENGTH }, 1);
+        assert_eq!((plan.operations, plan.warmup), (30, 8));
+        assert_eq!(plan.limit_ns, 2_280_000_000, "three times the schedule of 38 arrivals");
     }
 
     #[test]

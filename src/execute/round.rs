@@ -50,7 +50,7 @@ impl<S: Site> Block<'_, '_, S> {
                 passes.push((pass, session.clock_ns));
             }
         }
-        let batch = decide::batch(&passes, workload.length.burst_max);
+        let batch = decide::batch(&passes, workload.length);
         log::info!("{}: {batch} operations per clock reading", workload.name);
         self.run.batches.insert(workload.name.clone(), batch);
         batch

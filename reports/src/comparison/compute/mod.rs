@@ -6,6 +6,8 @@ use super::{
     Latency, Method, Metric, OpenLoop, Outcome, OverheadAt, Resolution, Role, Severity, Verdict, Withheld, claims,
     flags, insertions,
 };
+use workloads::agent::CLOCK;
+
 use crate::record::{CONTROL, Ending, EnvironmentPlan, Record, Stored, WorkloadPlan};
 use crate::statistics::{
     FEWEST_FOR_INTERVAL, hodges_lehmann, median, noise_floor, robust_sigma, sigma, smallest_visible, student_mean,
@@ -427,7 +429,13 @@ fn environment(stored: &Stored, counted: &Counted, plan: &EnvironmentPlan, metho
     let starts_ms: Vec<f64> =
         starts.iter().filter_map(|s| s.outcome.as_ref().ok()).map(|ns| *ns as f64 / 1e6).collect();
     let held: Vec<f64> = starts.iter().filter_map(|s| s.memory_bytes).map(|b| b as f64).collect();
-    let clocks: Vec<f64> = starts.iter().filter_map(|s| Some(s.identity.as_ref()?.clock_ns)).collect();
+    // Beside the bursts where it was looked at there: just after a start a clock may be a thousand times dearer.
+    let beside =
+        stored.checks.iter().filter(|c| c.environment == plan.name).filter_map(|c| c.facts.get(CLOCK)?.parse().ok());
+    let mut clocks: Vec<f64> = beside.collect();
+    if clocks.is_empty() {
+        clocks.extend(starts.iter().filter_map(|s| Some(s.identity.as_ref()?.clock_ns)));
+    }
     let middle = |values: &[f64]| median(values, method.confidence);
     Environment {
         role: match plan.name.as_str() {
