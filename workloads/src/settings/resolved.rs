@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::error::{SettingError, nearest};
 use super::setting::Setting;
-use super::value::{Amount, CommandLine, Value};
+use super::value::Value;
 
 /// The values of all settings of one workload or runner: complete, valid, in their canonical notation (bytes as plain digits).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,42 +55,10 @@ impl Settings {
         T::parse(self.get(setting.name))
     }
 
-    /// The value of a setting, in canonical notation.
-    ///
-    /// # Panics
-    /// When the setting isn't among those resolved: a mistake in the code that asks.
-    pub fn get(&self, name: &str) -> &str {
+    /// The value of a setting, in canonical notation. Private, so that nothing but a declaration looks a setting up by its name:
+    /// a name that is mistyped, or a word of another type, doesn't compile.
+    fn get(&self, name: &str) -> &str {
         self.0.get(name).unwrap_or_else(|| panic!("setting `{name}` was not declared"))
-    }
-
-    /// The value of a [`super::Kind::Choice`] setting whose words are those of an enum.
-    pub fn choice<T: Value>(&self, name: &str) -> T {
-        T::parse(self.get(name))
-    }
-
-    /// The value of a [`super::Kind::Number`] or [`super::Kind::Bytes`] setting.
-    pub fn number(&self, name: &str) -> u64 {
-        u64::parse(self.get(name))
-    }
-
-    /// The value of a [`super::Kind::Amount`] setting in bytes, where the environment has `memory` bytes.
-    pub fn amount(&self, name: &str, memory: u64) -> u64 {
-        Amount::parse(self.get(name)).of(memory)
-    }
-
-    /// The value of a [`super::Kind::Duration`] setting.
-    pub fn duration(&self, name: &str) -> Duration {
-        Duration::parse(self.get(name))
-    }
-
-    /// The value of a [`super::Kind::Switch`] setting.
-    pub fn switch(&self, name: &str) -> bool {
-        bool::parse(self.get(name))
-    }
-
-    /// The words of a [`super::Kind::Command`] setting with everything filled in; empty where it is.
-    pub fn command(&self, name: &str, filled: &[(&str, &[String])]) -> Vec<String> {
-        CommandLine::parse(self.get(name)).filled(filled)
     }
 
     /// Name and value of each setting, by name.
@@ -113,7 +80,7 @@ impl fmt::Display for Settings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::Kind;
+    use crate::settings::{CommandLine, Kind};
 
     const KNOWN: &[Setting] = &[
         Setting { name: "journal", kind: Kind::Choice(&["wal", "delete"]), default: "wal", about: "" },
@@ -152,7 +119,8 @@ mod tests {
     fn a_command_is_split_by_quotes_and_filled_in() {
         let words = |text: &str| {
             let s = Settings::resolve(BOX, &given(&[("command", text)])).expect("a command");
-            s.command("command", &[("run", &["/a b".into(), "agent".into()]), ("id", &["x{run}".into()])])
+            let line = CommandLine::parse(s.get("command"));
+            line.filled(&[("run", &["/a b".into(), "agent".into()]), ("id", &["x{run}".into()])])
         };
         assert_eq!(words("enter 'my box' {run}"), ["enter", "my box", "/a b", "agent"]);
         assert_eq!(words("sh -c '{run}; $(rm {id})'"), ["sh", "-c", "/a b agent; $(rm x{run})"]);
