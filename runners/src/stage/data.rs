@@ -147,6 +147,37 @@ impl Layers {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stage::disk::Disk;
+
+    #[test]
+    fn a_place_is_stated_by_the_disk_under_it() {
+        let (_data, mut stage) = Stage::of_a_test("da");
+        let mut on = |disk: Option<Disk>| {
+            stage.disk = disk;
+            let image = DataPath::on_image(&stage, "an image", Flushes::WrittenThrough).facts;
+            (Data::Bind.on(&stage).facts, Data::Tmpfs.on(&stage).facts, image)
+        };
+        let disk = |file_system: &str, device: Option<&str>| {
+            Some(Disk { file_system: file_system.into(), options: String::new(), device: device.map(Into::into) })
+        };
+        let (bound, memory, image) = on(disk("ext4", Some("vda")));
+        let passed = DataFacts {
+            keeper: Keeper::Disk,
+            flushes: Flushes::Passed,
+            kernel: Kernel::Host,
+            device: Some("vda".into()),
+        };
+        assert_eq!(bound, passed);
+        assert_eq!(
+            image,
+            DataFacts { flushes: Flushes::WrittenThrough, kernel: Kernel::Guest, ..passed },
+            "the guest's kernel answers, on the same disk"
+        );
+        assert_eq!((memory.keeper, memory.flushes, memory.device), (Keeper::Memory, Flushes::Forgotten, None));
+        let (bound, _, image) = on(disk("tmpfs", None));
+        assert_eq!((bound.keeper, image.keeper), (Keeper::Memory, Keeper::Memory), "an image in memory is in memory");
+        assert_eq!(on(None).0.keeper, Keeper::Unknown);
+    }
 
     #[test]
     fn where_data_lies_is_said_in_the_words_of_reports() {

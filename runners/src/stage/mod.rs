@@ -300,6 +300,19 @@ impl Stage {
     }
 }
 
+#[cfg(test)]
+impl Stage {
+    /// A stage of a run of its own, with its data in a directory that goes with the first of the pair.
+    pub(crate) fn of_a_test(test: &str) -> (tempfile::TempDir, Self) {
+        let data = tempfile::tempdir().expect("a directory");
+        let id = format!("{test}{:x}", std::process::id() & 0xff_ffff);
+        let host =
+            Host::new(&id, Path::new("/proc/self/exe"), crate::host::Resources::new(1, 1 << 28)).expect("a host");
+        let stage = Self::new(Shared::new(Arc::new(host)), "box", data.path()).expect("a stage");
+        (data, stage)
+    }
+}
+
 impl Drop for Stage {
     fn drop(&mut self) {
         #[cfg(target_os = "linux")]

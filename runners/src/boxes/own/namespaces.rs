@@ -60,3 +60,24 @@ impl Runner for Namespaces {
         own::launch(How::Namespaces, &without, &common, stage)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use workloads::facts::{Flushes, Keeper, Kernel};
+
+    use super::*;
+
+    #[test]
+    fn a_launch_states_where_its_data_lies() {
+        let (_data, mut stage) = Stage::of_a_test("na");
+        let mut stated = |data: &str| {
+            let settings = Settings::of(Options::TABLE, &[("network", "none"), ("data", data)]);
+            Namespaces.launch(&settings, &mut stage).expect("a launch").data
+        };
+        let memory = stated("tmpfs");
+        assert_eq!((memory.facts.keeper, memory.facts.flushes), (Keeper::Memory, Flushes::Forgotten), "{memory:?}");
+        let bound = stated("bind");
+        assert_eq!((bound.facts.kernel, bound.facts.flushes), (Kernel::Host, Flushes::Passed), "{bound:?}");
+        assert_eq!(stated("overlay").facts, bound.facts, "an overlay is on the same disk and passes flushes on");
+    }
+}

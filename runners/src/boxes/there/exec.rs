@@ -126,20 +126,14 @@ fn unset(because: &str, fix: &str) -> Unavailable {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-    use std::path::Path;
-    use std::sync::Arc;
 
     use super::*;
-    use crate::host::Resources;
-    use crate::stage::shared::Shared;
 
     fn launch(test: &str, given: &[(&str, &str)]) -> anyhow::Result<Launch> {
         let given: BTreeMap<_, _> = given.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
         let settings = Exec.resolve(&given)?;
-        let data = tempfile::tempdir()?;
-        let id = format!("{test}{:x}", std::process::id() & 0xff_ffff);
-        let host = Host::new(&id, Path::new("/proc/self/exe"), Resources::new(1, 1 << 28))?;
-        Exec.launch(&settings, &mut Stage::new(Shared::new(Arc::new(host)), "box", data.path())?)
+        let (_data, mut stage) = Stage::of_a_test(test);
+        Exec.launch(&settings, &mut stage)
     }
 
     #[test]

@@ -213,6 +213,7 @@ mod tests {
     use std::net::{IpAddr, SocketAddr};
 
     use workloads::PeerAddress;
+    use workloads::facts::Kernel;
     use workloads::protocol::{Envelope, Request, Task, write_frame};
 
     use super::*;
@@ -233,6 +234,11 @@ mod tests {
         }
         assert_eq!(Data::UbdSync.flushes(), Flushes::WrittenThrough);
         assert_eq!(Data::Hostfs.flushes(), Flushes::Passed);
+        let (_data, stage) = Stage::of_a_test("um");
+        let stated = |data: Data| (data.on(&stage).facts.kernel, data.on(&stage).facts.flushes);
+        assert_eq!(stated(Data::Ubd), (Kernel::Guest, Flushes::Forgotten));
+        assert_eq!(stated(Data::UbdSync), (Kernel::Guest, Flushes::WrittenThrough));
+        assert_eq!(stated(Data::Hostfs), (Kernel::Host, Flushes::Passed));
     }
 
     /// See [`LINE`]: a longer request would never arrive.

@@ -120,6 +120,7 @@ fn disk_path(options: &Options) -> String {
 
 #[cfg(test)]
 mod tests {
+    use workloads::facts::{Flushes, Kernel};
     use workloads::settings::Settings;
 
     use super::*;
@@ -138,6 +139,25 @@ mod tests {
         );
         assert!(said(&[("disk.bus", "ide")]).starts_with("ext4 on AHCI,"));
         assert!(said(&[("disk.bus", "ide"), ("machine", "pc")]).starts_with("ext4 on IDE,"));
+    }
+
+    #[test]
+    fn a_disk_is_the_guests_and_its_cache_decides_what_becomes_of_flushes() {
+        let (_data, stage) = Stage::of_a_test("qd");
+        let stated = |pairs: &[(&str, &str)]| {
+            let facts = path(&Options::read(&Settings::of(Options::TABLE, pairs)), &stage).facts;
+            (facts.kernel, facts.flushes)
+        };
+        for (cache, flushes) in [
+            ("none", Flushes::Passed),
+            ("writeback", Flushes::Passed),
+            ("writethrough", Flushes::WrittenThrough),
+            ("directsync", Flushes::WrittenThrough),
+            ("unsafe", Flushes::Forgotten),
+        ] {
+            assert_eq!(stated(&[("disk.cache", cache)]), (Kernel::Guest, flushes), "{cache}");
+        }
+        assert_eq!(stated(&[("data", "9p")]), (Kernel::Host, Flushes::Passed), "the guest has no disk then");
     }
 
     #[test]
