@@ -4,6 +4,7 @@
 
 use std::fs::File;
 use std::hint::black_box;
+use std::io::ErrorKind;
 use std::net::UdpSocket;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
@@ -27,6 +28,8 @@ const BLOCK: usize = 4096;
 const BLOCKS: usize = 16;
 /// Rounds of mixing that are one operation: some 20 us.
 const MIXES: u64 = 20_000;
+/// Names that are tried for the file: killed runs may have left some.
+const MOST_NAMES: u32 = 100;
 /// A datagram to ourselves that takes longer is lost.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -46,13 +49,7 @@ impl Canaries {
     /// # Errors
     /// When the file can't be written, or there is no loopback network.
     pub fn new(directory: &Path) -> anyhow::Result<Self> {
-        let path = directory.join(format!("tarebench-canary-{}", std::process::id()));
-        let file = File::options()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(&path)
-            .with_context(|| format!("can't make the canary's file {}", path.display()))?;
+        let (path, file) = create(directory)?;
         let socket = UdpSocket::bind(("127.0.0.1", 0)).context("the canary can't open a socket on loopback")?;
         // Built before anything can fail, so that the file is removed then too.
         let mut canaries = Self { path, file, block: vec![0; BLOCKS * BLOCK], socket, spent: [0; OPERATIONS] };
@@ -115,6 +112,20 @@ impl Drop for Canaries {
     }
 }
 
+/// A new file: others may write in the directory, and what they put there, a link to a file of ours above all, is not written
+/// through.
+fn create(directory: &Path) -> anyhow::Result<(PathBuf, File)> {
+    for number in 0.. {
+        let path = directory.join(format!("tarebench-canary-{}-{number}", std::process::id()));
+        match File::options().write(true).create_new(true).open(&path) {
+            Ok(file) => return Ok((path, file)),
+            Err(e) if e.kind() == ErrorKind::AlreadyExists && number < MOST_NAMES => {}
+            Err(e) => return Err(e).with_context(|| format!("can't make the canary's file {}", path.display())),
+        }
+    }
+    unreachable!("the last name is used or refused")
+}
+
 fn compute() {
     let mut word = black_box(1);
     for _ in 0..MIXES {
@@ -137,5 +148,19 @@ mod tests {
         }
         drop(canaries);
         assert_eq!(std::fs::read_dir(directory.path()).expect("readable").count(), 0);
+    }
+
+    #[test]
+    fn nothing_is_written_through_a_link_that_somebody_planted() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let letter = directory.path().join("letter");
+        std::fs::write(&letter, "keep me").expect("written");
+        for end in ["", "-0", "-1"] {
+            let name = format!("tarebench-canary-{}{end}", std::process::id());
+            std::os::unix::fs::symlink(&letter, directory.path().join(name)).expect("planted");
+        }
+        drop(Canaries::new(directory.path()).expect("made under another name"));
+        assert_eq!(std::fs::read_to_string(&letter).expect("there"), "keep me");
+        assert_eq!(std::fs::read_dir(directory.path()).expect("readable").count(), 4, "and what was there stays");
     }
 }
