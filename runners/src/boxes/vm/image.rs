@@ -123,7 +123,19 @@ fn run(mut command: Command) -> anyhow::Result<()> {
 }
 
 fn create(path: &Path) -> std::io::Result<File> {
-    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
+    fresh(path)?.open(path)
+}
+
+/// Options for a new file in the place of whatever is there: a box may have left a link in the directory, and what that leads
+/// to is not written.
+fn fresh(path: &Path) -> std::io::Result<OpenOptions> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600);
+    Ok(options)
 }
 
 fn reserve(path: &Path, bytes: u64) -> anyhow::Result<()> {
@@ -137,11 +149,9 @@ fn reserve(path: &Path, bytes: u64) -> anyhow::Result<()> {
 }
 
 fn write_zeros(path: &Path, bytes: u64) -> anyhow::Result<()> {
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(0o600);
-    let direct = options.clone().custom_flags(libc::O_DIRECT).open(path);
-    // Some file systems refuse O_DIRECT; the zeros then go through the page cache.
-    let mut file = direct.or_else(|_| options.open(path))?;
+    let direct = fresh(path)?.custom_flags(libc::O_DIRECT).open(path);
+    // Some file systems refuse O_DIRECT, after they have made the file; the zeros then go through the page cache.
+    let mut file = direct.or_else(|_| create(path))?;
     let buffer = Aligned::new();
     let mut left = bytes;
     while left > 0 {
@@ -199,6 +209,19 @@ mod tests {
         let bytes = std::fs::read(&path).expect("readable");
         assert_eq!(bytes[1024 + 0x38..1024 + 0x3A], [0x53, 0xEF], "the magic number of ext4");
         assert_eq!(bytes[1024 + 0x18..1024 + 0x1C], [2, 0, 0, 0], "blocks of 1024 << 2 bytes");
+    }
+
+    #[test]
+    fn an_image_is_never_written_through_a_link() {
+        let folder = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).expect("a temporary directory");
+        let (letter, path) = (folder.path().join("letter"), folder.path().join("disk"));
+        for allocation in [Allocation::Sparse, Allocation::Full] {
+            fs::write(&letter, "keep me").expect("written");
+            std::os::unix::fs::symlink(&letter, &path).expect("planted");
+            make(&path, Format::Raw, allocation, 64 << 20).expect("an image in the link's place");
+            assert_eq!(fs::read_to_string(&letter).expect("there"), "keep me");
+            fs::remove_file(&path).expect("the image");
+        }
     }
 
     /// Bytes that a file takes on the host's disk.
