@@ -15,6 +15,7 @@ use nix::unistd::Pid;
 use sha2::{Digest, Sha256};
 
 use crate::names::hex;
+use crate::process::remove_tree;
 use crate::unavailable::Unavailable;
 use journal::Journal;
 
@@ -125,8 +126,8 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
-        if let Err(e) = std::fs::remove_dir_all(&self.scratch) {
-            log::warn!("can't remove {}: {e}", self.scratch.display());
+        if let Err(e) = remove_tree(&self.scratch) {
+            log::warn!("{e:#}");
         }
     }
 }

@@ -1,12 +1,13 @@
 //! What an environment or an engine left: processes out of reach of a process group, mounts, directories.
 
+use std::ffi::OsString;
 use std::fs;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -63,11 +64,15 @@ pub(crate) fn mark(path: &Path) -> String {
     String::from_utf8_lossy(path.as_os_str().as_bytes()).into_owned()
 }
 
-/// Removes a directory with all that is in it, where there is one.
+/// Removes a directory with all that is in it, where there is one. Where something is mounted in it nothing is removed: that
+/// may be anybody's, and it would go first.
 ///
 /// # Errors
-/// What could not be removed.
+/// What could not be removed, or what is mounted there.
 pub(crate) fn remove_tree(dir: &Path) -> anyhow::Result<()> {
+    if let Some(point) = mounted_below(&[dir])?.first() {
+        bail!("can't remove {}: something is mounted on {}", dir.display(), point.display());
+    }
     let removed = match fs::remove_dir_all(dir) {
         Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => {
             // overlayfs shuts everybody out of its working directory, and only root can do without being let in.
@@ -86,8 +91,8 @@ pub(crate) fn remove_tree(dir: &Path) -> anyhow::Result<()> {
 
 /// Removes a directory that the stage would remove later: it lives for many starts.
 pub(crate) fn discard(directory: &Path) {
-    if let Err(e) = fs::remove_dir_all(directory) {
-        log::debug!("remove {}: {e}", directory.display());
+    if let Err(e) = remove_tree(directory) {
+        log::debug!("{e:#}");
     }
 }
 
@@ -136,17 +141,41 @@ fn uses_below(pid: u32, folders: &[&Path]) -> bool {
 
 /// Deepest first. Most mounts have gone with the mount namespaces of the dead; an engine may have made some in ours.
 pub(crate) fn unmount_below(folders: &[&Path]) {
-    let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let points = table.lines().filter_map(|l| Some(l.split(' ').nth(4)?.replace("\\040", " ")));
-    let mut points: Vec<PathBuf> =
-        points.map(PathBuf::from).filter(|p| folders.iter().any(|f| p.starts_with(f))).collect();
-    points.sort_by_key(|p| std::cmp::Reverse(p.components().count()));
-    for point in points {
+    // What stays mounted, for whatever reason, keeps its folder: see `remove_tree`.
+    for point in mounted_below(folders).inspect_err(|e| log::warn!("{e:#}")).unwrap_or_default() {
         match detach(&point) {
             Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => {}
             Err(e) => log::warn!("can't unmount {}: {e}", point.display()),
         }
     }
+}
+
+/// The mount points in our namespace that lie in these folders or are one of them, deepest first.
+fn mounted_below(folders: &[&Path]) -> anyhow::Result<Vec<PathBuf>> {
+    if cfg!(not(target_os = "linux")) {
+        return Ok(Vec::new());
+    }
+    // The table has the paths that links lead to.
+    let folders: Vec<PathBuf> = folders.iter().filter_map(|f| f.canonicalize().ok()).collect();
+    let table = fs::read("/proc/self/mountinfo").context("can't read the mount table")?;
+    let points = table.split(|b| *b == b'\n').filter_map(|line| line.split(|b| *b == b' ').nth(4));
+    let mut points: Vec<PathBuf> =
+        points.map(unescape).filter(|p| folders.iter().any(|folder| p.starts_with(folder))).collect();
+    points.sort_by_key(|p| std::cmp::Reverse(p.components().count()));
+    Ok(points)
+}
+
+/// The mount table has spaces, tabs, ends of lines and backslashes as `\` and three octal digits.
+fn unescape(text: &[u8]) -> PathBuf {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut at = 0;
+    while at < text.len() {
+        let digits = text.get(at + 1..at + 4).filter(|_| text[at] == b'\\');
+        let octal = digits.and_then(|d| u8::from_str_radix(std::str::from_utf8(d).ok()?, 8).ok());
+        bytes.push(octal.unwrap_or(text[at]));
+        at += if octal.is_some() { 4 } else { 1 };
+    }
+    PathBuf::from(OsString::from_vec(bytes))
 }
 
 #[cfg(target_os = "linux")]
@@ -186,6 +215,12 @@ mod tests {
     }
 
     #[test]
+    fn a_mount_point_is_read_as_it_is_called() {
+        assert_eq!(unescape(br"/a\040b\134c\011"), PathBuf::from("/a b\\c\t"));
+        assert_eq!(unescape(br"/a\9"), PathBuf::from(r"/a\9"));
+    }
+
+    #[test]
     fn a_directory_that_shuts_its_owner_out_is_removed_too() {
         let folder = tempfile::tempdir().unwrap();
         let inner = folder.path().join("tree/work/work");
@@ -194,5 +229,28 @@ mod tests {
         remove_tree(&folder.path().join("tree")).unwrap();
         remove_tree(&folder.path().join("tree")).expect("what is not there needs no removal");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn nothing_is_removed_through_a_mount() {
+        if !nix::unistd::geteuid().is_root() {
+            eprintln!("SKIPPED: only root can mount something to remove through");
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let (theirs, tree) = (folder.path().join("theirs"), folder.path().join("a tree"));
+        let point = tree.join("on to");
+        fs::create_dir_all(&point).unwrap();
+        fs::create_dir(&theirs).unwrap();
+        fs::write(theirs.join("letter"), "keep me").unwrap();
+        let ran = |command: &mut Command| assert!(command.status().expect("starts").success(), "{command:?}");
+        ran(Command::new("mount").arg("--bind").arg(&theirs).arg(&point));
+        let refused = remove_tree(&tree);
+        discard(&tree);
+        ran(Command::new("umount").arg(&point));
+        assert_eq!(fs::read_to_string(theirs.join("letter")).expect("still there"), "keep me");
+        assert!(format!("{:#}", refused.expect_err("refused")).contains("is mounted"), "and says why");
+        remove_tree(&tree).expect("it is a tree of ours again");
     }
 }

@@ -228,8 +228,8 @@ fn jailed(machine: &Machine, program: &Path, id: &str, data: &Path) -> anyhow::R
     }
     command.args(["--", "--no-api", "--config-file", "/config.json"]);
     Ok(Launch::new(command).cleanup(move || {
-        if let Err(e) = fs::remove_dir_all(&jail) {
-            log::warn!("can't remove {}: {e}", jail.display());
+        if let Err(e) = process::remove_tree(&jail) {
+            log::warn!("{e:#}");
         }
     }))
 }
