@@ -167,8 +167,9 @@ impl Stage {
         Ok(self.root.as_deref().expect("just made"))
     }
 
-    /// A copy of [`Stage::root`] on the file system of the data, for boxes whose data lies in their root: the scratch
-    /// directory may be on another one.
+    /// A fresh copy of [`Stage::root`] on the file system of the data, for boxes whose data lies in their root: the scratch
+    /// directory may be on another one. The one before is removed: a box that owned it may have left links in it, through
+    /// which we would write on the host.
     ///
     /// # Errors
     /// When it can't be made.
@@ -176,14 +177,17 @@ impl Stage {
         let root = self.data().join("root");
         let source = self.root()?.to_path_buf();
         let naming = || format!("can't copy {} to {}", source.display(), root.display());
+        remove_tree(&root)?;
+        fs::create_dir(&root).with_context(naming)?;
         for entry in fs::read_dir(&source).with_context(naming)? {
             let entry = entry.with_context(naming)?;
             let target = root.join(entry.file_name());
             if entry.file_type().with_context(naming)?.is_dir() {
-                fs::create_dir_all(&target).with_context(naming)?;
-            } else if !target.exists() {
-                fs::create_dir_all(&root).with_context(naming)?;
+                fs::create_dir(&target).with_context(naming)?;
+            } else {
                 fs::copy(entry.path(), &target).with_context(naming)?;
+                // Else it is written back beside a measurement.
+                fs::File::open(&target).and_then(|copy| copy.sync_all()).with_context(naming)?;
             }
         }
         Ok(root)
@@ -323,5 +327,35 @@ impl Drop for Stage {
                 log::warn!("{e:#}");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+    use crate::host::Resources;
+
+    #[test]
+    fn a_root_that_a_container_owned_is_made_anew() {
+        let data = tempfile::tempdir().expect("a directory");
+        let host = Host::new(
+            &format!("rb{:x}", std::process::id() & 0xff_ffff),
+            Path::new("/proc/self/exe"),
+            Resources::new(1, 1 << 28),
+        );
+        let mut stage = Stage::new(Shared::new(Arc::new(host.expect("made"))), "box", data.path()).expect("made");
+        let root = stage.root_beside_data().expect("made");
+        // As its container leaves it, who is root in there.
+        let elsewhere = data.path().join("elsewhere");
+        fs::remove_file(root.join("tarebench")).expect("there");
+        symlink(&elsewhere, root.join("tarebench")).expect("planted");
+        fs::remove_dir(root.join("etc")).expect("there");
+        symlink(data.path(), root.join("etc")).expect("planted");
+        let root = stage.root_beside_data().expect("made anew");
+        assert!(!elsewhere.exists(), "nothing is written through a link that the container made");
+        let kind = |name: &str| fs::symlink_metadata(root.join(name)).expect("there").file_type();
+        assert!(kind("tarebench").is_file() && kind("etc").is_dir());
     }
 }
