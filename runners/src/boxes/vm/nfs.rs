@@ -2,7 +2,7 @@
 //! because not every kernel has a server of its own. The database server of old, whose files were on another machine.
 
 use std::fs;
-use std::net::IpAddr;
+use std::net::Ipv4Addr;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -30,12 +30,12 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Exports the stage's data as `/data` at `address`, an address of the peer's namespace, to whoever reaches it. What the
-    /// server keeps goes below the stage's scratch directory.
+    /// Exports the stage's data as `/data` at `address`, an address of the peer's namespace, to `guest` alone: every other box of
+    /// the run reaches that address too. What the server keeps goes below the stage's scratch directory.
     ///
     /// # Errors
     /// When it isn't installed, can't export this directory, or isn't ready in time: in its own words.
-    pub(crate) fn start(stage: &Stage, address: IpAddr) -> anyhow::Result<Self> {
+    pub(crate) fn start(stage: &Stage, address: Ipv4Addr, guest: Ipv4Addr) -> anyhow::Result<Self> {
         let program = process::require(PROGRAM, PACKAGES).map_err(|e| anyhow::anyhow!("data=nfs: {e}; {}", e.fix))?;
         let netns =
             stage.peer_network().map_err(|because| anyhow::anyhow!("data=nfs needs root: {because}"))?.netns().path();
@@ -43,7 +43,7 @@ impl Server {
         let recovery = folder.join("recovery");
         fs::create_dir_all(&recovery).with_context(|| format!("can't make {}", recovery.display()))?;
         let (settings, log) = (folder.join("ganesha.conf"), folder.join("log"));
-        fs::write(&settings, configuration(address, data, &recovery)?)
+        fs::write(&settings, configuration(address, guest, data, &recovery)?)
             .and_then(|()| fs::write(&log, ""))
             .with_context(|| format!("can't write {}", settings.display()))?;
         let mut command = Command::new(program);
@@ -78,8 +78,8 @@ impl Server {
 }
 
 /// NFSv4 alone, which needs no portmapper; no grace period, since nobody can have state from before; clients' root is root,
-/// as the guest's agent is.
-fn configuration(address: IpAddr, data: &Path, recovery: &Path) -> anyhow::Result<String> {
+/// as the guest's agent is. Nobody but the guest is a client: an export without a type of access gives none.
+fn configuration(address: Ipv4Addr, guest: Ipv4Addr, data: &Path, recovery: &Path) -> anyhow::Result<String> {
     let text = |path: &Path| -> anyhow::Result<String> {
         let text = path.to_str().filter(|t| !t.contains(['"', '\\', '\n']));
         let text = text.with_context(|| format!("{} can't be named in the NFS server's settings", path.display()))?;
@@ -90,8 +90,9 @@ fn configuration(address: IpAddr, data: &Path, recovery: &Path) -> anyhow::Resul
         "NFS_CORE_PARAM {{ Protocols = 4; NFS_Port = 2049; Bind_addr = {address}; Enable_NLM = false; Enable_RQUOTA = false; }}\n\
          NFSv4 {{ Graceless = true; RecoveryBackend = fs; RecoveryRoot = \"{recovery}\"; Only_Numeric_Owners = true; }}\n\
          NFS_KRB5 {{ Active_krb5 = false; }}\n\
-         EXPORT {{ Export_Id = 1; Path = \"{data}\"; Pseudo = \"/data\"; Access_Type = RW; Squash = No_Root_Squash; \
-         SecType = sys; Protocols = 4; Transports = TCP; FSAL {{ Name = VFS; }} }}\n\
+         EXPORT {{ Export_Id = 1; Path = \"{data}\"; Pseudo = \"/data\"; Access_Type = None; Squash = No_Root_Squash; \
+         SecType = sys; Protocols = 4; Transports = TCP; FSAL {{ Name = VFS; }} \
+         CLIENT {{ Clients = {guest}; Access_Type = RW; Squash = No_Root_Squash; }} }}\n\
          LOG {{ Default_Log_Level = EVENT; }}\n"
     ))
 }
@@ -109,10 +110,19 @@ mod tests {
 
     #[test]
     fn the_settings_name_the_directory_and_hold_no_surprise() {
-        let address = IpAddr::from([198, 18, 0, 1]);
-        let text = configuration(address, Path::new("/d/my data"), Path::new("/s")).expect("fine");
+        let [address, guest] = [1, 2].map(|last| Ipv4Addr::new(198, 18, 0, last));
+        let text = configuration(address, guest, Path::new("/d/my data"), Path::new("/s")).expect("fine");
         assert!(text.contains("Path = \"/d/my data\"; Pseudo = \"/data\"") && text.contains("Bind_addr = 198.18.0.1;"));
-        configuration(address, Path::new("/d\"; }"), Path::new("/s")).expect_err("a quotation mark");
+        configuration(address, guest, Path::new("/d\"; }"), Path::new("/s")).expect_err("a quotation mark");
+    }
+
+    #[test]
+    fn nobody_but_the_guest_is_let_in() {
+        let [address, guest] = [5, 6].map(|last| Ipv4Addr::new(198, 18, 0, last));
+        let text = configuration(address, guest, Path::new("/d"), Path::new("/s")).expect("fine");
+        let (all, client) = text.split_once("CLIENT {").expect("a client");
+        assert!(all.contains("Access_Type = None;") && !all.contains("RW"), "{text}");
+        assert!(client.starts_with(" Clients = 198.18.0.6; Access_Type = RW;"), "{text}");
     }
 
     #[test]

@@ -52,12 +52,13 @@ impl Source {
                 source.orders.disk = Some(name_in_guest(bus).into());
             }
             Data::Nfs => {
-                let (Network::Tap | Network::Vhost, Some(IpAddr::V4(address))) = (&link.path.network, link.path.peer)
+                let (Network::Tap | Network::Vhost, Some(IpAddr::V4(address)), Some((guest, _))) =
+                    (&link.path.network, link.path.peer, link.path.own)
                 else {
                     let because = stage.peer_network().err().unwrap_or("the link has no IPv4 address");
                     bail!("data=nfs needs a tap device: {because}; set data=disk");
                 };
-                source.servers._nfs = Some(Server::start(stage, address.into())?);
+                source.servers._nfs = Some(Server::start(stage, address, guest)?);
                 source.orders.nfs = Some(address);
             }
             Data::P9 => {
