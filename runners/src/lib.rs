@@ -4,6 +4,7 @@
 //! line in [`registry`].
 
 pub mod boxes;
+mod cache;
 #[cfg(not(target_os = "linux"))]
 mod elsewhere;
 pub mod fingerprint;

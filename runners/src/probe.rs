@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use workloads::settings::Settings;
 
+use crate::cache;
 use crate::host::{Host, Resources};
 use crate::launch::Runner;
 use crate::names::hex;
@@ -190,9 +191,7 @@ fn key(runner: &dyn Runner, settings: &Settings, host: &Host, probe: &Probe) -> 
 }
 
 fn cache_file() -> Option<PathBuf> {
-    let set = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-    let base = set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")))?;
-    Some(base.join("tarebench").join("probes.json"))
+    Some(cache::folder()?.join("probes.json"))
 }
 
 /// A cache that can't be read is an empty one.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
+use crate::cache;
 use crate::host::Host;
 use crate::launch::Launch;
 use crate::session::Session;
@@ -60,11 +61,7 @@ fn memory_of(host: &Host, identity: &[&str]) -> PathBuf {
         hash.update([0]);
     }
     let key: String = hash.finalize().iter().take(8).map(|b| format!("{b:02x}")).collect();
-    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
-    absolute("XDG_CACHE_HOME")
-        .or_else(|| absolute("HOME").map(|home| home.join(".cache")))
-        .map_or_else(|| host.scratch.clone(), |cache| cache.join("tarebench"))
-        .join(format!("kvm-{key}"))
+    cache::folder().unwrap_or_else(|| host.scratch.clone()).join(format!("kvm-{key}"))
 }
 
 fn remember(path: &Path, answer: &Accelerator) -> std::io::Result<()> {
