@@ -103,7 +103,7 @@ impl Runner for Exec {
                 log::debug!("nothing was left in the box, or it stays: {words}");
             }
         });
-        if visit.copied {
+        if visit.brought.is_some() {
             let binary = visit.binary.to_str().context("the path of our own binary is not text")?.to_string();
             let words = options.copy.filled(&[("binary", &[binary]), ("agent", std::slice::from_ref(&visit.agent))]);
             process::ask_patiently(to_command(&words), Stdio::null(), COPY)

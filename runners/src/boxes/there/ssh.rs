@@ -137,7 +137,7 @@ impl Runner for Ssh {
             }
             .into());
         };
-        let visit = Visit::new(&options.visit, stage, None)?;
+        let (visit, own) = Visit::in_own_folder(&options.visit, stage)?;
         let words = options.words(&host);
         let there = |line: &[String]| {
             let mut command = Command::new(&ssh);
@@ -145,10 +145,13 @@ impl Runner for Ssh {
             command.args(&words).arg(shell_words::join(line));
             command
         };
-        let remove = ["rm", "-rf", "--", &visit.folder, &visit.agent].map(String::from);
+        let remove = ["rm", "-rf", "--", &own].map(String::from);
         let mut noted = vec![process::mark(&ssh)];
         noted.extend(words.iter().cloned().chain([shell_words::join(&remove)]));
         stage.note(&noted.iter().map(String::as_str).collect::<Vec<_>>())?;
+        // It fails where anything is there already, a link included: then nothing there is ours to remove.
+        process::ask_patiently(there(&make_folder(&own)), Stdio::null(), COPY)
+            .map_err(|words| anyhow!("can't make a folder for the agent on {host}: {words}"))?;
         let removal = there(&remove);
         let name = host.clone();
         let launch = Launch::new(there(&visit.run())).cleanup(move || {
@@ -158,17 +161,33 @@ impl Runner for Ssh {
         });
         let binary = File::open(&visit.binary).with_context(|| format!("can't read {}", visit.binary.display()))?;
         let mut copy = Command::new(&ssh);
-        let agent = shell_words::quote(&visit.agent);
-        copy.args(&words).arg(format!("umask 077 && cat > {agent} && chmod 700 {agent}"));
+        copy.args(&words).arg(take_over(&visit.agent));
         process::ask_patiently(copy, binary.into(), COPY)
             .map_err(|words| anyhow!("can't copy the agent to {host}: {words}"))?;
         visit.finish(launch, options.visit.peer, stage)
     }
 }
 
+/// The folder is its owner's alone from its first moment.
+fn make_folder(path: &str) -> [String; 5] {
+    ["mkdir", "-m", "700", "--", path].map(String::from)
+}
+
+/// The line that makes a program of what comes in. The path is one word to the shell over there, whatever is in it.
+fn take_over(agent: &str) -> String {
+    let agent = shell_words::quote(agent);
+    format!("umask 077 && cat > {agent} && chmod 700 {agent}")
+}
+
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::Path;
+    use std::sync::Arc;
+
     use super::*;
+    use crate::host::Resources;
+    use crate::stage::shared::Shared;
 
     fn line(given: &[(&str, &str)]) -> anyhow::Result<String> {
         let given = given.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
@@ -184,6 +203,39 @@ mod tests {
             assert!(line.contains(part), "{line}");
         }
         assert!(line.ends_with(" -- box"), "{line}");
+    }
+
+    #[test]
+    fn the_agent_goes_into_a_fresh_folder_of_its_own() {
+        let there = tempfile::tempdir().expect("a directory");
+        let stage_of = |test: &str| {
+            let id = format!("{test}{:x}", std::process::id() & 0xff_ffff);
+            let host = Host::new(&id, Path::new("/proc/self/exe"), Resources::new(1, 1 << 28)).expect("made");
+            Stage::new(Shared::new(Arc::new(host)), "box", there.path()).expect("made")
+        };
+        let odd = there.path().join("$(touch odd); 'x");
+        std::fs::create_dir(&odd).expect("made");
+        let given = [("data".to_string(), odd.to_str().expect("text").to_string())].into();
+        let options = Options::read(&Ssh.resolve(&given).expect("valid")).visit;
+        let stage = stage_of("sf");
+        let (visit, own) = Visit::in_own_folder(&options, &stage).expect("named");
+        let (other, _) = Visit::in_own_folder(&options, &stage).expect("named");
+        assert_ne!(visit.agent, other.agent);
+        assert!(visit.agent.starts_with(&own) && visit.folder.starts_with(&own), "{visit:?}");
+        let shell = |line: &str| {
+            let mut command = Command::new("sh");
+            command.arg("-c").arg(line).current_dir(there.path()).stdin(Stdio::null()).status().expect("starts")
+        };
+        let make = shell_words::join(make_folder(&own));
+        assert!(shell(&make).success(), "{make}");
+        let mode = std::fs::metadata(&own).expect("made").permissions().mode();
+        assert_eq!(mode & 0o7777, 0o700);
+        assert!(!shell(&make).success(), "what is there already is not ours");
+        assert!(shell(&take_over(&visit.agent)).success());
+        assert!(Path::new(&visit.agent).is_file() && !there.path().join("odd").exists());
+        let link = there.path().join("planted");
+        std::os::unix::fs::symlink(&odd, &link).expect("planted");
+        assert!(!shell(&shell_words::join(make_folder(link.to_str().expect("text")))).success(), "nor is a link");
     }
 
     #[test]

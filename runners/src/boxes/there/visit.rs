@@ -1,6 +1,8 @@
 //! What the runners share that enter a box which was there before us (`exec`, `ssh`): the names of what a visit leaves there,
 //! the agent's command line, how it is taken away again, and a peer that such a box can reach.
 
+use std::fs::File;
+use std::io::Read;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -9,6 +11,7 @@ use sha2::{Digest, Sha256};
 use workloads::facts::Network;
 use workloads::settings;
 use workloads::settings::SettingError;
+use workloads::visit::MARK;
 
 use crate::launch::Launch;
 use crate::names::hex;
@@ -39,6 +42,22 @@ impl Options {
         let data = self.data.as_deref().unwrap_or(Path::new("")).to_string_lossy();
         data.trim_end_matches('/').to_string()
     }
+
+    /// A path in the data directory that nothing else has and nobody can tell beforehand.
+    fn unguessable(&self, stage: &Stage) -> anyhow::Result<String> {
+        let mut random = [0; 8];
+        File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut random)).context("can't draw a name")?;
+        Ok(format!("{}/{}-{}", self.below(), stage.next_id(), hex(&random)))
+    }
+
+    /// The agent's binary on this host.
+    fn binary(&self, stage: &Stage) -> anyhow::Result<PathBuf> {
+        let binary = self.agent.clone().unwrap_or_else(|| stage.host.binary.clone());
+        if binary == stage.host.binary {
+            stage.host.require_static()?;
+        }
+        Ok(binary)
+    }
 }
 
 /// Refuses a path inside the box that depends on where one is.
@@ -56,8 +75,8 @@ pub(crate) struct Visit {
     pub(crate) folder: String,
     /// The agent's binary inside.
     pub(crate) agent: String,
-    /// Whether it was brought for this visit.
-    pub(crate) copied: bool,
+    /// What was brought for this visit and goes with it: the binary, or the folder around it.
+    pub(crate) brought: Option<String>,
     /// The binary on this host.
     pub(crate) binary: PathBuf,
 }
@@ -65,21 +84,27 @@ pub(crate) struct Visit {
 impl Visit {
     /// `installed` is the path of an agent that is there already.
     pub(crate) fn new(options: &Options, stage: &Stage, installed: Option<&Path>) -> anyhow::Result<Self> {
-        let folder = format!("{}/{}", options.below(), stage.next_id());
+        let folder = options.unguessable(stage)?;
         let agent = installed.map_or_else(|| format!("{folder}-agent"), |path| path.display().to_string());
-        let binary = options.agent.clone().unwrap_or_else(|| stage.host.binary.clone());
-        if binary == stage.host.binary {
-            stage.host.require_static()?;
-        }
-        Ok(Self { folder, agent, copied: installed.is_none(), binary })
+        let brought = installed.is_none().then(|| agent.clone());
+        Ok(Self { folder, agent, brought, binary: options.binary(stage)? })
+    }
+
+    /// All of it in one folder, which has to be made first, and for its owner alone: in a directory that everybody may write
+    /// to, nobody else can put a file or a link where the agent is about to be copied.
+    pub(crate) fn in_own_folder(options: &Options, stage: &Stage) -> anyhow::Result<(Self, String)> {
+        let own = options.unguessable(stage)?;
+        let [folder, agent] = ["data", "agent"].map(|name| format!("{own}/{MARK}{name}"));
+        let visit = Self { folder, agent, brought: Some(own.clone()), binary: options.binary(stage)? };
+        Ok((visit, own))
     }
 
     /// The agent's words.
     pub(crate) fn run(&self) -> Vec<String> {
         let mut words: Vec<String> =
             [&*self.agent, "agent", "--data", &*self.folder, "--visit"].map(String::from).to_vec();
-        if self.copied {
-            words.extend(["--copy".to_string(), self.agent.clone()]);
+        if let Some(brought) = &self.brought {
+            words.extend(["--copy".to_string(), brought.clone()]);
         }
         words
     }
@@ -87,9 +112,7 @@ impl Visit {
     /// The words that take away what an agent that was killed has left.
     pub(crate) fn leave(&self) -> Vec<String> {
         let mut words = vec![self.agent.clone(), "leave".into(), self.folder.clone()];
-        if self.copied {
-            words.push(self.agent.clone());
-        }
+        words.extend(self.brought.clone());
         words
     }
 
