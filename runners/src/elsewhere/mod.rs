@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use workloads::settings::Settings;
 
 use crate::host::Host;
-use crate::launch::Launch;
+use crate::launch::{self, Launch};
 use crate::stage::Stage;
 use crate::unavailable::Unavailable;
 
@@ -15,7 +15,8 @@ use crate::unavailable::Unavailable;
 #[derive(Debug)]
 pub(crate) struct NeedsLinux(pub(crate) &'static str);
 
-impl crate::Runner for NeedsLinux {
+// Written out, because it is none of the runners that the table is checked against.
+impl launch::Runner for NeedsLinux {
     fn name(&self) -> &'static str {
         self.0
     }
