@@ -10,7 +10,7 @@ use anyhow::{Context, bail};
 use workloads::facts::Network;
 use workloads::settings::{Setting, Value as _};
 
-use super::translator::Program;
+use super::translator::{self, Program};
 use super::{
     Net, Netns, PREFIX, PREFIX6, PeerNetwork, add_address6, addresses, addresses6, device_name, ip, namespace_name,
 };
@@ -67,11 +67,6 @@ impl Link {
 
     pub(crate) fn path(&self) -> PathToPeer {
         self.path.clone()
-    }
-
-    /// One that this program keeps up, between the environment's namespace and the one that the pair ends in.
-    pub(super) fn translated(path: PathToPeer, translator: Beside, own: Netns, gate: Netns) -> Self {
-        Self { path, _translator: Some(translator), _own: Some(own), _router: Some(gate), _device: None }
     }
 }
 
@@ -151,6 +146,35 @@ impl PeerNetwork {
         Ok(Link { path, _translator: None, _own: Some(own_ns), _router: Some(router_ns), _device: None })
     }
 
+    /// Through a program in user space, on the environment's CPUs: what it sends costs time there.
+    fn translated(
+        &self,
+        program: Program,
+        environment: &str,
+        journal: &Journal,
+        cpus: &[usize],
+    ) -> anyhow::Result<Link> {
+        let found = program.find()?;
+        let number = self.number()?;
+        let own_ns = Netns::make(namespace_name(&self.id, environment), journal)?;
+        let gate_ns = Netns::make(format!("{}-nat", namespace_name(&self.id, environment)), journal)?;
+        let [uplink, far] = ['u', 'p'].map(|end| device_name(&self.id, number, end));
+        let (peer, translated) = addresses(number);
+        let (p, g) = (self.netns.name(), gate_ns.name());
+        ip(&["-n", p, "link", "add", &far, "type", "veth", "peer", "name", &uplink, "netns", g])?;
+        address(Some(p), &far, peer)?;
+        address(Some(g), &uplink, translated)?;
+        // pasta takes the device of the default route.
+        ip(&["-n", g, "route", "add", "default", "via", &peer.to_string()])?;
+        let translator = translator::start(&found, program, &gate_ns, &own_ns, cpus)?;
+        let path = PathToPeer {
+            own: None,
+            device: Some(translator::DEVICE.into()),
+            ..path(program.network(), Some(&own_ns), peer, peer)
+        };
+        Ok(Link { path, _translator: Some(translator), _own: Some(own_ns), _router: Some(gate_ns), _device: None })
+    }
+
     fn join_host(&self) -> anyhow::Result<Link> {
         let number = self.number()?;
         let [near, far] = ['e', 'p'].map(|end| device_name(&self.id, number, end));
@@ -167,7 +191,7 @@ impl PeerNetwork {
 }
 
 /// In IPv4 alone: nothing here translates IPv6, and the host's own stack may be without it.
-pub(super) fn path(network: Network, netns: Option<&Netns>, peer: Ipv4Addr, own: Ipv4Addr) -> PathToPeer {
+fn path(network: Network, netns: Option<&Netns>, peer: Ipv4Addr, own: Ipv4Addr) -> PathToPeer {
     PathToPeer {
         netns: netns.map(Netns::path),
         network,
@@ -178,7 +202,7 @@ pub(super) fn path(network: Network, netns: Option<&Netns>, peer: Ipv4Addr, own:
 }
 
 /// Gives a device its address and brings it up, without IPv6 chatter.
-pub(super) fn address(netns: Option<&str>, device: &str, address: Ipv4Addr) -> anyhow::Result<()> {
+fn address(netns: Option<&str>, device: &str, address: Ipv4Addr) -> anyhow::Result<()> {
     let whole = format!("{address}/{PREFIX}");
     let place: &[&str] = match &netns {
         Some(name) => &["-n", name],

@@ -1,24 +1,22 @@
-//! Address translation in user space for any runner: slirp4netns or pasta, between the environment's network namespace and one
-//! that a veth pair joins to the peer's.
+//! The programs that translate addresses in user space for any runner, slirp4netns and pasta: between the environment's network
+//! namespace and one that a veth pair joins to the peer's.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use workloads::facts::Network;
 
-use super::links::{Link, address, path};
-use super::{Netns, PeerNetwork, addresses, device_name, ip, namespace_name};
-use crate::host::journal::Journal;
-use crate::path::PathToPeer;
+use super::Netns;
 use crate::process;
 use crate::process::{Beside, confine};
+use crate::unavailable::Unavailable;
 
 /// The device in the environment's namespace.
-const DEVICE: &str = "tap0";
+pub(super) const DEVICE: &str = "tap0";
 
 /// How long a program may take to bring that up.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -38,6 +36,11 @@ impl Program {
         }
     }
 
+    /// Where it is, or why the path can't be made.
+    pub(super) fn find(self) -> Result<PathBuf, Unavailable> {
+        process::require(self.name(), self.package())
+    }
+
     fn package(self) -> &'static str {
         match self {
             Program::Slirp4netns => "slirp4netns",
@@ -45,7 +48,7 @@ impl Program {
         }
     }
 
-    fn network(self) -> Network {
+    pub(super) fn network(self) -> Network {
         match self {
             Program::Slirp4netns => Network::UserNat,
             Program::Pasta => Network::Passt,
@@ -87,35 +90,14 @@ impl Program {
     }
 }
 
-impl PeerNetwork {
-    /// `cpus` are those of the environment: what it sends costs time there.
-    pub(super) fn translated(
-        &self,
-        program: Program,
-        environment: &str,
-        journal: &Journal,
-        cpus: &[usize],
-    ) -> anyhow::Result<Link> {
-        let found = process::require(program.name(), program.package())?;
-        let number = self.number()?;
-        let own_ns = Netns::make(namespace_name(&self.id, environment), journal)?;
-        let gate_ns = Netns::make(format!("{}-nat", namespace_name(&self.id, environment)), journal)?;
-        let [uplink, far] = ['u', 'p'].map(|end| device_name(&self.id, number, end));
-        let (peer, translated) = addresses(number);
-        let (p, g) = (self.netns.name(), gate_ns.name());
-        ip(&["-n", p, "link", "add", &far, "type", "veth", "peer", "name", &uplink, "netns", g])?;
-        address(Some(p), &far, peer)?;
-        address(Some(g), &uplink, translated)?;
-        // pasta takes the device of the default route.
-        ip(&["-n", g, "route", "add", "default", "via", &peer.to_string()])?;
-        let translator = start(&found, program, &gate_ns, &own_ns, cpus)?;
-        let path =
-            PathToPeer { own: None, device: Some(DEVICE.into()), ..path(program.network(), Some(&own_ns), peer, peer) };
-        Ok(Link::translated(path, translator, own_ns, gate_ns))
-    }
-}
-
-fn start(found: &Path, program: Program, gate: &Netns, own: &Netns, cpus: &[usize]) -> anyhow::Result<Beside> {
+/// Starts it between the two namespaces, and waits until the environment's has a device with an address.
+pub(super) fn start(
+    found: &Path,
+    program: Program,
+    gate: &Netns,
+    own: &Netns,
+    cpus: &[usize],
+) -> anyhow::Result<Beside> {
     let mut command = Command::new(found);
     command.args(program.arguments(&own.path()));
     let mut words = tempfile::tempfile().context("can't make a temporary file")?;
