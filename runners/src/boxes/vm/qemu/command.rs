@@ -11,6 +11,7 @@ use super::memory::Backing;
 use super::options::{Bus, DiskOptions, MachineType, Model, Overcommit};
 use super::share::Share;
 use super::tsc;
+use super::value::value;
 use crate::boxes::vm::initramfs::Boot;
 
 /// The emulator.
@@ -25,11 +26,6 @@ const QBOOT: &str = "/usr/share/qemu/qboot.rom";
 
 /// Drivers of the smallest guest that says hello.
 pub const DRIVERS: &[&str] = &["virtio_pci", "virtio_console", "ext4"];
-
-/// A path as the value of an option. A comma is doubled, or QEMU takes it for the end of the value.
-pub fn value(path: &Path) -> String {
-    path.to_string_lossy().replace(',', ",,")
-}
 
 /// The data disk.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,8 +8,8 @@ use anyhow::{Context, bail};
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};
 
-use super::command::value;
 use super::options::Memory;
+use super::value::value;
 
 /// QEMU rounds the memory of a machine up to this, bytes, and then refuses an object of any other size.
 const GRANULE: u64 = 8192;

@@ -9,6 +9,7 @@ mod memory;
 mod options;
 mod share;
 mod tsc;
+mod value;
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};

@@ -11,8 +11,8 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, bail};
 use workloads::init::SHARE;
 
-use super::command::value;
 use super::options::{Security, VirtiofsOptions};
+use super::value::value;
 use crate::names;
 use crate::process;
 use crate::process::{Beside, confine};
