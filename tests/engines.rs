@@ -337,7 +337,7 @@ fn every_path_leads_to_the_peer() {
         for start in 0..2 {
             let launch = stage.launch(runner, &settings(runner.name(), &[("network", word)])).unwrap();
             assert_eq!(launch.path.network, *expected, "{} {word}", runner.name());
-            let far = launch.path.far(Some(peer.port)).unwrap();
+            let far = launch.path.peer_address(Some(peer.port)).unwrap();
             let started = Session::start(launch, DEADLINE);
             let mut session = started.unwrap_or_else(|e| panic!("{} {word}: {e}", runner.name()));
             asks_the_peer(&mut session, far);
@@ -443,7 +443,7 @@ fn gvisor_does_what_its_release_can_and_says_what_it_can_not() {
                 continue;
             }
             let launch = launch.unwrap();
-            let far = launch.path.far(Some(peer.port));
+            let far = launch.path.peer_address(Some(peer.port));
             let version = launch.version.clone().unwrap();
             let mut session = Session::start(launch, DEADLINE).unwrap_or_else(|e| panic!("{given:?}: {e}"));
             let identity = session.identify(DEADLINE).unwrap();

@@ -41,7 +41,7 @@ impl PathToPeer {
 
     /// The peer as a workload inside is told of it: `port` is that of the one of all, where there is one; a peer of the
     /// environment's own comes first. `None` where neither can be reached.
-    pub fn far(&self, port: Option<u16>) -> Option<PeerAddress> {
+    pub fn peer_address(&self, port: Option<u16>) -> Option<PeerAddress> {
         let port = self.port.or(port)?;
         let v6 = self.peer6.map(|address| SocketAddr::new(address.into(), port));
         let address = match self.peer {

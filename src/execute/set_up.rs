@@ -80,7 +80,7 @@ impl Site for HostSite {
         let ground = self.grounds[environment].as_mut().expect("only available environments are started");
         let Environment { runner, settings, .. } = &ground.environment;
         let launch = ground.stage.launch(*runner, settings)?;
-        let peer = launch.path.far(self.peer.as_ref().map(|process| process.port));
+        let peer = launch.path.peer_address(self.peer.as_ref().map(|process| process.port));
         // What a probe has accepted must not be refused here.
         let session = Session::start(launch, START.max(runner.start_deadline()))?;
         let (took, hello, memory_bytes) = (session.start, session.hello.clone(), session.memory());
