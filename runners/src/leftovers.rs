@@ -13,8 +13,9 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::geteuid;
 
 use crate::host::journal::{JOURNAL, Made, entries};
+use crate::names::is_epair_of;
 use crate::process::{kill_below, remove_tree, unmount_below};
-use crate::stage::{cgroup, network};
+use crate::stage::{cgroup, loopback, network};
 
 /// How long an engine's own removal may take. `xl destroy` took 19 s in an emulated dom0 on a busy machine.
 const ENGINE: Duration = Duration::from_secs(60);
@@ -84,9 +85,9 @@ fn is_ours(made: &Made, id: &str) -> bool {
             d.is_absolute()
                 && d.file_name().and_then(|f| f.to_str()).is_some_and(|f| f.starts_with(&format!("{name}-")))
         }
-        Made::Engine(argv) => {
-            argv.len() > 1 && (argv.iter().any(|a| a.contains(&name)) || crate::boxes::jail::is_ours(argv, id))
-        }
+        Made::Engine(argv) => argv.len() > 1 && argv.iter().any(|a| a.contains(&name)),
+        Made::Interface(i) => is_epair_of(id, i),
+        Made::Alias(a) => *a == loopback::address(id),
     }
 }
 
@@ -126,9 +127,9 @@ fn clean_one(leftover: &Leftover) -> anyhow::Result<()> {
         }
     };
     for made in leftover.made.iter().rev() {
-        if let Made::Engine(argv) = made {
+        if let Some(argv) = made.removal() {
             // An engine answers "no such container" with a failure too, so its exit code says nothing.
-            keep(run(argv));
+            keep(run(&argv));
         }
     }
     unmount_below(&folders);
@@ -137,7 +138,7 @@ fn clean_one(leftover: &Leftover) -> anyhow::Result<()> {
             Made::Netns(name) => keep(network::delete_netns(name)),
             Made::Cgroup(name) => cgroup::remove(name),
             Made::Directory(dir) => keep(remove_tree(dir)),
-            Made::Engine(_) => {}
+            Made::Engine(_) | Made::Interface(_) | Made::Alias(_) => {}
         }
     }
     // Last and only then: as long as it stands, the journal in it says what is left to do.
@@ -177,6 +178,19 @@ mod tests {
         assert!(!is_ours(&Made::Directory("/home/me".into()), "ab"));
         assert!(!is_ours(&Made::Directory("/home/tarebench-ab-x/..".into()), "ab"));
         assert!(!is_ours(&Made::Engine(vec!["rm".into(), "-rf".into(), "/".into()]), "ab"));
+    }
+
+    #[test]
+    fn an_interface_and_an_alias_are_those_of_one_id() {
+        let epair = Made::Interface("tareab1207p".into());
+        assert!(is_ours(&epair, "ab12") && !is_ours(&epair, "ab") && !is_ours(&epair, "ab1"));
+        assert!(!is_ours(&Made::Interface("em0".into()), "em"));
+        let alias = Made::Alias(loopback::address("ab12"));
+        assert!(is_ours(&alias, "ab12") && !is_ours(&alias, "ab"));
+        assert!(!is_ours(&Made::Alias(std::net::Ipv4Addr::LOCALHOST), "ab12"));
+        let removal = |words: &[&str]| Made::Engine(words.iter().map(|w| w.to_string()).collect());
+        assert!(!is_ours(&removal(&["ifconfig", "em0", "destroy"]), "em"));
+        assert!(!is_ours(&removal(&["ifconfig", "lo0", "inet", "127.0.0.1/32", "-alias"]), "ab12"));
     }
 
     #[test]

@@ -23,6 +23,19 @@ pub(crate) fn device_name(id: &str, number: u32, end: char) -> String {
     format!("tare{id}{}{}{end}", digit(number / 36), digit(number))
 }
 
+/// An end of an epair: as [`device_name`], but with two decimal digits.
+pub(crate) fn epair_name(id: &str, number: u32, end: char) -> String {
+    let id: String = id.chars().take(8).collect();
+    format!("tare{id}{:02}{end}", number % 100)
+}
+
+/// Whether it is the host's end of an epair that only the run of this id has.
+pub(crate) fn is_epair_of(id: &str, name: &str) -> bool {
+    name.strip_prefix("tare")
+        .and_then(|rest| rest.strip_prefix(id))
+        .is_some_and(|rest| rest.len() == 3 && rest[..2].bytes().all(|b| b.is_ascii_digit()) && rest.ends_with('p'))
+}
+
 /// FNV-1a, 32 bits: tells long names apart that are cut short.
 pub fn hash(text: &str) -> u32 {
     text.bytes().fold(0x811c_9dc5_u32, |h, b| (h ^ u32::from(b)).wrapping_mul(0x0100_0193))

@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -22,8 +23,25 @@ pub enum Made {
     Cgroup(String),
     /// A directory and all that is in it.
     Directory(PathBuf),
+    /// An interface in the host's own network stack, with the one that it is paired with.
+    Interface(String),
+    /// An address that the host's loopback has besides its own.
+    Alias(Ipv4Addr),
     /// Something of an engine's own: the command that removes it, program first.
     Engine(Vec<String>),
+}
+
+impl Made {
+    /// The command that removes it, program first; `None` where that takes no program, or more than one.
+    pub(crate) fn removal(&self) -> Option<Vec<String>> {
+        let words = |all: &[&str]| Some(all.iter().map(|w| w.to_string()).collect());
+        match self {
+            Made::Engine(argv) => Some(argv.clone()),
+            Made::Interface(name) => words(&["ifconfig", name, "destroy"]),
+            Made::Alias(address) => words(&["ifconfig", "lo0", "inet", &format!("{address}/32"), "-alias"]),
+            Made::Netns(_) | Made::Cgroup(_) | Made::Directory(_) => None,
+        }
+    }
 }
 
 /// The journal of a live run. Its lock tells the living from the dead: the kernel drops it with the process.
@@ -76,12 +94,26 @@ mod tests {
     fn entries_come_back_and_a_cut_line_is_left_out() {
         let dir = tempfile::tempdir().unwrap();
         let journal = Journal::open(dir.path()).unwrap();
-        let made = [Made::Netns("tarebench-x-peer".into()), Made::Engine(vec!["runc".into(), "delete".into()])];
+        let made = [
+            Made::Netns("tarebench-x-peer".into()),
+            Made::Engine(vec!["runc".into(), "delete".into()]),
+            Made::Interface("tarex07p".into()),
+            Made::Alias(Ipv4Addr::new(198, 19, 1, 2)),
+        ];
         for m in &made {
             journal.note(m).unwrap();
         }
         journal.file.lock().unwrap().write_all(b"{\"cgr").unwrap();
         assert_eq!(entries(dir.path()), made);
         assert!(Journal::open(dir.path()).is_err(), "a second owner must be refused");
+    }
+
+    #[test]
+    fn what_has_no_name_of_the_runs_is_removed_by_ifconfig() {
+        let removal = |made: Made| made.removal().map(|words| words.join(" "));
+        assert_eq!(removal(Made::Interface("tarex07p".into())).as_deref(), Some("ifconfig tarex07p destroy"));
+        let alias = removal(Made::Alias(Ipv4Addr::new(198, 19, 1, 2)));
+        assert_eq!(alias.as_deref(), Some("ifconfig lo0 inet 198.19.1.2/32 -alias"));
+        assert_eq!(removal(Made::Netns("tarebench-x-peer".into())), None);
     }
 }

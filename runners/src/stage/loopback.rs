@@ -22,8 +22,7 @@ impl Loopback {
             return plain;
         }
         let address = address(&host.id);
-        let removal = ifconfig_lo0("-alias", address);
-        let made = host.journal.note(&Made::Engine(removal)).and_then(|()| run(&ifconfig_lo0("alias", address)));
+        let made = host.journal.note(&Made::Alias(address)).and_then(|()| run(&addition(address)));
         match made {
             Ok(()) => Self { address, alias: true },
             Err(e) => {
@@ -37,7 +36,8 @@ impl Loopback {
 impl Drop for Loopback {
     fn drop(&mut self) {
         if self.alias
-            && let Err(e) = run(&ifconfig_lo0("-alias", self.address))
+            && let Some(removal) = Made::Alias(self.address).removal()
+            && let Err(e) = run(&removal)
         {
             log::warn!("{e:#}");
         }
@@ -50,8 +50,8 @@ pub(crate) fn address(id: &str) -> Ipv4Addr {
     Ipv4Addr::new(198, 19, a, b.clamp(1, 254))
 }
 
-fn ifconfig_lo0(what: &str, address: Ipv4Addr) -> Vec<String> {
-    ["ifconfig", "lo0", "inet", &format!("{address}/32"), what].map(String::from).to_vec()
+fn addition(address: Ipv4Addr) -> Vec<String> {
+    ["ifconfig", "lo0", "inet", &format!("{address}/32"), "alias"].map(String::from).to_vec()
 }
 
 fn run(argv: &[String]) -> anyhow::Result<()> {
@@ -72,9 +72,6 @@ mod tests {
             assert!((1..=254).contains(&d));
         }
         assert_ne!(address("a1"), address("a2"));
-        assert_eq!(
-            ifconfig_lo0("alias", Ipv4Addr::new(198, 19, 1, 2)).join(" "),
-            "ifconfig lo0 inet 198.19.1.2/32 alias"
-        );
+        assert_eq!(addition(Ipv4Addr::new(198, 19, 1, 2)).join(" "), "ifconfig lo0 inet 198.19.1.2/32 alias");
     }
 }

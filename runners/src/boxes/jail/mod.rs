@@ -15,14 +15,15 @@ use workloads::facts::Network;
 use workloads::settings::{Setting, Settings};
 use workloads::{settings, words};
 
+use crate::host::journal::Made;
 use crate::host::{Host, Resources};
 use crate::launch::{Launch, Runner};
-use crate::names::hash;
+use crate::names::{epair_name, hash};
 use crate::path::PathToPeer;
 use crate::process;
+use crate::stage::Stage;
 use crate::stage::data::DataPath;
 use crate::stage::network::PREFIX;
-use crate::stage::{Stage, loopback};
 use crate::unavailable::Unavailable;
 
 /// FreeBSD's own boxes.
@@ -102,8 +103,8 @@ impl Runner for Jail {
         let order = Order::of(&options, stage)?;
         order.lay_out()?;
         // The last note is the first to be carried out: the jail, then mounts, then the rest.
-        for removal in order.removals().iter().rev() {
-            stage.note(&removal.iter().map(String::as_str).collect::<Vec<_>>())?;
+        for made in order.made().iter().rev() {
+            stage.host.journal.note(made)?;
         }
         for step in order.preparation() {
             if let Err(words) = process::ask(command(&step)) {
@@ -157,7 +158,7 @@ struct HostEnd {
 /// listens on the host's loopback.
 fn epair(id: &str, number: u32, peer: IpAddr) -> (PathToPeer, HostEnd) {
     let base = u32::from(Ipv4Addr::new(198, 18, 0, 0)) + 4 * (hash(id).wrapping_add(number) % (1 << 14));
-    let device = |end| format!("tare{}{:02}{end}", id.chars().take(8).collect::<String>(), number % 100);
+    let device = |end| epair_name(id, number, end);
     let path = PathToPeer {
         network: Network::Epair,
         device: Some(device('e')),
@@ -264,20 +265,25 @@ impl Order {
         line
     }
 
-    /// In the order in which they are to be run. Each does no harm where there is nothing to remove.
-    fn removals(&self) -> Vec<Vec<String>> {
-        let mut steps = vec![words(&["jail", "-q", "-R", &self.name])];
+    /// In the order in which it is to be removed. That does no harm where there is nothing to remove.
+    fn made(&self) -> Vec<Made> {
+        let mut all = vec![Made::Engine(words(&["jail", "-q", "-R", &self.name]))];
         let places = self.mounts().into_iter().map(|m| m.1).rev();
         for place in std::iter::once(self.root.join("dev")).chain(places) {
-            steps.push(words(&["umount", "-f", &place.to_string_lossy()]));
+            all.push(Made::Engine(words(&["umount", "-f", &place.to_string_lossy()])));
         }
         if self.limits.is_some() {
-            steps.push(words(&["rctl", "-r", &format!("jail:{}", self.name)]));
+            all.push(Made::Engine(words(&["rctl", "-r", &format!("jail:{}", self.name)])));
         }
         if let Some(end) = &self.host_end {
-            steps.push(words(&["ifconfig", &end.device, "destroy"]));
+            all.push(Made::Interface(end.device.clone()));
         }
-        steps
+        all
+    }
+
+    /// The commands that do so.
+    fn removals(&self) -> Vec<Vec<String>> {
+        self.made().iter().filter_map(Made::removal).collect()
     }
 
     fn remove(&self) {
@@ -287,21 +293,6 @@ impl Order {
                 log::debug!("{words}");
             }
         }
-    }
-}
-
-/// Whether a removal from a journal names an interface or an address that only the run of this id has: what carries the
-/// run's name in full needs no such rule.
-pub(crate) fn is_ours(removal: &[String], id: &str) -> bool {
-    let words: Vec<&str> = removal.iter().map(String::as_str).collect();
-    match words.as_slice() {
-        ["ifconfig", device, "destroy"] => {
-            device.strip_prefix("tare").and_then(|rest| rest.strip_prefix(id)).is_some_and(|rest| {
-                rest.len() == 3 && rest[..2].bytes().all(|b| b.is_ascii_digit()) && rest.ends_with('p')
-            })
-        }
-        ["ifconfig", "lo0", "inet", address, "-alias"] => *address == format!("{}/32", loopback::address(id)),
-        _ => false,
     }
 }
 
