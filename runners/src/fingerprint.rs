@@ -1,4 +1,4 @@
-//! What the host is, for the report: enough to know what a figure was measured on, and nothing that names its owner.
+//! A description of the host, for the report: enough to know what a figure was measured on, and nothing that names its owner.
 
 use std::fs;
 use std::path::Path;
@@ -69,7 +69,7 @@ pub fn nested() -> Option<String> {
     Some(evidence.join("; "))
 }
 
-/// What makes this moment a bad one to measure in, for `doctor`: each with what to do.
+/// The reasons that make this moment a bad one to measure in, for `doctor`: each with what to do.
 pub fn warnings() -> Vec<String> {
     let mut warnings = Vec::new();
     let load = sysinfo::System::load_average().one;

@@ -17,13 +17,14 @@ use crate::stage::cgroup::Cgroup;
 use crate::stage::data::DataPath;
 use crate::unavailable::Unavailable;
 
-/// A way to isolate a process: it turns the agent's command line into one that runs it elsewhere, with stdin and stdout still ours.
+/// A way to isolate a process: it turns the agent's command line into one that runs it elsewhere, with stdin and stdout
+/// still ours.
 pub trait Runner: Sync + Debug {
     /// As in `--env` and in suites: `runc`.
     fn name(&self) -> &'static str;
     /// One sentence, shown by `list` and in reports.
     fn about(&self) -> &'static str;
-    /// What can be set, with defaults.
+    /// Settings with their defaults.
     fn settings(&self) -> &'static [Setting] {
         &[]
     }
@@ -47,7 +48,7 @@ pub trait Runner: Sync + Debug {
     /// which starts a trivial agent through the same [`Runner::launch`] as every measurement.
     ///
     /// # Errors
-    /// What is missing and how to get it.
+    /// When something is missing, with how to get it.
     fn version(&self, host: &Host) -> Result<String, Unavailable>;
     /// The same where the settings may name another program than the installed one.
     ///
@@ -118,13 +119,13 @@ impl Debug for Cleanup {
     }
 }
 
-/// What the command is held in from before it is executed.
+/// The bounds that hold the command from before it is executed.
 #[derive(Debug, Default)]
 pub(crate) struct Confinement {
     pub(crate) cgroup: Option<Arc<Cgroup>>,
     pub(crate) cpus: Vec<usize>,
     pub(crate) interrupt: Arc<AtomicBool>,
-    /// What [`crate::session::Session::identify`] compares with.
+    /// The one that [`crate::session::Session::identify`] compares with.
     pub(crate) binary_sha256: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! What a killed run left behind, found by its journal and removed: a SIGKILL lets nobody clean up after themselves.
+//! The remains of killed runs, found by their journals and removed: a SIGKILL lets nobody clean up after themselves.
 
 use std::fs;
 use std::fs::{File, OpenOptions};
@@ -25,7 +25,7 @@ const ENGINE: Duration = Duration::from_secs(60);
 pub struct Leftover {
     /// The run's scratch directory.
     pub scratch: PathBuf,
-    /// What it had noted down, oldest first.
+    /// Everything that it had noted down, oldest first.
     pub made: Vec<Made>,
     /// Held so that nobody else cleans the same.
     lock: Option<Flock<File>>,
@@ -92,10 +92,10 @@ fn is_ours(made: &Made, id: &str) -> bool {
 }
 
 /// Removes all of it, in the reverse order of making: processes first, then what the engines keep, mounts, directories.
-/// What can't be removed is tried again by the next run.
+/// The next run tries again what can't be removed.
 ///
 /// # Errors
-/// What could not be removed, after everything else was.
+/// When something could not be removed, after everything else was.
 pub fn clean(leftovers: &[Leftover]) -> anyhow::Result<()> {
     let mut problems = Vec::new();
     for leftover in leftovers {

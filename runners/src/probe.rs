@@ -49,16 +49,16 @@ impl std::fmt::Display for Verdict {
     }
 }
 
-/// What a probe found.
+/// The finding of a probe.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Probe {
     /// In one word.
     pub verdict: Verdict,
-    /// What the engine says of itself.
+    /// The engine's version, in its own words.
     pub version: Option<String>,
     /// Why it is not [`Verdict::Works`], in the engine's own words where it has any; for an emulated CPU the reason.
     pub because: Option<String>,
-    /// What would change it.
+    /// The way to change that.
     pub fix: Option<String>,
     /// How long the question took.
     pub seconds: f64,
@@ -148,7 +148,7 @@ fn what_to_try(runner: &dyn Runner, settings: &Settings) -> String {
     )
 }
 
-/// What is known once an agent has answered.
+/// The facts that are known once an agent has answered.
 struct Started {
     /// Why the CPU counts as emulated.
     emulated: Option<String>,

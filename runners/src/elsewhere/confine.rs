@@ -1,4 +1,4 @@
-//! What a child does to itself between fork and exec on FreeBSD: keep to its CPUs, die with us.
+//! The steps of a child between fork and exec on FreeBSD: keep to its CPUs, die with us.
 
 use std::io;
 use std::os::unix::process::CommandExt;

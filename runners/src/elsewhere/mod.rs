@@ -1,5 +1,5 @@
-//! What needs Linux, on a host that isn't: runners known by name, so that suites name the same environments everywhere, and
-//! absent; no boxes to enter. `cgroup` and `confine` stand in for the files of these names.
+//! Stand-ins for everything that needs Linux, on a host that isn't: runners known by name, so that suites name the same
+//! environments everywhere, and absent; no boxes to enter. `cgroup` and `confine` stand in for the files of these names.
 
 use std::convert::Infallible;
 use std::ffi::OsString;

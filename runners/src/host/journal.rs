@@ -1,4 +1,5 @@
-//! What a run has made on the host, written down before it is made: after a SIGKILL the next run removes it from here.
+//! The list of all that a run has made on the host, written down before it is made: after a SIGKILL the next run removes it
+//! from here.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;

@@ -61,7 +61,7 @@ impl std::fmt::Display for Resources {
     }
 }
 
-/// What may be read and written per second, as cgroup v2 names it in `io.max`; `None` is no limit.
+/// Bounds on what is read and written per second, as cgroup v2 names it in `io.max`; `None` is no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct IoLimits {
     /// Bytes read per second.

@@ -46,7 +46,7 @@ pub struct Host {
     pub resources: Resources,
     /// Set by a signal handler: every wait of every session then ends within 50 ms.
     pub interrupt: Arc<AtomicBool>,
-    /// What was made on the host, for the case that we are killed.
+    /// The list of all that was made on the host, for the case that we are killed.
     pub journal: Journal,
 }
 

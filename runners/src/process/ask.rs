@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Runs a command that should end by itself and soon; what it printed, or its own words when it failed.
 ///
 /// # Errors
-/// What went wrong, in the program's words where it had any.
+/// The failure, in the program's words where it had any.
 pub(crate) fn ask(command: Command) -> Result<String, String> {
     ask_both(command, Stdio::null(), PATIENCE).map(|(stdout, _)| stdout)
 }

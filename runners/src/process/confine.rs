@@ -1,4 +1,4 @@
-//! What a child does to itself between fork and exec: enter the network namespace and the cgroup, keep to its CPUs, die with us.
+//! The steps of a child between fork and exec: enter the network namespace and the cgroup, keep to its CPUs, die with us.
 
 use std::ffi::{CStr, OsStr};
 use std::fs::{self, File, OpenOptions};

@@ -1,4 +1,4 @@
-//! What an environment or an engine left: processes out of reach of a process group, mounts, directories.
+//! Remains of an environment or an engine: processes out of reach of a process group, mounts, directories.
 
 use std::ffi::OsString;
 use std::fs;
@@ -68,7 +68,7 @@ pub(crate) fn mark(path: &Path) -> String {
 /// may be anybody's, and it would go first.
 ///
 /// # Errors
-/// What could not be removed, or what is mounted there.
+/// When something could not be removed, or is mounted there.
 pub(crate) fn remove_tree(dir: &Path) -> anyhow::Result<()> {
     if let Some(point) = mounted_below(&[dir])?.first() {
         bail!("can't remove {}: something is mounted on {}", dir.display(), point.display());

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-/// What `/proc/<pid>/stat` says.
+/// A process as `/proc/<pid>/stat` has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Process {
     pid: u32,

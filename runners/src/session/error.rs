@@ -16,7 +16,7 @@ pub enum SessionError {
     /// The environment ended by itself.
     #[error("the environment ended while we waited for {what} ({status}){tail}")]
     Died {
-        /// What was awaited.
+        /// The message that was awaited.
         what: &'static str,
         /// How it ended.
         status: String,
@@ -26,19 +26,19 @@ pub enum SessionError {
     /// The deadline passed.
     #[error("{what} did not come within {}{tail}", humantime::format_duration(*.after))]
     Deadline {
-        /// What was awaited.
+        /// The message that was awaited.
         what: &'static str,
         /// How long.
         after: Duration,
         /// Last words.
         tail: Tail,
     },
-    /// What came is not what the protocol says.
+    /// The answer is not what the protocol says.
     #[error("the environment answered with garbage instead of {what}: {problem}{tail}")]
     Garbage {
-        /// What was awaited.
+        /// The message that was awaited.
         what: &'static str,
-        /// What is wrong with it.
+        /// The fault.
         problem: String,
         /// Last words.
         tail: Tail,
@@ -46,9 +46,9 @@ pub enum SessionError {
     /// Another program than ours answers.
     #[error("the agent inside is not our binary: its SHA-256 is {inside}, ours is {ours}; nothing was measured")]
     WrongBinary {
-        /// What the agent found.
+        /// That of the agent's own file.
         inside: String,
-        /// What the harness copied there.
+        /// That of the file which the harness copied there.
         ours: String,
     },
     /// Its I/O can't be held to the suite's limits.

@@ -118,12 +118,12 @@ impl DataPath {
     }
 }
 
-/// What an overlay over an empty directory is made of, for an engine that mounts it.
+/// The directories of an overlay over an empty one, for an engine that mounts it.
 #[derive(Debug)]
 pub struct Layers {
     /// Empty.
     pub lower: PathBuf,
-    /// What is written goes here.
+    /// Everything that is written goes here.
     pub upper: PathBuf,
     /// overlayfs's own.
     pub work: PathBuf,

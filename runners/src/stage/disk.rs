@@ -1,4 +1,4 @@
-//! What lies under a directory: file system, mount options, and the whole disk that takes the flushes.
+//! The disk under a directory: file system, mount options, and the whole disk that takes the flushes.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -61,7 +61,7 @@ impl std::fmt::Display for Disk {
     }
 }
 
-/// What the kernel says where there is no mount table to read.
+/// The kernel's answer, where there is no mount table to read.
 #[cfg(not(target_os = "linux"))]
 fn by_kernel(path: &Path) -> anyhow::Result<Disk> {
     let about = nix::sys::statfs::statfs(path).with_context(|| format!("can't look under {}", path.display()))?;
@@ -112,7 +112,7 @@ fn whole(directory: &Path) -> Option<String> {
 /// Whether data may lie here: an existing, writable directory with room, on a disk.
 ///
 /// # Errors
-/// What is wrong with it and what to do; memory is refused unless `allow_memory`.
+/// When it may not, with what to do; memory is refused unless `allow_memory`.
 pub fn check_data_dir(path: &Path, allow_memory: bool) -> anyhow::Result<Disk> {
     let shown = path.display();
     let about = match fs::metadata(path) {

@@ -1,4 +1,4 @@
-//! What the host sees while a burst runs: counters read before and after, and their differences.
+//! The host's view of a burst: counters read before and after, and their differences.
 
 use std::fs;
 use std::sync::Arc;
@@ -64,7 +64,7 @@ impl Witness {
         }
     }
 
-    /// What happened since.
+    /// The differences since.
     pub fn since(&self, before: &Snapshot) -> Evidence {
         before.until(&self.snapshot())
     }

@@ -1,5 +1,5 @@
-//! What the sessions of one environment stand on: root file system, data directory, network, cgroup. Made when first asked
-//! for, kept for the next block, removed on drop.
+//! Everything that the sessions of one environment stand on: root file system, data directory, network, cgroup. Made when
+//! first asked for, kept for the next block, removed on drop.
 
 #[cfg_attr(not(target_os = "linux"), path = "../elsewhere/cgroup.rs")]
 pub mod cgroup;
@@ -40,7 +40,7 @@ use shared::Shared;
 /// How long a peer of an environment's own may take to say its port.
 const PEER: Duration = Duration::from_secs(5);
 
-/// What the sessions of one environment stand on.
+/// Everything that the sessions of one environment stand on.
 #[derive(Debug)]
 pub struct Stage {
     /// The run's host.
@@ -95,7 +95,7 @@ impl Stage {
         })
     }
 
-    /// What watches this environment's counters while it works.
+    /// The witness of this environment's counters while it works.
     pub fn witness(&mut self) -> Witness {
         Witness::new(Some(self.cgroup()), self.disk.as_ref())
     }

@@ -1,5 +1,5 @@
-//! What all stages of a run share beyond the host itself: the network of the one peer, its address without one, and the
-//! cgroup that holds those of the environments. Networks and address are made when first asked for.
+//! Everything that the stages of a run share beyond the host itself: the network of the one peer, its address without one,
+//! and the cgroup that holds those of the environments. Networks and address are made when first asked for.
 
 use std::net::Ipv4Addr;
 use std::sync::{Arc, OnceLock};
@@ -9,8 +9,8 @@ use super::loopback::Loopback;
 use super::network::PeerNetwork;
 use crate::host::Host;
 
-/// What all stages of a run share. Each of them keeps it, so that it goes after the last; the host with its journal goes
-/// after it.
+/// Everything that the stages of a run share. Each of them keeps it, so that it goes after the last; the host with its
+/// journal goes after it.
 #[derive(Debug)]
 pub struct Shared {
     /// The host that it is made on.

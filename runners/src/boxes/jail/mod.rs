@@ -222,7 +222,7 @@ impl Order {
         self.mounts().iter().map(line).collect()
     }
 
-    /// What is run before the jail is made: neither is part of the time a start takes.
+    /// Commands that are run before the jail is made: neither is part of the time a start takes.
     fn preparation(&self) -> Vec<Vec<String>> {
         let mut steps = Vec::new();
         if let Some(Resources { cpus, memory_bytes, .. }) = self.limits {

@@ -1,4 +1,4 @@
-//! What `tarebench enter` does: from a plain process into a root file system of ours, by system calls alone, then on to the
+//! The way of `tarebench enter`: from a plain process into a root file system of ours, by system calls alone, then on to the
 //! agent in it. The mounts live in a mount namespace of their own and go with the last process, even after SIGKILL.
 
 use std::convert::Infallible;
@@ -24,7 +24,7 @@ pub(crate) const COMMAND: &str = "enter";
 
 const NONE: Option<&str> = None;
 
-/// What we can mount for the data.
+/// Places of the data that we can mount.
 const LAYERS: [Data; 3] = [Data::Bind, Data::Overlay, Data::Tmpfs];
 
 /// How far inside.
@@ -59,8 +59,8 @@ struct Order {
     command: Vec<CString>,
 }
 
-/// Runs `tarebench enter --how chroot|namespaces --root DIR --data DIR [--layer bind|overlay|tmpfs] [--seccomp none|docker-like]
-/// [--without user|pid]... [--network none] -- COMMAND...`; `args` begin after `enter`. Call it
+/// Runs `tarebench enter --how chroot|namespaces --root DIR --data DIR [--layer bind|overlay|tmpfs]
+/// [--seccomp none|docker-like] [--without user|pid]... [--network none] -- COMMAND...`; `args` begin after `enter`. Call it
 /// first thing in `main`: entering a user namespace needs a process with a single thread. Doesn't return when it works.
 ///
 /// # Errors

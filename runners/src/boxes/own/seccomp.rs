@@ -33,7 +33,7 @@ words! {
 /// Beyond the last system call that a kernel of today has (Linux 6.10: mseal is 462).
 const LAST: i64 = 462;
 
-/// What the profile denies to a container without further capabilities, where the kernel has it
+/// System calls that the profile denies to a container without further capabilities, where the kernel has them
 /// (docs.docker.com/engine/security/seccomp, as of Docker 25: ptrace is allowed since Linux 4.8).
 const DENIED: &[i64] = &[
     libc::SYS_acct,
@@ -83,7 +83,7 @@ const DENIED: &[i64] = &[
     libc::SYS_vhangup,
 ];
 
-/// What only the x86-64 table has of them.
+/// Those of them that only the x86-64 table has.
 #[cfg(target_arch = "x86_64")]
 const DENIED_HERE: &[i64] = &[
     libc::SYS__sysctl,
@@ -101,7 +101,7 @@ const DENIED_HERE: &[i64] = &[];
 /// The bits of clone(2) that make namespaces, all but that of time.
 const NEW_NAMESPACES: u64 = 0x7e02_0000;
 
-/// What personality(2) may be asked for.
+/// Personalities that may be asked for.
 const PERSONALITIES: [u64; 5] = [0, 8, 0x2_0000, 0x2_0008, 0xffff_ffff];
 
 /// The filter, in two programs of which the stricter answer counts: a program can give one kind of refusal only, and

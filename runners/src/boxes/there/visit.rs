@@ -1,4 +1,4 @@
-//! What the runners share that enter a box which was there before us (`exec`, `ssh`): the names of what a visit leaves there,
+//! A visit to a box which was there before us (`exec`, `ssh`): the names of what a visit leaves there,
 //! the agent's command line, how it is taken away again, and a peer that such a box can reach.
 
 use std::fs::File;

@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use crate::host::IoLimits;
 use crate::stage::disk::Disk;
 
-/// What holds for a whole disk.
+/// The limits of a whole disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Throttle {
     /// `major:minor`.

@@ -166,7 +166,7 @@ impl Cgroup {
         Ok(())
     }
 
-    /// What was asked for must be what the kernel says: some write calls are accepted and rounded away.
+    /// Compares the limits that were asked for with the kernel's: some write calls are accepted and rounded away.
     fn read_back(&self, host: &Host) -> anyhow::Result<()> {
         let Resources { memory_bytes, .. } = host.resources;
         let limit = self.number(&["memory.max", "memory.limit_in_bytes"]);
@@ -207,9 +207,9 @@ impl Cgroup {
         }
     }
 
-    /// What a process with one thread enters by writing `0`, in every hierarchy. In v1 that is `tasks`, which moves the thread
-    /// that writes: the kernel then needn't keep all forks of the host away meanwhile, which `cgroup.procs` waits for (20 ms
-    /// against 0.3 ms, medians of 15 on a busy host with Linux 6.18) and a start would be charged with.
+    /// The files by which a process with one thread enters, writing `0`, in every hierarchy. In v1 that is `tasks`, which
+    /// moves the thread that writes: the kernel then needn't keep all forks of the host away meanwhile, which `cgroup.procs`
+    /// waits for (20 ms against 0.3 ms, medians of 15 on a busy host with Linux 6.18) and a start would be charged with.
     pub(crate) fn entrances(&self) -> Vec<PathBuf> {
         let entrance = |dir: &PathBuf| {
             let tasks = dir.join("tasks");
