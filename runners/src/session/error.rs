@@ -10,7 +10,7 @@ pub enum SessionError {
     Spawn {
         /// Program name.
         program: String,
-        /// Why.
+        /// The system's reason.
         source: std::io::Error,
     },
     /// The environment ended by itself.
@@ -20,7 +20,7 @@ pub enum SessionError {
         what: &'static str,
         /// How it ended.
         status: String,
-        /// Last words.
+        /// The environment's last words.
         tail: Tail,
     },
     /// The deadline passed.
@@ -28,9 +28,9 @@ pub enum SessionError {
     Deadline {
         /// The message that was awaited.
         what: &'static str,
-        /// How long.
+        /// The time that it had.
         after: Duration,
-        /// Last words.
+        /// The environment's last words.
         tail: Tail,
     },
     /// The answer is not what the protocol says.
@@ -40,7 +40,7 @@ pub enum SessionError {
         what: &'static str,
         /// The fault.
         problem: String,
-        /// Last words.
+        /// The environment's last words.
         tail: Tail,
     },
     /// Another program than ours answers.

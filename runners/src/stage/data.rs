@@ -121,11 +121,11 @@ impl DataPath {
 /// The directories of an overlay over an empty one, for an engine that mounts it.
 #[derive(Debug)]
 pub struct Layers {
-    /// Empty.
+    /// The directory under it, with nothing in it.
     pub lower: PathBuf,
-    /// Everything that is written goes here.
+    /// The layer that takes everything written.
     pub upper: PathBuf,
-    /// overlayfs's own.
+    /// overlayfs's working directory.
     pub work: PathBuf,
 }
 

@@ -75,7 +75,7 @@ pub(crate) struct Visit {
     pub(crate) folder: String,
     /// The agent's binary inside.
     pub(crate) agent: String,
-    /// What was brought for this visit and goes with it: the binary, or the folder around it.
+    /// The path that was brought for this visit and goes with it: the binary, or the folder around it.
     pub(crate) brought: Option<String>,
     /// The binary on this host.
     pub(crate) binary: PathBuf,
