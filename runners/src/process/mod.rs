@@ -19,3 +19,12 @@ pub(crate) use confine::confine;
 pub(crate) use confine::{hide, own_run_directory, unmount};
 pub(crate) use find::{find, require, version};
 pub(crate) use remove::{discard, kill_below, kill_marked, mark, remove_tree, unmount_below};
+
+/// Writes a program that a test is about to start. A child does: what this process has open for writing is open in every child
+/// that another test forks meanwhile, and until that one has executed its own program the kernel starts ours for nobody.
+#[cfg(test)]
+pub(crate) fn write_program(path: &std::path::Path, text: &str) {
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", "printf %s \"$1\" > \"$0\" && chmod 755 \"$0\""]).arg(path).arg(text);
+    ask(shell).expect("written");
+}

@@ -104,7 +104,6 @@ impl Drop for PeerProcess {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
     use std::sync::Arc;
 
     use super::*;
@@ -114,8 +113,7 @@ mod tests {
     fn shared(id: &str, script: &str) -> (tempfile::TempDir, Arc<Shared>) {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("tarebench");
-        std::fs::write(&file, format!("#!/bin/sh\n{script}\n")).unwrap();
-        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
+        crate::process::write_program(&file, &format!("#!/bin/sh\n{script}\n"));
         let id = format!("{id}{:x}", std::process::id() % 0xf_ffff);
         let host = Host::new(&id, &file, Resources::new(1, 1 << 28)).unwrap();
         (dir, Shared::new(Arc::new(host)))

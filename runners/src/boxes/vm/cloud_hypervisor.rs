@@ -196,9 +196,7 @@ mod tests {
             [("sparse=on|off,image_type=<raw,qcow2,vhd,vhdx>", true), ("path=<path>,readonly=on|off", false)]
         {
             let program = folder.path().join("monitor");
-            std::fs::write(&program, format!("#!/bin/sh\necho '{help}'\n")).expect("written");
-            let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-            std::fs::set_permissions(&program, executable).expect("ours");
+            process::write_program(&program, &format!("#!/bin/sh\necho '{help}'\n"));
             assert_eq!(knows_image_types(&program).expect("it answers"), knows);
         }
     }
