@@ -6,9 +6,10 @@ use std::time::Duration;
 use reports::record::{Checked, Failure, Start, Step};
 use runners::session::SessionError;
 use workloads::agent::CLOCK;
-use workloads::protocol::Task;
+use workloads::protocol::{BurstPlan, Sample, Task};
 use workloads::{Check, PeerAddress};
 
+use super::believe::believe;
 use super::decide::{self, Draw};
 use super::execution::Execution;
 use super::seat::{Seat, Site};
@@ -65,6 +66,14 @@ impl<S> Live<S> {
             Err(_) => self.state = State::Idle,
         }
         step
+    }
+}
+
+impl<S: Seat> Live<S> {
+    /// A burst that is not of a round.
+    pub(super) fn pass(&mut self, plan: BurstPlan, deadline: Duration) -> Result<Sample, SessionError> {
+        let (sample, took) = self.seat.burst(plan, deadline)?;
+        believe(sample, &plan, took)
     }
 }
 

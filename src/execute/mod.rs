@@ -1,5 +1,6 @@
 //! Carries out a plan: blocks with fresh starts, rounds in random order, every record in the store as soon as it exists.
 
+mod believe;
 mod block;
 mod decide;
 mod execution;

@@ -7,6 +7,7 @@ use runners::session::SessionError;
 use workloads::evidence::Canary;
 use workloads::protocol::BurstPlan;
 
+use super::believe::believe;
 use super::block::Block;
 use super::decide::{self, Draw, Watched};
 use super::seat::{Seat, Site};
@@ -22,7 +23,7 @@ impl<S: Site> Block<'_, '_, S> {
     pub(super) fn size_bursts(&mut self, workload: &PlannedWorkload) -> Option<BurstPlan> {
         while let Some(at) = self.ready().into_iter().min_by_key(|at| self.sessions[*at].environment) {
             let session = &mut self.sessions[at];
-            let pass = session.seat.burst(decide::short_pass(workload.length.burst, 0), workload.patience);
+            let pass = session.pass(decide::short_pass(workload.length.burst, 0), workload.patience);
             match session.after(pass) {
                 Ok(pilot) => {
                     let batch = self.batch(workload);
@@ -46,7 +47,7 @@ impl<S: Site> Block<'_, '_, S> {
         for at in self.ready().into_iter().filter(|_| batchable) {
             let session = &mut self.sessions[at];
             // Who fails here fails again in the first round, where it is recorded.
-            if let Ok(pass) = session.seat.burst(decide::short_pass(workload.length.burst, 1), PATIENCE) {
+            if let Ok(pass) = session.pass(decide::short_pass(workload.length.burst, 1), PATIENCE) {
                 passes.push((pass, session.clock_ns));
             }
         }
@@ -103,7 +104,9 @@ impl<S: Site> Block<'_, '_, S> {
             let after = self.canary(workload)?;
             let canary = Canary { before_ns: before, after_ns: after };
             before = after;
-            let outcome = match outcome {
+            // Not before the canary, which is to see the moment after the burst.
+            let outcome = outcome.and_then(|(sample, took)| believe(sample, &burst, took));
+            let outcome = match self.sessions[*at].after(outcome) {
                 Err(SessionError::Interrupted) => break,
                 Ok(sample) => {
                     let canaries = [canary.before_ns, canary.after_ns];

@@ -4,7 +4,7 @@
 //! tests, where every environment fails in the step that it is told to fail in and no time passes.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use runners::session::{Session, SessionError};
 use workloads::evidence::{ClockFit, Evidence};
@@ -24,8 +24,8 @@ pub trait Seat: Send {
     fn ping(&mut self, deadline: Duration) -> Result<(), SessionError>;
     /// Makes a workload ready.
     fn prepare(&mut self, task: Task, deadline: Duration) -> Result<Facts, SessionError>;
-    /// One timed pass.
-    fn burst(&mut self, plan: BurstPlan, deadline: Duration) -> Result<Sample, SessionError>;
+    /// One timed pass, and how long we waited for its answer.
+    fn burst(&mut self, plan: BurstPlan, deadline: Duration) -> Result<(Sample, Duration), SessionError>;
     /// Checks what the bursts left behind.
     fn verify(&mut self, deadline: Duration) -> Result<(Check, Facts), SessionError>;
     /// Ends the prepared workload and removes its files.
@@ -86,8 +86,10 @@ impl Seat for Session {
         Session::prepare(self, task, deadline)
     }
 
-    fn burst(&mut self, plan: BurstPlan, deadline: Duration) -> Result<Sample, SessionError> {
-        Session::burst(self, plan, deadline)
+    fn burst(&mut self, plan: BurstPlan, deadline: Duration) -> Result<(Sample, Duration), SessionError> {
+        let asked = Instant::now();
+        let sample = Session::burst(self, plan, deadline)?;
+        Ok((sample, asked.elapsed()))
     }
 
     fn verify(&mut self, deadline: Duration) -> Result<(Check, Facts), SessionError> {

@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
-use reports::record::{Checked, Ending, Failure, Record, Run, Start, Stored, Void};
+use reports::record::{Checked, Ending, Failure, Record, Run, Start, Step, Stored, Void};
 use reports::store::Store;
+use workloads::timeline::{self, Entry};
 
 use super::progress::Progress;
 use super::record;
@@ -15,7 +16,7 @@ use crate::exit::{Exit, code_of};
 use crate::plan::Plan;
 use crate::suite::Suite;
 use script::Fault::{Dies, Refuses};
-use script::{Ask, ENVIRONMENTS, Script, Signal, died};
+use script::{Ask, ENVIRONMENTS, Lie, Script, Signal, died, histogram};
 
 /// A plan for `bare`, its `control` and a `box`, with two rounds of 300 operations a block.
 fn plan(blocks: u32, workloads: &[&str]) -> Plan {
@@ -592,4 +593,39 @@ fn where_the_hosts_own_operations_fail_it_is_the_hosts_fault() {
     assert_eq!((code_of(&error), error.to_string().as_str()), (Exit::Host, "the canary can't sing"));
     assert_eq!(store.load("scripted").expect("reads").records.len(), 1, "what came before stays");
     assert_eq!(script.up(), 0, "every session is ended");
+}
+
+#[test]
+fn a_box_that_lies_has_failures_and_no_samples() {
+    let lies: [(&str, Lie); 15] = [
+        ("it says 301 operations", |s| (s.operations, s.concurrency) = (301, 0)),
+        ("299 operations and no cut", |s| (s.operations, s.cut_short) = (299, false)),
+        ("of the warm-up, 75 were asked for", |s| s.warmup_operations = 1000),
+        ("2 operations per clock reading", |s| s.batch = 2),
+        ("0 operations per clock reading", |s| s.batch = 0),
+        ("for a burst whose answer was here within", |s| s.elapsed_ns += 20_000_000),
+        ("for a warm-up whose answer was here within", |s| s.warmup_ns = 20_000_000),
+        ("which no burst has", |s| s.bytes = u64::MAX),
+        ("which no burst has", |s| s.operations = u64::MAX),
+        ("which no burst has", |s| s.elapsed_ns = u64::MAX),
+        ("4294967295 operations at a time", |s| s.concurrency = u32::MAX),
+        ("its histogram can't be read", |s| s.histogram.truncate(9)),
+        ("its histogram has 200 entries", |s| s.histogram = histogram(200)),
+        ("its timeline can't be read", |s| s.timeline = vec![0, 0xff, 1, 1]),
+        ("its timeline is longer than the burst", |s| {
+            s.timeline = timeline::encode(&[Entry { slice: 1000, class: 40, count: 1 }]);
+        }),
+    ];
+    for (words, lie) in lies {
+        let script = Script::default().lies("box", lie);
+        let stored = rows(&plan(1, ONE), &script);
+        let (of_box, others): (Vec<_>, Vec<_>) = stored.records.iter().partition(|r| r.environment == "box");
+        assert!(!others.is_empty() && others.iter().all(|r| r.outcome.is_ok()), "{words}: the others are measured");
+        assert!(!of_box.is_empty(), "{words}: there is a row of it");
+        for record in of_box {
+            let failure = record.outcome.as_ref().expect_err(words);
+            assert_eq!(failure.step, Step::Burst);
+            assert!(failure.message.contains(words), "{words}: {}", failure.message);
+        }
+    }
 }

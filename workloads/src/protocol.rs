@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::settings::Settings;
 use crate::workload::{Check, PeerAddress};
 
-pub use crate::sample::{BurstPlan, PILOTS, Sample};
+pub use crate::sample::{BurstPlan, Latencies, PILOTS, Sample};
 
 /// Bumped when the meaning of a message changes; both ends are the same binary, so a mismatch is a mix-up.
 pub const PROTOCOL: u32 = 3;

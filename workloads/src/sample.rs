@@ -2,7 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
+
+use crate::histogram;
+use crate::timeline::{self, SLICE_NS};
 
 /// How long a burst is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,6 +65,74 @@ pub struct Sample {
     /// in bursts that were stored before it was kept.
     #[serde(default)]
     pub drawn: u64,
+}
+
+/// Figures of one burst are not beyond: some 2^48 operations, a few days, an exabyte. Sums over many bursts then don't overflow.
+const MOST_OPERATIONS: u64 = 1 << 48;
+const LONGEST_NS: u64 = 1 << 50;
+const MOST_BYTES: u64 = 1 << 60;
+/// Bytes of a timeline: no frame has room for more.
+const LONGEST_TIMELINE: usize = crate::protocol::MAX_FRAME;
+
+/// The histograms of a sample, read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Latencies {
+    /// Service times.
+    pub service: Histogram<u64>,
+    /// In open loop: response times.
+    pub response: Option<Histogram<u64>>,
+    /// In open loop: how late the generator was.
+    pub lateness: Option<Histogram<u64>>,
+}
+
+impl Sample {
+    /// Its histograms, where everything in it can be read and can be of a burst at all: samples come out of boxes and out of
+    /// other people's stores.
+    ///
+    /// # Errors
+    /// In words, what is wrong with it.
+    pub fn latencies(&self) -> Result<Latencies, String> {
+        for (what, number, most) in [
+            ("operations", self.operations, MOST_OPERATIONS),
+            ("operations in the warm-up", self.warmup_operations, MOST_OPERATIONS),
+            ("nanoseconds", self.elapsed_ns, LONGEST_NS),
+            ("nanoseconds of the warm-up", self.warmup_ns, LONGEST_NS),
+            ("bytes", self.bytes, MOST_BYTES),
+        ] {
+            if number > most {
+                return Err(format!("it says {number} {what}, which no burst has"));
+            }
+        }
+        self.check_timeline()?;
+        let read = |what: &str, bytes: &[u8]| {
+            let histogram = histogram::read(bytes).map_err(|e| format!("its {what} can't be read: {e}"))?;
+            if histogram.len() > MOST_OPERATIONS {
+                return Err(format!("its {what} has {} entries, which no burst has", histogram.len()));
+            }
+            Ok(histogram)
+        };
+        Ok(Latencies {
+            service: read("histogram", &self.histogram)?,
+            response: self.response.as_deref().map(|bytes| read("response times", bytes)).transpose()?,
+            lateness: self.lateness.as_deref().map(|bytes| read("lateness", bytes)).transpose()?,
+        })
+    }
+
+    fn check_timeline(&self) -> Result<(), String> {
+        if self.timeline.len() > LONGEST_TIMELINE {
+            return Err(format!(
+                "its timeline has {} bytes, no more than {LONGEST_TIMELINE} can be",
+                self.timeline.len()
+            ));
+        }
+        let entries = timeline::decode(&self.timeline).ok_or("its timeline can't be read")?;
+        match entries.last() {
+            Some(last) if u64::from(last.slice) > LONGEST_NS / SLICE_NS => {
+                Err("its timeline is longer than a burst can be".into())
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 mod base64_bytes {

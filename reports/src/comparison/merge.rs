@@ -3,10 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hdrhistogram::Histogram;
-use hdrhistogram::serialization::Deserializer;
-use workloads::protocol::Sample;
+use workloads::protocol::{self, Sample};
 use workloads::stopwatch::HIGHEST_NS;
-use workloads::timeline;
 
 use super::{FailureRow, Metric};
 use crate::record::{Failure, Record, Step, Stored, WorkloadPlan};
@@ -61,23 +59,14 @@ struct Latencies {
 
 impl Latencies {
     fn of(sample: &Sample, workload: Option<&WorkloadPlan>) -> Result<Self, String> {
-        let read = |what: &str, bytes: &[u8]| {
-            Deserializer::new()
-                .deserialize::<u64, _>(&mut &*bytes)
-                .map_err(|e| format!("its {what} can't be read: {e}"))
-        };
-        let service = read("histogram", &sample.histogram)?;
-        if timeline::decode(&sample.timeline).is_none() {
-            return Err("its timeline can't be read".into());
-        }
+        let protocol::Latencies { service, response, lateness } = sample.latencies()?;
         if !workload.is_some_and(WorkloadPlan::open_loop) {
             return Ok(Self { histogram: service, open: None });
         }
-        let (Some(response), Some(lateness)) = (&sample.response, &sample.lateness) else {
+        let (Some(histogram), Some(lateness)) = (response, lateness) else {
             return Err("operations arrived by a schedule, but no response times were kept".into());
         };
-        let histogram = read("response times", response)?;
-        Ok(Self { histogram, open: Some(Open { service, lateness: read("lateness", lateness)? }) })
+        Ok(Self { histogram, open: Some(Open { service, lateness }) })
     }
 }
 
@@ -111,8 +100,8 @@ impl Merged {
             own.service.add(&open.service).map_err(misfit)?;
             own.lateness.add(&open.lateness).map_err(misfit)?;
         }
-        self.operations += sample.operations;
-        self.warmup_operations += sample.warmup_operations;
+        self.operations = self.operations.saturating_add(sample.operations);
+        self.warmup_operations = self.warmup_operations.saturating_add(sample.warmup_operations);
         for (name, count) in &sample.counters {
             let total = self.counters.entry(name.clone()).or_default();
             *total = total.saturating_add(*count);
@@ -122,7 +111,7 @@ impl Merged {
         // One at a time, an operation begins when the last one ends: none reaches over from the warm-up.
         self.overhang += if concurrency > 1 { u64::from(concurrency) } else { 0 };
         self.bytes = self.bytes.saturating_add(sample.bytes);
-        self.elapsed_ns += sample.elapsed_ns;
+        self.elapsed_ns = self.elapsed_ns.saturating_add(sample.elapsed_ns);
         self.batch = self.batch.max(sample.batch);
         Ok(())
     }
@@ -135,16 +124,16 @@ impl Merged {
             own.service.add(&open.service).expect(BOUNDS);
             own.lateness.add(&open.lateness).expect(BOUNDS);
         }
-        self.operations += other.operations;
-        self.warmup_operations += other.warmup_operations;
+        self.operations = self.operations.saturating_add(other.operations);
+        self.warmup_operations = self.warmup_operations.saturating_add(other.warmup_operations);
         for (name, count) in &other.counters {
             let total = self.counters.entry(name.clone()).or_default();
             *total = total.saturating_add(*count);
         }
         self.capacity_ns += other.capacity_ns;
-        self.overhang += other.overhang;
+        self.overhang = self.overhang.saturating_add(other.overhang);
         self.bytes = self.bytes.saturating_add(other.bytes);
-        self.elapsed_ns += other.elapsed_ns;
+        self.elapsed_ns = self.elapsed_ns.saturating_add(other.elapsed_ns);
         self.batch = self.batch.max(other.batch);
     }
 

@@ -57,6 +57,9 @@ pub enum SessionError {
     /// The agent could not do it, and says why; the session goes on.
     #[error("{0}")]
     Refused(String),
+    /// It says what can't be; the session goes on.
+    #[error("its sample can't be true: {0}")]
+    Unbelievable(String),
     /// The run is being ended by a signal.
     #[error("interrupted")]
     Interrupted,
@@ -65,7 +68,7 @@ pub enum SessionError {
 impl SessionError {
     /// Whether the session is of no more use.
     pub fn is_fatal(&self) -> bool {
-        !matches!(self, SessionError::Refused(_))
+        !matches!(self, SessionError::Refused(_) | SessionError::Unbelievable(_))
     }
 }
 

@@ -5,9 +5,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use hdrhistogram::Histogram;
+use hdrhistogram::serialization::{Serializer, V2DeflateSerializer};
 use runners::session::{SessionError, Tail};
 use workloads::evidence::{ClockFit, Evidence};
 use workloads::protocol::{BurstPlan, Hello, Identity, Sample, Task};
+use workloads::stopwatch::HIGHEST_NS;
 use workloads::{Check, Resource};
 
 use super::super::seat::{Facts, Seat, Site, Started};
@@ -48,6 +51,9 @@ pub enum Signal {
     After(usize),
 }
 
+/// What a box makes of its sample.
+pub type Lie = fn(&mut Sample);
+
 /// The course of a run; its clones are the same script.
 #[derive(Debug, Clone, Default)]
 pub struct Script(Arc<Mutex<Story>>);
@@ -59,6 +65,7 @@ struct Story {
     canaries: Vec<u64>,
     stolen: Option<f64>,
     other_work: Option<&'static str>,
+    lie: Option<(&'static str, Lie)>,
     lost_canary: Option<usize>,
     absent: Option<&'static str>,
     steps: usize,
@@ -99,6 +106,12 @@ impl Script {
     /// An environment whose check value is another.
     pub fn does_other_work(self, environment: &'static str) -> Self {
         self.story().other_work = Some(environment);
+        self
+    }
+
+    /// An environment whose samples say something else than what was done.
+    pub fn lies(self, environment: &'static str, lie: Lie) -> Self {
+        self.story().lie = Some((environment, lie));
         self
     }
 
@@ -170,6 +183,15 @@ impl Script {
             Some(Fault::Dies) => Err(died()),
         }
     }
+}
+
+/// With so many entries, all the same.
+pub fn histogram(entries: u64) -> Vec<u8> {
+    let mut histogram = Histogram::<u64>::new_with_bounds(1, HIGHEST_NS, 3).expect("bounds that fit");
+    histogram.record_n(OPERATION, entries).expect("within the bounds");
+    let mut bytes = Vec::new();
+    V2DeflateSerializer::new().serialize(&histogram, &mut bytes).expect("in memory");
+    bytes
 }
 
 /// The error of a session that died.
@@ -260,13 +282,27 @@ impl Seat for Actor {
         Ok(Facts::new())
     }
 
-    fn burst(&mut self, plan: BurstPlan, _: Duration) -> Result<Sample, SessionError> {
+    fn burst(&mut self, plan: BurstPlan, _: Duration) -> Result<(Sample, Duration), SessionError> {
         self.step(Ask::Burst)?;
         // A short pass has no number of operations of its own.
         self.script.story().bursts += usize::from(plan.operations < 1 << 20);
         let operations = plan.operations.min(plan.limit_ns / OPERATION);
         let drawn = workloads::content::mix(self.seed ^ workloads::content::mix(plan.number));
-        Ok(Sample { operations, elapsed_ns: operations * OPERATION, batch: plan.batch, drawn, ..Sample::default() })
+        let mut sample = Sample {
+            operations,
+            elapsed_ns: operations * OPERATION,
+            batch: plan.batch,
+            cut_short: operations < plan.operations,
+            histogram: histogram(operations.div_ceil(u64::from(plan.batch))),
+            concurrency: 1,
+            drawn,
+            ..Sample::default()
+        };
+        let took = Duration::from_nanos(sample.elapsed_ns);
+        if let Some((_, lie)) = self.script.story().lie.filter(|(liar, _)| *liar == self.environment) {
+            lie(&mut sample);
+        }
+        Ok((sample, took))
     }
 
     fn verify(&mut self, _: Duration) -> Result<(Check, Facts), SessionError> {
