@@ -244,11 +244,11 @@ fn worse(cells: &[Cost], baseline: &str) -> Vec<Vec<Piece>> {
                 let than = if i == 0 { format!(" less per second than {baseline}") } else { " less per second".into() };
                 vec![plain(&format!("{} does ", cell.workload)), value, Piece::Plain(than)]
             }
-            _ => vec![
-                plain(&format!("{} {}", cell.workload, if i == 0 { "takes " } else { "" })),
-                value,
-                Piece::Plain(on),
-            ],
+            // Said of the same as the clause before, it needs no verb.
+            _ => {
+                let takes = if i > 0 && cells[i - 1].is_time() { "" } else { "takes " };
+                vec![plain(&format!("{} {takes}", cell.workload)), value, Piece::Plain(on)]
+            }
         };
         if i == 0 && cell.unit != Unit::BytesPerSecond {
             clause.push(plain(", "));
@@ -260,10 +260,13 @@ fn worse(cells: &[Cost], baseline: &str) -> Vec<Vec<Piece>> {
                 _ if median < 1.05 => "no longer".to_owned(),
                 ratio => format!("only {ratio}"),
             };
-            let stopped = units::percent(1.0 - median.max(1.0) / finding.overhead.value);
-            clause.push(Piece::Plain(format!(
-                ", though half of its operations take {longer}: it is stopped in between, {stopped} of the time"
-            )));
+            let share = units::percent(1.0 - median.max(1.0) / finding.overhead.value);
+            let where_to = if cost.stopped {
+                format!("it is stopped in between, {share} of the time")
+            } else {
+                format!("{share} of the time goes into the others, or between them")
+            };
+            clause.push(Piece::Plain(format!(", though half of its operations take {longer}: {where_to}")));
         }
         clauses.push(clause);
     }
@@ -308,8 +311,19 @@ struct Cost<'a> {
     told: (&'a Cell, &'a Finding),
     /// The median's ratio, where half of the operations know little of the cost.
     median: Option<f64>,
+    /// Nor do the slowest know of it, so that it lies between the operations. Where writes are dear and reads are not, or where
+    /// there are too few operations to tell, nobody says that the box is stopped.
+    stopped: bool,
     /// The claim is of less than the whole cost.
     by_the_slow: bool,
+}
+
+impl Cost<'_> {
+    /// Whether it is told as "takes so many times as long".
+    fn is_time(&self) -> bool {
+        let of_half = self.told.0.metric == Metric::P50 && self.by_the_slow;
+        self.median.is_none() && !of_half && self.told.0.metric != Metric::P99
+    }
 }
 
 /// The workloads of an environment by what can be said of them.
@@ -378,7 +392,9 @@ impl<'a> Sorted<'a> {
             let cost = told.0.metric == headline.metric;
             let median = cell(Metric::P50).filter(|m| cost && m.metric != headline.metric).and_then(Cell::overhead);
             let median = median.map(|m| m.value).filter(|m| finding.overhead.value > TWO_STORIES * m.max(1.0));
-            self.worse.push(Cost { told, median, by_the_slow: !cost });
+            let slowest = cell(Metric::P99).and_then(Cell::overhead).map(|slowest| slowest.value);
+            let stopped = median.zip(slowest).is_some_and(|(m, slowest)| slowest <= TWO_STORIES * m.max(1.0));
+            self.worse.push(Cost { told, median, stopped, by_the_slow: !cost });
         } else if headline.claim == Claim::Better && headline.verdict == Verdict::Suspect {
             self.doubtful.push((headline, finding));
         } else if headline.claim == Claim::Better {
@@ -457,6 +473,43 @@ mod tests {
         assert!(slow.starts_with("disk/fsync takes 2.0× (1.9–2.1) as long as on bare, "), "{slow}");
         let median = said(&two_stories(1.0, 1.4), "runc");
         assert!(median.starts_with("half of the operations of disk/fsync take 1.40×"), "{median}");
+    }
+
+    /// Reads and writes in turn, of which the writes are the dear ones: nobody stops such a box.
+    #[test]
+    fn a_box_in_which_some_operations_are_slow_is_not_said_to_be_stopped() {
+        let slow = |tail: Option<f64>| {
+            let mut c = two_stories(2.017, 1.0);
+            let tails = |cell: &&mut Cell| {
+                (cell.environment.as_str(), cell.workload.as_str(), cell.metric) == ("runc", "disk/fsync", Metric::P99)
+            };
+            let cell = c.cells.iter_mut().find(tails).expect("it has a p99");
+            match (tail, &mut cell.finding) {
+                (Some(factor), Ok(finding)) => finding.overhead = finding.overhead.map(|x| x * factor),
+                (_, finding) => *finding = Err(Withheld::TooFewOperations { have: 40, more: 4960 }),
+            }
+            said(&c, "runc")
+        };
+        for said in [slow(Some(4.0)), slow(None)] {
+            let expected =
+                "though half of its operations take no longer: 50 % of the time goes into the others, or between them";
+            assert!(said.contains(expected) && !said.contains("stopped"), "{said}");
+        }
+    }
+
+    /// What comes behind "the slowest 1 %" would be read as said of the slowest too.
+    #[test]
+    fn a_clause_says_what_it_is_of_where_the_one_before_was_of_something_else() {
+        let mut c = sample::comparison();
+        for cell in c.cells.iter_mut().filter(|cell| cell.environment == "gvisor" && cell.workload == "net/rr") {
+            cell.claim = if cell.metric == Metric::P99 { Claim::Worse } else { Claim::None };
+            if let Ok(finding) = &mut cell.finding {
+                finding.overhead = finding.overhead.map(|x| 100.0 * x);
+            }
+        }
+        let said = said(&c, "gvisor");
+        assert!(said.starts_with("the slowest 1 % of net/rr take "), "{said}");
+        assert!(said.contains("; sqlite/inserts takes 15") && said.contains("; sqlite/writers 11"), "{said}");
     }
 
     #[test]
