@@ -22,7 +22,7 @@ const LINE: u64 = 256;
 #[derive(Debug)]
 pub struct PeerProcess {
     child: Child,
-    /// Its port; which of its addresses an environment sees, [`crate::Launch::peer`] says.
+    /// Its port; which of its addresses an environment sees, [`crate::Launch::path`] says.
     pub port: u16,
 }
 
