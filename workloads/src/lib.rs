@@ -9,9 +9,9 @@ pub mod control;
 pub mod disk;
 pub mod evidence;
 pub mod facts;
-#[cfg(target_os = "linux")]
 pub mod histogram;
 pub mod identity;
+#[cfg(target_os = "linux")]
 pub mod init;
 pub mod load;
 pub mod network;
