@@ -366,7 +366,7 @@ fn sample(work: &Work, place: &Place, each: Vec<u64>) -> Sample {
         timeline: timeline::encode(counted.finish()),
         concurrency: writers as u32,
         counters: if writers > 1 { BTreeMap::from([("busy".into(), busy)]) } else { BTreeMap::new() },
-        drawn: work.4,
+        drawn: Some(work.4),
     }
 }
 

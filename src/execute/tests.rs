@@ -130,7 +130,7 @@ fn a_round_is_the_same_work_everywhere_and_no_two_rounds_are() {
     let stored = rows(&plan(3, ONE), &script);
     let drawn = |block: u32, round: u32| {
         let here = stored.records.iter().filter(|r| (r.block, r.round) == (block, round));
-        here.map(|r| r.outcome.as_ref().expect("a sample").drawn).collect::<Vec<_>>()
+        here.map(|r| r.outcome.as_ref().expect("a sample").drawn.expect("said")).collect::<Vec<_>>()
     };
     let mut rounds = Vec::new();
     for (block, round) in (0..3).flat_map(|block| [(block, 0), (block, 1)]) {

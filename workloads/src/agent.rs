@@ -108,7 +108,7 @@ impl ActiveWorkload {
         let mut sample = Stopwatch::sample_of(watches)?;
         sample.concurrency = self.concurrency;
         for job in &mut self.jobs {
-            sample.drawn = sample.drawn.rotate_left(1) ^ job.prepared.drawn();
+            sample.drawn = Some(sample.drawn.unwrap_or(0).rotate_left(1) ^ job.prepared.drawn());
             for (name, count) in job.prepared.counters() {
                 *sample.counters.entry(name).or_default() += count;
             }

@@ -1,6 +1,6 @@
 //! The work that is measured: the workloads, the agent that runs them inside an environment, and the protocol it speaks with the harness.
 //!
-//! This crate knows nothing of containers or reports. A workload is one file and one line in [`registry`].
+//! This crate knows nothing of containers or reports. A workload is its file, its `mod` line, its line in [`registry`], and a pinned check value.
 
 pub mod agent;
 pub mod canary;

@@ -327,7 +327,7 @@ mod tests {
             timeline: vec![1, 2],
             concurrency: 4,
             counters: BTreeMap::from([("busy".into(), 3)]),
-            drawn: 0,
+            drawn: None,
         });
         let mut sent = Vec::new();
         send(&mut sent, 1, 2, &body, || 9).expect("a vector takes everything");

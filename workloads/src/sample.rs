@@ -61,10 +61,10 @@ pub struct Sample {
     pub concurrency: u32,
     /// Counters of the workload beside operations, warm-up included: `busy` (timeouts), ...
     pub counters: BTreeMap<String, u64>,
-    /// A digest of what was drawn, warm-up included: equal where the same operations were done. 0 where nothing is drawn, and
-    /// in bursts that were stored before it was kept.
+    /// A digest of what was drawn, warm-up included: equal where the same operations were done. 0 where nothing is drawn; `None`
+    /// in bursts that were stored before it was kept, and in those of other programs.
     #[serde(default)]
-    pub drawn: u64,
+    pub drawn: Option<u64>,
 }
 
 /// Figures of one burst are not beyond: some 2^48 operations, a few days, an exabyte. Sums over many bursts then don't overflow.

@@ -383,7 +383,7 @@ impl Stopwatch {
             timeline: timeline::encode(&entries),
             concurrency: watches.len() as u32,
             counters: Default::default(),
-            drawn: 0,
+            drawn: None,
         })
     }
 }

@@ -4,7 +4,7 @@
 //! "different at 95 %". So a claim has to stand up to all of them at once (Holm), to reach beyond the margin, and to lie
 //! outside what two copies of the baseline differ by. Everything else is said as what was excluded.
 
-use super::{Cell, Claim, Comparison, Metric, Resolution, Verdict};
+use super::{Cell, Claim, Comparison, Metric, Verdict};
 use crate::record::WorkloadPlan;
 use crate::statistics::{FEWEST_FOR_INTERVAL, Interval, hodges_lehmann, holm, p_mean_above, walsh_averages};
 
@@ -22,7 +22,9 @@ pub(crate) fn judge(c: &mut Comparison) {
     let both: Vec<[f64; 2]> = family.iter().map(|i| sides(&c.cells[*i], method.margin)).collect();
     let adjusted = holm(&both.iter().map(|[worse, better]| (2.0 * worse.min(*better)).min(1.0)).collect::<Vec<_>>());
     for ((at, [worse, better]), p) in family.into_iter().zip(both).zip(adjusted) {
-        let beyond = beyond_control(&c.cells[at], c.resolution(&c.cells[at].workload, c.cells[at].metric));
+        let cell = &c.cells[at];
+        let control = c.control.iter().find(|other| (&other.workload, other.metric) == (&cell.workload, cell.metric));
+        let beyond = beyond_control(cell, control);
         if p < ALPHA && beyond {
             c.cells[at].claim = if worse < better { Claim::Worse } else { Claim::Better };
         }
@@ -47,10 +49,15 @@ fn logs(cell: &Cell) -> Vec<f64> {
     cell.finding.iter().flat_map(|f| &f.ratios).map(|(_, ratio)| ratio.ln()).collect()
 }
 
-/// Whether a ratio is further from 1 than the control's own interval reaches, in either direction.
-fn beyond_control(cell: &Cell, resolution: Option<&Resolution>) -> bool {
+/// Whether a ratio is further from 1 than the control's own interval reaches, in either direction. A control with too few blocks
+/// for an interval could explain anything; a run that has none stands on its own.
+fn beyond_control(cell: &Cell, control: Option<&Cell>) -> bool {
     let Some(overhead) = cell.overhead() else { return false };
-    let band = resolution.and_then(|r| r.control?.interval).map_or(0.0, |i| i.low.ln().abs().max(i.high.ln().abs()));
+    let band = match control.map(|control| widest(&logs(control), 0.95)) {
+        None => 0.0,
+        Some(None) => return false,
+        Some(Some(interval)) => interval.low.abs().max(interval.high.abs()),
+    };
     overhead.value.ln().abs() > band
 }
 

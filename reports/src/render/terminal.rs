@@ -8,6 +8,7 @@ use super::escape::one_line;
 use super::words::{self, Tone, beside};
 use super::{Render, units};
 use crate::comparison::{Cell, Comparison, Metric, Role, Severity, Verdict, Withheld};
+use crate::record::CONTROL;
 
 /// Columns of text; what wraps, wraps here.
 const WIDTH: usize = 100;
@@ -127,7 +128,10 @@ impl Terminal {
             let plan = c.run.workloads.iter().find(|w| w.name == workload);
             let primary = plan.map_or_else(String::new, beside::metric);
             let about = plan.map_or("", |w| w.about.as_str());
-            let net = cells.iter().find_map(|cell| Some(words::figures(cell, cell.finding.as_ref().ok()?)));
+            // The control's own net is one copy of the baseline; everybody else's is both.
+            let both = |cell: &&&Cell| cell.environment != CONTROL || cells.len() == 1;
+            let net =
+                cells.iter().filter(both).find_map(|cell| Some(words::figures(cell, cell.finding.as_ref().ok()?)));
             let net = net.map_or_else(String::new, |[net, ..]| format!(", net {net}"));
             let title = fit(&one_line(workload), WIDTH / 2);
             let about = fit(

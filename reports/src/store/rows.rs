@@ -249,7 +249,7 @@ impl BurstRow {
             timeline: sample.map(|s| s.timeline.clone()),
             concurrency: sample.map_or(1, |s| s.concurrency),
             counters: sample.map(|s| Json(s.counters.clone())),
-            drawn: count(|s| s.drawn),
+            drawn: sample.and_then(|s| s.drawn).map(Bits),
         }
     }
 
@@ -270,7 +270,7 @@ impl BurstRow {
                 timeline: self.timeline.unwrap_or_default(),
                 concurrency: self.concurrency,
                 counters: self.counters.map(|c| c.0).unwrap_or_default(),
-                drawn: self.drawn.map_or(0, |d| d.0),
+                drawn: self.drawn.map(|d| d.0),
             }),
         };
         Ok(Record {

@@ -295,7 +295,7 @@ impl Seat for Actor {
             cut_short: operations < plan.operations,
             histogram: histogram(operations.div_ceil(u64::from(plan.batch))),
             concurrency: 1,
-            drawn,
+            drawn: Some(drawn),
             ..Sample::default()
         };
         let took = Duration::from_nanos(sample.elapsed_ns);

@@ -181,7 +181,7 @@ struct Mailbox {
 }
 
 /// Commands of a burst at most; the number of a command is its place behind that of its burst. Those of burst 0 are the check's.
-const COMMANDS: u64 = 1 << 24;
+const COMMANDS: u64 = 1 << 32;
 
 /// An answer: lines, where there is one a literal of the pool, and lines.
 #[derive(Debug, Default)]

@@ -8,7 +8,7 @@ use super::{
 };
 use workloads::agent::CLOCK;
 
-use crate::record::{CONTROL, Ending, EnvironmentPlan, Record, Stored, WorkloadPlan};
+use crate::record::{CONTROL, Ending, EnvironmentPlan, FIO, Record, Stored, WorkloadPlan};
 use crate::statistics::{
     FEWEST_FOR_INTERVAL, hodges_lehmann, median, noise_floor, robust_sigma, sigma, smallest_visible, student_mean,
 };
@@ -56,7 +56,7 @@ pub fn compare(stored: &Stored, method: Method) -> Comparison {
         let cells = if e.role == Role::Control { &c.control } else { &c.cells };
         e.headlines = headlines(cells, &run.workloads, &e.plan.name);
     }
-    remark(&mut c);
+    remark(&mut c, stored);
     c
 }
 
@@ -474,7 +474,7 @@ fn headlines(cells: &[Cell], workloads: &[WorkloadPlan], environment: &str) -> V
 }
 
 /// Remarks on the run as a whole, and the reasons why it is invalid.
-fn remark(c: &mut Comparison) {
+fn remark(c: &mut Comparison, stored: &Stored) {
     let share = c.voids.len() as f64 / c.rounds_begun.max(1) as f64;
     if share > c.method.void_limit {
         c.invalid.push(format!(
@@ -499,6 +499,15 @@ fn remark(c: &mut Comparison) {
             c.remarks.push(format!("interrupted: {} of {} blocks have bursts", c.blocks, c.run.blocks));
         }
         Ending::Unfinished => c.remarks.push("still running, or killed: what was finished counts".into()),
+    }
+    let unsaid = |r: &Record| r.outcome.as_ref().is_ok_and(|s| s.drawn.is_none());
+    let own = |r: &Record| c.run.workloads.iter().any(|w| w.name == r.workload && w.kind != FIO);
+    if stored.records.iter().any(|r| unsaid(r) && own(r)) {
+        c.remarks.push(
+            "stored before bursts said what they draw: where operations are drawn at random, the baseline drew other operations than \
+             the rest"
+                .into(),
+        );
     }
     if let Some(evidence) = &c.run.nested {
         c.remarks.push(format!("the host is itself a guest: {evidence}"));

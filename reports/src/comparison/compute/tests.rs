@@ -203,10 +203,30 @@ fn a_round_of_other_operations_is_flagged_and_one_that_was_cut_short_is_not() {
     let evidence = |flags: &[Flag]| flags.iter().find(|f| f.name == "other-work").map(|f| f.evidence.clone());
     assert_eq!(evidence(&flags(|_| ())), None);
     // As the baseline's were before the harness said which burst it is: the draws aren't known, but the bytes are.
-    let bytes = evidence(&flags(|s| (s.bytes, s.drawn) = (s.bytes - 8, 0))).expect("flagged");
+    let bytes = evidence(&flags(|s| (s.bytes, s.drawn) = (s.bytes - 8, None))).expect("flagged");
     assert!(bytes.starts_with("in 16 of 16 rounds it did other work than the baseline: "), "{bytes}");
-    assert!(evidence(&flags(|s| s.drawn += 1)).expect("flagged").ends_with("; other draws"));
+    assert!(evidence(&flags(|s| s.drawn = s.drawn.map(|d| d + 1))).expect("flagged").ends_with("; other draws"));
     assert_eq!(evidence(&flags(|s| (s.operations, s.cut_short) = (s.operations / 2, true))), None);
+}
+
+#[test]
+fn a_run_that_does_not_say_what_it_drew_says_that() {
+    let mut old = stored();
+    old.records.iter_mut().filter_map(|r| r.outcome.as_mut().ok()).for_each(|s| s.drawn = None);
+    let said = |c: &Comparison| c.remarks.iter().any(|r| r.contains("drew other operations"));
+    assert!(said(&comparison(&old)) && !said(&comparison(&stored())));
+}
+
+#[test]
+fn a_control_without_an_interval_makes_no_claim_easier() {
+    let mut short = stored();
+    short.records.retain(|r| r.environment != CONTROL || r.block < 5);
+    let c = comparison(&short);
+    assert!(c.cells.iter().all(|cell| cell.claim == Claim::None), "nobody knows what the machine differs by");
+    short.records.retain(|r| r.environment != CONTROL);
+    short.run.environments.retain(|e| e.name != CONTROL);
+    let c = comparison(&short);
+    assert!(c.cells.iter().any(|cell| cell.claim == Claim::Worse), "a run that never had one stands on its own");
 }
 
 #[test]
@@ -255,6 +275,8 @@ fn a_control_that_differs_spoils_what_it_could_explain() {
     let c = with_a_bad_control();
     let resolution = c.resolution("net/rr", Metric::P50).expect("a resolution");
     assert!(matches!(resolution.state, ControlState::Failed(_)), "{resolution:?}");
+    let failed: Vec<_> = c.failed_controls().map(|r| (r.workload.as_str(), r.metric)).collect();
+    assert_eq!(failed, [("net/rr", Metric::Throughput)], "the figure to look at first: the run ends with 4");
     let near = c.cell("net/rr", "runc", Metric::P50).expect("a cell");
     let far = c.cell("net/rr", "qemu", Metric::P50).expect("a cell");
     assert_eq!((near.verdict, far.verdict), (Verdict::Invalid, Verdict::Suspect));

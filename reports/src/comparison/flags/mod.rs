@@ -227,7 +227,8 @@ fn other_work(case: &Case) -> Option<Flag> {
     }) {
         let (Ok(own), Ok(base)) = (&record.outcome, &base.outcome) else { continue };
         common += 1;
-        let drawn = own.drawn != base.drawn && own.drawn != 0 && base.drawn != 0;
+        // Of rounds that don't say what they drew the run as a whole says so.
+        let drawn = own.drawn.zip(base.drawn).is_some_and(|(own, base)| own != base);
         if drawn || (own.operations, own.bytes) != (base.operations, base.bytes) {
             other += 1;
             first.get_or_insert_with(|| {
