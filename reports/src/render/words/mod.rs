@@ -390,7 +390,10 @@ impl<'a> Sorted<'a> {
             self.unsure.push((headline, finding));
         } else if let Some(told) = claimed(Claim::Worse) {
             let cost = told.0.metric == headline.metric;
-            let median = cell(Metric::P50).filter(|m| cost && m.metric != headline.metric).and_then(Cell::overhead);
+            // What streams is sent as fast as the path takes it: its single operations are no story.
+            let median = cell(Metric::P50)
+                .filter(|m| cost && !plan.streams && m.metric != headline.metric)
+                .and_then(Cell::overhead);
             let median = median.map(|m| m.value).filter(|m| finding.overhead.value > TWO_STORIES * m.max(1.0));
             let slowest = cell(Metric::P99).and_then(Cell::overhead).map(|slowest| slowest.value);
             let stopped = median.zip(slowest).is_some_and(|(m, slowest)| slowest <= TWO_STORIES * m.max(1.0));
