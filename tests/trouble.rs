@@ -184,7 +184,7 @@ fn a_full_disk_is_a_failure_with_its_reason() {
         "--workload",
         "control/syscall",
         "--blocks",
-        "40",
+        "400",
         "--data-dir",
         "disk",
     ]);
@@ -192,13 +192,19 @@ fn a_full_disk_is_a_failure_with_its_reason() {
         runs(&b)[0]["bursts"].as_u64().is_some_and(|n| n >= 2)
     });
     // dd stops with an error when the disk is full: that is the point.
-    Command::new("dd")
-        .args(["if=/dev/zero", "bs=1M"])
-        .arg(format!("of={}", disk.mounted.join("ballast").display()))
-        .stderr(Stdio::null())
-        .status()
-        .expect("starts");
+    let fill = |block: &str| {
+        Command::new("dd")
+            .args(["if=/dev/zero", "oflag=append", "conv=notrunc"])
+            .arg(format!("bs={block}"))
+            .arg(format!("of={}", disk.mounted.join("ballast").display()))
+            .stderr(Stdio::null())
+            .status()
+            .expect("starts");
+    };
+    fill("1M");
     eventually("the run notices", Duration::from_secs(60), || {
+        // What sessions held while it was filled they give back, and short bursts need little: that is filled too.
+        fill("4k");
         b.run(&["report", "--format", "json"]).stdout.contains("No space left on device")
     });
     kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).expect("ours");
