@@ -4,7 +4,7 @@
 //! "different at 95 %". So a claim has to stand up to all of them at once (Holm), to reach beyond the margin, and to lie
 //! outside what two copies of the baseline differ by. Everything else is said as what was excluded.
 
-use super::{Cell, Claim, Comparison, Metric, Verdict};
+use super::{Cell, Claim, Comparison, Finding, Metric, Verdict};
 use crate::record::WorkloadPlan;
 use crate::statistics::{FEWEST_FOR_INTERVAL, Interval, hodges_lehmann, holm, p_mean_above, walsh_averages};
 
@@ -20,7 +20,7 @@ pub(crate) fn judge(c: &mut Comparison) {
     let method = c.method;
     let family: Vec<usize> = (0..c.cells.len()).filter(|i| at_stake(&c.cells[*i], &c.run.workloads)).collect();
     let both: Vec<[f64; 2]> = family.iter().map(|i| sides(&c.cells[*i], method.margin)).collect();
-    let adjusted = holm(&both.iter().map(|[worse, better]| (2.0 * worse.min(*better)).min(1.0)).collect::<Vec<_>>());
+    let adjusted = holm(&both.iter().map(either).collect::<Vec<_>>());
     for ((at, [worse, better]), p) in family.into_iter().zip(both).zip(adjusted) {
         let cell = &c.cells[at];
         let control = c.control.iter().find(|other| (&other.workload, other.metric) == (&cell.workload, cell.metric));
@@ -45,8 +45,13 @@ fn sides(cell: &Cell, margin: f64) -> [f64; 2] {
     [p_mean_above(&logs, margin.ln_1p()), p_mean_above(&turned, margin.ln_1p())]
 }
 
+/// The same of both sides together.
+fn either([worse, better]: &[f64; 2]) -> f64 {
+    (2.0 * worse.min(*better)).min(1.0)
+}
+
 fn logs(cell: &Cell) -> Vec<f64> {
-    cell.finding.iter().flat_map(|f| &f.ratios).map(|(_, ratio)| ratio.ln()).collect()
+    cell.finding.as_ref().map_or_else(|_| Vec::new(), Finding::logs)
 }
 
 /// Whether a ratio is further from 1 than the control's own interval reaches, in either direction. A control with too few blocks
@@ -76,23 +81,17 @@ pub(super) fn widest(logs: &[f64], confidence: f64) -> Option<Interval> {
 /// Of the control's cells, those whose two baselines differ beyond chance: the metrics to look at first are one family, all
 /// others another, so that a metric nobody looks at can't spoil those that count.
 pub(super) fn disagreeing(control: &[Cell], workloads: &[WorkloadPlan]) -> Vec<(String, Metric)> {
-    let headline =
-        |cell: &&Cell| workloads.iter().any(|w| w.name == cell.workload && Metric::primary(w) == cell.metric);
-    let (first, rest): (Vec<&Cell>, Vec<&Cell>) = control.iter().partition(headline);
+    let (first, rest): (Vec<&Cell>, Vec<&Cell>) =
+        control.iter().partition(|cell| cell.metric.leads(&cell.workload, workloads));
     let differing = |family: Vec<&Cell>| {
         let tested: Vec<&Cell> = family.into_iter().filter(|c| logs(c).len() >= FEWEST_FOR_INTERVAL as usize).collect();
-        let p: Vec<f64> = tested.iter().map(|c| sides(c, 0.0)).map(|[a, b]| (2.0 * a.min(b)).min(1.0)).collect();
+        let p: Vec<f64> = tested.iter().map(|c| either(&sides(c, 0.0))).collect();
         let found = tested.into_iter().zip(holm(&p)).filter(|(_, p)| *p < ALPHA_CONTROL);
         found.map(|(cell, _)| (cell.workload.clone(), cell.metric)).collect::<Vec<_>>()
     };
     let mut all = differing(first);
     all.extend(differing(rest));
     all
-}
-
-/// What a cell excludes: the smallest share by which the environment is not worse, 0.04 for 4 %; `None` without an interval.
-pub(super) fn excluded(cell: &Cell) -> Option<f64> {
-    Some(cell.overhead()?.interval?.high - 1.0)
 }
 
 #[cfg(test)]

@@ -137,6 +137,11 @@ impl Metric {
         if workload.scheduled() { Metric::P50 } else { Metric::Throughput }
     }
 
+    /// Whether it is the figure to look at first for the workload of this name.
+    fn leads(self, workload: &str, workloads: &[WorkloadPlan]) -> bool {
+        workloads.iter().any(|w| w.name == workload && Self::primary(w) == self)
+    }
+
     /// What claims may be made about, the figure to look at first before the others.
     pub fn primaries(workload: &WorkloadPlan) -> &'static [Metric] {
         match () {
@@ -242,6 +247,11 @@ impl Cell {
     pub fn overhead(&self) -> Option<Estimate> {
         self.finding.as_ref().ok().map(|f| f.overhead)
     }
+
+    /// The share by which the environment is surely not worse, 0.04 for 4 %; `None` without an interval.
+    pub fn excluded(&self) -> Option<f64> {
+        Some(self.overhead()?.interval?.high - 1.0)
+    }
 }
 
 /// What a run may claim of a cell: beyond the margin, outside the control's own interval, and with at most one false claim in
@@ -289,6 +299,11 @@ pub struct Finding {
 }
 
 impl Finding {
+    /// Logarithms of the ratios, one for each block that counted.
+    fn logs(&self) -> Vec<f64> {
+        self.ratios.iter().map(|(_, ratio)| ratio.ln()).collect()
+    }
+
     /// Gross less net in the cell's own unit: the tare. Above 0 is more, which for throughput is better.
     pub fn tare(&self) -> f64 {
         self.gross - self.net
@@ -586,14 +601,13 @@ pub struct FailureRow {
 impl Comparison {
     /// Where the two copies of the baseline differ in the figure to look at first: such a machine is too unquiet to tell.
     pub fn failed_controls(&self) -> impl Iterator<Item = &Resolution> {
-        let headline =
-            |r: &&Resolution| self.run.workloads.iter().any(|w| w.name == r.workload && Metric::primary(w) == r.metric);
-        self.resolution.iter().filter(|r| matches!(r.state, ControlState::Failed(_))).filter(headline)
+        let failed = |r: &&Resolution| matches!(r.state, ControlState::Failed(_));
+        self.resolution.iter().filter(failed).filter(|r| r.metric.leads(&r.workload, &self.run.workloads))
     }
 
-    /// What a cell excludes: the share by which the environment is not worse, 0.04 for 4 %; `None` without an interval.
-    pub fn excluded(cell: &Cell) -> Option<f64> {
-        claims::excluded(cell)
+    /// Another metric of the same workload and environment; `None` where it is the cell's own.
+    pub fn beside(&self, cell: &Cell, metric: Metric) -> Option<&Cell> {
+        self.cell(&cell.workload, &cell.environment, metric).filter(|other| other.metric != cell.metric)
     }
 
     /// The cell of these coordinates, the control's included.

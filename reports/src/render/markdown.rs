@@ -155,9 +155,7 @@ fn row(c: &Comparison, cell: &Cell, notes: &mut Notes) -> Vec<String> {
     match &cell.finding {
         Ok(finding) => {
             let other = |metric: Metric| {
-                let cell =
-                    c.cell(&cell.workload, &cell.environment, metric).filter(|other| other.metric != cell.metric);
-                cell.and_then(Cell::overhead).map_or_else(none, |e| words::overhead(&e))
+                c.beside(cell, metric).and_then(Cell::overhead).map_or_else(none, |e| words::overhead(&e))
             };
             let [net, gross, tare] = words::figures(cell, finding);
             let overhead = match finding.overhead.interval {

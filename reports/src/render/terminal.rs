@@ -291,8 +291,7 @@ fn row(c: &Comparison, cell: &Cell) -> Vec<String> {
     match &cell.finding {
         Ok(finding) => {
             let ratio = |metric: Metric| {
-                let other = c.cell(&cell.workload, &cell.environment, metric);
-                let other = other.filter(|other| other.metric != cell.metric).and_then(Cell::overhead);
+                let other = c.beside(cell, metric).and_then(Cell::overhead);
                 other.map_or_else(none, |e| units::ratio(e.value, e.interval.map(|i| (i.low, i.high))))
             };
             let [_, gross, tare] = words::figures(cell, finding);

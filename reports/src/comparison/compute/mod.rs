@@ -348,12 +348,8 @@ fn doubt(cell: &mut Cell, why: &str, control: Option<(f64, f64)>) {
     cell.verdict = verdict(&cell.flags);
 }
 
-fn logs(finding: &Finding) -> Vec<f64> {
-    finding.ratios.iter().map(|(_, r)| r.ln()).collect()
-}
-
 fn wide_interval(finding: &Finding, confidence: f64) -> Option<(f64, f64)> {
-    claims::widest(&logs(finding), confidence).map(|i| (i.low.exp(), i.high.exp()))
+    claims::widest(&finding.logs(), confidence).map(|i| (i.low.exp(), i.high.exp()))
 }
 
 /// What a metric can be told apart by at best, in log units: three significant digits of a histogram.
@@ -370,7 +366,7 @@ fn resolution(
     let floor = interval.as_ref().map(noise_floor);
     // The deviation of the median alone is 0 where half of the blocks tie, and nothing sees changes of 0 %.
     let visible = finding.zip(floor).and_then(|(f, floor)| {
-        let sigma = robust_sigma(&logs(f))?.max(sigma(&logs(f))?) + GRAIN;
+        let sigma = robust_sigma(&f.logs())?.max(sigma(&f.logs())?) + GRAIN;
         Some(smallest_visible(sigma, f.ratios.len()).max(floor))
     });
     let percent = |x: f64| format!("{:.1} %", 100.0 * x);
@@ -461,9 +457,7 @@ fn describe(failure: &FailureRow) -> String {
 }
 
 fn headlines(cells: &[Cell], workloads: &[WorkloadPlan], environment: &str) -> Vec<Headline> {
-    let primary = |c: &&Cell| {
-        c.environment == environment && workloads.iter().any(|w| w.name == c.workload && Metric::primary(w) == c.metric)
-    };
+    let primary = |c: &&Cell| c.environment == environment && c.metric.leads(&c.workload, workloads);
     let headline = |c: &Cell| Headline {
         workload: c.workload.clone(),
         metric: c.metric,

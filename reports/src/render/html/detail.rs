@@ -137,10 +137,8 @@ fn primary_table(c: &Comparison, plan: &WorkloadPlan, out: &mut Markup) {
         add!(out, "<p>No environment has a result.</p>\n");
         return;
     }
-    let other = |cell: &Cell, metric: Metric| {
-        let other = c.cell(&plan.name, &cell.environment, metric).filter(|other| other.metric != cell.metric);
-        other.map_or_else(|| markup!("{}", units::NONE), overhead)
-    };
+    let other =
+        |cell: &Cell, metric: Metric| c.beside(cell, metric).map_or_else(|| markup!("{}", units::NONE), overhead);
     add!(
         out,
         "<div class=\"scroll\"><table>\n<caption>{}</caption>\n<thead><tr><th scope=\"col\">environment</th><th class=\"n\" scope=\"col\">net</th>\

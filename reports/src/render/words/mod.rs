@@ -404,7 +404,7 @@ impl<'a> Sorted<'a> {
             self.better.push((headline, finding));
         } else {
             // What the headline leaves open the median can't close.
-            match Comparison::excluded(headline) {
+            match headline.excluded() {
                 Some(excluded) if excluded <= TELLING => self.equal.push((&headline.workload, excluded)),
                 _ => self.open.push((headline, finding)),
             }
