@@ -7,6 +7,7 @@ mod common;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use common::boxes::Premises;
@@ -188,6 +189,56 @@ fn assert_limits_hold(id: &str, host: &Host) {
         seen += 1;
     }
     assert!(seen > 0, "no process of the session is in our cgroup");
+}
+
+/// Mounts and unmounts in a directory that shares its mounts with the namespaces made from this one, as `/run/netns` does,
+/// until told to stop.
+fn mounts_that_come_and_go(at: &Path, stop: &AtomicBool) {
+    use nix::mount::{MntFlags, MsFlags, mount, umount2};
+    let none = None::<&str>;
+    mount(Some(at), at, none, MsFlags::MS_BIND, none).unwrap();
+    mount(none, at, none, MsFlags::MS_SHARED, none).unwrap();
+    let points: Vec<PathBuf> = (0..16).map(|n| at.join(n.to_string())).collect();
+    points.iter().for_each(|point| fs::write(point, "").unwrap());
+    while !stop.load(Ordering::Relaxed) {
+        for point in &points {
+            mount(Some("/proc/self/ns/net"), point, none, MsFlags::MS_BIND, none).unwrap();
+        }
+        std::thread::sleep(Duration::from_millis(1));
+        points.iter().for_each(|point| umount2(point, MntFlags::MNT_DETACH).unwrap());
+    }
+    umount2(at, MntFlags::MNT_DETACH).unwrap();
+}
+
+/// Another environment's network namespace, or a stranger's container, is mounted and unmounted while an engine goes over the
+/// host's mounts. In a mount namespace of the test's own, so that no other test is troubled.
+#[test]
+fn engines_start_beside_mounts_that_come_and_go() {
+    let id = id("em");
+    let shared = shared(&id);
+    if !shared.host.privileged {
+        eprintln!("SKIPPED: only root mounts");
+        return;
+    }
+    let (here, stop) = (tempfile::tempdir_in("/var/tmp").unwrap(), AtomicBool::new(false));
+    let data = tempfile::tempdir_in("/var/tmp").unwrap();
+    let mut stage = Stage::new(Arc::clone(&shared), "box", data.path()).unwrap();
+    std::thread::scope(|scope| {
+        let starts = scope.spawn(|| {
+            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).unwrap();
+            scope.spawn(|| mounts_that_come_and_go(here.path(), &stop));
+            for runner in ["firejail", "bubblewrap", "nspawn", "lxc", "namespaces", "runc"] {
+                if available(runner, &shared.host) {
+                    for _ in 0..if runner == "firejail" { 40 } else { 8 } {
+                        start(runner, &[], &mut stage).0.ping(DEADLINE).unwrap();
+                    }
+                }
+            }
+        });
+        let result = starts.join();
+        stop.store(true, Ordering::Relaxed);
+        result.unwrap();
+    });
 }
 
 #[test]

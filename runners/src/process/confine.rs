@@ -104,12 +104,25 @@ pub(crate) fn unmount(command: &mut Command, point: &'static CStr) {
     unsafe { command.pre_exec(unmount) };
 }
 
+/// Makes the command see the mounts as they are now, whatever is mounted or unmounted beside it from here on: for engines that
+/// read the table of mounts and then go over it entry by entry, and fail when one has gone in between. Needs root.
+pub(crate) fn freeze_mounts(command: &mut Command) {
+    // What is unmounted on the host lives on in here only until its mount point is removed, which takes it from everybody.
+    let freeze = || new_mounts(libc::MS_PRIVATE);
+    // SAFETY: the closure only makes async-signal-safe system calls and allocates nothing.
+    unsafe { command.pre_exec(freeze) };
+}
+
 /// Gives the calling process, which has one thread between fork and exec, a mount namespace of its own.
 fn own_mounts() -> io::Result<()> {
+    // A slave, not private: what is unmounted on the host must not live on in here.
+    new_mounts(libc::MS_SLAVE)
+}
+
+fn new_mounts(propagation: libc::c_ulong) -> io::Result<()> {
     // SAFETY: no memory is involved.
     check(unsafe { libc::unshare(libc::CLONE_NEWNS) })?;
-    let (none, flags) = (std::ptr::null(), libc::MS_REC | libc::MS_SLAVE);
-    // A slave, not private: what is unmounted on the host must not live on in here.
+    let (none, flags) = (std::ptr::null(), libc::MS_REC | propagation);
     // SAFETY: the string is static and ends in a zero; the kernel takes null for the others.
     check(unsafe { libc::mount(none, c"/".as_ptr(), none, flags, none.cast()) })
 }

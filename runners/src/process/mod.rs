@@ -16,7 +16,7 @@ pub(crate) use ask::{ask, ask_all, ask_patiently};
 pub(crate) use beside::Beside;
 pub(crate) use confine::confine;
 #[cfg(target_os = "linux")]
-pub(crate) use confine::{hide, own_run_directory, unmount};
+pub(crate) use confine::{freeze_mounts, hide, own_run_directory, unmount};
 pub(crate) use find::{find, require, version};
 pub(crate) use remove::{discard, kill_below, kill_marked, mark, remove_tree, unmount_below};
 

@@ -69,6 +69,8 @@ impl Runner for Firejail {
         arguments(&mut command, &options, &root.join("tarebench"), stage.data())?;
         if stage.host.privileged {
             process::own_run_directory(&mut command, c"/run/firejail")?;
+            // It remounts every mount of the host read-only, one after the other, and ends where one has gone meanwhile.
+            process::freeze_mounts(&mut command);
         }
         let data = match options.data {
             Data::Bind => DataPath::on_host(stage, format!("the directory itself on {}", stage.data_file_system())),
