@@ -12,6 +12,7 @@ use workloads::{Check, PeerAddress};
 use super::believe::believe;
 use super::decide::{self, Draw};
 use super::execution::Execution;
+use super::round::Course;
 use super::seat::{Seat, Site};
 use crate::plan::PlannedWorkload;
 
@@ -20,6 +21,9 @@ const EXCHANGE: Duration = Duration::from_secs(20);
 
 /// An environment that failed to start so many times in a row is given up.
 const GIVE_UP: u32 = 2;
+
+/// Void rounds of a workload are tried again so many times in a block.
+const RETRIES: u32 = 4;
 
 /// Exchanges of stamps after a start, for a clock fit that does not hang on one of them.
 const FIRST_PINGS: usize = 5;
@@ -96,14 +100,44 @@ impl<'b, 'a, S: Site> Block<'b, 'a, S> {
     pub fn carry_out(run: &'b mut Execution<'a, S>, number: u32) -> anyhow::Result<()> {
         let mut block = Self { run, number, sessions: Vec::new(), checks: BTreeMap::new() };
         block.start_all()?;
-        for (at, workload) in block.run.plan.workloads.iter().enumerate() {
-            if block.run.site.interrupted() {
-                break;
-            }
-            block.workload(at, workload)?;
-        }
+        let courses = block.workloads()?;
+        block.retry(courses)?;
         block.store_clocks()?;
         block.say("ending");
+        Ok(())
+    }
+
+    /// Every workload's rounds, and how far they came.
+    fn workloads(&mut self) -> anyhow::Result<Vec<Course>> {
+        let (rounds, count) = (self.run.plan.suite.rounds, self.run.plan.workloads.len());
+        let bursts = self.run.available().len() as u64 * u64::from(rounds);
+        let mut courses = Vec::new();
+        for at in 0..count {
+            if self.run.site.interrupted() {
+                break;
+            }
+            let mut course = Course::new(at);
+            self.workload(&mut course, rounds)?;
+            self.run.progress.skip_to(self.number, at, count, bursts);
+            courses.push(course);
+        }
+        Ok(courses)
+    }
+
+    /// Void rounds are done again when all else is done: what disturbs a machine lasts longer than a round. No more of them
+    /// than were planned: a machine that is never quiet would otherwise take hours to say so.
+    fn retry(&mut self, mut courses: Vec<Course>) -> anyhow::Result<()> {
+        let mut left = self.run.plan.suite.rounds * courses.len() as u32;
+        for _ in 0..RETRIES {
+            for course in &mut courses {
+                let again = course.void.min(left);
+                if again > 0 && !self.run.site.interrupted() {
+                    left -= again;
+                    course.void -= again;
+                    self.workload(course, again)?;
+                }
+            }
+        }
         Ok(())
     }
 
@@ -172,18 +206,21 @@ impl<'b, 'a, S: Site> Block<'b, 'a, S> {
         Ok(Live { environment, seat, clock_ns, peer: started.peer, state: State::Idle })
     }
 
-    /// Prepares a workload everywhere, has it done in rounds, checks it and clears it away.
-    fn workload(&mut self, at: usize, workload: &PlannedWorkload) -> anyhow::Result<()> {
+    /// Prepares a workload everywhere, has so many rounds of it done, checks it and clears it away.
+    fn workload(&mut self, course: &mut Course, rounds: u32) -> anyhow::Result<()> {
+        let workload = &self.run.plan.workloads[course.workload];
         self.say(&workload.name);
         self.checks.clear();
         // Nothing of this workload was measured before an interruption here: there is nothing to say of it.
         if self.prepare(workload).is_err() {
             return Ok(());
         }
-        self.name_missing(workload);
-        if let Some(burst) = self.size_bursts(workload) {
-            self.rounds(at, workload, burst)?;
+        // Who is missing in a retry has a row already that says why.
+        if !course.begun() {
+            self.name_missing(workload);
         }
+        self.size_bursts(workload, course);
+        self.rounds(workload, course, rounds)?;
         // An interrupted session is gone: it has nothing left to be checked, and that is no failure of its own.
         if !self.run.site.interrupted() && self.verify(workload).is_ok() {
             self.release(workload);

@@ -14,26 +14,51 @@ use super::seat::{Seat, Site};
 use crate::exit::{Exit, OrExit};
 use crate::plan::{PATIENCE, PlannedWorkload};
 
-/// Rounds may be replaced until this many times the planned number have been tried in a block.
-const MOST_ROUNDS: u32 = 2;
+/// How far the rounds of a workload have come in a block.
+#[derive(Debug)]
+pub struct Course {
+    /// Its place in the plan.
+    pub(super) workload: usize,
+    /// What every burst of the block does, once a pilot has said it.
+    burst: Option<BurstPlan>,
+    /// The number of the next round.
+    next: u32,
+    /// Rounds that don't count and have no other in their place yet.
+    pub(super) void: u32,
+    /// Looks so far at the host's own operations.
+    canaries: Vec<u64>,
+}
+
+impl Course {
+    /// Of a workload that has not begun.
+    pub fn new(workload: usize) -> Self {
+        Self { workload, burst: None, next: 0, void: 0, canaries: Vec::new() }
+    }
+
+    /// Whether there was a round.
+    pub fn begun(&self) -> bool {
+        self.next > 0
+    }
+}
 
 impl<S: Site> Block<'_, '_, S> {
-    /// A short pass of the baseline (or, without one, of the first that is ready) sizes the bursts of this block. `None` where
-    /// nobody is ready, or nobody any more.
-    pub(super) fn size_bursts(&mut self, workload: &PlannedWorkload) -> Option<BurstPlan> {
+    /// A short pass of the baseline (or, without one, of the first that is ready) sizes the bursts of this block. They stay
+    /// `None` where nobody is ready, or nobody any more.
+    pub(super) fn size_bursts(&mut self, workload: &PlannedWorkload, course: &mut Course) {
         while let Some(at) = self.ready().into_iter().min_by_key(|at| self.sessions[*at].environment) {
             let session = &mut self.sessions[at];
             let pass = session.pass(decide::short_pass(workload.length.burst, 0), workload.patience);
             match session.after(pass) {
                 Ok(pilot) => {
                     let batch = self.batch(workload);
-                    return Some(decide::plan_burst(&pilot, workload.length, batch));
+                    // Rounds that are done again do what the others of their block did.
+                    course.burst.get_or_insert_with(|| decide::plan_burst(&pilot, workload.length, batch));
+                    return;
                 }
-                Err(SessionError::Interrupted) => return None,
+                Err(SessionError::Interrupted) => return,
                 Err(e) => self.failed(at, workload, Step::Burst, &e),
             }
         }
-        None
     }
 
     /// Operations per clock reading. The first block decides for all: entries of one histogram must mean the same.
@@ -57,29 +82,26 @@ impl<S: Site> Block<'_, '_, S> {
         batch
     }
 
-    /// As many rounds as the suite wants, those in place of void ones included.
-    pub(super) fn rounds(&mut self, at: usize, workload: &PlannedWorkload, burst: BurstPlan) -> anyhow::Result<()> {
-        let wanted = self.run.plan.suite.rounds;
-        let (mut good, mut number) = (0, 0);
-        let mut canaries = Vec::new();
-        while good < wanted && number < wanted * MOST_ROUNDS && !self.ready().is_empty() && !self.run.site.interrupted()
-        {
-            let order = decide::order(&self.ready(), self.run.plan.seed, Draw::Rounds(at), self.number, number);
-            let watched = self.round(number, &order, workload, burst)?;
-            canaries.extend(watched.iter().flat_map(|w| w.canaries));
-            let reason = decide::median(&canaries).and_then(|m| decide::void_reason(&watched, m));
-            match reason {
-                None => good += 1,
-                Some(reason) => {
-                    self.run.progress.warn(format!("{}: round void: {reason}", workload.name));
-                    let workload = workload.name.clone();
-                    self.run.rows.void(&Void { block: self.number, round: number, workload, reason })?;
-                }
+    /// So many rounds.
+    pub(super) fn rounds(&mut self, workload: &PlannedWorkload, course: &mut Course, count: u32) -> anyhow::Result<()> {
+        let Some(burst) = course.burst else { return Ok(()) };
+        for _ in 0..count {
+            if self.ready().is_empty() || self.run.site.interrupted() {
+                break;
             }
-            number += 1;
+            let (round, seed) = (course.next, self.run.plan.seed);
+            course.next += 1;
+            let order = decide::order(&self.ready(), seed, Draw::Rounds(course.workload), self.number, round);
+            let watched = self.round(round, &order, workload, burst)?;
+            course.canaries.extend(watched.iter().flat_map(|w| w.canaries));
+            let median = decide::median(&course.canaries);
+            if let Some(reason) = median.and_then(|median| decide::void_reason(&watched, median)) {
+                course.void += 1;
+                self.run.progress.warn(format!("{}: round void: {reason}", workload.name));
+                let workload = workload.name.clone();
+                self.run.rows.void(&Void { block: self.number, round, workload, reason })?;
+            }
         }
-        let bursts = self.run.available().len() as u64 * u64::from(wanted);
-        self.run.progress.skip_to(self.number, at, self.run.plan.workloads.len(), bursts);
         Ok(())
     }
 
