@@ -219,7 +219,7 @@ impl<'b, 'a, S: Site> Block<'b, 'a, S> {
         if !course.begun() {
             self.name_missing(workload);
         }
-        self.size_bursts(workload, course);
+        self.pilots(workload, course);
         self.rounds(workload, course, rounds)?;
         // An interrupted session is gone: it has nothing left to be checked, and that is no failure of its own.
         if !self.run.site.interrupted() && self.verify(workload).is_ok() {

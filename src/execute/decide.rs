@@ -68,16 +68,14 @@ pub fn order(of: &[usize], seed: u64, draw: Draw, block: u32, round: u32) -> Vec
 }
 
 /// A pass of a third of a burst, each operation with its own clock reading: what bursts are sized from.
-///
-/// `nth` of the block: passes draw other operations than rounds do, and than each other.
-pub fn short_pass(burst: Duration, nth: u64) -> BurstPlan {
-    BurstPlan {
-        operations: 1 << 20,
-        warmup: 4,
-        batch: 1,
-        limit_ns: (burst / 3).as_nanos() as u64,
-        number: PILOTS + nth,
-    }
+pub fn pilot(burst: Duration) -> BurstPlan {
+    BurstPlan { operations: 1 << 20, warmup: 4, batch: 1, limit_ns: (burst / 3).as_nanos() as u64, number: PILOTS }
+}
+
+/// The pilot of the others once the first is done: the same operations, as long as a burst may take.
+pub fn pilot_after(first: &Sample, length: Length) -> BurstPlan {
+    let limit_ns = length.burst_max.as_nanos() as u64;
+    BurstPlan { operations: first.operations.max(1), limit_ns, ..pilot(length.burst) }
 }
 
 /// What the operations of a block are drawn from. Blocks do different work, so that an interval covers the draw too; in each of

@@ -5,7 +5,7 @@ use std::time::Duration;
 use reports::record::{Failure, Record, Step, Void};
 use runners::session::SessionError;
 use workloads::evidence::Canary;
-use workloads::protocol::BurstPlan;
+use workloads::protocol::{BurstPlan, Sample};
 
 use super::believe::believe;
 use super::block::Block;
@@ -42,41 +42,43 @@ impl Course {
 }
 
 impl<S: Site> Block<'_, '_, S> {
-    /// A short pass of the baseline (or, without one, of the first that is ready) sizes the bursts of this block. They stay
-    /// `None` where nobody is ready, or nobody any more.
-    pub(super) fn size_bursts(&mut self, workload: &PlannedWorkload, course: &mut Course) {
-        while let Some(at) = self.ready().into_iter().min_by_key(|at| self.sessions[*at].environment) {
+    /// A short pass in every environment. That of the baseline (or, where it has none, of the first that has) sizes the bursts,
+    /// and the others do what it did, so that all have the same behind them when the rounds begin. The bursts stay `None` where
+    /// nobody is ready, or nobody any more.
+    pub(super) fn pilots(&mut self, workload: &PlannedWorkload, course: &mut Course) {
+        let mut ready = self.ready();
+        ready.sort_by_key(|at| self.sessions[*at].environment);
+        let mut plan = decide::pilot(workload.length.burst);
+        let mut passes = Vec::new();
+        for at in ready {
             let session = &mut self.sessions[at];
-            let pass = session.pass(decide::short_pass(workload.length.burst, 0), workload.patience);
+            let pass = session.pass(plan, workload.patience);
             match session.after(pass) {
-                Ok(pilot) => {
-                    let batch = self.batch(workload);
-                    // Rounds that are done again do what the others of their block did.
-                    course.burst.get_or_insert_with(|| decide::plan_burst(&pilot, workload.length, batch));
-                    return;
+                Ok(pass) => {
+                    if passes.is_empty() {
+                        plan = decide::pilot_after(&pass, workload.length);
+                    }
+                    passes.push((pass, session.clock_ns));
                 }
                 Err(SessionError::Interrupted) => return,
                 Err(e) => self.failed(at, workload, Step::Burst, &e),
             }
         }
+        // Rounds that are done again do what the others of their block did.
+        if let (Some((first, _)), None) = (passes.first(), course.burst) {
+            let batch = self.batch(workload, &passes);
+            course.burst = Some(decide::plan_burst(first, workload.length, batch));
+        }
     }
 
     /// Operations per clock reading. The first block decides for all: entries of one histogram must mean the same.
-    fn batch(&mut self, workload: &PlannedWorkload) -> u32 {
+    fn batch(&mut self, workload: &PlannedWorkload, pilots: &[(Sample, f64)]) -> u32 {
         if let Some(batch) = self.run.batches.get(&workload.name) {
             return *batch;
         }
-        let mut passes = Vec::new();
         // In open loop, and with several at a time, every operation has a moment of its own.
         let batchable = workload.workload.batchable() && workload.length.rate.is_none();
-        for at in self.ready().into_iter().filter(|_| batchable) {
-            let session = &mut self.sessions[at];
-            // Who fails here fails again in the first round, where it is recorded.
-            if let Ok(pass) = session.pass(decide::short_pass(workload.length.burst, 1), PATIENCE) {
-                passes.push((pass, session.clock_ns));
-            }
-        }
-        let batch = decide::batch(&passes, workload.length);
+        let batch = if batchable { decide::batch(pilots, workload.length) } else { 1 };
         log::info!("{}: {batch} operations per clock reading", workload.name);
         self.run.batches.insert(workload.name.clone(), batch);
         batch

@@ -135,7 +135,6 @@ fn a_round_is_the_same_work_everywhere_and_no_two_rounds_are() {
     let mut rounds = Vec::new();
     for (block, round) in (0..3).flat_map(|block| [(block, 0), (block, 1)]) {
         let all = drawn(block, round);
-        // The baseline has done the pilot's operations before, and the others have not.
         assert!(all.len() == 3 && all.iter().all(|one| *one == all[0]), "block {block}, round {round}: {all:?}");
         rounds.push(all[0]);
     }
@@ -343,14 +342,14 @@ fn where_nobody_can_do_the_pilot_there_are_no_rounds() {
 }
 
 #[test]
-fn a_session_that_dies_in_its_batch_pass_fails_in_the_first_round() {
+fn a_session_that_dies_in_its_pilot_has_no_rounds() {
     let script = Script::default().fails("box", Ask::Burst, 0..1, Dies);
     assert_rows(
         &rows(&plan(1, TWO), &script),
         "block 0: box up, control up, bare up
-         syscall 0: box FAILED in burst: died, bare 300, control 300
+         syscall 0: control 300, bare 300
          syscall 1: control 300, bare 300
-         syscall checks: bare c0de, control c0de
+         syscall checks: bare c0de, control c0de, box FAILED in burst: died
          timer 0: control 300, bare 300
          timer 1: bare 300, control 300
          timer checks: bare c0de, control c0de, box FAILED in start: not running in this block
@@ -359,16 +358,32 @@ fn a_session_that_dies_in_its_batch_pass_fails_in_the_first_round() {
 }
 
 #[test]
-fn a_batch_pass_that_is_refused_costs_nothing() {
+fn who_refuses_its_pilot_has_no_rounds_of_that_workload() {
     let script = Script::default().fails("box", Ask::Burst, 0..1, Refuses);
     assert_rows(
-        &rows(&plan(1, ONE), &script),
+        &rows(&plan(1, TWO), &script),
         "block 0: box up, control up, bare up
-         syscall 0: box 300, bare 300, control 300
-         syscall 1: box 300, bare 300, control 300
-         syscall checks: bare c0de, control c0de, box c0de
+         syscall 0: control 300, bare 300
+         syscall 1: control 300, bare 300
+         syscall checks: bare c0de, control c0de, box FAILED in burst: it can't
+         timer 0: box 300, control 300, bare 300
+         timer 1: control 300, bare 300, box 300
+         timer checks: bare c0de, control c0de, box c0de
          complete",
     );
+}
+
+#[test]
+fn all_have_the_same_behind_them_when_the_rounds_begin() {
+    for blocks in [1, 3] {
+        let script = Script::default();
+        rows(&plan(blocks, ONE), &script);
+        // A pilot and two rounds a block. The baseline's pilot has a time, the others do what it did in it.
+        for environment in ENVIRONMENTS {
+            assert_eq!(script.times(environment, Ask::Burst), 3 * blocks as usize, "{environment}");
+            assert_eq!(script.pilots(environment), [100, 100, 100][..blocks as usize], "{environment}");
+        }
+    }
 }
 
 #[test]
@@ -551,8 +566,8 @@ fn check_values_that_differ_from_the_baselines_are_failures() {
 
 #[test]
 fn a_budget_ends_a_run_between_two_blocks() {
-    // Ten seconds of bursts in the first block, with the passes that size it, and seven in the others.
-    for (budget, blocks) in [(1, 1), (9, 1), (10, 2), (16, 2), (17, 3)] {
+    // Nine seconds of bursts a block, pilots included.
+    for (budget, blocks) in [(1, 1), (8, 1), (9, 2), (17, 2), (18, 3)] {
         let mut plan = plan(4, ONE);
         plan.suite.budget = Some(std::time::Duration::from_secs(budget));
         let stored = rows(&plan, &Script::default());

@@ -9,7 +9,7 @@ use hdrhistogram::Histogram;
 use hdrhistogram::serialization::{Serializer, V2DeflateSerializer};
 use runners::session::{SessionError, Tail};
 use workloads::evidence::{ClockFit, Evidence};
-use workloads::protocol::{BurstPlan, Hello, Identity, Sample, Task};
+use workloads::protocol::{BurstPlan, Hello, Identity, PILOTS, Sample, Task};
 use workloads::stopwatch::HIGHEST_NS;
 use workloads::{Check, Resource};
 
@@ -72,6 +72,7 @@ struct Story {
     bursts: usize,
     checks: usize,
     asked: BTreeMap<(&'static str, Ask), usize>,
+    pilots: BTreeMap<&'static str, Vec<u64>>,
     measured: usize,
     interrupted: bool,
     now: Duration,
@@ -109,7 +110,7 @@ impl Script {
         self
     }
 
-    /// An environment whose samples say something else than what was done.
+    /// An environment whose samples of rounds say something else than what was done.
     pub fn lies(self, environment: &'static str, lie: Lie) -> Self {
         self.story().lie = Some((environment, lie));
         self
@@ -130,6 +131,11 @@ impl Script {
     /// How often an environment was asked so.
     pub fn times(&self, environment: &'static str, ask: Ask) -> usize {
         self.story().asked.get(&(environment, ask)).copied().unwrap_or(0)
+    }
+
+    /// Operations of each pilot of an environment.
+    pub fn pilots(&self, environment: &'static str) -> Vec<u64> {
+        self.story().pilots.get(environment).cloned().unwrap_or_default()
     }
 
     /// Bursts of rounds that gave a sample.
@@ -284,9 +290,13 @@ impl Seat for Actor {
 
     fn burst(&mut self, plan: BurstPlan, _: Duration) -> Result<(Sample, Duration), SessionError> {
         self.step(Ask::Burst)?;
-        // A short pass has no number of operations of its own.
-        self.script.story().bursts += usize::from(plan.operations < 1 << 20);
         let operations = plan.operations.min(plan.limit_ns / OPERATION);
+        let pilot = plan.number >= PILOTS;
+        if pilot {
+            self.script.story().pilots.entry(self.environment).or_default().push(operations);
+        } else {
+            self.script.story().bursts += 1;
+        }
         let drawn = workloads::content::mix(self.seed ^ workloads::content::mix(plan.number));
         let mut sample = Sample {
             operations,
@@ -299,7 +309,7 @@ impl Seat for Actor {
             ..Sample::default()
         };
         let took = Duration::from_nanos(sample.elapsed_ns);
-        if let Some((_, lie)) = self.script.story().lie.filter(|(liar, _)| *liar == self.environment) {
+        if let Some((_, lie)) = self.script.story().lie.filter(|(liar, _)| *liar == self.environment && !pilot) {
             lie(&mut sample);
         }
         Ok((sample, took))
