@@ -241,7 +241,7 @@ fn run(id: &str) -> Stored {
         pinning: String::new(),
     };
     let (ending, seconds) = (Ending::Complete, Some(1.0));
-    Stored { run, ending, seconds, starts: vec![], records: vec![], voids: vec![], checks: vec![] }
+    Stored { run, ending, seconds, stopped: None, starts: vec![], records: vec![], voids: vec![], checks: vec![] }
 }
 
 #[test]

@@ -117,6 +117,7 @@ impl Example {
             run: self.run(),
             ending: if self.blocks < self.run().blocks { Ending::Interrupted } else { Ending::Complete },
             seconds: Some(11.25 * f64::from(self.blocks)),
+            stopped: None,
             starts: Vec::new(),
             records: Vec::new(),
             voids: Vec::new(),

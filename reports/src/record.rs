@@ -269,6 +269,8 @@ pub struct Stored {
     pub ending: Ending,
     /// Wall time, seconds; `None` while unfinished.
     pub seconds: Option<f64>,
+    /// Why it ended where that wasn't by plan, in words: that it was sure enough, or that its budget was spent.
+    pub stopped: Option<String>,
     /// Starts.
     pub starts: Vec<Start>,
     /// Bursts.

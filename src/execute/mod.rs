@@ -47,7 +47,8 @@ fn record(
     store.begin(run).or_exit(Exit::Store)?;
     let ending = carry_out(plan, Rows::of(&run.id, store), site, progress);
     // Even after an error the rows that exist are a run: say how it ended, then report the error.
-    let ended = store.finish(&run.id, *ending.as_ref().unwrap_or(&Ending::Interrupted), began.elapsed().as_secs_f64());
+    let ended =
+        store.finish(&run.id, *ending.as_ref().unwrap_or(&Ending::Interrupted), None, began.elapsed().as_secs_f64());
     ending?;
     ended.or_exit(Exit::Store)?;
     store.load(&run.id).or_exit(Exit::Store)

@@ -344,6 +344,9 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// From the best to the worst.
+    pub const ALL: [Verdict; 3] = [Verdict::Trusted, Verdict::Suspect, Verdict::Invalid];
+
     /// `trusted`, `suspect`, `invalid`.
     pub fn name(self) -> &'static str {
         match self {

@@ -128,6 +128,7 @@ fn empty(files: &[Named], outputs: &[fio::Output], id: String, started: String) 
         run,
         ending: Ending::Complete,
         seconds: Some(outputs.iter().map(|o| o.seconds).sum()),
+        stopped: None,
         starts: Vec::new(),
         records: Vec::new(),
         voids: Vec::new(),

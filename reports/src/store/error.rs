@@ -69,6 +69,14 @@ pub enum StoreError {
         /// The ids.
         candidates: String,
     },
+    /// A run that has nothing to stand for.
+    #[error(
+        "run {run} can't be accepted: it has not ended, or no overhead with an interval, which takes 6 blocks; measure again, with more blocks"
+    )]
+    NothingToAccept {
+        /// Its id.
+        run: String,
+    },
     /// A row can't be understood.
     #[error("can't understand {what} of a run in {path}: it was changed by hand or is damaged", path = .path.display())]
     Row {

@@ -9,7 +9,7 @@ use super::{Store, StoreError};
 use crate::record::{Ending, Stored};
 
 /// The rows of a run, in the order of writing.
-const WRITTEN: &str = "WHERE run = ?1 ORDER BY nth";
+pub(super) const WRITTEN: &str = "WHERE run = ?1 ORDER BY nth";
 
 /// A run in one line.
 #[derive(Debug, Clone, PartialEq)]
@@ -100,30 +100,35 @@ impl Store {
     /// When there is no run of this id, or the store can't be read.
     pub fn load(&self, id: &str) -> Result<Stored> {
         // One snapshot, though another process may be writing.
-        let _snapshot =
-            self.db.unchecked_transaction().map_err(|e| StoreError::from_sqlite(&self.path, "read a run", e))?;
+        let _snapshot = self.db.unchecked_transaction().map_err(|e| self.failed("read a run", e))?;
         let runs = self.rows("WHERE id = ?1", id, |row: RunRow| Ok(row.into_run()))?;
-        let Some((run, ending, seconds)) = runs.into_iter().next() else {
-            let hint = "`tarebench list runs` shows what there is".into();
-            return Err(StoreError::NoRun { path: self.path.clone(), wanted: id.into(), hint });
-        };
+        let run = runs.into_iter().next().ok_or_else(|| self.no_run(id))?;
         Ok(Stored {
-            run,
-            ending,
-            seconds,
             starts: self.rows(WRITTEN, id, StartRow::into_start)?,
             records: self.rows(WRITTEN, id, BurstRow::into_record)?,
             voids: self.rows(WRITTEN, id, |row: VoidRow| Ok(row.into_void()))?,
             checks: self.rows(WRITTEN, id, CheckedRow::into_checked)?,
+            ..run
         })
     }
 
+    /// Says that there is no run of this id.
+    pub(super) fn no_run(&self, id: &str) -> StoreError {
+        let hint = "`tarebench list runs` shows what there is".into();
+        StoreError::NoRun { path: self.path.clone(), wanted: id.into(), hint }
+    }
+
     /// All rows of a table that `which` chooses of a run.
-    fn rows<R: Table, T>(&self, which: &str, run: &str, of: impl Fn(R) -> rusqlite::Result<T>) -> Result<Vec<T>> {
+    pub(super) fn rows<R: Table, T>(
+        &self,
+        which: &str,
+        run: &str,
+        of: impl Fn(R) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>> {
         self.query(&format!("{} {which}", select::<R>()), [run], |row| of(R::read(row)?))
     }
 
-    fn query<T>(
+    pub(super) fn query<T>(
         &self,
         sql: &str,
         params: impl rusqlite::Params,
@@ -134,7 +139,7 @@ impl Store {
             rusqlite::Error::FromSqlConversionFailure(_, _, source) => {
                 StoreError::Row { path: self.path.clone(), what: "a row", source }
             }
-            e => StoreError::from_sqlite(&self.path, "read a run", e),
+            e => self.failed("read a run", e),
         })
     }
 }

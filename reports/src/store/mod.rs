@@ -4,6 +4,8 @@
 //! were finished. `synchronous` is NORMAL: a loss of power may cost the last rows, never the file.
 
 mod error;
+mod figures;
+mod key;
 mod load;
 mod rows;
 
@@ -14,6 +16,8 @@ use rusqlite::{Connection, OpenFlags, params};
 use workloads::evidence::ClockFit;
 
 pub use error::StoreError;
+pub use figures::{Accepted, Figure};
+pub use key::{HOST_CLASS, Key};
 pub use load::Summary;
 
 use crate::record::{Checked, Ending, Record, Run, Start, Stored, Void};
@@ -23,7 +27,12 @@ use rows::{BurstRow, CheckedRow, Json, RunRow, StartRow, Table, VoidRow};
 const APPLICATION_ID: i32 = 0x7461_7265;
 
 /// One script per version, applied in order. Append only: a store remembers by number how many it has seen.
-const MIGRATIONS: &[&str] = &[include_str!("schema1.sql"), include_str!("schema2.sql"), include_str!("schema3.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("schema1.sql"),
+    include_str!("schema2.sql"),
+    include_str!("schema3.sql"),
+    include_str!("schema4.sql"),
+];
 
 /// The version that all scripts together make.
 const VERSION: u32 = MIGRATIONS.len() as u32;
@@ -36,6 +45,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub struct Store {
     db: Connection,
     path: PathBuf,
+    /// Nothing can be written: it lies on a medium or in a directory that doesn't allow it.
+    read_only: bool,
 }
 
 impl Store {
@@ -83,7 +94,7 @@ impl Store {
         db.pragma_update(None, "synchronous", "normal").map_err(failed)?;
         db.pragma_update(None, "foreign_keys", true).map_err(failed)?;
         migrate(&mut db, MIGRATIONS).map_err(failed)?;
-        Ok(Self { db, path: path.to_path_buf() })
+        Ok(Self { db, path: path.to_path_buf(), read_only: false })
     }
 
     /// Stores a new run, unfinished.
@@ -135,13 +146,13 @@ impl Store {
         self.written("store a clock fit", self.db.execute(sql, params![run, block, environment, Json(*fit)]))
     }
 
-    /// Stores how a run ended and how long it took.
+    /// Stores how a run ended, why where that wasn't by plan, and how long it took.
     ///
     /// # Errors
     /// When the store can't be written.
-    pub fn finish(&self, run: &str, ending: Ending, seconds: f64) -> Result<(), StoreError> {
-        let sql = "UPDATE run SET ending = ?2, seconds = ?3 WHERE id = ?1";
-        self.written("store the end of a run", self.db.execute(sql, params![run, ending, seconds]))
+    pub fn finish(&self, run: &str, ending: Ending, stopped: Option<&str>, seconds: f64) -> Result<(), StoreError> {
+        let sql = "UPDATE run SET ending = ?2, stopped = ?3, seconds = ?4 WHERE id = ?1";
+        self.written("store the end of a run", self.db.execute(sql, params![run, ending, stopped, seconds]))
     }
 
     /// Stores a whole run, all rows or none.
@@ -157,7 +168,7 @@ impl Store {
         stored.records.iter().try_for_each(|record| self.record(id, record))?;
         stored.voids.iter().try_for_each(|void| self.void(id, void))?;
         stored.checks.iter().try_for_each(|check| self.check(id, check))?;
-        self.finish(id, stored.ending, stored.seconds.unwrap_or(0.0))?;
+        self.finish(id, stored.ending, stored.stopped.as_deref(), stored.seconds.unwrap_or(0.0))?;
         transaction.commit().map_err(failed)
     }
 
@@ -166,7 +177,11 @@ impl Store {
     }
 
     fn written(&self, doing: &'static str, rows: rusqlite::Result<usize>) -> Result<(), StoreError> {
-        rows.map(|_| ()).map_err(|e| StoreError::from_sqlite(&self.path, doing, e))
+        rows.map(|_| ()).map_err(|e| self.failed(doing, e))
+    }
+
+    fn failed(&self, doing: &'static str, error: rusqlite::Error) -> StoreError {
+        StoreError::from_sqlite(&self.path, doing, error)
     }
 }
 

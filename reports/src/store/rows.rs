@@ -13,7 +13,11 @@ use workloads::Check;
 use workloads::evidence::{Canary, ClockFit, Evidence};
 use workloads::protocol::{Hello, Identity, Sample};
 
-use crate::record::{Checked, Ending, EnvironmentPlan, Failure, Record, Run, Start, Step, Void, WorkloadPlan};
+use super::figures::Figure;
+use super::key::Key;
+use crate::comparison::{Method, Metric, Verdict};
+use crate::record::{Checked, Ending, EnvironmentPlan, Failure, Record, Run, Start, Step, Stored, Void, WorkloadPlan};
+use crate::statistics::{Estimate, Interval};
 
 /// A row of a table.
 pub(super) trait Table: Sized {
@@ -85,11 +89,17 @@ table! {
         pinning: String,
         ending: Ending,
         seconds: Option<f64>,
+        stopped: Option<String>,
+        key: Option<Json<Key>>,
+        bursts: Option<Bits>,
+        figured: Option<u32>,
+        pruned: Option<String>,
     }
 }
 
 impl RunRow {
     pub(super) fn new(run: &Run) -> Self {
+        let key = Some(Json(Key::of(run)));
         let run = run.clone();
         Self {
             id: run.id,
@@ -111,11 +121,16 @@ impl RunRow {
             pinning: run.pinning,
             ending: Ending::Unfinished,
             seconds: None,
+            stopped: None,
+            key,
+            bursts: None,
+            figured: None,
+            pruned: None,
         }
     }
 
-    /// The run, how it ended, and the seconds that it took.
-    pub(super) fn into_run(self) -> (Run, Ending, Option<f64>) {
+    /// The run and how it ended, without its rows.
+    pub(super) fn into_run(self) -> Stored {
         let run = Run {
             id: self.id,
             started: self.started,
@@ -135,7 +150,16 @@ impl RunRow {
             environments: self.environments.0,
             pinning: self.pinning,
         };
-        (run, self.ending, self.seconds)
+        Stored {
+            run,
+            ending: self.ending,
+            seconds: self.seconds,
+            stopped: self.stopped,
+            starts: Vec::new(),
+            records: Vec::new(),
+            voids: Vec::new(),
+            checks: Vec::new(),
+        }
     }
 }
 
@@ -354,6 +378,63 @@ impl CheckedRow {
     }
 }
 
+table! {
+    /// A metric of a workload in an environment, made from the rows of the run.
+    FigureRow in "figure" {
+        run: String,
+        workload: String,
+        environment: String,
+        metric: Metric,
+        net: f64,
+        gross: f64,
+        overhead: f64,
+        low: Option<f64>,
+        high: Option<f64>,
+        difference_ns: f64,
+        ratios: Ratios,
+        verdict: Verdict,
+    }
+}
+
+impl FigureRow {
+    pub(super) fn new(run: &str, figure: &Figure) -> Self {
+        let (low, high) = figure.overhead.interval.map(|i| (i.low, i.high)).unzip();
+        let Figure { workload, environment, metric, net, gross, overhead, difference_ns, ratios, verdict } =
+            figure.clone();
+        let (overhead, ratios) = (overhead.value, Ratios(ratios));
+        Self {
+            run: run.into(),
+            workload,
+            environment,
+            metric,
+            net,
+            gross,
+            overhead,
+            low,
+            high,
+            difference_ns,
+            ratios,
+            verdict,
+        }
+    }
+
+    pub(super) fn into_figure(self) -> Figure {
+        let confidence = Method::default().confidence;
+        let interval = self.low.zip(self.high).map(|(low, high)| Interval { low, high, confidence });
+        Figure {
+            workload: self.workload,
+            environment: self.environment,
+            metric: self.metric,
+            net: self.net,
+            gross: self.gross,
+            overhead: Estimate { value: self.overhead, interval },
+            difference_ns: self.difference_ns,
+            ratios: self.ratios.0,
+            verdict: self.verdict,
+        }
+    }
+}
+
 fn failed<T>(outcome: &Result<T, Failure>) -> (Option<Step>, Option<String>) {
     outcome.as_ref().err().map(|f| (f.step, f.message.clone())).unzip()
 }
@@ -400,30 +481,58 @@ impl<T: DeserializeOwned> FromSql for Json<T> {
     }
 }
 
-impl ToSql for Step {
+/// A block's number and its ratio, for each block: as bytes, since JSON gives back a number that may be off in its last bit.
+#[derive(Debug)]
+pub(super) struct Ratios(Vec<(u32, f64)>);
+
+/// Bytes of a block.
+const RATIO: usize = size_of::<u32>() + size_of::<f64>();
+
+impl ToSql for Ratios {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(self.name().into())
+        let one = |(block, ratio): &(u32, f64)| [&block.to_le_bytes()[..], &ratio.to_le_bytes()].concat();
+        Ok(self.0.iter().flat_map(one).collect::<Vec<u8>>().into())
     }
 }
 
-impl FromSql for Step {
+impl FromSql for Ratios {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        let name = value.as_str()?;
-        let step = Step::ALL.into_iter().find(|step| step.name() == name);
-        step.ok_or_else(|| FromSqlError::Other(format!("there is no step `{name}`").into()))
+        let (ratios, rest) = value.as_blob()?.as_chunks::<RATIO>();
+        if !rest.is_empty() {
+            return Err(FromSqlError::Other("the ratios are cut off".into()));
+        }
+        let one = |bytes: &[u8; RATIO]| {
+            let (block, ratio) = bytes.split_first_chunk().expect("a ratio is longer than its block's number");
+            (u32::from_le_bytes(*block), f64::from_le_bytes(ratio.try_into().expect("what is left of it is an f64")))
+        };
+        Ok(Self(ratios.iter().map(one).collect()))
     }
 }
 
-impl ToSql for Ending {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(self.name().into())
-    }
+/// Stores one of a few by its name.
+macro_rules! named {
+    ($($kind:ident, $none:literal;)*) => {
+        $(
+            impl ToSql for $kind {
+                fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+                    Ok(self.name().into())
+                }
+            }
+
+            impl FromSql for $kind {
+                fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+                    let name = value.as_str()?;
+                    let found = $kind::ALL.into_iter().find(|one| one.name() == name);
+                    found.ok_or_else(|| FromSqlError::Other(format!(concat!($none, " `{}`"), name).into()))
+                }
+            }
+        )*
+    };
 }
 
-impl FromSql for Ending {
-    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        let name = value.as_str()?;
-        let ending = Ending::ALL.into_iter().find(|ending| ending.name() == name);
-        ending.ok_or_else(|| FromSqlError::Other(format!("no run ends `{name}`").into()))
-    }
+named! {
+    Step, "there is no step";
+    Ending, "no run ends";
+    Metric, "there is no metric";
+    Verdict, "there is no verdict";
 }

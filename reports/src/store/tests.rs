@@ -22,7 +22,7 @@ fn fill(store: &Store, stored: &Stored) {
         let fit = start.clock.as_ref().expect("the example has clock fits");
         store.clock(id, start.block, &start.environment, fit).expect("a clock fit");
     }
-    store.finish(id, stored.ending, stored.seconds.expect("the example has ended")).expect("the end");
+    store.finish(id, stored.ending, None, stored.seconds.expect("the example has ended")).expect("the end");
 }
 
 fn json(value: &impl serde::Serialize) -> String {
