@@ -141,17 +141,18 @@ impl ActiveWorkload {
     }
 }
 
-/// Each job in a thread of its own; their clocks start together. The first failure is what the burst says.
+/// Each job in a thread of its own; their warm-ups start together, and so do their measured parts. The first failure is what the
+/// burst says.
 fn burst_together(jobs: &mut [Job], watches: &mut [Stopwatch]) -> anyhow::Result<()> {
-    let gate = Gate::new(jobs.len());
+    let gates = [Gate::new(jobs.len()), Gate::new(jobs.len())];
     std::thread::scope(|scope| {
         let mut threads = Vec::new();
         let mut outcome = Ok(());
         for (number, (job, watch)) in jobs.iter_mut().zip(watches).enumerate() {
-            watch.share(gate.clone());
+            watch.share(gates.clone());
             let work = move || {
                 let done = catch_unwind(AssertUnwindSafe(|| job.burst(watch)));
-                // Whoever ended before its clock started must not keep the others waiting.
+                // Whoever ended before a gate must not keep the others waiting there.
                 watch.release();
                 done.unwrap_or_else(|panic| resume_unwind(panic))
             };
@@ -159,7 +160,7 @@ fn burst_together(jobs: &mut [Job], watches: &mut [Stopwatch]) -> anyhow::Result
                 Ok(thread) => threads.push(thread),
                 Err(e) => {
                     // Those that run already must not wait for one that never comes.
-                    gate.open();
+                    gates.iter().for_each(|gate| gate.open());
                     outcome = Err(e).with_context(|| format!("can't start a thread for job {number}"));
                     break;
                 }

@@ -32,7 +32,8 @@ pub fn now() -> u64 {
 /// timer's slack (50 us on Linux) would count as response time of the environment.
 const SPIN_NS: u64 = 60_000;
 
-/// Where jobs wait for each other, so that their clocks start together.
+/// Where jobs wait for each other: before the warm-up, so that it is that of all of them, and again before the measured part, so
+/// that nobody's is measured beside another's warm-up.
 #[derive(Debug)]
 pub struct Gate {
     /// Jobs that are still to come.
@@ -83,7 +84,10 @@ pub struct Stopwatch {
     intended: u64,
     /// When the schedule of arrivals began.
     scheduled: u64,
-    gate: Option<Arc<Gate>>,
+    /// Where the jobs of a burst wait for each other: before the warm-up and before the measured part.
+    gates: [Option<Arc<Gate>>; 2],
+    /// How long it has waited at the second, nanoseconds, as far as nobody has asked yet.
+    waited: u64,
     plan: BurstPlan,
     /// Start of the part that runs: warm-up or measured.
     begun: u64,
@@ -99,6 +103,10 @@ pub struct Stopwatch {
     warmup_ns: u64,
     measuring: bool,
     running: bool,
+    /// The warm-up has ended, and the measured part hasn't begun.
+    turning: bool,
+    /// Whether something comes before the next operation: an arrival in open loop, or the measured part.
+    expecting: bool,
     cut_short: bool,
 }
 
@@ -121,7 +129,8 @@ impl Stopwatch {
             arrivals: None,
             intended: 0,
             scheduled: 0,
-            gate: None,
+            gates: [None, None],
+            waited: 0,
             plan,
             begun: 0,
             previous: 0,
@@ -133,6 +142,8 @@ impl Stopwatch {
             warmup_ns: 0,
             measuring: false,
             running: false,
+            turning: false,
+            expecting: false,
             cut_short: false,
         }
     }
@@ -152,7 +163,8 @@ impl Stopwatch {
             self.response.reset();
             self.lateness.reset();
         }
-        self.gate = None;
+        self.gates = [None, None];
+        (self.waited, self.turning, self.expecting) = (0, false, self.arrivals.is_some());
         self.plan = plan;
         self.plan.batch = plan.batch.max(1);
         self.measuring = plan.warmup == 0;
@@ -162,16 +174,14 @@ impl Stopwatch {
         (self.warmup_done, self.warmup_ns) = (0, 0);
     }
 
-    /// Has the clock start together with those of other jobs. To be said after arming, for one burst.
-    pub fn share(&mut self, gate: Arc<Gate>) {
-        self.gate = Some(gate);
+    /// Has the clock start together with those of other jobs, and the measured part too. To be said after arming, for one burst.
+    pub fn share(&mut self, gates: [Arc<Gate>; 2]) {
+        self.gates = gates.map(Some);
     }
 
-    /// Tells the other jobs not to wait for one that ended before its clock started.
+    /// Tells the other jobs not to wait for one that ended before it was to wait for them.
     pub fn release(&mut self) {
-        if let Some(gate) = self.gate.take() {
-            gate.arrive();
-        }
+        self.gates.iter_mut().filter_map(Option::take).for_each(|gate| gate.arrive());
     }
 
     /// Which burst of the block it is: what its operations are drawn from beside the seed.
@@ -187,7 +197,7 @@ impl Stopwatch {
     /// Starts the clock: the first operation begins now.
     #[inline]
     pub fn start(&mut self) {
-        if let Some(gate) = self.gate.take() {
+        if let Some(gate) = self.gates[0].take() {
             gate.wait();
         }
         self.begun = now();
@@ -195,13 +205,23 @@ impl Stopwatch {
         self.scheduled = self.begun;
     }
 
-    /// Whether another operation is to be done. In open loop it returns when that operation is to begin.
+    /// Whether another operation is to be done. In open loop it returns when that operation is to begin, and between warm-up and
+    /// measured part when all jobs are through with their warm-up.
     #[inline]
     pub fn running(&mut self) -> bool {
-        if self.arrivals.is_some() && self.running {
-            self.await_arrival();
+        if self.expecting && self.running {
+            self.expect();
         }
         self.running
+    }
+
+    fn expect(&mut self) {
+        if self.turning {
+            self.begin_measured();
+        }
+        if self.arrivals.is_some() {
+            self.await_arrival();
+        }
     }
 
     /// Sleeps and then spins until the next operation should begin; at once where it should have begun already.
@@ -269,13 +289,13 @@ impl Stopwatch {
         self.previous = now;
         let spent = now.saturating_sub(self.begun);
         if self.done >= self.target || spent >= self.plan.limit_ns {
-            self.turn(now, spent);
+            self.turn();
         }
     }
 
     /// Whether the operation now to be done is the last planned of the warm-up or of the measured part: where work is
-    /// buffered, it has to wait until all before it has arrived. A burst that the limit ends early has no such operation:
-    /// see [`Stopwatch::settle`].
+    /// buffered, it has to wait until all before it has arrived. A part that the limit ends early has no such operation:
+    /// see [`Stopwatch::cut_short`] and [`Stopwatch::settle`].
     #[inline]
     pub fn closing(&self) -> bool {
         self.closing_within(1)
@@ -286,6 +306,12 @@ impl Stopwatch {
     #[inline]
     pub fn closing_within(&self, operations: u64) -> bool {
         self.done + operations >= self.target
+    }
+
+    /// Operations that are left of the warm-up, or of the measured part: for work that asks ahead.
+    #[inline]
+    pub fn left(&self) -> u64 {
+        self.target.saturating_sub(self.done)
     }
 
     /// An operation that moved `bytes` bytes has ended, and the next one begins: one clock reading serves both.
@@ -311,23 +337,53 @@ impl Stopwatch {
         self.end(now);
     }
 
-    /// From warm-up to measuring, or from measuring to the end.
+    /// To the end of the warm-up, or of the burst.
     #[cold]
-    fn turn(&mut self, now: u64, spent: u64) {
+    fn turn(&mut self) {
+        self.cut_short = self.done < self.target;
         if self.measuring {
-            self.cut_short = self.done < self.target;
             self.running = false;
         } else {
-            (self.warmup_done, self.warmup_ns) = (self.done, spent);
-            self.begun = now;
-            (self.done, self.bytes, self.measuring) = (0, 0, true);
-            self.target = self.plan.operations;
+            (self.turning, self.expecting) = (true, true);
         }
     }
 
-    /// Lets the measured time go on until now, after the last operation: for buffered work that only now has arrived.
-    pub fn settle(&mut self) {
+    /// From the warm-up to the measured part, which begins where the warm-up has ended; with several jobs, where the last of them
+    /// has. A schedule stands still while they wait.
+    #[cold]
+    fn begin_measured(&mut self) {
+        (self.warmup_done, self.warmup_ns) = (self.done, self.previous.saturating_sub(self.begun));
+        if let Some(gate) = self.gates[1].take() {
+            gate.wait();
+            self.waited = now().saturating_sub(self.previous);
+        }
+        self.begun = self.previous + self.waited;
+        self.previous = self.begun;
+        self.scheduled += self.waited;
+        (self.done, self.bytes, self.in_batch) = (0, 0, 0);
+        (self.measuring, self.turning, self.cut_short) = (true, false, false);
+        self.target = self.plan.operations;
+        self.expecting = self.arrivals.is_some();
+    }
+
+    /// Whether the next that is asked whether it is running waits for other jobs: what is in flight had better end before.
+    #[inline]
+    pub fn pausing(&self) -> bool {
+        self.turning && self.gates[1].is_some()
+    }
+
+    /// How long it has waited for other jobs since this was last asked, nanoseconds: by so much whoever keeps moments of their own
+    /// moves them.
+    #[inline]
+    pub fn take_wait(&mut self) -> u64 {
+        std::mem::take(&mut self.waited)
+    }
+
+    /// Lets the part that runs go on until now, after its last operation: for buffered work that only now has arrived. `bytes` of
+    /// it belong to no operation.
+    pub fn settle(&mut self, bytes: u64) {
         self.previous = now();
+        self.bytes += bytes;
     }
 
     /// Operations done since the burst started, the warm-up included.
@@ -335,7 +391,7 @@ impl Stopwatch {
         self.warmup_done + self.done
     }
 
-    /// Whether the limit ended the burst before all operations were done.
+    /// Whether the limit ended the part that ran last, warm-up or measured, before all of its operations were done.
     pub fn cut_short(&self) -> bool {
         self.cut_short
     }
@@ -348,8 +404,8 @@ impl Stopwatch {
         Self::sample_of(std::slice::from_mut(self))
     }
 
-    /// One sample over all jobs of a burst, once it has ended: their operations added up, and the time from the first
-    /// start to the last end.
+    /// One sample over all jobs of a burst, once it has ended: their operations added up, and the time from the start of the
+    /// measured part, which they share, to the last end.
     ///
     /// # Errors
     /// When a histogram can't be serialized.
@@ -365,10 +421,7 @@ impl Stopwatch {
         let (response, lateness) = (open(|w| &w.response)?, open(|w| &w.lateness)?);
         let batch = watches.first().map_or(1, |w| w.plan.batch);
         let cut_short = watches.iter().any(|w| w.cut_short);
-        let mut entries: Vec<_> = watches.iter_mut().flat_map(|w| w.timeline.finish().iter().copied()).collect();
-        if watches.len() > 1 {
-            entries.sort_unstable();
-        }
+        let entries = timeline::sum(watches.iter_mut().map(|w| w.timeline.finish()));
         Ok(Sample {
             operations,
             bytes,
@@ -551,14 +604,14 @@ mod tests {
 
     #[test]
     fn jobs_start_together_and_one_that_fails_holds_nobody_up() {
-        let gate = Gate::new(3);
+        let gates = [Gate::new(3), Gate::new(3)];
         let mut watches: Vec<Stopwatch> = (0..3).map(|_| Stopwatch::new()).collect();
         let last = std::sync::atomic::AtomicU64::new(0);
         std::thread::scope(|scope| {
             let last = &last;
             for (job, watch) in watches.iter_mut().enumerate() {
                 watch.arm(PLAN);
-                watch.share(Arc::clone(&gate));
+                watch.share(gates.clone());
                 scope.spawn(move || {
                     if job == 2 {
                         return watch.release();
@@ -580,6 +633,93 @@ mod tests {
         assert_eq!(counted, 200);
     }
 
+    /// Runs jobs as the agent does, each in a thread, with the watches afterwards.
+    fn together(plan: BurstPlan, pace: Option<Pace>, work: impl Fn(usize, &mut Stopwatch) + Sync) -> Vec<Stopwatch> {
+        let gates = [Gate::new(2), Gate::new(2)];
+        let mut watches: Vec<Stopwatch> = (0..2).map(|_| Stopwatch::new()).collect();
+        std::thread::scope(|scope| {
+            for (job, watch) in watches.iter_mut().enumerate() {
+                watch.arm_paced(plan, pace.map(|pace| (pace, 0)));
+                watch.share(gates.clone());
+                let work = &work;
+                scope.spawn(move || {
+                    work(job, watch);
+                    watch.release();
+                });
+            }
+        });
+        watches
+    }
+
+    #[test]
+    fn nobody_is_measured_beside_anothers_warm_up() {
+        let ended = std::sync::atomic::AtomicU64::new(0);
+        let mut watches = together(BurstPlan { operations: 5, warmup: 3, ..PLAN }, None, |job, watch| {
+            watch.start();
+            while watch.running() {
+                if watch.operations() < 3 {
+                    std::thread::sleep(std::time::Duration::from_millis(10 * job as u64));
+                    ended.fetch_max(now(), std::sync::atomic::Ordering::Relaxed);
+                }
+                watch.lap(1);
+            }
+        });
+        let ended = ended.into_inner();
+        assert!(watches.iter().all(|w| w.begun >= ended), "a measured part began before {ended}");
+        assert!(watches[0].waited >= 20_000_000, "{}", watches[0].waited);
+        let sample = Stopwatch::sample_of(&mut watches).expect("serializes");
+        let last = watches.iter().map(|w| w.previous).max().expect("two");
+        assert!(sample.elapsed_ns <= last - ended, "from the gate to the last end");
+        assert!(sample.warmup_ns >= 30_000_000 && (sample.operations, sample.bytes) == (10, 10), "{sample:?}");
+    }
+
+    #[test]
+    fn who_fails_in_the_warm_up_holds_nobody_up() {
+        let watches = together(PLAN, None, |job, watch| {
+            watch.start();
+            while watch.running() && !(job == 1 && watch.operations() == 5) {
+                watch.lap(1);
+            }
+        });
+        assert_eq!((watches[0].operations(), watches[1].operations()), (120, 5));
+    }
+
+    #[test]
+    fn a_schedule_stands_still_while_jobs_wait_for_each_other() {
+        let pace = Pace { rate: 20, poisson: false, seed: 1, jobs: 2, job: 0 };
+        together(BurstPlan { operations: 1, warmup: 1, ..PLAN }, Some(pace), |job, watch| {
+            watch.start();
+            while watch.running() {
+                // The other is late by its own doing.
+                let waited = watch.measuring && job == 0;
+                assert!(!waited || watch.intended >= watch.begun, "it was to begin while jobs waited");
+                std::thread::sleep(std::time::Duration::from_millis(150 * job as u64));
+                watch.lap(1);
+            }
+        });
+    }
+
+    #[test]
+    fn as_much_as_many_jobs_can_see_fits_a_frame() {
+        let mut random = crate::content::generator(1, 2, 3);
+        let mut watches: Vec<Stopwatch> = (0..16).map(|_| Stopwatch::new()).collect();
+        for watch in &mut watches {
+            watch.arm_paced(PLAN, Some((Pace { rate: 1, poisson: true, seed: 1, jobs: 16, job: 0 }, 0)));
+            // Ten seconds, and in each slice latencies of 40 sizes.
+            for at in 0..40 * 2000 {
+                let latency = 1_u64 << crate::content::below(&mut random, 36);
+                let latency = latency + crate::content::below(&mut random, latency);
+                watch.timeline.count(at * timeline::SLICE_NS / 40, latency);
+                for histogram in [&mut watch.histogram, &mut watch.response, &mut watch.lateness] {
+                    histogram.saturating_record(latency);
+                }
+            }
+        }
+        let sample = Stopwatch::sample_of(&mut watches).expect("serializes");
+        let json = serde_json::to_string(&crate::protocol::Response::Sample(sample)).expect("JSON");
+        assert!(json.len() < crate::protocol::MAX_FRAME, "{} bytes", json.len());
+    }
+
     #[test]
     fn settling_lengthens_the_measured_time() {
         let mut watch = Stopwatch::new();
@@ -587,7 +727,8 @@ mod tests {
         watch.start();
         watch.lap(1);
         std::thread::sleep(std::time::Duration::from_millis(2));
-        watch.settle();
-        assert!(watch.sample().expect("serializes").elapsed_ns >= 2_000_000);
+        watch.settle(5);
+        let sample = watch.sample().expect("serializes");
+        assert!(sample.elapsed_ns >= 2_000_000 && (sample.operations, sample.bytes) == (1, 6), "{sample:?}");
     }
 }

@@ -102,6 +102,21 @@ impl Timeline {
     }
 }
 
+/// The counts of several jobs that began together, added slot by slot: no longer than that of one.
+pub fn sum<'a>(jobs: impl IntoIterator<Item = &'a [Entry]>) -> Vec<Entry> {
+    let mut all: Vec<Entry> = jobs.into_iter().flatten().copied().collect();
+    all.sort_unstable();
+    all.dedup_by(|next, kept| {
+        let same = (next.slice, next.class) == (kept.slice, kept.class);
+        if same {
+            kept.count = kept.count.saturating_add(next.count);
+        }
+        same
+    });
+    all.truncate(CAPACITY);
+    all
+}
+
 /// As it is kept: for each entry the distance to the slice before, the class and the count, as LEB128 numbers.
 pub fn encode(entries: &[Entry]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(entries.len() * 3);
@@ -157,6 +172,17 @@ mod tests {
         }
         let found: Vec<_> = timeline.finish().iter().map(|e| (e.slice, bounds(e.class), e.count)).collect();
         assert_eq!(found, [(0, (896, 1024), 2), (0, (1792, 2048), 1), (1, (896, 1024), 1), (6, (4, 5), 1)]);
+    }
+
+    #[test]
+    fn jobs_are_added_slot_by_slot() {
+        let entry = |slice, class, count| Entry { slice, class, count };
+        let (one, two) =
+            ([entry(0, 40, 3), entry(2, 41, 1)], [entry(0, 40, 4), entry(0, 44, 1), entry(2, 41, u32::MAX)]);
+        let both = sum([&one[..], &two[..], &[]]);
+        assert_eq!(both, [entry(0, 40, 7), entry(0, 44, 1), entry(2, 41, u32::MAX)]);
+        let many: Vec<Entry> = (0..2 * CAPACITY as u32).map(|slice| entry(slice, 40, 1)).collect();
+        assert_eq!(sum([&many[..], &many[..]]).len(), CAPACITY);
     }
 
     #[test]

@@ -204,9 +204,8 @@ fn work_of(sample: &Sample) -> (u64, u64, u64, BTreeMap<String, u64>) {
 fn a_burst_does_the_same_whatever_was_done_before() {
     let (first, second, peer) = (disk(), disk(), peer());
     let (mut plain, mut piloted) = (Driven::start(first.path()), Driven::start(second.path()));
-    for (workload, jobs, rate) in
-        WORKLOADS.iter().flat_map(|w| [("1", "0"), ("4", "0"), ("2", "4000")].map(|(jobs, rate)| (*w, jobs, rate)))
-    {
+    let loads = [("1", "0"), ("4", "0"), ("1", "4000"), ("4", "4000")];
+    for (workload, jobs, rate) in WORKLOADS.iter().flat_map(|w| loads.map(|(jobs, rate)| (*w, jobs, rate))) {
         let name = workload.name();
         let mut given = vec![("jobs", jobs), ("rate", rate)];
         // Fewer files than by default: laying them out is most of the time.

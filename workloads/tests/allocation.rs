@@ -50,7 +50,7 @@ fn laps_do_not_allocate() {
         while watch.running() {
             watch.lap(1);
         }
-        watch.settle();
+        watch.settle(0);
         assert_eq!(CALLS.get(), before, "with a batch of {batch}");
     }
     let pace = Pace { rate: 20_000, poisson: true, seed: 1, jobs: 1, job: 0 };

@@ -122,7 +122,7 @@ fn bytes_are_those_that_arrived() {
 #[test]
 fn a_limit_that_comes_at_any_moment_leaves_the_streams_whole() {
     let (_listening, far) = peer();
-    for direction in ["send", "both"] {
+    for direction in ["send", "receive", "both"] {
         let mut work = prepared("net/stream", &[("direction", direction), ("streams", "4"), ("block", "4KiB")], far);
         for limit_ns in (0..40).map(|n| n * 3_000) {
             // Warm-up and measured part are as short as there are streams, so any of their blocks may be the last to ask.
@@ -132,6 +132,85 @@ fn a_limit_that_comes_at_any_moment_leaves_the_streams_whole() {
         }
         work.verify().expect("verified");
     }
+}
+
+/// A slow path to the peer, for one connection: 64 KiB each 2 ms or later one way, and what comes back at once. Gives its address,
+/// and for each answer of the peer how many bytes had gone there.
+fn slow_path(far: PeerAddress) -> (SocketAddr, std::sync::mpsc::Receiver<u64>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
+    let address = listener.local_addr().expect("an address");
+    let (answered, answers) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let (mut near, _) = listener.accept().expect("accepted");
+        let mut far = TcpStream::connect(far.v4.expect("there")).expect("connected");
+        let mut greeting = [0; 11 + 5 * 4];
+        near.read_exact(&mut greeting).expect("a greeting");
+        far.write_all(&greeting).expect("sent");
+        let gone = Arc::new(std::sync::atomic::AtomicU64::new(0));
+        let (mut back, mut home, seen) =
+            (far.try_clone().expect("cloned"), near.try_clone().expect("cloned"), Arc::clone(&gone));
+        std::thread::spawn(move || {
+            let mut answer = [0; 16];
+            while back.read_exact(&mut answer).is_ok() {
+                // Whoever is answered may ask anew at once: first the count, then the answer.
+                let _ = answered.send(seen.load(Ordering::SeqCst));
+                let _ = home.write_all(&answer);
+            }
+        });
+        let mut block = vec![0; 64 << 10];
+        while near.read_exact(&mut block).is_ok() {
+            std::thread::sleep(Duration::from_millis(2));
+            gone.fetch_add(block.len() as u64, Ordering::SeqCst);
+            if far.write_all(&block).is_err() {
+                return;
+            }
+        }
+    });
+    (address, answers)
+}
+
+#[test]
+fn what_a_cut_warm_up_has_left_under_way_is_not_sent_in_the_measured_time() {
+    let (_listening, far) = peer();
+    let (address, answers) = slow_path(far);
+    let mut work = prepared("net/stream", &[], address.into());
+    let mut watch = Stopwatch::new();
+    // The buffers of two sockets have room for most of what the path takes in 20 ms.
+    watch.arm(BurstPlan { operations: 10_000, warmup: 10_000, batch: 1, limit_ns: 20_000_000, number: 0 });
+    work.burst(&mut watch).expect("a burst");
+    let sample = watch.sample().expect("serializes");
+    assert!(sample.cut_short && sample.operations > 0, "{sample:?}");
+    let block = 64 << 10;
+    let gone: Vec<u64> = answers.try_iter().collect();
+    assert_eq!(gone.len(), 2, "the peer is heard at the end of the warm-up, and at the end: {gone:?}");
+    assert_eq!(gone[0], (sample.warmup_operations + 1) * block, "all of the warm-up has arrived before");
+    assert_eq!(gone[1] - gone[0], sample.bytes, "and what arrives in the measured time is what counts");
+}
+
+#[test]
+fn nothing_is_asked_for_in_the_warm_up_that_the_measured_part_takes() {
+    let (_listening, far) = peer();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
+    let address = listener.local_addr().expect("an address");
+    let asked = std::thread::spawn(move || {
+        let (mut near, _) = listener.accept().expect("accepted");
+        let mut far = TcpStream::connect(far.v4.expect("there")).expect("connected");
+        let (mut from, mut to) = (far.try_clone().expect("cloned"), near.try_clone().expect("cloned"));
+        std::thread::spawn(move || std::io::copy(&mut from, &mut to));
+        let mut greeting = [0; 11 + 5 * 4];
+        near.read_exact(&mut greeting).expect("a greeting");
+        far.write_all(&greeting).expect("sent");
+        let (mut asked, mut ask) = (Vec::new(), [0; 8]);
+        while near.read_exact(&mut ask).is_ok() {
+            asked.push(u64::from_le_bytes(ask));
+            far.write_all(&ask).expect("sent");
+        }
+        asked
+    });
+    let mut work = prepared("net/stream", &[("direction", "receive")], address.into());
+    burst(&mut *work, 20);
+    drop(work);
+    assert_eq!(asked.join().expect("ended"), [5, 20], "blocks of the warm-up, then those that count");
 }
 
 #[test]

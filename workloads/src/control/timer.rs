@@ -90,6 +90,7 @@ impl Prepared for Waking {
         watch.start();
         let mut next = watch.mark() + interval;
         while watch.running() {
+            next += watch.take_wait();
             stopwatch::sleep_until(next);
             let now = watch.lap_since(next, 0);
             early += u64::from(now < next);

@@ -358,6 +358,7 @@ impl Transfer {
         watch.start();
         let mut mark = watch.mark();
         while watch.running() {
+            mark += watch.take_wait();
             while let Some(&at) = free.last() {
                 let operation = held.take().unwrap_or_else(|| walks[if one_walk { 0 } else { at }].next());
                 if self.pattern.sequential && !operation.read && occupied(&queue.kept, operation.number) {
@@ -374,6 +375,16 @@ impl Transfer {
                 self.finish(slot, result)?;
                 mark = watch.lap_since(slot.mark, bytes);
                 free.push(at);
+            }
+            // Other jobs are waited for: what is in flight belongs to the warm-up.
+            while watch.pausing() && free.len() < queue.kept.len() {
+                queue.wait().map_err(queue::explain)?;
+                while let Some((at, result)) = queue.next() {
+                    let slot = &mut queue.kept[at];
+                    self.finish(slot, result)?;
+                    mark = watch.lap_since(slot.mark, bytes);
+                    free.push(at);
+                }
             }
         }
         Ok(())

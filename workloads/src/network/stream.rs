@@ -2,9 +2,11 @@
 //! second.
 //!
 //! What sits in a buffer has not arrived. So the last blocks sent in the warm-up and in the measured part ask the peer what it
-//! has received, and the time until it has answered belongs to the last operation.
+//! has received, and the time until it has answered belongs to the last operation. Where the limit ends one of the two, blocks
+//! that are no operations ask, and count as bytes.
 //!
-//! The peer sends only what it has been asked for, `WINDOW` bytes ahead of what has arrived: when a burst ends, it stops.
+//! The peer sends only what it has been asked for, `WINDOW` bytes ahead of what has arrived, and nothing is asked for beyond the
+//! end of the warm-up or of the measured part: both begin with nothing under way.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -326,27 +328,35 @@ impl Streaming {
         }
         Ok(())
     }
+
+    /// Waits until everything that is under way has arrived. The limit came between two blocks, so none of them asked: blocks that
+    /// are no operations ask instead. What the peer was asked for in vain is taken, and counts as nothing.
+    #[cold]
+    fn arrive(&mut self, watch: &mut Stopwatch) -> anyhow::Result<()> {
+        let Self { bodies, senders, receivers, .. } = self;
+        if !senders.is_empty() {
+            senders.iter_mut().try_for_each(|sender| sender.send(bodies, true))?;
+            senders.iter_mut().try_for_each(Sender::confirm)?;
+            watch.settle((senders.len() * bodies.blocks.size) as u64);
+        }
+        receivers.iter_mut().try_for_each(|receiver| receiver.drain(bodies))
+    }
 }
 
 impl Prepared for Streaming {
     fn burst(&mut self, watch: &mut Stopwatch) -> anyhow::Result<()> {
         let ways = u64::from(!self.senders.is_empty()) + u64::from(!self.receivers.is_empty());
         let bytes = ways * self.bodies.blocks.size as u64;
-        let mut left = watch.planned();
         watch.start();
         while watch.running() {
-            self.operate(watch.closing_within(self.streams), watch.closing(), left.div_ceil(self.streams))?;
-            left -= 1;
+            let wanted = watch.left().div_ceil(self.streams);
+            self.operate(watch.closing_within(self.streams), watch.closing(), wanted)?;
             watch.lap(bytes);
+            if watch.cut_short() {
+                self.arrive(watch)?;
+            }
         }
-        let Self { bodies, senders, receivers, .. } = self;
-        if watch.cut_short() && !senders.is_empty() {
-            // The limit came between two blocks, so none of them asked: blocks that aren't counted ask instead.
-            senders.iter_mut().try_for_each(|sender| sender.send(bodies, true))?;
-            senders.iter_mut().try_for_each(Sender::confirm)?;
-            watch.settle();
-        }
-        receivers.iter_mut().try_for_each(|receiver| receiver.drain(bodies))
+        Ok(())
     }
 
     fn verify(&mut self) -> anyhow::Result<Check> {
