@@ -10,7 +10,7 @@ use std::f64::consts::TAU;
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::{Serializer, V2DeflateSerializer};
 use workloads::evidence::{Canary, ClockFit, Evidence};
-use workloads::facts::{DataFacts, Flushes, Keeper, Kernel, Network};
+use workloads::facts::{DataFacts, Flushes, Keeper, Kernel, Network, Program};
 use workloads::protocol::{Hello, Identity, Sample};
 use workloads::stopwatch::HIGHEST_NS;
 use workloads::timeline::{self, Timeline};
@@ -229,6 +229,16 @@ fn settings(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     pairs.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect()
 }
 
+/// The engine's program; the baseline has none.
+fn programs(runner: &str) -> Vec<Program> {
+    if runner == "bare" {
+        return Vec::new();
+    }
+    let version = if runner == "qemu" { "7.2.9" } else { "1.0" };
+    let sha256 = format!("{:064x}", runner.bytes().fold(0u128, |sum, byte| sum << 8 | u128::from(byte)));
+    vec![Program { path: format!("/usr/bin/{runner}"), version: Some(version.into()), sha256: Some(sha256) }]
+}
+
 fn environment(place: &Place) -> EnvironmentPlan {
     let vm = place.1 == "qemu";
     let cache = if place.0 == "qemu-unsafe" { "unsafe" } else { "none" };
@@ -252,6 +262,7 @@ fn environment(place: &Place) -> EnvironmentPlan {
         } else {
             "bind mount of ext4 on vda".into()
         },
+        programs: programs(place.1),
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use workloads::evidence::{Canary, ClockFit, Evidence};
-use workloads::facts::{DataFacts, Network};
+use workloads::facts::{DataFacts, Network, Program};
 use workloads::protocol::{Hello, Identity, Sample};
 use workloads::{Check, Resource};
 
@@ -126,6 +126,28 @@ pub struct EnvironmentPlan {
     pub unequal: Option<String>,
     /// The same for people: `bind mount of ext4 on vda`, `raw image on ext4 on vda, virtio-blk, cache=none`.
     pub data_path: String,
+    /// Programs of the host that it ran on, the engine's own first; empty where there are none, and in runs that were stored
+    /// before it was asked for.
+    #[serde(default)]
+    pub programs: Vec<Program>,
+}
+
+impl EnvironmentPlan {
+    /// Whether another environment of the same run is this one again: the same programs, byte for byte, wherever they lie, under
+    /// the same settings. Whatever differs between two such environments is error.
+    pub fn same_code(&self, other: &Self) -> bool {
+        let hashes = |plan: &Self| plan.programs.iter().map(|p| p.sha256.clone()).collect::<Option<Vec<_>>>();
+        self.runner == other.runner
+            && self.settings_beside_programs() == other.settings_beside_programs()
+            && hashes(self).is_some_and(|own| hashes(other) == Some(own))
+    }
+
+    /// The settings but for those that say where a program lies: what ran there its hash says.
+    fn settings_beside_programs(&self) -> BTreeMap<&str, &str> {
+        let says_where = |value: &str| value.is_empty() || self.programs.iter().any(|p| p.path == value);
+        let settings = self.settings.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        settings.filter(|(_, value)| !says_where(value)).collect()
+    }
 }
 
 /// One start of an environment.
@@ -279,4 +301,31 @@ pub struct Stored {
     pub voids: Vec<Void>,
     /// Checks.
     pub checks: Vec<Checked>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn on(binary: &str, sha256: Option<&str>, more: (&str, &str)) -> EnvironmentPlan {
+        let mut plan = crate::example::stored().run.environments.remove(2);
+        plan.settings = [("binary", binary), more].map(|(name, value)| (name.into(), value.into())).into();
+        let path = if binary.is_empty() { "/usr/sbin/runc" } else { binary };
+        plan.programs = vec![Program { path: path.into(), version: None, sha256: sha256.map(String::from) }];
+        plan
+    }
+
+    #[test]
+    fn the_same_bytes_at_two_places_are_the_same_code() {
+        let plain = ("data", "bind");
+        let head = on("/x/runc", Some("aa"), plain);
+        assert!(head.same_code(&on("/y/runc", Some("aa"), plain)));
+        assert!(head.same_code(&on("", Some("aa"), plain)), "the one in PATH may be the same");
+        assert!(!head.same_code(&on("/x/runc", Some("bb"), plain)), "the same place with other bytes");
+        assert!(!head.same_code(&on("/y/runc", Some("aa"), ("data", "tmpfs"))), "another setting");
+        let unread = || on("/x/runc", None, plain);
+        assert!(!unread().same_code(&unread()), "nobody knows what could not be read");
+        let other = EnvironmentPlan { runner: "crun".into(), ..on("/y/runc", Some("aa"), plain) };
+        assert!(!head.same_code(&other));
+    }
 }

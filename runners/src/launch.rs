@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Debug};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -12,6 +12,8 @@ use workloads::settings::{Setting, SettingError, Settings};
 
 use crate::host::Host;
 use crate::path::PathToPeer;
+use crate::process;
+use crate::programs::{Used, Version};
 use crate::stage::Stage;
 use crate::stage::cgroup::Cgroup;
 use crate::stage::data::DataPath;
@@ -84,6 +86,8 @@ pub struct Launch {
     pub data: DataPath,
     /// The engine's version, where [`Runner::version`] can't know it without the settings.
     pub version: Option<String>,
+    /// Programs of the host that it runs on, the engine's own first.
+    pub programs: Vec<Used>,
     /// SHA-256 of the binary inside, where it is not the harness's own: one for another kind of machine.
     pub binary_sha256: Option<String>,
     /// Why the limits of the suite don't hold inside, where they can't.
@@ -137,6 +141,7 @@ impl Launch {
             path: PathToPeer::none(),
             data: DataPath::default(),
             version: None,
+            programs: Vec::new(),
             binary_sha256: None,
             unequal: None,
             emulated: None,
@@ -151,6 +156,13 @@ impl Launch {
     #[must_use]
     pub fn over(mut self, path: PathToPeer) -> Self {
         self.path = path;
+        self
+    }
+
+    /// Names a program that it runs on and that says its version when it is asked.
+    #[must_use]
+    pub fn on(mut self, program: &Path) -> Self {
+        self.programs.push(Used { path: program.to_path_buf(), version: Version::Asked });
         self
     }
 
@@ -176,12 +188,21 @@ impl Debug for Launch {
 }
 
 impl Stage {
+    /// The program that is started first, unless the runner has named it or it is our own.
+    fn front(&self, launch: &Launch) -> Option<Used> {
+        let path = process::find(launch.command.get_program().to_str()?)?;
+        let ours = path == self.host.binary || path.starts_with(&self.host.scratch);
+        let named = launch.programs.iter().any(|used| used.path == path);
+        (!ours && !named).then_some(Used { path, version: Version::Unknown })
+    }
+
     /// The runner's launch, held to this stage's cgroup, CPUs and signals: what a session is to be started from.
     ///
     /// # Errors
     /// See [`Runner::launch`].
     pub fn launch(&mut self, runner: &dyn Runner, settings: &Settings) -> anyhow::Result<Launch> {
         let mut launch = runner.launch(settings, self)?;
+        launch.programs.splice(..0, self.front(&launch));
         let cgroup = self.cgroup();
         if launch.memory_beside > 0 {
             cgroup.limit_memory(self.host.resources.memory_bytes + launch.memory_beside)?;

@@ -17,6 +17,7 @@ mod path;
 pub mod probe;
 #[cfg_attr(not(target_os = "linux"), expect(unused_imports, reason = "engines on Linux share it"))]
 mod process;
+pub mod programs;
 pub mod registry;
 pub mod session;
 pub mod stage;

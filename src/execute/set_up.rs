@@ -11,6 +11,7 @@ use reports::record::{EnvironmentPlan, Run, WorkloadPlan};
 use runners::fingerprint;
 use runners::host::{Host, Resources};
 use runners::probe::{self, Probe};
+use runners::programs::Programs;
 use runners::session::Session;
 use runners::stage::Stage;
 use runners::stage::disk::check_data_dir;
@@ -57,6 +58,7 @@ pub struct HostSite {
     peer: Option<PeerProcess>,
     /// Of the plan's environments, in their order; `None` for those that aren't available.
     grounds: Vec<Option<Ground>>,
+    programs: Programs,
     shared: Arc<Shared>,
     began: Instant,
 }
@@ -80,6 +82,7 @@ impl Site for HostSite {
         let ground = self.grounds[environment].as_mut().expect("only available environments are started");
         let Environment { runner, settings, .. } = &ground.environment;
         let launch = ground.stage.launch(*runner, settings)?;
+        self.programs.unchanged(&launch.programs)?;
         let peer = launch.path.peer_address(self.peer.as_ref().map(|process| process.port));
         // What a probe has accepted must not be refused here.
         let session = Session::start(launch, START.max(runner.start_deadline()))?;
@@ -127,11 +130,12 @@ pub fn set_up(plan: &Plan, options: Options, interrupt: &Interrupt) -> anyhow::R
     let peer = start_peer(plan, &shared)?;
     let mut run = describe(options, plan, &shared.host, &data);
     shared.host.pin_harness().or_exit(Exit::Host)?;
-    let grounds = grounds(plan, &shared, &data, &probes, &mut run)?;
+    let mut programs = Programs::default();
+    let grounds = grounds(plan, &shared, &data, &probes, &mut programs, &mut run)?;
     // In the baseline's directory, which is removed with everything else of the run, even after a kill.
     let baseline = grounds[0].as_ref().context("the baseline could not be set up").or_exit(Exit::NothingMeasured)?;
     let canaries = Canaries::new(baseline.stage.data()).or_exit(Exit::Host)?;
-    Ok((run, HostSite { canaries, peer, grounds, shared, began: Instant::now() }))
+    Ok((run, HostSite { canaries, peer, grounds, programs, shared, began: Instant::now() }))
 }
 
 /// The host under a new id, held to the resources, that a signal interrupts; with what its stages will share.
@@ -196,6 +200,7 @@ fn grounds(
     shared: &Arc<Shared>,
     data: &Path,
     probes: &[Probe],
+    programs: &mut Programs,
     run: &mut Run,
 ) -> anyhow::Result<Vec<Option<Ground>>> {
     let mut grounds = Vec::new();
@@ -209,8 +214,10 @@ fn grounds(
         }
         let mut stage = Stage::new(Arc::clone(shared), &environment.name, data).or_exit(Exit::Host)?;
         // One launch that is not started tells what the environment will stand on, before anything is measured.
-        match stage.launch(environment.runner, &environment.settings) {
-            Ok(launch) => {
+        let launched = stage.launch(environment.runner, &environment.settings);
+        match launched.and_then(|launch| Ok((programs.look_at(&launch.programs)?, launch))) {
+            Ok((found, launch)) => {
+                row.programs = found;
                 row.network = launch.path.network;
                 row.emulated = launch.emulated.clone();
                 row.data = launch.data.facts.clone();
@@ -281,5 +288,6 @@ fn describe_environment(environment: &Environment) -> EnvironmentPlan {
         emulated: None,
         unequal: None,
         data_path: String::new(),
+        programs: Vec::new(),
     }
 }

@@ -5,6 +5,17 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+/// A program of the host that an environment ran on, or the kernel that it booted: what tells one release or build from another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Program {
+    /// Where it lies on the host.
+    pub path: String,
+    /// By its own word; `None` where it wasn't asked.
+    pub version: Option<String>,
+    /// SHA-256 of the file, hex; `None` where it can't be read.
+    pub sha256: Option<String>,
+}
+
 /// How an environment reaches the peer. Stored by the words that reports show.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Network {

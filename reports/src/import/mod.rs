@@ -163,6 +163,7 @@ fn environment(name: &str, output: &fio::Output) -> EnvironmentPlan {
         emulated: None,
         unequal: None,
         data_path: output.place.clone().unwrap_or_else(|| "unknown".into()),
+        programs: Vec::new(),
     }
 }
 

@@ -62,6 +62,7 @@ pub fn hostile() -> Comparison {
     for plan in &mut run.environments {
         plan.version = Some(NASTY.into());
         plan.data_path = NASTY.into();
+        plan.programs.iter_mut().for_each(|program| program.path = NASTY.into());
         plan.settings.insert(NASTY.into(), NASTY.into());
         if plan.skipped.is_some() {
             plan.skipped = Some(NASTY.into());

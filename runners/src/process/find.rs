@@ -45,13 +45,21 @@ pub(crate) fn require(program: &str, package: &str) -> Result<PathBuf, Unavailab
 /// When the program is absent, fails, or does not answer in time.
 pub(crate) fn version(program: &str, package: &str) -> Result<String, Unavailable> {
     let path = require(program, package)?;
-    let mut command = Command::new(&path);
-    command.arg("--version");
-    let text = ask(command).map_err(|words| Unavailable {
+    version_of(&path).map_err(|words| Unavailable {
         because: words,
         fix: format!("apt install --reinstall {package}"),
         broken: true,
-    })?;
+    })
+}
+
+/// The same of the program at a path.
+///
+/// # Errors
+/// The program's own words, where it fails or does not answer in time.
+pub(crate) fn version_of(path: &Path) -> Result<String, String> {
+    let mut command = Command::new(path);
+    command.arg("--version");
+    let text = ask(command)?;
     let line = text.lines().next().unwrap_or_default().trim();
     Ok(line.split_whitespace().find(|w| w.starts_with(|c: char| c.is_ascii_digit())).unwrap_or(line).to_string())
 }

@@ -17,7 +17,7 @@ pub(crate) use beside::Beside;
 pub(crate) use confine::confine;
 #[cfg(target_os = "linux")]
 pub(crate) use confine::{freeze_mounts, hide, own_run_directory, unmount};
-pub(crate) use find::{find, require, version};
+pub(crate) use find::{find, require, version, version_of};
 pub(crate) use remove::{discard, kill_below, kill_marked, mark, remove_tree, unmount_below};
 
 /// Writes a program that a test is about to start. A child does: what this process has open for writing is open in every child

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
+use workloads::facts::Program;
 
 use crate::comparison::{Cell, Comparison, Environment, Flag, Metric, Outcome, Role, Verdict, Withheld};
 use crate::record::WorkloadPlan;
@@ -283,11 +284,12 @@ fn environments(c: &Comparison, out: &mut Markup) {
     for e in words::tried(c) {
         add!(
             out,
-            "<tr><th scope=\"row\">{}</th><td>{}{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>\
+            "<tr><th scope=\"row\">{}</th><td>{}{}{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>\
              <td class=\"n\">{}</td><td>{}</td><td>{}</td><td>{}{}</td></tr>\n",
             &e.plan.name,
             e.plan.version.as_deref().unwrap_or(&e.plan.runner),
             environment_settings(e),
+            programs(&e.plan.programs),
             start(e),
             e.starts_ms.len(),
             words::memory(e),
@@ -314,6 +316,17 @@ fn environments(c: &Comparison, out: &mut Markup) {
         }
         add!(out, "</dl>\n");
     }
+}
+
+/// Where each lies and which it was, by the start of its hash.
+fn programs(programs: &[Program]) -> Markup {
+    let mut out = Markup::default();
+    for Program { path, version, sha256 } in programs {
+        let hash: String = sha256.as_deref().unwrap_or("can't be read").chars().take(16).collect();
+        let version = version.as_deref().map_or_else(String::new, |v| format!(" {v}"));
+        add!(&mut out, "<br/><small>{}{}, SHA-256 {}</small>", path, version, hash);
+    }
+    out
 }
 
 fn start(e: &Environment) -> Markup {

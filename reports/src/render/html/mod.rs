@@ -219,6 +219,16 @@ mod tests {
     }
 
     #[test]
+    fn the_table_of_environments_says_which_program_each_ran_on() {
+        let c = sample::comparison();
+        let plan = c.environments.iter().map(|e| &e.plan).find(|p| p.runner == "qemu").expect("in the sample");
+        let program = &plan.programs[0];
+        let (path, version) = (&program.path, program.version.as_deref().expect("known"));
+        let hash = &program.sha256.as_deref().expect("known")[..16];
+        assert!(page(&c).contains(&format!("{path} {version}, SHA-256 {hash}")));
+    }
+
+    #[test]
     fn hostile_text_stays_text() {
         let page = page(&sample::hostile());
         assert!(!page.contains("<script"), "escaped everywhere");

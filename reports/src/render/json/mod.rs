@@ -101,6 +101,7 @@ fn environment<'a>(c: &think::Comparison, e: &'a think::Environment) -> Environm
         clock_ns: e.clock_ns,
         network: e.plan.network,
         data_path: &e.plan.data_path,
+        programs: &e.plan.programs,
         outcome: e.outcome.name(),
         because: e.outcome.because(),
         sentence: if e.role == think::Role::Compared { words::plain(&words::sentence(c, e)) } else { String::new() },
@@ -321,6 +322,8 @@ mod tests {
         }
         let flagged = report["cells"].as_array().unwrap().iter().find(|c| c["flags"].get(0).is_some()).unwrap();
         assert_fields(&flagged["flags"][0], &["name", "evidence"]);
+        let ran = report["environments"].as_array().unwrap().iter().find(|e| e["programs"].get(0).is_some()).unwrap();
+        assert_fields(&ran["programs"][0], &["path", "version", "sha256"]);
     }
 
     #[test]

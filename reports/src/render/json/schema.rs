@@ -82,6 +82,7 @@ pub(super) struct Environment<'a> {
     pub(super) clock_ns: Option<f64>,
     pub(super) network: workloads::facts::Network,
     pub(super) data_path: &'a str,
+    pub(super) programs: &'a [workloads::facts::Program],
     pub(super) outcome: &'static str,
     pub(super) because: Option<&'a str>,
     pub(super) sentence: String,
