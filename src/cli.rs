@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::exit;
+use crate::{commands, exit};
 
 /// What does the box weigh? Runs identical SQLite, disk and network work on bare metal, in containers and in virtual
 /// machines, and reports what each box costs, how sure that is, and why.
@@ -45,9 +45,7 @@ pub enum Command {
     #[command(after_help = "Examples:\n  tarebench verify\n  tarebench verify standard --env qemu")]
     Verify(Verify),
     /// Draw a stored run again: same store, same bytes
-    #[command(
-        after_help = "Examples:\n  tarebench report\n  tarebench report latest --format html -o report.html\n  tarebench report host=rack7 --format json"
-    )]
+    #[command(after_help = report_help())]
     Report(Report),
     /// Put measurements of another program into the store
     #[command(after_help = "Example:\n  tarebench import fio bare=bare.json runc=runc.json")]
@@ -91,6 +89,16 @@ pub enum Command {
         #[arg(long, required = true)]
         listen: Vec<std::net::SocketAddr>,
     },
+}
+
+fn report_help() -> String {
+    let examples = [
+        "tarebench report",
+        "tarebench report latest --format html -o report.html",
+        "tarebench report host=rack7 --format json",
+        "tarebench report --format bmf -o for-bencher.json",
+    ];
+    format!("Formats:\n{}\n\nExamples:\n  {}", commands::report::table(), examples.join("\n  "))
 }
 
 /// The parts of a run; shared by `run`, `plan` and `verify`.
@@ -139,7 +147,7 @@ pub struct Run {
     /// Where results are kept.
     #[command(flatten)]
     pub store: StoreArg,
-    /// Also write a report here; the ending says the format: .html, .md, .json, .csv, .svg
+    /// Also write a report here; the ending says the format: .html, .md, .json, ... (`tarebench report --help` has all)
     #[arg(long, value_name = "FILE")]
     pub report: Vec<PathBuf>,
     /// A name for the run, as in host=rack7 or release
@@ -209,7 +217,7 @@ pub struct Report {
     /// An id, the beginning of one, `latest`, or a label
     #[arg(default_value = "latest")]
     pub run: String,
-    /// terminal, html, markdown, json, csv or svg [default: by the ending of --output, else terminal]
+    /// One of the formats below [default: by the ending of --output, else terminal]
     #[arg(long, value_name = "FORMAT")]
     pub format: Option<String>,
     /// Write to this file instead of stdout

@@ -19,7 +19,11 @@ fn unknown_names_are_answered_with_the_nearest() {
     b.run(&["plan", "quick", "--env", "qemu:accel=xen"]).ends_with(2).says("`accel` can't be `xen`: one of");
     b.run(&["plan", "quick", "--env", "qemu:accel"]).ends_with(2).says("is not key=value");
     b.run(&["report", "--format", "htlm"]).ends_with(2).says("did you mean `html`?");
-    b.run(&["run", "--report", "report.pdf"]).ends_with(2).says("says no format");
+    b.run(&["run", "--report", "report.pdf"]).ends_with(2).says(".csv, .hgrm, .hlog, .html, .json, .md");
+    let hint = b.run(&["report", "-o", "report.pdf"]).ends_with(2).says("says no format").stderr;
+    assert!(hint.contains("--format"), "{hint}");
+    let hint = b.run(&["run", "--report", "report.pdf"]).stderr;
+    assert!(!hint.contains("--format"), "`run` has no such option: {hint}");
     b.run(&["frobnicate"]).ends_with(2).says("frobnicate");
     b.holds_only(&[]);
 }

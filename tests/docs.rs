@@ -31,6 +31,7 @@ const TABLES: &[(&str, Table)] = &[
     ("operations", operations),
     ("workload settings", workload_settings),
     ("suites", suites),
+    ("formats", formats),
     ("exit codes", exit_codes),
 ];
 
@@ -193,6 +194,11 @@ fn suites(_: &str) -> String {
         vec![code(&text("name")), text("description"), names("environments"), names("workloads"), size]
     });
     table(&["suite", "about", "environments", "workloads", "blocks x rounds"], rows.collect::<Vec<_>>())
+}
+
+fn formats(_: &str) -> String {
+    let rows = reports::render::formats().iter().map(|f| vec![code(f.name), code(f.extension), f.about.into()]);
+    table(&["format", "ending", "what it is"], rows)
 }
 
 fn exit_codes(_: &str) -> String {

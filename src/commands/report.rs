@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 use std::path::Path;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use reports::comparison::{Comparison, Method, compare};
 use reports::render::{self, Format, Render};
 use reports::store::Store;
@@ -15,7 +15,7 @@ use crate::exit::{Exit, OrExit};
 pub fn run(args: cli::Report) -> anyhow::Result<Exit> {
     let format = match (&args.format, &args.output) {
         (Some(name), _) => by_name(name),
-        (None, Some(path)) => by_ending(path),
+        (None, Some(path)) => by_ending(path).map_err(|e| anyhow!("{e}; or say --format")),
         (None, None) => by_name("terminal"),
     }
     .or_exit(Exit::Usage)?;
@@ -58,8 +58,17 @@ pub fn by_ending(path: &Path) -> anyhow::Result<&'static Format> {
     match render::by_extension(ending) {
         Some(format) => Ok(format),
         None => {
-            let endings: Vec<_> = render::formats().iter().map(|f| format!(".{}", f.extension)).collect();
-            bail!("the ending of {} says no format; use one of {}, or --format", path.display(), endings.join(", "))
+            let mut endings: Vec<_> = render::formats().iter().map(|f| format!(".{}", f.extension)).collect();
+            endings.sort();
+            endings.dedup();
+            bail!("the ending of {} says no format; the endings are {}", path.display(), endings.join(", "))
         }
     }
+}
+
+/// Name, ending and meaning of every format, for `--help` and the documents.
+pub fn table() -> String {
+    let width = render::formats().iter().map(|f| f.name.len()).max().unwrap_or(0);
+    let line = |f: &Format| format!("  {:width$}  .{:5}  {}", f.name, f.extension, f.about);
+    render::formats().iter().map(line).collect::<Vec<_>>().join("\n")
 }

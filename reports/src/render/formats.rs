@@ -1,8 +1,9 @@
 //! The formats there are.
 
+use super::programs::{bmf, github, hgrm, hlog, junit, openmetrics};
 use super::{Format, csv, html, json, markdown, plots, terminal};
 
-static FORMATS: [Format; 6] = [
+static FORMATS: [Format; 12] = [
     Format {
         name: "terminal",
         extension: "txt",
@@ -33,6 +34,37 @@ static FORMATS: [Format; 6] = [
         extension: "svg",
         about: "the overhead of every environment as one picture",
         renderer: &plots::forest::Svg,
+    },
+    Format {
+        name: "junit",
+        extension: "xml",
+        about: "for the test tab of a CI system: a suite per workload, a case per environment",
+        renderer: &junit::Junit,
+    },
+    Format { name: "bmf", extension: "json", about: "for Bencher: Bencher Metric Format", renderer: &bmf::Bmf },
+    Format {
+        name: "github-benchmark",
+        extension: "json",
+        about: "for github-action-benchmark: customSmallerIsBetter",
+        renderer: &github::GithubBenchmark,
+    },
+    Format {
+        name: "openmetrics",
+        extension: "om",
+        about: "for Prometheus: overheads, verdicts, latencies, starts and memory",
+        renderer: &openmetrics::OpenMetrics,
+    },
+    Format {
+        name: "hlog",
+        extension: "hlog",
+        about: "for HdrHistogram's tools: every histogram in full, in nanoseconds",
+        renderer: &hlog::Hlog,
+    },
+    Format {
+        name: "hgrm",
+        extension: "hgrm",
+        about: "for HdrHistogram's plotters: a table of percentiles for every histogram, in milliseconds",
+        renderer: &hgrm::Hgrm,
     },
 ];
 
@@ -121,7 +153,7 @@ mod tests {
         ];
         for (name, c) in samples {
             for format in formats() {
-                let path = std::path::Path::new(&folder).join(format!("{name}.{}", format.extension));
+                let path = std::path::Path::new(&folder).join(format!("{name}.{}", format.name));
                 std::fs::write(path, format.renderer.render(&c).unwrap()).unwrap();
             }
         }

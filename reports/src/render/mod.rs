@@ -19,10 +19,13 @@ pub mod json;
 pub mod markdown;
 pub mod markup;
 pub mod plots;
+pub mod programs;
 pub mod terminal;
 pub mod units;
 pub mod words;
 
+#[cfg(test)]
+mod readers;
 #[cfg(test)]
 mod sample;
 
