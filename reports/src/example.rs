@@ -254,6 +254,7 @@ fn environment(place: &Place) -> EnvironmentPlan {
             flushes: if cache == "unsafe" { Flushes::Forgotten } else { Flushes::Passed },
             kernel: if vm { Kernel::Guest } else { Kernel::Host },
             device: Some("vda".into()),
+            forgets: None,
         },
         emulated: vm.then(|| "QEMU's TCG translates every instruction".into()),
         unequal: None,

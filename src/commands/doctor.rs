@@ -10,10 +10,10 @@ use runners::fingerprint;
 use runners::host::{Host, Resources};
 use runners::leftovers;
 use runners::probe::{self, Probe};
-use runners::stage::disk::check_data_dir;
+use runners::stage::disk::{Disk, check_data_dir};
 use serde::{Serialize, Serializer};
 use workloads::Resource;
-use workloads::canary::Canaries;
+use workloads::canary::{Canaries, NO_DISK_NS};
 use workloads::settings::Settings;
 
 use crate::cli;
@@ -93,6 +93,12 @@ pub fn run(args: cli::Doctor) -> anyhow::Result<Exit> {
 fn further_warnings(data_dir: &Path, left: &[leftovers::Leftover], host: &Host) -> Vec<String> {
     let mut warnings: Vec<String> =
         check_data_dir(data_dir, false).err().map(|e| format!("{e:#}")).into_iter().collect();
+    // Memory itself has been refused above.
+    let disk = Disk::under(data_dir).ok().filter(|disk| !disk.is_memory());
+    warnings.extend(
+        disk.and_then(|disk| disk.forgets())
+            .map(|why| format!("nothing in the data directory is durable: {why}; give one on a disk with --data-dir")),
+    );
     warnings.extend(
         left.iter().map(|l| format!("a killed run left something behind: {l}; `tarebench doctor --clean` removes it")),
     );
@@ -149,6 +155,10 @@ fn quiet(dir: &Path) -> (BTreeMap<&'static str, Quiet>, Vec<String>) {
         let (seen, failure) = watch(&mut canaries, resource);
         warnings.extend(failure.map(|e| format!("{name}: {e:#}")));
         let Some(one) = Quiet::of(seen) else { continue };
+        if resource == Resource::Disk && one.median_ns < NO_DISK_NS {
+            let us = one.median_ns as f64 / 1e3;
+            warnings.push(format!("disk: a write of 4 KiB and its flush take {us:.1} us, and no disk is as fast: nothing here is durable, and what is measured on it is memory"));
+        }
         if one.p90_ns > 2 * one.p10_ns {
             let [low, high] = [one.p10_ns, one.p90_ns].map(|ns| ns as f64 / 1e3);
             warnings.push(format!("{name}: the host's own small operations vary from {low:.1} to {high:.1} us within a second; expect wide intervals and void rounds"));

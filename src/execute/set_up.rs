@@ -115,7 +115,10 @@ impl Site for HostSite {
 /// # Errors
 /// When the host does not allow it, or the baseline can't run; with the exit code.
 pub fn set_up(plan: &Plan, options: Options, interrupt: &Interrupt) -> anyhow::Result<(Run, HostSite)> {
-    check_data_dir(options.data_dir, options.allow_memory).or_exit(Exit::Host)?;
+    let disk = check_data_dir(options.data_dir, options.allow_memory).or_exit(Exit::Host)?;
+    if let Some(why) = disk.forgets() {
+        eprintln!("warning: nothing in the data directory is durable: {why}");
+    }
     let data = options.data_dir.canonicalize().context("can't find the data directory").or_exit(Exit::Host)?;
     clean_leftovers();
     let shared = open_host(plan.suite.resources, interrupt)?;

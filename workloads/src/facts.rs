@@ -106,6 +106,8 @@ pub struct DataFacts {
     pub kernel: Kernel,
     /// The host's whole disk under the data, as the kernel names it (`vda`), where there is one and it is known.
     pub device: Option<String>,
+    /// Why nothing that is flushed there outlives a loss of power, where the host's own file system or disk forgets it.
+    pub forgets: Option<String>,
 }
 
 /// Who keeps what is written.

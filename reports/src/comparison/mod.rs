@@ -55,6 +55,8 @@ pub struct Comparison {
     pub rounds_begun: u64,
     /// Everything that did not work, in the order of writing.
     pub failures: Vec<FailureRow>,
+    /// Why nothing that the baseline made durable outlives a loss of power; `None` where nothing says so.
+    pub forgets: Option<String>,
     /// Why nothing in this run should be believed; empty for a sound run.
     pub invalid: Vec<String>,
     /// Remarks on the run as a whole, one line each: fewer blocks than an interval needs, a nested host, ...

@@ -54,6 +54,9 @@ impl Render for Markdown {
 }
 
 fn head(c: &Comparison, out: &mut String) {
+    if let Some(words) = words::not_durable(c) {
+        say!(out, "> **{}**\n", safe(&words));
+    }
     say!(out, "## {} over {}\n", safe(&c.run.suite), safe(&c.run.baseline));
     for reason in &c.invalid {
         say!(out, "> **Invalid**: {}\n", safe(reason));

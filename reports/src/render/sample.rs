@@ -142,6 +142,7 @@ fn of(run: crate::record::Run) -> Comparison {
         }],
         rounds_begun: 97,
         failures: Vec::new(),
+        forgets: None,
         invalid: Vec::new(),
         remarks: vec!["the host is itself a guest (kvm-clock)".into()],
         run,

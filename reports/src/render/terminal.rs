@@ -55,6 +55,9 @@ impl Terminal {
 
     fn heading(self, c: &Comparison, out: &mut String) {
         let run = &c.run;
+        for line in words::not_durable(c).iter().flat_map(|words| wrapped(words, WIDTH)) {
+            say!(out, "{}", self.paint(Style::Red, &line));
+        }
         let title = fit(&format!("{} over {}", one_line(&run.suite), one_line(&run.baseline)), WIDTH - 2 - NAME);
         say!(out, "{}  {}", self.paint(Style::Bold, &title), self.paint(Style::Dim, &fit(&one_line(&run.id), NAME)));
         // What names the machine; the page and the JSON have the rest.

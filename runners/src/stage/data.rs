@@ -9,6 +9,7 @@ use workloads::settings::{Setting, Value as _};
 use workloads::words;
 
 use super::Stage;
+use super::disk::Disk;
 
 words! {
     /// Where data lies in an environment that runs on the host's kernel. A runner offers some of these.
@@ -74,7 +75,8 @@ impl DataPath {
             None => Keeper::Unknown,
         };
         let device = stage.disk().and_then(|disk| disk.device.clone());
-        let facts = DataFacts { keeper, flushes: Flushes::Passed, kernel: Kernel::Host, device };
+        let forgets = stage.disk().and_then(Disk::forgets);
+        let facts = DataFacts { keeper, flushes: Flushes::Passed, kernel: Kernel::Host, device, forgets };
         Self { words: words.into(), facts }
     }
 
@@ -86,8 +88,8 @@ impl DataPath {
 
     /// In memory of the host's, where a flush has nowhere to go.
     pub fn in_memory(words: impl Into<String>) -> Self {
-        let facts =
-            DataFacts { keeper: Keeper::Memory, flushes: Flushes::Forgotten, kernel: Kernel::Host, device: None };
+        let facts = DataFacts { keeper: Keeper::Memory, flushes: Flushes::Forgotten, ..DataFacts::default() };
+        let facts = DataFacts { kernel: Kernel::Host, ..facts };
         Self { words: words.into(), facts }
     }
 
@@ -147,7 +149,6 @@ impl Layers {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stage::disk::Disk;
 
     #[test]
     fn a_place_is_stated_by_the_disk_under_it() {
@@ -166,6 +167,7 @@ mod tests {
             flushes: Flushes::Passed,
             kernel: Kernel::Host,
             device: Some("vda".into()),
+            forgets: None,
         };
         assert_eq!(bound, passed);
         assert_eq!(
@@ -176,6 +178,7 @@ mod tests {
         assert_eq!((memory.keeper, memory.flushes, memory.device), (Keeper::Memory, Flushes::Forgotten, None));
         let (bound, _, image) = on(disk("tmpfs", None));
         assert_eq!((bound.keeper, image.keeper), (Keeper::Memory, Keeper::Memory), "an image in memory is in memory");
+        assert_eq!(bound.forgets.as_deref(), Some("tmpfs is memory"));
         assert_eq!(on(None).0.keeper, Keeper::Unknown);
     }
 

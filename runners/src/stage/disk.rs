@@ -10,6 +10,16 @@ use nix::sys::statvfs::statvfs;
 /// Less than this is not enough for any suite, bytes.
 const LEAST_FREE: u64 = 256 << 20;
 
+/// Mount options with which a file system answers a flush and sends none: overlayfs's for containers that are thrown away, in
+/// its older and its newer spelling, and those of file systems that are told to leave barriers out.
+const FORGETFUL: &[&str] = &["volatile", "fsync=volatile", "nobarrier", "barrier=0", "barrier=none"];
+
+/// Block devices that are made of memory, or of nothing, but for their number.
+const IN_MEMORY: &[&str] = &["ram", "zram", "nullb"];
+
+/// Loop devices on files on loop devices are looked through so far.
+const DEEPEST: u32 = 4;
+
 /// The file system under a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Disk {
@@ -43,6 +53,28 @@ impl Disk {
     /// Whether it is memory and not a disk.
     pub fn is_memory(&self) -> bool {
         matches!(self.file_system.as_str(), "tmpfs" | "ramfs" | "hugetlbfs")
+    }
+
+    /// Why nothing that is flushed here outlives a loss of power, whatever the file system answers; `None` where nothing says so.
+    pub fn forgets(&self) -> Option<String> {
+        self.forgets_within(DEEPEST)
+    }
+
+    fn forgets_within(&self, files_below: u32) -> Option<String> {
+        let kind = &self.file_system;
+        if self.is_memory() {
+            return Some(format!("{kind} is memory"));
+        }
+        if let Some(option) = self.options.split(',').find(|o| FORGETFUL.contains(o)) {
+            return Some(format!("{kind} is mounted `{option}`"));
+        }
+        let device = self.device.as_deref()?;
+        if IN_MEMORY.iter().any(|name| device.strip_prefix(name).is_some_and(|n| n.parse::<u32>().is_ok())) {
+            return Some(format!("{device} is memory"));
+        }
+        let file = self.attribute("loop/backing_file").filter(|_| files_below > 0)?;
+        let below = Self::under(Path::new(&file)).ok()?.forgets_within(files_below - 1)?;
+        Some(format!("{device} is the file {file}, and {below}"))
     }
 
     /// A file of the disk in /sys: `queue/write_cache`.
@@ -164,6 +196,81 @@ mod tests {
             (Some("/a b"), "0:6", "xfs", "rw,y")
         );
         assert_eq!(mount_of(table, Path::new("/abc")).unwrap().2, "ext4");
+    }
+
+    #[test]
+    fn what_answers_a_flush_and_sends_none_is_known_by_its_options_and_its_device() {
+        let forgets = |kind: &str, options: &str, device: Option<&str>| {
+            Disk { file_system: kind.into(), options: options.into(), device: device.map(Into::into) }.forgets()
+        };
+        assert_eq!(forgets("ext4", "rw,relatime", Some("no such disk")), None);
+        assert_eq!(forgets("overlay", "rw,lowerdir=/volatile,upperdir=/u", None), None);
+        assert_eq!(
+            forgets("overlay", "rw,upperdir=/u,volatile", None).as_deref(),
+            Some("overlay is mounted `volatile`")
+        );
+        assert_eq!(
+            forgets("overlay", "rw,fsync=volatile", None).as_deref(),
+            Some("overlay is mounted `fsync=volatile`")
+        );
+        assert_eq!(forgets("ext4", "rw,nobarrier", Some("vda")).as_deref(), Some("ext4 is mounted `nobarrier`"));
+        assert_eq!(forgets("tmpfs", "rw", None).as_deref(), Some("tmpfs is memory"));
+        assert_eq!(forgets("ext4", "rw", Some("zram0")).as_deref(), Some("zram0 is memory"));
+        assert_eq!(forgets("ext4", "rw", Some("ramses")), None);
+    }
+
+    /// Three kinds of ground that look like a disk, as they are met: a container's layer, a careless mount, an image in memory.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn ground_that_forgets_is_known_where_it_is_mounted() {
+        if !nix::unistd::geteuid().is_root() {
+            eprintln!("SKIPPED: only root can mount a file system");
+            return;
+        }
+        let folder = tempfile::tempdir_in("/var/tmp").unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for name in ["lower", "upper", "work", "overlay", "careless", "memory", "image"] {
+            fs::create_dir(at(name)).unwrap();
+        }
+        let run = |words: &str| {
+            let words = words.replace("{}", folder.path().to_str().unwrap());
+            let mut shell = std::process::Command::new("sh");
+            shell.args(["-c", &words]);
+            crate::process::ask(shell)
+        };
+        let seen = |name: &str| Disk::under(&at(name)).unwrap().forgets();
+        let cases = [
+            (
+                "overlay",
+                "mount -t overlay overlay -o lowerdir={}/lower,upperdir={}/upper,workdir={}/work,volatile {}/overlay",
+                "volatile`",
+            ),
+            (
+                "careless",
+                "truncate -s 8M {}/disk && mkfs.ext4 -q {}/disk && mount -o loop,nobarrier {}/disk {}/careless",
+                "ext4 is mounted `nobarrier`",
+            ),
+            (
+                "image",
+                "mount -t tmpfs tmpfs {}/memory && truncate -s 8M {}/memory/disk && mkfs.ext4 -q {}/memory/disk && mount -o loop {}/memory/disk {}/image",
+                "/memory/disk, and tmpfs is memory",
+            ),
+        ];
+        let mut wrong = Vec::new();
+        for (name, mount, words) in cases {
+            // Before it is mounted the directory is on the disk that the test runs on.
+            let before = seen(name);
+            match run(mount) {
+                Err(why) => eprintln!("SKIPPED: {name} can't be mounted here: {why}"),
+                Ok(_) if seen(name).is_some_and(|why| why.contains(words)) => {}
+                Ok(_) => wrong.push((name, before, seen(name))),
+            }
+        }
+        for name in ["image", "memory", "careless", "overlay"] {
+            // Where it was not mounted there is nothing to unmount.
+            let _ = run(&format!("umount {{}}/{name}"));
+        }
+        assert!(wrong.is_empty(), "{wrong:?}");
     }
 
     #[test]

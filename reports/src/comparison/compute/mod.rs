@@ -39,6 +39,7 @@ pub fn compare(stored: &Stored, method: Method) -> Comparison {
         voids: stored.voids.clone(),
         rounds_begun: counted.rounds_begun,
         failures: counted.failures.clone(),
+        forgets: flags::disk::baseline_forgets(stored),
         invalid: Vec::new(),
         remarks: Vec::new(),
     };
@@ -84,6 +85,7 @@ fn compare_pair(
         baseline: &pooled(net.0.values()),
         baseline_records: counted.records.get(&(w, base)).map_or(&[], Vec::as_slice),
         overhead: pair.finding(Metric::primary(workload)).ok().map(|f| f.overhead),
+        forgets: c.forgets.as_deref(),
     });
     if let Some(message) = counted.disproved.get(&(w, e)) {
         let evidence = message.lines().next().unwrap_or_default().to_string();

@@ -1,14 +1,73 @@
 //! Whether the disk was what the workload thinks it was.
 
 use workloads::Resource;
+use workloads::canary::NO_DISK_NS;
 use workloads::facts::{Flushes, Keeper, Kernel};
 
 use super::{Case, flag, per_operation};
 use crate::comparison::{Flag, Severity, quantile};
+use crate::record::{FIO, Record, Stored};
 
 /// With less than this share of the baseline's flushes per operation, operations didn't wait for the device. Commits may
 /// share a flush, and other writers add some, so the line is far from 1.
 const FEW: f64 = 0.25;
+
+/// Where a device counts fewer flushes than one in so many of its writes, nobody flushed: others that use it add some, and of a
+/// durable write of a megabyte the device makes a dozen.
+const WRITES_OF_A_FLUSH: u64 = 200;
+
+/// So many writes of the device tell: of fewer nobody can say that a flush should have been among them.
+const ENOUGH_WRITES: u64 = 100;
+
+/// Why nothing that the baseline flushed outlives a loss of power, in runs that have durable work: then it isn't net, and no
+/// other environment can be told by it. The data's own ground says so, or the host's small writes, which are too fast for any disk,
+/// or its device, which has a cache and saw no flush.
+pub(in crate::comparison) fn baseline_forgets(stored: &Stored) -> Option<String> {
+    let run = &stored.run;
+    let durable = |name: &str| run.workloads.iter().any(|w| w.name == name && w.durable && w.kind != FIO);
+    if !run.workloads.iter().any(|w| durable(&w.name)) {
+        return None;
+    }
+    let plan = run.environments.iter().find(|e| e.name == run.baseline)?;
+    let stated = plan.data.forgets.clone();
+    stated.or_else(|| fast_canary(stored)).or_else(|| no_flushes(stored, durable))
+}
+
+fn fast_canary(stored: &Stored) -> Option<String> {
+    let on_disk = |name: &str| stored.run.workloads.iter().any(|w| w.name == name && w.resource == Resource::Disk);
+    let looks = stored.records.iter().filter(|r| on_disk(&r.workload));
+    let mut looks: Vec<u64> =
+        looks.flat_map(|r| [r.canary.before_ns, r.canary.after_ns]).filter(|ns| *ns > 0).collect();
+    looks.sort_unstable();
+    let median = *looks.get(looks.len() / 2)?;
+    (median < NO_DISK_NS).then(|| {
+        let us = median as f64 / 1e3;
+        format!("the host itself writes 4 KiB and has them flushed in {us:.1} us, and no disk is as fast")
+    })
+}
+
+fn no_flushes(stored: &Stored, durable: impl Fn(&str) -> bool) -> Option<String> {
+    let run = &stored.run;
+    // Without a cache, or where nobody says that there is one, the kernel has no flush to send.
+    let cached = |(name, value): &(String, String)| name == "device write cache" && value == "write back";
+    let own = |r: &&Record| r.environment == run.baseline && durable(&r.workload);
+    let counts =
+        stored.records.iter().filter(own).filter_map(|r| r.evidence.device_writes.zip(r.evidence.device_flushes));
+    let (writes, flushes) = counts.fold((0, 0), |sum, (writes, flushes)| (sum.0 + writes, sum.1 + flushes));
+    let none = writes >= ENOUGH_WRITES && flushes * WRITES_OF_A_FLUSH < writes;
+    (none && run.host.iter().any(cached)).then(|| {
+        format!("the host's device has a write cache, and beside {writes} writes of the baseline's durable work it saw {flushes} flushes")
+    })
+}
+
+/// The baseline promises durability and keeps nothing.
+pub(super) fn baseline_not_durable(case: &Case) -> Option<Flag> {
+    if !case.workload.durable || case.is_imported() {
+        return None;
+    }
+    let why = case.forgets?;
+    Some(flag("baseline-not-durable", Severity::Fatal, why.to_string()))
+}
 
 /// The data lies in memory: its runner says so, or the file system that is seen inside is one in memory.
 pub(super) fn memory_disk(case: &Case) -> Option<Flag> {

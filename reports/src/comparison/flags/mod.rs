@@ -4,7 +4,7 @@
 //! suspect, and what is fatal makes it invalid: it measures something else than it says.
 
 mod clock;
-mod disk;
+pub(super) mod disk;
 mod imported;
 mod load;
 #[cfg(test)]
@@ -32,6 +32,8 @@ pub(super) struct Case<'a> {
     pub baseline_records: &'a [&'a Record],
     /// Of the median.
     pub overhead: Option<Estimate>,
+    /// Why nothing that the baseline flushed is kept, where that is so.
+    pub forgets: Option<&'a str>,
 }
 
 impl Case<'_> {
@@ -69,6 +71,7 @@ pub(super) fn of(case: &Case) -> Vec<Flag> {
     let starts: Vec<&Start> = case.starts().collect();
     let mut flags = of_environment(&case.stored.run, case.plan, &starts);
     let each = [
+        disk::baseline_not_durable,
         disk::memory_disk,
         disk::not_direct,
         disk::fsync_not_durable,

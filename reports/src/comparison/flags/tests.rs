@@ -92,6 +92,56 @@ fn memory_disk() {
     assert!(found(&stored, "disk/fsync", "gvisor", "memory-disk").is_some());
 }
 
+/// The first line of the run's report, the flag of a durable cell and that of one that promises nothing.
+fn first_line(stored: &Stored) -> (Option<String>, Option<Severity>, Option<Severity>) {
+    let c = compare(stored, Method::default());
+    let line = crate::render::words::not_durable(&c);
+    let text = crate::render::find("terminal").expect("a format").renderer.render(&c).expect("drawn");
+    let first = String::from_utf8_lossy(&text).lines().next().map(String::from);
+    assert!(line.as_deref().is_none_or(|l| first.is_some_and(|f| l.starts_with(&f))), "it is the first line of all");
+    let of = |workload| found(stored, workload, "runc", "baseline-not-durable").map(|f| f.severity);
+    (line, of("disk/fsync"), of("net/rr"))
+}
+
+#[test]
+fn a_baseline_on_ground_that_forgets_is_said_first() {
+    let mut stored = Example { blocks: 1, ..Example::default() }.build();
+    assert_eq!(first_line(&stored), (None, None, None));
+    plan(&mut stored, "bare", |e| e.data.forgets = Some("overlay is mounted `volatile`".into()));
+    let words = "nothing here is durable, bare included: overlay is mounted `volatile`";
+    assert_eq!(first_line(&stored), (Some(words.into()), Some(Severity::Fatal), None));
+    stored.run.workloads.iter_mut().for_each(|w| w.durable = false);
+    assert_eq!(first_line(&stored), (None, None, None), "nothing was promised");
+}
+
+#[test]
+fn a_baseline_whose_own_small_writes_are_too_fast_is_said_first() {
+    let mut stored = Example { blocks: 1, ..Example::default() }.build();
+    let mut canary = |resource: workloads::Resource, ns: u64| {
+        let of = |name: &str| stored.run.workloads.iter().any(|w| w.name == name && w.resource == resource);
+        let looks = stored.records.iter_mut().filter(|r| of(&r.workload)).map(|r| &mut r.canary);
+        looks.for_each(|c| (c.before_ns, c.after_ns) = (ns, ns));
+        first_line(&stored).0
+    };
+    assert_eq!(canary(workloads::Resource::Network, 1_500), None, "no disk is looked at beside those");
+    assert_eq!(canary(workloads::Resource::Disk, 9_000), None, "a disk whose cache outlives a loss of power");
+    let words = canary(workloads::Resource::Disk, 1_500).expect("no disk is as fast");
+    assert!(words.contains("in 1.5 us"), "{words}");
+}
+
+#[test]
+fn a_baseline_whose_device_sees_writes_and_no_flush_is_said_first() {
+    let mut stored = Example { blocks: 1, ..Example::default() }.build();
+    for workload in stored.run.workloads.clone().iter().filter(|w| w.durable) {
+        evidence(&mut stored, &workload.name, "bare", |e| (e.device_writes, e.device_flushes) = (Some(500), Some(1)));
+    }
+    assert_eq!(first_line(&stored).0, None, "nobody says that the disk has a cache");
+    stored.run.host.push(("device write cache".into(), "write back".into()));
+    assert!(first_line(&stored).0.is_some_and(|w| w.contains("saw ")));
+    evidence(&mut stored, "disk/fsync", "bare", |e| e.device_flushes = Some(500));
+    assert_eq!(first_line(&stored).0, None);
+}
+
 #[test]
 fn not_direct() {
     let mut stored = honest();

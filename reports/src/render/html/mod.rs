@@ -53,6 +53,9 @@ fn head(c: &Comparison, out: &mut Markup) {
 fn first_screen(c: &Comparison, out: &mut Markup) -> Result<()> {
     let names: Vec<String> =
         words::compared(c).filter(|e| !matches!(e.outcome, Outcome::Skipped(_))).map(|e| e.plan.name.clone()).collect();
+    if let Some(words) = words::not_durable(c) {
+        add!(out, "<p class=\"alarm\" role=\"alert\">{}</p>\n", words);
+    }
     let title = if names.len() <= 4 { names.join(", ") } else { format!("{} environments", names.len()) };
     add!(
         out,

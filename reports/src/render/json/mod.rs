@@ -51,6 +51,7 @@ fn report(c: &think::Comparison) -> Report<'_> {
         insertions: c.insertions.iter().map(insertions).collect(),
         voids: c.voids.iter().map(void).collect(),
         failures: c.failures.iter().map(failure).collect(),
+        not_durable: c.forgets.as_deref(),
         invalid: &c.invalid,
         remarks: &c.remarks,
     }

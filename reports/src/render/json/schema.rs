@@ -20,6 +20,7 @@ pub(super) struct Report<'a> {
     pub(super) insertions: Vec<Insertions<'a>>,
     pub(super) voids: Vec<Void<'a>>,
     pub(super) failures: Vec<Failure<'a>>,
+    pub(super) not_durable: Option<&'a str>,
     pub(super) invalid: &'a [String],
     pub(super) remarks: &'a [String],
 }

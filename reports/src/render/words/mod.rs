@@ -39,6 +39,13 @@ pub fn plain(pieces: &[Piece]) -> String {
     pieces.iter().map(Piece::text).collect()
 }
 
+/// The first line of a report whose baseline keeps nothing: what a disk figure is a figure of there.
+#[must_use]
+pub fn not_durable(c: &Comparison) -> Option<String> {
+    let why = c.forgets.as_deref()?;
+    Some(format!("nothing here is durable, {} included: {}", c.run.baseline, super::escape::one_line(why)))
+}
+
 /// A value in the unit of its cell.
 #[must_use]
 pub fn quantity(unit: Unit, value: f64) -> String {
