@@ -296,6 +296,7 @@ fn start(block: u32, place: &Place, dice: &mut Dice) -> Start {
             cpu_model: "AMD EPYC".into(),
             sqlite: "3.51.0".into(),
             sqlite_options: vec!["THREADSAFE=1".into()],
+            boot_id: None,
         }),
         // Three decimals: more would not come back from JSON to the last bit.
         clock: Some(ClockFit {

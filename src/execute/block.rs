@@ -197,7 +197,10 @@ impl<'b, 'a, S: Site> Block<'b, 'a, S> {
         row.hello = Some(started.hello);
         row.memory_bytes = started.memory_bytes;
         let mut seat = started.seat;
-        let identity = seat.identify(EXCHANGE)?;
+        let mut identity = seat.identify(EXCHANGE)?;
+        self.run.site.recognise(environment, &identity);
+        // Nobody else needs to know on which of its days a machine was measured.
+        identity.boot_id = None;
         let clock_ns = identity.clock_ns;
         row.identity = Some(identity);
         for _ in 0..FIRST_PINGS {

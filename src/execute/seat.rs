@@ -60,6 +60,8 @@ pub trait Site {
     /// # Errors
     /// When it can't be launched or does not answer in time.
     fn start(&mut self, environment: usize) -> anyhow::Result<Started<Self::Seat>>;
+    /// Hears what an agent found around itself, before anything is measured there.
+    fn recognise(&mut self, environment: usize, identity: &Identity);
     /// Median of the host's own small operations, nanoseconds.
     ///
     /// # Errors

@@ -22,6 +22,7 @@ use workloads::Resource;
 use workloads::canary::Canaries;
 use workloads::evidence::Evidence;
 use workloads::facts::{DataFacts, Network};
+use workloads::protocol::Identity;
 use workloads::settings::Settings;
 
 use super::seat::{Site, Started};
@@ -88,6 +89,11 @@ impl Site for HostSite {
         let session = Session::start(launch, START.max(runner.start_deadline()))?;
         let (took, hello, memory_bytes) = (session.start, session.hello.clone(), session.memory());
         Ok(Started { seat: session, peer, took, hello, memory_bytes })
+    }
+
+    fn recognise(&mut self, environment: usize, identity: &Identity) {
+        let ground = self.grounds[environment].as_mut().expect("only available environments are started");
+        ground.witness.recognise(identity);
     }
 
     fn canary(&mut self, resource: Resource) -> anyhow::Result<u64> {
@@ -226,7 +232,7 @@ fn grounds(
                 row.data = launch.data.facts.clone();
                 row.data_path = launch.data.words.clone();
                 row.unequal = launch.unequal.clone().or_else(|| stage.cgroup().unequal().map(str::to_string));
-                let witness = stage.witness();
+                let witness = stage.witness(&row.data);
                 grounds.push(Some(Ground { environment: environment.clone(), stage, witness }));
             }
             Err(e) => {

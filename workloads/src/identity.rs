@@ -61,7 +61,13 @@ pub fn identify(data: &Path) -> anyhow::Result<Identity> {
         cpu_model: cpu_model(),
         sqlite: sqlite::version(),
         sqlite_options: sqlite::compile_options(),
+        boot_id: boot_id(),
     })
+}
+
+/// The random number that Linux draws as it boots, which all its containers see.
+pub fn boot_id() -> Option<String> {
+    line("/proc/sys/kernel/random/boot_id")
 }
 
 /// A small text file without the white space around, where it can be read and says something.

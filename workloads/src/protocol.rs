@@ -168,6 +168,9 @@ pub struct Identity {
     /// SQLite's compile options, as `PRAGMA compile_options` lists them. Starts that were stored before it was asked for have none.
     #[serde(default)]
     pub sqlite_options: Vec<String>,
+    /// The random number that Linux draws as it boots: equal to the harness's own where both run on one kernel. It isn't kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_id: Option<String>,
 }
 
 /// Writes one frame and flushes.

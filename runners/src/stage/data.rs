@@ -1,7 +1,7 @@
 //! Where an environment's data lies: what a suite may ask for, and what a launch states of it.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use workloads::facts::{DataFacts, Flushes, Keeper, Kernel};
@@ -91,6 +91,13 @@ impl DataPath {
         let facts = DataFacts { keeper: Keeper::Memory, flushes: Flushes::Forgotten, ..DataFacts::default() };
         let facts = DataFacts { kernel: Kernel::Host, ..facts };
         Self { words: words.into(), facts }
+    }
+
+    /// On the disk under a directory that an engine keeps, where it says which; what becomes of a flush there is its own affair.
+    pub fn somewhere(directory: &Path, words: impl Into<String>) -> Self {
+        let disk = Disk::under(directory).inspect_err(|e| log::debug!("{e:#}")).ok();
+        let device = disk.and_then(|disk| disk.device);
+        Self { words: words.into(), facts: DataFacts { device, ..DataFacts::default() } }
     }
 
     /// Where nobody can know before somebody looks.

@@ -123,6 +123,12 @@ fn mount_of(table: &str, path: &Path) -> Option<(PathBuf, String, String, String
     holding.max_by_key(|m| m.0.components().count())
 }
 
+/// The whole disk behind a block device of this name; `None` where there is none.
+pub(crate) fn whole_named(name: &str) -> Option<String> {
+    let plain = !name.is_empty() && !name.contains('/') && !name.starts_with('.');
+    plain.then(|| fs::canonicalize(Path::new("/sys/class/block").join(name)).ok()).flatten().and_then(|d| whole(&d))
+}
+
 /// From a block device's directory in /sys to the name of the disk that does the work: up from a partition, down through
 /// mappings and arrays with a single member.
 fn whole(directory: &Path) -> Option<String> {

@@ -5,9 +5,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use workloads::evidence::Evidence;
+use workloads::facts::{DataFacts, Keeper};
+use workloads::identity::boot_id;
+use workloads::protocol::Identity;
 
 use crate::stage::cgroup::{Cgroup, pressure_total};
-use crate::stage::disk::Disk;
+use crate::stage::disk::{self, Disk};
 
 /// Where the counters of one environment are.
 #[derive(Debug, Clone)]
@@ -38,9 +41,21 @@ struct DiskCounters {
 }
 
 impl Witness {
-    /// Watches an environment's cgroup and the disk under its data.
-    pub fn new(cgroup: Option<Arc<Cgroup>>, disk: Option<&Disk>) -> Self {
-        Self { cgroup, device: disk.and_then(|d| d.device.clone()) }
+    /// Watches an environment's cgroup and the disk under its data. Of data in memory that is the disk where they would lie
+    /// otherwise, which then sees nothing of them; where data lie on a disk that isn't known, no disk is watched: another's
+    /// counters would be no evidence.
+    pub fn new(cgroup: Option<Arc<Cgroup>>, data: &DataFacts, disk: Option<&Disk>) -> Self {
+        let instead = disk.filter(|_| data.keeper == Keeper::Memory).and_then(|disk| disk.device.clone());
+        Self { cgroup, device: data.device.clone().or(instead) }
+    }
+
+    /// Watches the disk that the agent says is under its data, where no disk was known and the agent runs on this kernel: in a
+    /// box that was there before us only it can know.
+    pub fn recognise(&mut self, identity: &Identity) {
+        let here = identity.boot_id.is_some() && identity.boot_id == boot_id();
+        if self.device.is_none() && here {
+            self.device = identity.device.as_deref().and_then(disk::whole_named);
+        }
     }
 
     /// Reads all counters. Takes some 100 microseconds, so never within a burst.
@@ -134,10 +149,33 @@ mod tests {
     }
 
     #[test]
+    fn the_disk_under_each_environments_own_data_is_watched_or_none() {
+        let disk = Disk { file_system: "ext4".into(), options: String::new(), device: Some("vda".into()) };
+        let watched = |data: DataFacts| Witness::new(None, &data, Some(&disk)).device;
+        let on = |device: &str| DataFacts { device: Some(device.into()), ..DataFacts::default() };
+        assert_eq!(watched(on("vdb")).as_deref(), Some("vdb"));
+        assert_eq!(watched(DataFacts { keeper: Keeper::Memory, ..DataFacts::default() }).as_deref(), Some("vda"));
+        assert_eq!(watched(DataFacts::default()), None, "a disk that nobody knows");
+        let Some(real) = fs::read_dir("/sys/block").into_iter().flatten().flatten().next() else { return };
+        let real = real.file_name().to_string_lossy().into_owned();
+        let seen = |data: DataFacts, boot_id: Option<String>, device: &str| {
+            let mut witness = Witness::new(None, &data, Some(&disk));
+            witness.recognise(&Identity { boot_id, device: Some(device.into()), ..Identity::default() });
+            witness.device
+        };
+        assert_eq!(seen(DataFacts::default(), boot_id(), &real), Some(real.clone()), "the agent knows");
+        assert_eq!(seen(on("vdb"), boot_id(), &real).as_deref(), Some("vdb"), "what is known needs no agent");
+        assert_eq!(seen(DataFacts::default(), Some("another kernel".into()), &real), None, "its names are not ours");
+        assert_eq!(seen(DataFacts::default(), None, &real), None);
+        assert_eq!(seen(DataFacts::default(), boot_id(), "../block/vda"), None, "it is a stranger's word");
+    }
+
+    #[test]
     fn a_flush_is_seen_on_the_disk_below() {
         let dir = tempfile::tempdir_in("/var/tmp").unwrap();
         let disk = Disk::under(dir.path()).unwrap();
-        let witness = Witness::new(None, Some(&disk));
+        let data = DataFacts { device: disk.device.clone(), ..DataFacts::default() };
+        let witness = Witness::new(None, &data, None);
         let before = witness.snapshot();
         let path = dir.path().join("f");
         fs::write(&path, vec![7; 1 << 16]).unwrap();

@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
-use workloads::facts::Network;
+use workloads::facts::{DataFacts, Network};
 
 use crate::host::Host;
 use crate::host::journal::Made;
@@ -95,9 +95,9 @@ impl Stage {
         })
     }
 
-    /// The witness of this environment's counters while it works.
-    pub fn witness(&mut self) -> Witness {
-        Witness::new(Some(self.cgroup()), self.disk.as_ref())
+    /// The witness of this environment's counters while it works, with the disk that its launch says is under its data.
+    pub fn witness(&mut self, data: &DataFacts) -> Witness {
+        Witness::new(Some(self.cgroup()), data, self.disk.as_ref())
     }
 
     /// A name for one start of this environment that nothing else on this host has: `tarebench-<run>-<environment>-<n>`.

@@ -224,6 +224,8 @@ impl Site for Script {
         Ok(Started { seat, peer: None, took, hello: Hello::default(), memory_bytes: None })
     }
 
+    fn recognise(&mut self, _: usize, _: &Identity) {}
+
     fn canary(&mut self, _: Resource) -> anyhow::Result<u64> {
         let mut story = self.story();
         anyhow::ensure!(story.lost_canary != Some(story.measured), "the canary can't sing");

@@ -6,7 +6,7 @@ use workloads::facts::{Flushes, Keeper, Kernel};
 
 use super::{Case, flag, per_operation};
 use crate::comparison::{Flag, Severity, quantile};
-use crate::record::{FIO, Record, Stored};
+use crate::record::{EnvironmentPlan, FIO, Record, Start, Stored};
 
 /// With less than this share of the baseline's flushes per operation, operations didn't wait for the device. Commits may
 /// share a flush, and other writers add some, so the line is far from 1.
@@ -100,6 +100,53 @@ pub(super) fn not_direct(case: &Case) -> Option<Flag> {
     })
 }
 
+/// The host's disk under an environment's data: where it was watched, and its runner doesn't know, as the agent called it.
+fn disk_below<'a>(
+    plan: &'a EnvironmentPlan,
+    starts: impl Iterator<Item = &'a Start>,
+    watched: bool,
+) -> Option<&'a str> {
+    let data = &plan.data;
+    let seen = || starts.into_iter().find_map(|s| s.identity.as_ref()?.device.as_deref());
+    let told = watched && data.keeper != Keeper::Memory && data.kernel != Kernel::Guest;
+    data.device.as_deref().or_else(|| if told { seen() } else { None })
+}
+
+fn watched(records: &[&Record]) -> bool {
+    records.iter().any(|r| r.evidence.device_writes.is_some())
+}
+
+/// The disk under this environment's data, and the one under the baseline's.
+fn disks<'a>(case: &'a Case) -> (Option<&'a str>, Option<&'a str>) {
+    let base = case.baseline_plan().and_then(|plan| plan.data.device.as_deref());
+    (disk_below(case.plan, case.starts(), watched(case.records)), base)
+}
+
+/// Its data lie on another disk than the baseline's.
+pub(super) fn other_disk(case: &Case) -> Option<Flag> {
+    if case.workload.resource != Resource::Disk || case.is_imported() {
+        return None;
+    }
+    let (Some(own), Some(base)) = disks(case) else { return None };
+    (own != base).then(|| {
+        let evidence = format!("its data lie on {own}, the baseline's on {base}: two disks are compared as well");
+        flag("other-disk", Severity::Doubt, evidence)
+    })
+}
+
+/// No counter of the host's tells what became of its writes: it lies on a file system that has no disk of its own (an overlay,
+/// btrfs), or in a box that was there before us and whose disk isn't known here.
+pub(super) fn unwatched_disk(case: &Case) -> Option<Flag> {
+    let promises = case.workload.durable || case.workload.direct;
+    if !promises || case.is_imported() || case.plan.data.keeper == Keeper::Memory || watched(case.records) {
+        return None;
+    }
+    let place = if case.plan.data_path.is_empty() { "a disk that isn't known" } else { &case.plan.data_path };
+    let evidence =
+        format!("nobody can watch the disk under its data ({place}): only times tell whether writes reach it");
+    Some(flag("unwatched-disk", Severity::Note, evidence))
+}
+
 /// Operations that promise durability ended before the device had the data. Counters of the host's device decide where
 /// they count at all; what the guest says and how fast it is only where they don't.
 pub(super) fn fsync_not_durable(case: &Case) -> Option<Flag> {
@@ -130,7 +177,9 @@ pub(super) fn fsync_not_durable(case: &Case) -> Option<Flag> {
     if let Some(evidence) = guests_view(case) {
         return fatal(evidence);
     }
-    let timed = !case.merged.histogram.is_empty() && !case.baseline.histogram.is_empty();
+    // Time alone tells where it is the same disk, and of others nothing.
+    let same = matches!(disks(case), (Some(own), Some(base)) if own == base);
+    let timed = same && !case.merged.histogram.is_empty() && !case.baseline.histogram.is_empty();
     let (own, base) = (quantile(case.merged.service(), 0.5), quantile(case.baseline.service(), 0.5));
     // The device is the same, so a durable operation can't take half as long from inside.
     (timed && own < 0.5 * base).then(|| {

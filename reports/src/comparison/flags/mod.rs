@@ -73,6 +73,8 @@ pub(super) fn of(case: &Case) -> Vec<Flag> {
     let each = [
         disk::baseline_not_durable,
         disk::memory_disk,
+        disk::other_disk,
+        disk::unwatched_disk,
         disk::not_direct,
         disk::fsync_not_durable,
         disk::implausible,

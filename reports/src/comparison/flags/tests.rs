@@ -92,6 +92,35 @@ fn memory_disk() {
     assert!(found(&stored, "disk/fsync", "gvisor", "memory-disk").is_some());
 }
 
+#[test]
+fn another_disk_is_a_doubt_and_time_says_nothing_of_it() {
+    let mut stored = honest();
+    let flags = |stored: &Stored, environment| {
+        let cell = cell(stored, "disk/fsync", environment);
+        let named = cell.flags.iter().map(|f| (f.name, f.severity));
+        named.filter(|(name, _)| name.contains("disk") || name.starts_with("fsync")).collect::<Vec<_>>()
+    };
+    assert_eq!(flags(&stored, "runc"), []);
+    // A box that was there before us: its runner knows nothing, its agent knows its disk.
+    plan(&mut stored, "runc", |e| e.data = Default::default());
+    identity(&mut stored, "runc", |i| i.device = Some("vdb".into()));
+    assert_eq!(flags(&stored, "runc"), [("other-disk", Severity::Doubt)]);
+    // As fast as a disk that forgets would be, and nobody watches.
+    latencies(&mut stored, "disk/fsync", "runc", 10_000);
+    evidence(&mut stored, "disk/fsync", "runc", |e| *e = Evidence::default());
+    assert_eq!(flags(&stored, "runc"), [("unwatched-disk", Severity::Note)]);
+    assert!(found(&stored, "disk/fsync", "runc", "implausible").is_some(), "it stays a doubt");
+    // On the disk of the baseline time tells.
+    plan(&mut stored, "runc", |e| e.data.device = Some("vda".into()));
+    assert!(flags(&stored, "runc").contains(&("fsync-not-durable", Severity::Fatal)));
+    // A whole run on a file system without a disk of its own.
+    for environment in ["bare", "runc"] {
+        plan(&mut stored, environment, |e| e.data.device = None);
+        evidence(&mut stored, "disk/fsync", environment, |e| *e = Evidence::default());
+    }
+    assert_eq!(flags(&stored, "runc"), [("unwatched-disk", Severity::Note)]);
+}
+
 /// The first line of the run's report, the flag of a durable cell and that of one that promises nothing.
 fn first_line(stored: &Stored) -> (Option<String>, Option<Severity>, Option<Severity>) {
     let c = compare(stored, Method::default());

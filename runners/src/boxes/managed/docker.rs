@@ -137,6 +137,8 @@ pub(crate) struct Daemon {
     driver: String,
     /// Of images and layers: `overlay2`.
     storage: String,
+    /// The directory that it keeps everything in, where it says.
+    root: PathBuf,
 }
 
 /// Docker's client, or one with the same command line, talking to one daemon.
@@ -189,9 +191,10 @@ impl Client {
         });
         launch.version = Some(format!("{} (daemon)", daemon.version));
         Ok(launch.over(path).data(match wanted.data {
-            // Where the daemon keeps them it alone knows.
-            Data::Volume => DataPath::unknown("a volume in the daemon's data directory"),
-            Data::Layer => DataPath::unknown(format!("the container's writable layer ({})", daemon.storage)),
+            Data::Volume => DataPath::somewhere(&daemon.root, "a volume in the daemon's data directory"),
+            Data::Layer => {
+                DataPath::somewhere(&daemon.root, format!("the container's writable layer ({})", daemon.storage))
+            }
             data => data.on(stage),
         }))
     }
@@ -244,10 +247,13 @@ impl Client {
     /// # Errors
     /// The client's words, where it finds none.
     pub(crate) fn daemon(&self) -> Result<Daemon, String> {
-        let about = self.ask(&["info", "--format", "{{.ServerVersion}} {{.CgroupDriver}} {{.Driver}}"])?;
-        let mut words = about.split(' ').map(String::from);
+        // What a client's template doesn't know ends it.
+        let root = if self.name == "docker" { " {{.DockerRootDir}}" } else { "" };
+        let format = format!("{{{{.ServerVersion}}}} {{{{.CgroupDriver}}}} {{{{.Driver}}}}{root}");
+        let about = self.ask(&["info", "--format", &format])?;
+        let mut words = about.splitn(4, ' ').map(String::from);
         let mut next = || words.next().unwrap_or_default();
-        Ok(Daemon { version: next(), driver: next(), storage: next() })
+        Ok(Daemon { version: next(), driver: next(), storage: next(), root: next().into() })
     }
 
     /// This host's address on the default bridge.
