@@ -30,7 +30,7 @@ fn describe(plan: &Plan) -> anyhow::Result<String> {
         "then, for each workload, prepares it everywhere, does {rounds} of one burst ({burst} on {}) in every",
         suite.baseline
     )?;
-    writeln!(out, "environment in random order with canaries before and after, and checks what was done:")?;
+    writeln!(out, "environment in random order with a canary between two bursts, and checks what was done:")?;
     for workload in &plan.workloads {
         writeln!(out, "  {:<18} {}", workload.name, workload.settings)?;
     }

@@ -67,14 +67,9 @@ impl<'a> Rows<'a> {
         self.store.start(self.run, start).or_exit(Exit::Store)
     }
 
-    /// Keeps a burst.
-    pub fn record(&self, record: &Record) -> anyhow::Result<()> {
-        self.store.record(self.run, record).or_exit(Exit::Store)
-    }
-
-    /// Keeps that a round does not count.
-    pub fn void(&self, void: &Void) -> anyhow::Result<()> {
-        self.store.void(self.run, void).or_exit(Exit::Store)
+    /// Keeps a round that is over, or what was done of it.
+    pub fn round(&self, bursts: &[Record], void: Option<&Void>) -> anyhow::Result<()> {
+        self.store.round(self.run, bursts, void).or_exit(Exit::Store)
     }
 
     /// Keeps a check.

@@ -47,9 +47,9 @@ impl Progress {
         if self.bar.is_hidden() { eprintln!("{line}") } else { self.bar.println(line) }
     }
 
-    /// One burst is done.
-    pub fn advance(&self) {
-        self.bar.inc(1);
+    /// So many bursts are done.
+    pub fn advance(&self, bursts: u64) {
+        self.bar.inc(bursts);
     }
 
     /// Whatever failed or was repeated: after this workload of this block so much is behind us.

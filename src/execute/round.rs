@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use reports::record::{Failure, Record, Step, Void};
 use runners::session::SessionError;
-use workloads::evidence::Canary;
+use workloads::evidence::{Canary, Evidence};
 use workloads::protocol::{BurstPlan, Sample};
 
 use super::believe::believe;
@@ -39,6 +39,15 @@ impl Course {
     pub fn begun(&self) -> bool {
         self.next > 0
     }
+}
+
+/// A burst of a round, as its session answered it.
+struct Turn {
+    /// Its place in the block.
+    session: usize,
+    outcome: Result<(Sample, Duration), SessionError>,
+    canary: Canary,
+    evidence: Evidence,
 }
 
 impl<S: Site> Block<'_, '_, S> {
@@ -87,54 +96,84 @@ impl<S: Site> Block<'_, '_, S> {
     /// So many rounds.
     pub(super) fn rounds(&mut self, workload: &PlannedWorkload, course: &mut Course, count: u32) -> anyhow::Result<()> {
         let Some(burst) = course.burst else { return Ok(()) };
+        let mut before = None;
         for _ in 0..count {
             if self.ready().is_empty() || self.run.site.interrupted() {
                 break;
             }
-            let (round, seed) = (course.next, self.run.plan.seed);
+            let number = course.next;
             course.next += 1;
-            let order = decide::order(&self.ready(), seed, Draw::Rounds(course.workload), self.number, round);
-            let watched = self.round(round, &order, workload, burst)?;
+            let seed = self.run.plan.seed;
+            let order = decide::order(&self.ready(), seed, Draw::Rounds(course.workload), self.number, number);
+            let burst = BurstPlan { number: u64::from(number), ..burst };
+            let mut turns = Vec::with_capacity(order.len());
+            let done = self.round(&mut turns, &order, workload, burst, before);
+            self.run.progress.advance(turns.len() as u64);
+            let (records, watched) = self.records(workload, turns, burst);
             course.canaries.extend(watched.iter().flat_map(|w| w.canaries));
-            let median = decide::median(&course.canaries);
-            if let Some(reason) = median.and_then(|median| decide::void_reason(&watched, median)) {
+            let void = decide::median(&course.canaries)
+                .and_then(|median| decide::void_reason(&watched, median))
+                .map(|reason| Void { block: self.number, round: number, workload: workload.name.clone(), reason });
+            if let Some(void) = &void {
                 course.void += 1;
-                self.run.progress.warn(format!("{}: round void: {reason}", workload.name));
-                let workload = workload.name.clone();
-                self.run.rows.void(&Void { block: self.number, round, workload, reason })?;
+                self.run.progress.warn(format!("{}: round void: {}", workload.name, void.reason));
             }
+            self.run.rows.round(&records, void.as_ref())?;
+            done?;
+            // The look that ends a calm round begins the next.
+            before = records.last().filter(|_| void.is_none()).map(|last| last.canary.after_ns);
         }
         Ok(())
     }
 
-    /// One burst in each of the sessions of `order`. An interruption ends the round before the burst that it broke off.
+    /// One burst in each of the sessions of `order`, and nothing between two but a look at the host's own operations, which
+    /// serves both: `before` is the first, where it is there already. An interruption ends the round before the burst that it
+    /// broke off.
     fn round(
         &mut self,
-        number: u32,
+        turns: &mut Vec<Turn>,
         order: &[usize],
         workload: &PlannedWorkload,
         burst: BurstPlan,
-    ) -> anyhow::Result<Vec<Watched>> {
-        let mut watched = Vec::new();
-        let burst = BurstPlan { number: u64::from(number), ..burst };
-        // The canary after one burst is the canary before the next: nothing but the record's write lies between.
-        let mut before = self.canary(workload)?;
-        for (position, at) in order.iter().enumerate() {
+        before: Option<u64>,
+    ) -> anyhow::Result<()> {
+        let mut before_ns = before.map_or_else(|| self.canary(workload), Ok)?;
+        let deadline = Duration::from_nanos(burst.limit_ns) * 3 + PATIENCE;
+        for at in order {
             let session = &mut self.sessions[*at];
-            let deadline = Duration::from_nanos(burst.limit_ns) * 3 + PATIENCE;
             let (outcome, evidence) = self.run.site.watch(session.environment, || session.seat.burst(burst, deadline));
             let outcome = session.after(outcome);
-            let environment = self.run.name(session.environment).to_string();
-            let after = self.canary(workload)?;
-            let canary = Canary { before_ns: before, after_ns: after };
-            before = after;
-            // Not before the canary, which is to see the moment after the burst.
-            let outcome = outcome.and_then(|(sample, took)| believe(sample, &burst, took));
-            let outcome = match self.sessions[*at].after(outcome) {
-                Err(SessionError::Interrupted) => break,
+            if let Err(SessionError::Interrupted) = outcome {
+                break;
+            }
+            let after_ns = self.canary(workload)?;
+            turns.push(Turn { session: *at, outcome, canary: Canary { before_ns, after_ns }, evidence });
+            before_ns = after_ns;
+        }
+        Ok(())
+    }
+
+    fn canary(&mut self, workload: &PlannedWorkload) -> anyhow::Result<u64> {
+        self.run.site.canary(workload.workload.resource()).or_exit(Exit::Host)
+    }
+
+    /// The rows of a round that is over, and of each burst what tells whether the round counts.
+    fn records(
+        &mut self,
+        workload: &PlannedWorkload,
+        turns: Vec<Turn>,
+        burst: BurstPlan,
+    ) -> (Vec<Record>, Vec<Watched>) {
+        let (mut records, mut watched) = (Vec::new(), Vec::new());
+        for (position, turn) in turns.into_iter().enumerate() {
+            let session = &mut self.sessions[turn.session];
+            let environment = self.run.plan.environments[session.environment].name.clone();
+            let outcome = turn.outcome.and_then(|(sample, took)| believe(sample, &burst, took));
+            let outcome = match session.after(outcome) {
                 Ok(sample) => {
-                    let canaries = [canary.before_ns, canary.after_ns];
-                    watched.push(Watched { environment: environment.clone(), canaries, evidence: evidence.clone() });
+                    let canaries = [turn.canary.before_ns, turn.canary.after_ns];
+                    let evidence = turn.evidence.clone();
+                    watched.push(Watched { environment: environment.clone(), canaries, evidence });
                     Ok(sample)
                 }
                 Err(e) => {
@@ -142,22 +181,17 @@ impl<S: Site> Block<'_, '_, S> {
                     Err(Failure { step: Step::Burst, message: e.to_string() })
                 }
             };
-            self.run.rows.record(&Record {
+            records.push(Record {
                 block: self.number,
-                round: number,
+                round: burst.number as u32,
                 position: position as u32,
                 workload: workload.name.clone(),
                 environment,
                 outcome,
-                canary,
-                evidence,
-            })?;
-            self.run.progress.advance();
+                canary: turn.canary,
+                evidence: turn.evidence,
+            });
         }
-        Ok(watched)
-    }
-
-    fn canary(&mut self, workload: &PlannedWorkload) -> anyhow::Result<u64> {
-        self.run.site.canary(workload.workload.resource()).or_exit(Exit::Host)
+        (records, watched)
     }
 }

@@ -1,4 +1,4 @@
-//! The canary: small operations of the host itself, before and after each burst, that tell a calm moment from a rough one.
+//! The canary: small operations of the host itself, between two bursts, that tell a calm moment from a rough one.
 //!
 //! It never looks at an environment: judging rounds by the latencies that are to be compared would bias them.
 
@@ -18,10 +18,10 @@ use crate::workload::Resource;
 
 /// Operations of one look.
 const OPERATIONS: usize = 20;
-/// A look ends after so long, with what it has: at 8 ms a flush, 20 would take longer than the burst it stands beside.
-const ENOUGH_NS: u64 = 30_000_000;
-/// But it has at least so many.
-const AT_LEAST: usize = 5;
+/// A look ends after so long, with what it has: it stands beside every burst of a few milliseconds, and must not take as long.
+const ENOUGH_NS: u64 = 500_000;
+/// But it has at least so many: the median of three is that of a calm moment even where one of them met a hiccup.
+const AT_LEAST: usize = 3;
 /// A look at the disk that takes less than this has reached no device: a write to memory and a flush that does nothing take 1 to
 /// 2 us, and the fastest disks with a cache that outlives a loss of power some 10 us.
 pub const NO_DISK_NS: u64 = 4_000;
@@ -29,8 +29,8 @@ pub const NO_DISK_NS: u64 = 4_000;
 const BLOCK: usize = 4096;
 /// Blocks of the file that is overwritten.
 const BLOCKS: usize = 16;
-/// Rounds of mixing that are one operation: some 20 us.
-const MIXES: u64 = 20_000;
+/// Rounds of mixing that are one operation: some 5 us.
+const MIXES: u64 = 5_000;
 /// Names that are tried for the file: killed runs may have left some.
 const MOST_NAMES: u32 = 100;
 /// A datagram to ourselves that takes longer is lost.

@@ -1,7 +1,7 @@
 //! The store: one SQLite file with every run, every burst and its histogram.
 //!
-//! Each row is a transaction of its own in WAL mode, so that killing the program at any moment leaves all bursts that
-//! were finished. `synchronous` is NORMAL: a loss of power may cost the last rows, never the file.
+//! Each round is a transaction in WAL mode, and so is each other row, so that killing the program at any moment leaves all rounds
+//! that were finished. `synchronous` is NORMAL: a loss of power may cost the last rows, never the file.
 
 mod error;
 mod figures;
@@ -121,6 +121,17 @@ impl Store {
         self.insert("store a burst", &BurstRow::new(run, record))
     }
 
+    /// Stores a round that is over, all of it or nothing: its bursts, and why it doesn't count, where it doesn't.
+    ///
+    /// # Errors
+    /// When the store can't be written.
+    pub fn round(&self, run: &str, bursts: &[Record], void: Option<&Void>) -> Result<(), StoreError> {
+        self.together("store a round", || {
+            bursts.iter().try_for_each(|burst| self.record(run, burst))?;
+            void.map_or(Ok(()), |void| self.void(run, void))
+        })
+    }
+
     /// Stores that a round doesn't count.
     ///
     /// # Errors
@@ -160,15 +171,22 @@ impl Store {
     /// # Errors
     /// When the store can't be written; it is then as it was.
     pub fn import(&self, stored: &Stored) -> Result<(), StoreError> {
-        let failed = |e| StoreError::from_sqlite(&self.path, "store an imported run", e);
-        let transaction = self.db.unchecked_transaction().map_err(failed)?;
         let id = &stored.run.id;
-        self.begin(&stored.run)?;
-        stored.starts.iter().try_for_each(|start| self.start(id, start))?;
-        stored.records.iter().try_for_each(|record| self.record(id, record))?;
-        stored.voids.iter().try_for_each(|void| self.void(id, void))?;
-        stored.checks.iter().try_for_each(|check| self.check(id, check))?;
-        self.finish(id, stored.ending, stored.stopped.as_deref(), stored.seconds.unwrap_or(0.0))?;
+        self.together("store an imported run", || {
+            self.begin(&stored.run)?;
+            stored.starts.iter().try_for_each(|start| self.start(id, start))?;
+            stored.records.iter().try_for_each(|record| self.record(id, record))?;
+            stored.voids.iter().try_for_each(|void| self.void(id, void))?;
+            stored.checks.iter().try_for_each(|check| self.check(id, check))?;
+            self.finish(id, stored.ending, stored.stopped.as_deref(), stored.seconds.unwrap_or(0.0))
+        })
+    }
+
+    /// Several rows, all or none.
+    fn together(&self, doing: &'static str, write: impl FnOnce() -> Result<(), StoreError>) -> Result<(), StoreError> {
+        let failed = |e| StoreError::from_sqlite(&self.path, doing, e);
+        let transaction = self.db.unchecked_transaction().map_err(failed)?;
+        write()?;
         transaction.commit().map_err(failed)
     }
 

@@ -56,7 +56,7 @@ macro_rules! table {
             const COLUMNS: &[&str] = &[$(stringify!($column),)*];
 
             fn insert(&self, db: &Connection) -> rusqlite::Result<usize> {
-                // Preparing a statement takes tens of microseconds, between bursts: not worth a cache.
+                // Preparing a statement takes tens of microseconds, when a round is over: not worth a cache.
                 db.execute(&insert::<Self>(), rusqlite::params![$(self.$column,)*])
             }
 

@@ -138,6 +138,11 @@ impl Script {
         self.story().pilots.get(environment).cloned().unwrap_or_default()
     }
 
+    /// Looks at the host's own operations.
+    pub fn looks(&self) -> usize {
+        self.story().measured
+    }
+
     /// Bursts of rounds that gave a sample.
     pub fn bursts(&self) -> usize {
         self.story().bursts
