@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::content::hex;
 use crate::protocol::{Hello, Identity, PROTOCOL};
-use crate::{sqlite, stopwatch};
+use crate::{mounts, sqlite, stopwatch};
 
 /// Bit of the virtio block device's feature that says flushes are offered (VIRTIO_BLK_F_FLUSH, virtio 1.2, 5.2.3).
 const VIRTIO_BLK_F_FLUSH: usize = 9;
@@ -46,17 +46,17 @@ pub fn identify(data: &Path) -> anyhow::Result<Identity> {
     // Before the clock is looked at: what it costs may change with its source.
     let clock_source = clock_source(Path::new(CLOCK_SOURCE));
     let clock = clock();
-    let mount = mount(data);
-    let device = mount.device.as_deref();
+    let (file_system, device_name) = file_system_of(data);
+    let device = device_name.as_deref();
     Ok(Identity {
         binary_sha256: binary()?,
         clock_source,
         clock_ns: clock.cost_ns,
         clock_step_ns: clock.step_ns,
-        file_system: mount.file_system,
+        file_system,
         write_cache: device.and_then(|d| line(format!("/sys/class/block/{d}/queue/write_cache"))),
         virtio_flush: device.and_then(|d| flush_feature(&line(format!("/sys/class/block/{d}/device/features"))?)),
-        device: mount.device,
+        device: device_name,
         hypervisor: hypervisor(),
         cpu_model: cpu_model(),
         sqlite: sqlite::version(),
@@ -185,63 +185,19 @@ pub fn clock() -> Clock {
     Clock { cost_ns: costs[BATCHES / 2], step_ns }
 }
 
-/// The file system that holds the data directory.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Mount {
-    file_system: String,
-    device: Option<String>,
-}
-
-fn mount(data: &Path) -> Mount {
+/// Type and, where there is one, device of the file system that holds the data directory.
+fn file_system_of(data: &Path) -> (String, Option<String>) {
     let path = fs::canonicalize(data).unwrap_or_else(|_| data.to_path_buf());
     let number = fs::metadata(&path).ok().map(|m| m.dev());
-    let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let found = find_mount(&table, &path);
-    let file_system = match &found {
-        Some(found) => found.file_system.clone(),
-        None => by_magic(&path),
-    };
+    let mounts = mounts::all().unwrap_or_default();
+    let found = mounts::holding(&mounts, &path);
+    let file_system = found.map_or_else(|| by_magic(&path), |mount| mount.file_system.clone());
     // The kernel's own number for the device is right even where the table names /dev/root or a path of another namespace.
     let device = number.and_then(device_by_number).or_else(|| {
-        let name = found?.device?;
-        Path::new("/sys/class/block").join(&name).exists().then_some(name)
+        let name = found?.source.to_str()?.strip_prefix("/dev/")?;
+        Path::new("/sys/class/block").join(name).exists().then(|| name.to_string())
     });
-    Mount { file_system, device }
-}
-
-/// The entry of a mountinfo table (proc(5)) that holds a path: the last of those with the longest mount point.
-fn find_mount(table: &str, path: &Path) -> Option<Mount> {
-    let mut best: Option<(usize, Mount)> = None;
-    for entry in table.lines() {
-        let Some((before, after)) = entry.split_once(" - ") else { continue };
-        let Some(point) = before.split(' ').nth(4).map(unescape) else { continue };
-        let mut after = after.split(' ');
-        let (Some(file_system), Some(source)) = (after.next(), after.next()) else { continue };
-        if path.starts_with(&point) && best.as_ref().is_none_or(|(length, _)| point.len() >= *length) {
-            let device = unescape(source).strip_prefix("/dev/").map(str::to_string);
-            best = Some((point.len(), Mount { file_system: file_system.into(), device }));
-        }
-    }
-    best.map(|(_, mount)| mount)
-}
-
-/// Undoes mountinfo's octal escapes of white space and backslash.
-fn unescape(text: &str) -> String {
-    let (mut bytes, mut rest) = (Vec::with_capacity(text.len()), text.as_bytes());
-    while let Some((first, tail)) = rest.split_first() {
-        let octal = tail.get(..3).and_then(|d| std::str::from_utf8(d).ok()).and_then(|d| u8::from_str_radix(d, 8).ok());
-        match (first, octal) {
-            (b'\\', Some(byte)) => {
-                bytes.push(byte);
-                rest = &tail[3..];
-            }
-            _ => {
-                bytes.push(*first);
-                rest = tail;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
+    (file_system, device)
 }
 
 /// The whole disk behind a device number, as `/sys` names it: `vda` also for a partition `vda1`.
@@ -339,21 +295,6 @@ fn cpuid_vendor() -> Option<String> {
 mod tests {
     use super::*;
 
-    const TABLE: &str = "\
-22 1 254:0 / / rw,relatime - ext4 /dev/root rw
-30 22 0:26 / /tmp rw - tmpfs tmpfs rw
-31 22 254:16 / /with\\040space rw,relatime shared:1 - xfs /dev/vdb rw
-32 22 0:40 / /data rw - overlay overlay rw
-33 22 0:41 / /data rw - 9p none rw
-garbage
-34 22 0:42 / - x
-";
-
-    fn found(path: &str) -> (String, Option<String>) {
-        let m = find_mount(TABLE, Path::new(path)).expect("found");
-        (m.file_system, m.device)
-    }
-
     #[test]
     fn a_provisional_clock_source_is_waited_out() {
         let directory = tempfile::tempdir().expect("a directory");
@@ -373,25 +314,10 @@ garbage
     }
 
     #[test]
-    fn the_longest_mount_point_holds_a_path_and_the_last_mount_hides_others() {
-        assert_eq!(found("/home/x"), ("ext4".into(), Some("root".into())));
-        assert_eq!(found("/tmp/x"), ("tmpfs".into(), None));
-        assert_eq!(found("/tmpfoo"), ("ext4".into(), Some("root".into())));
-        assert_eq!(found("/with space/x"), ("xfs".into(), Some("vdb".into())));
-        assert_eq!(found("/data"), ("9p".into(), None));
-        assert_eq!(find_mount("", Path::new("/")), None);
-    }
-
-    #[test]
     fn the_flush_bit_is_the_tenth_digit() {
         assert_eq!(flush_feature("0010101001110000"), Some(true));
         assert_eq!(flush_feature("0010101000110000"), Some(false));
         assert_eq!(flush_feature("001"), None);
-    }
-
-    #[test]
-    fn escapes_are_undone() {
-        assert_eq!(unescape(r"/a\040b\134c\x"), r"/a b\c\x");
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub mod identity;
 #[cfg(target_os = "linux")]
 pub mod init;
 pub mod load;
+pub mod mounts;
 pub mod network;
 pub mod peer;
 pub mod protocol;

@@ -1,8 +1,7 @@
 //! Remains of an environment or an engine: processes out of reach of a process group, mounts, directories.
 
-use std::ffi::OsString;
 use std::fs;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -11,6 +10,7 @@ use anyhow::{Context, bail};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use workloads::mounts;
 
 use super::table;
 
@@ -152,30 +152,13 @@ pub(crate) fn unmount_below(folders: &[&Path]) {
 
 /// The mount points in our namespace that lie in these folders or are one of them, deepest first.
 fn mounted_below(folders: &[&Path]) -> anyhow::Result<Vec<PathBuf>> {
-    if cfg!(not(target_os = "linux")) {
-        return Ok(Vec::new());
-    }
     // The table has the paths that links lead to.
     let folders: Vec<PathBuf> = folders.iter().filter_map(|f| f.canonicalize().ok()).collect();
-    let table = fs::read("/proc/self/mountinfo").context("can't read the mount table")?;
-    let points = table.split(|b| *b == b'\n').filter_map(|line| line.split(|b| *b == b' ').nth(4));
-    let mut points: Vec<PathBuf> =
-        points.map(unescape).filter(|p| folders.iter().any(|folder| p.starts_with(folder))).collect();
+    let mounts = mounts::all().context("can't read the mount table")?;
+    let points = mounts.into_iter().map(|mount| mount.point);
+    let mut points: Vec<PathBuf> = points.filter(|p| folders.iter().any(|folder| p.starts_with(folder))).collect();
     points.sort_by_key(|p| std::cmp::Reverse(p.components().count()));
     Ok(points)
-}
-
-/// The mount table has spaces, tabs, ends of lines and backslashes as `\` and three octal digits.
-fn unescape(text: &[u8]) -> PathBuf {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut at = 0;
-    while at < text.len() {
-        let digits = text.get(at + 1..at + 4).filter(|_| text[at] == b'\\');
-        let octal = digits.and_then(|d| u8::from_str_radix(std::str::from_utf8(d).ok()?, 8).ok());
-        bytes.push(octal.unwrap_or(text[at]));
-        at += if octal.is_some() { 4 } else { 1 };
-    }
-    PathBuf::from(OsString::from_vec(bytes))
 }
 
 #[cfg(target_os = "linux")]
@@ -212,12 +195,6 @@ mod tests {
         assert!(ours.try_wait().expect("wait").is_none());
         ours.kill().expect("kill");
         ours.wait().expect("reap");
-    }
-
-    #[test]
-    fn a_mount_point_is_read_as_it_is_called() {
-        assert_eq!(unescape(br"/a\040b\134c\011"), PathBuf::from("/a b\\c\t"));
-        assert_eq!(unescape(br"/a\9"), PathBuf::from(r"/a\9"));
     }
 
     #[test]

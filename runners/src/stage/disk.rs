@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, bail};
 use nix::sys::statvfs::statvfs;
+use workloads::mounts;
 
 /// Less than this is not enough for any suite, bytes.
 const LEAST_FREE: u64 = 256 << 20;
@@ -41,13 +42,12 @@ impl Disk {
         if cfg!(not(target_os = "linux")) {
             return by_kernel(&path);
         }
-        let table = fs::read_to_string("/proc/self/mountinfo").context("can't read the mount table")?;
-        let (point, number, file_system, options) =
-            mount_of(&table, &path).with_context(|| format!("no mount holds {}", path.display()))?;
+        let mounts = mounts::all().context("can't read the mount table")?;
+        let mount = mounts::holding(&mounts, &path).with_context(|| format!("no mount holds {}", path.display()))?;
         // btrfs and overlay report a device number of their own; the mount table's is the same then.
-        log::debug!("{} is below {}", path.display(), point.display());
-        let device = fs::canonicalize(format!("/sys/dev/block/{number}")).ok().and_then(|d| whole(&d));
-        Ok(Self { file_system, options, device })
+        log::debug!("{} is below {}", path.display(), mount.point.display());
+        let device = fs::canonicalize(format!("/sys/dev/block/{}", mount.number)).ok().and_then(|d| whole(&d));
+        Ok(Self { file_system: mount.file_system.clone(), options: mount.options.clone(), device })
     }
 
     /// Whether it is memory and not a disk.
@@ -104,23 +104,6 @@ fn by_kernel(path: &Path) -> anyhow::Result<Disk> {
 #[cfg(target_os = "linux")]
 fn by_kernel(path: &Path) -> anyhow::Result<Disk> {
     bail!("no mount table holds {}", path.display())
-}
-
-/// The last mount whose point holds the path: the topmost one.
-fn mount_of(table: &str, path: &Path) -> Option<(PathBuf, String, String, String)> {
-    let parse = |line: &str| {
-        let (left, right) = line.split_once(" - ")?;
-        let left: Vec<&str> = left.split(' ').collect();
-        let right: Vec<&str> = right.split(' ').collect();
-        let point = PathBuf::from(left.get(4)?.replace("\\040", " "));
-        // The mount's own options and the file system's repeat each other.
-        let own: Vec<&str> = left.get(5)?.split(',').collect();
-        let more = right.get(2)?.split(',').filter(|o| !own.contains(o));
-        let options = own.iter().copied().chain(more).collect::<Vec<_>>().join(",");
-        Some((point, left.get(2)?.to_string(), right.first()?.to_string(), options))
-    };
-    let holding = table.lines().filter_map(parse).filter(|m| path.starts_with(&m.0));
-    holding.max_by_key(|m| m.0.components().count())
 }
 
 /// The whole disk behind a block device of this name; `None` where there is none.
@@ -192,17 +175,6 @@ pub fn check_data_dir(path: &Path, allow_memory: bool) -> anyhow::Result<Disk> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_topmost_mount_counts() {
-        let table = "1 0 254:0 / / rw - ext4 /dev/vda rw\n2 1 0:5 / /a\\040b rw - tmpfs t rw\n3 2 0:6 / /a\\040b rw - xfs x rw,y\n";
-        let (point, number, kind, options) = mount_of(table, Path::new("/a b/c")).unwrap();
-        assert_eq!(
-            (point.to_str(), number.as_str(), kind.as_str(), options.as_str()),
-            (Some("/a b"), "0:6", "xfs", "rw,y")
-        );
-        assert_eq!(mount_of(table, Path::new("/abc")).unwrap().2, "ext4");
-    }
 
     #[test]
     fn what_answers_a_flush_and_sends_none_is_known_by_its_options_and_its_device() {

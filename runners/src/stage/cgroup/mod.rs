@@ -3,6 +3,7 @@
 
 mod io;
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -329,21 +330,22 @@ pub(crate) struct Mount {
 
 /// Every mounted hierarchy.
 pub(crate) fn mounts() -> Vec<Mount> {
-    let text = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    text.lines().filter_map(parse_mount).collect()
+    hierarchies(&workloads::mounts::all().unwrap_or_default())
 }
 
-fn parse_mount(line: &str) -> Option<Mount> {
-    let (left, right) = line.split_once(" - ")?;
-    let point = PathBuf::from(left.split(' ').nth(4)?);
-    let mut right = right.split(' ');
-    let kind = right.next()?;
-    let controllers = right.nth(1)?.split(',').map(String::from).collect();
-    match kind {
-        "cgroup" => Some(Mount { point, controllers, v2: false }),
-        "cgroup2" => Some(Mount { point, controllers: Vec::new(), v2: true }),
-        _ => None,
-    }
+/// One that is mounted in a second place has the same number, and is the same.
+fn hierarchies(mounts: &[workloads::mounts::Mount]) -> Vec<Mount> {
+    let mut seen = HashSet::new();
+    mounts.iter().filter(|mount| seen.insert(&mount.number)).filter_map(hierarchy).collect()
+}
+
+fn hierarchy(mount: &workloads::mounts::Mount) -> Option<Mount> {
+    let (controllers, v2) = match mount.file_system.as_str() {
+        "cgroup" => (mount.options.split(',').map(String::from).collect(), false),
+        "cgroup2" => (Vec::new(), true),
+        _ => return None,
+    };
+    Some(Mount { point: mount.point.clone(), controllers, v2 })
 }
 
 /// A directory and all below it, descendants before their parents.
@@ -432,12 +434,29 @@ mod tests {
     fn lists_mounts_and_counters_are_read() {
         assert_eq!(parse_list("0-2,5\n"), [0, 1, 2, 5]);
         assert_eq!(parse_list("\n"), [] as [usize; 0]);
-        let m =
-            parse_mount("36 25 0:30 / /sys/fs/cgroup/cpu rw,relatime shared:1 - cgroup cgroup rw,cpu,cpuacct").unwrap();
-        assert!(m.controllers.contains(&"cpuacct".to_string()) && !m.v2);
-        assert!(parse_mount("36 25 0:30 / / rw - ext4 /dev/vda rw").is_none());
         assert_eq!(keyed("nr_periods 3\nnr_throttled 7\n", "nr_throttled"), Some(7));
         assert_eq!(pressure_total("some avg10=0.00 avg60=0.00 avg300=0.00 total=1234\nfull x total=9\n"), Some(1234));
+    }
+
+    #[test]
+    fn a_hierarchy_that_is_mounted_twice_is_one() {
+        let mount = |number: &str, point: &str, file_system: &str, options: &str| workloads::mounts::Mount {
+            number: number.into(),
+            point: point.into(),
+            file_system: file_system.into(),
+            source: "cgroup".into(),
+            options: options.into(),
+        };
+        let mounts = [
+            mount("254:0", "/", "ext4", "rw"),
+            mount("0:30", "/sys/fs/cgroup/cpu", "cgroup", "rw,cpu,cpuacct"),
+            mount("0:31", "/sys/fs/cgroup/unified", "cgroup2", "rw"),
+            mount("0:30", "/mnt/cpu", "cgroup", "rw,cpu,cpuacct"),
+        ];
+        let [cpu, unified] = hierarchies(&mounts).try_into().expect("two");
+        assert!(cpu.controllers.contains(&"cpuacct".to_string()) && !cpu.v2);
+        assert_eq!(cpu.point, Path::new("/sys/fs/cgroup/cpu"));
+        assert!(unified.controllers.is_empty() && unified.v2);
     }
 
     #[test]
