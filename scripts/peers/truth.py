@@ -1,0 +1,407 @@
+"""`scripts/bench --truth`: does tarebench find what was put in? Copies of bare behind limits of known size (behind.py) go through the
+runner `exec`, as anybody's box does; what they cost is known beforehand, and it is counted in how many runs it lies inside the 95 %
+interval. Eight copies of bare without any limit say how often something is claimed where nothing is, and one that costs 5 % more how
+often that is found."""
+
+import contextlib
+import datetime
+import json
+import math
+import os
+import re
+import sqlite3
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .shared import CPU, ROOT, Failed, build, interval, machine, matches, pinned, run, splice
+
+PACKAGES = ["iproute2", "util-linux"]
+RUNS = 40
+BEHIND = ROOT / "scripts/peers/behind.py"
+# What the aims of a share of runs are: truths inside their intervals, effects found where the run says that it could see them,
+# and runs that claim anything where nothing is (at most).
+INSIDE, FOUND, CLAIMED = 0.95, 0.80, 0.05
+# A cost that is to be found, and the smallest visible change of the runs that count for it.
+EFFECT = 0.05
+
+
+# ---- What is put in ------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Truth:
+    """A copy of bare whose cost is known."""
+
+    name: str
+    environment: str
+    # What goes before the agent's command line.
+    before: list
+    # Nanoseconds of an operation, by those that it takes on bare.
+    cost: Callable
+    # Whether the environment's sentence has to begin with it.
+    first: bool = False
+    # Whether it is small, and asked for is only that it is found.
+    effect: bool = False
+
+
+@dataclass
+class Suite:
+    """Truths that are measured together, by the same work."""
+
+    name: str
+    workload: str
+    settings: dict
+    # Lines of the suite's head.
+    head: dict
+    truths: list
+    link: "Link" = None
+
+
+# Periods of the quotas, microseconds, and bursts of whole ones: 80 ms is 16, 8 or 5 times what a period of 20 ms lets through
+# (docs/truth.md says why that matters). What is to be waited in each must be longer than a tick of the kernel's.
+PERIOD, BURST = 20_000, "80ms"
+PERIOD_OF_EFFECT, BURST_OF_EFFECT = 100_000, f"{round(400 / (1 + EFFECT))}ms"
+# Blocks a second: blk-throttle hands out a tenth of a second's at a time, so bursts are of whole tenths (see docs/truth.md).
+IOPS, BLOCK, BLOCKS = 1000, 128 << 10, 500
+# Bits a second of the shaped link, for blocks of a stream and for datagrams there and back.
+STREAM, DATAGRAMS = 200_000_000, 1_000_000
+# Bytes of a frame with a full segment, and of its payload (TCP with timestamps over IPv4, Ethernet); of a frame with a datagram of 64.
+FRAME, SEGMENT, DATAGRAM = 1514, 1448, 64 + 8 + 20 + 14
+# Instructions of the filters of system calls.
+FILTERS = (1000, 4000, 16000)
+
+
+def suites(place):
+    behind = lambda words: [sys.executable, str(BEHIND), words]
+    quota = lambda share, period: behind(f"quota={share:.6f},{period}")
+    common = dict(blocks=8, rounds=1, burst_max="20s")
+
+    def slower(share):
+        return lambda net: net / share
+
+    yield Suite(
+        "quota", "control/cpu", {}, common | dict(burst=BURST),
+        [Truth(f"CPU quota of {percent} %", f"quota-{percent}", quota(percent / 100, PERIOD), slower(percent / 100),
+               first=percent == 50) for percent in (25, 50, 80)],
+    )
+    yield Suite(
+        "effect", "control/cpu", {}, common | dict(burst=BURST_OF_EFFECT),
+        [Truth("CPU cost of 5 % more", "plus-5", quota(1 / (1 + EFFECT), PERIOD_OF_EFFECT), slower(1 / (1 + EFFECT)), effect=True)],
+    )
+    yield Suite(
+        "iops", "disk/randread", dict(size=16 << 20, direct=True), common | dict(operations=8 * IOPS // 10),
+        [Truth(f"{IOPS} reads a second", f"iops-{IOPS}", behind(f"io={place.box},riops={IOPS}"),
+               lambda net: max(net, 1e9 / IOPS), first=True)],
+    )
+    yield Suite(
+        "bandwidth", "disk/seqread", dict(size=16 << 20, block=BLOCK, direct=True), common | dict(operations=8 * BLOCKS // 10),
+        [Truth(f"{BLOCKS * BLOCK / 1e6:.1f} MB/s of reads", "bandwidth", behind(f"io={place.box},rbps={BLOCKS * BLOCK}"),
+               lambda net: max(net, 1e9 / BLOCKS))],
+    )
+    stream, datagrams = place.links
+    yield Suite(
+        "stream", "net/stream", dict(block=64 << 10), common | dict(operations=40),
+        [Truth(f"link of {STREAM / 1e6:.0f} Mbit/s, a TCP stream", "link-stream", stream.inside(),
+               lambda net: max(net, (64 << 10) * FRAME / SEGMENT * 8e9 / STREAM))],
+        stream,
+    )
+    yield Suite(
+        "datagrams", "net/rr", dict(protocol="udp", size=64), common | dict(operations=200),
+        [Truth(f"link of {DATAGRAMS / 1e6:.0f} Mbit/s, UDP ping-pong", "link-rr", datagrams.inside(),
+               lambda net: max(net, DATAGRAM * 8e9 / DATAGRAMS))],
+        datagrams,
+    )
+    yield Suite(
+        "filters", "control/syscall", {}, common | dict(rounds=2, burst="20ms", burst_max="2s"),
+        [Truth(f"filter of {count:,} instructions on each system call", f"filter-{count}", behind(f"filters={count}"),
+               lambda net, count=count: net + place.filter_ns(count)) for count in FILTERS],
+    )
+
+
+class Link:
+    """A namespace that is joined to the host, and sends to it through a token bucket (tbf)."""
+
+    def __init__(self, nth, rate):
+        self.name = f"tarebench-truth-{os.getpid()}-{nth}"
+        self.devices = [f"tartr{os.getpid() % 100000}{side}{nth}" for side in "np"]
+        # Of TEST-NET-1: tarebench's own links are elsewhere.
+        self.near, self.far = (f"192.0.2.{4 * nth + host}" for host in (1, 2))
+        self.rate = rate
+
+    def inside(self):
+        return ["nsenter", f"--net=/run/netns/{self.name}"]
+
+    def make(self):
+        near, far = self.devices
+        run(["ip", "netns", "add", self.name])
+        run(["ip", "link", "add", far, "type", "veth", "peer", "name", near, "netns", self.name])
+        for words, device, address in [(["-n", self.name], near, self.near), ([], far, self.far)]:
+            run(["ip", *words, "link", "set", device, "addrgenmode", "none"])
+            run(["ip", *words, "addr", "add", f"{address}/30", "dev", device])
+            run(["ip", *words, "link", "set", device, "up"])
+        # A bucket of one frame and a bit, which the warm-up has emptied; a queue that never drops.
+        run(["tc", "-n", self.name, "qdisc", "add", "dev", near, "root", "tbf", "rate", self.rate, "burst", 2000, "limit", 16 << 20])
+
+    def remove(self):
+        if Path("/run/netns", self.name).exists():
+            subprocess.run(["ip", "netns", "delete", self.name])
+
+
+@dataclass
+class Place:
+    """Where all of it happens."""
+
+    binary: Path
+    folder: Path
+    links: list
+    # Nanoseconds that filters of so many instructions add to a system call, as a program of our own has measured it.
+    filters: dict = field(default_factory=dict)
+
+    @property
+    def box(self):
+        """Where the copies of bare have their data: on the same disk."""
+        return self.folder / "box"
+
+    def filter_ns(self, count):
+        return self.filters[count]
+
+    def measure_filters(self):
+        """By a loop in C that knows nothing of tarebench, with the filter and without, in turns."""
+        program = self.folder / "getppid"
+        if not program.exists():
+            run(["cc", "-O2", "-static", ROOT / "scripts/peers/getppid.c", "-o", program])
+        of = lambda words: float(run([*pinned(), *words, program, 15]))
+        for count in FILTERS:
+            pairs = [(of([sys.executable, BEHIND, f"filters={count}"]), of([])) for _ in range(2)]
+            self.filters[count] = statistics.mean(more - less for more, less in pairs)
+
+
+# ---- A run ---------------------------------------------------------------------------------------------------------
+
+
+def measure(place, text):
+    """A run of a suite: its report, and for every workload, environment and block the nanoseconds of an operation."""
+    suite, store, report = (place.folder / f"truth.{ending}" for ending in ("toml", "db", "json"))
+    suite.write_text(text)
+    try:
+        # 4: too restless for a verdict. It counts all the same: its intervals have to hold.
+        run([place.binary, "run", suite, "--store", store, "--data-dir", place.folder, "--report", report], good=(0, 4))
+        with contextlib.closing(sqlite3.connect(store)) as db:
+            rows = db.execute(
+                "SELECT workload, environment, block, SUM(elapsed_ns), SUM(operations) FROM burst WHERE NOT EXISTS (SELECT 1 FROM void"
+                " WHERE (void.block, void.round, void.workload) = (burst.block, burst.round, burst.workload)) GROUP BY 1, 2, 3"
+            ).fetchall()
+        costs = {(workload, environment, block): ns / operations for workload, environment, block, ns, operations in rows if operations}
+        return json.loads(report.read_text()), costs
+    finally:
+        for left in place.folder.glob("truth.*"):
+            left.unlink()
+
+
+def text_of(suite, place):
+    quoted = lambda value: f'"{value}"' if isinstance(value, str) else str(value).lower()
+    lines = ['baseline = "bare"', *(f"{key} = {quoted(value)}" for key, value in suite.head.items()), "[environments.bare]"]
+    for truth in suite.truths:
+        lines += [f"[environments.{truth.environment}]", 'runner = "exec"', f'command = "{" ".join(map(str, truth.before))} {{run}}"',
+                  'copy = "cp {binary} {agent}"', f'data = "{place.box}"', *([f'peer = "{suite.link.far}"'] if suite.link else [])]
+    lines += [f'[workloads."{suite.workload}"]', *(f"{key} = {quoted(value)}" for key, value in suite.settings.items())]
+    return "\n".join(lines) + "\n"
+
+
+@dataclass
+class Found:
+    """What a run said of a truth."""
+
+    expected: float
+    value: float
+    low: float
+    high: float
+    # The change that the run says it would see four times in five; None where it can't tell.
+    visible: float
+    # Whether the environment's sentence begins with this figure.
+    said: bool
+
+    @property
+    def inside(self):
+        return self.low <= self.expected <= self.high
+
+
+def look(suite, truth, report, costs):
+    """The cell of a truth beside what it should be. The truth is of a cost, and a report's figure a ratio: so it is divided by bare's
+    in each block, and the blocks come together as those of the report do."""
+    metric = dict(environment=truth.environment, metric="throughput")
+    cell = next((c for c in report["cells"] if all(c[key] == value for key, value in metric.items())), None)
+    if not cell or cell["low"] is None:
+        why = next((f["message"] for f in report["failures"] if f["environment"] == truth.environment), "no interval")
+        raise Failed(f"{truth.name}: {why}")
+    nets = [costs[suite.workload, truth.environment, block["block"]] / block["ratio"] for block in cell["ratios"]]
+    expected = interval([truth.cost(net) / net for net in nets])[0]
+    visible = next((r["smallest_visible"] for r in report["resolution"] if r["metric"] == "throughput"), None)
+    sentence = next(e["sentence"] for e in report["environments"] if e["name"] == truth.environment)
+    said = re.match(rf"{re.escape(suite.workload)} (?:does|takes) ([\d.]+)×", sentence)
+    return Found(expected, cell["overhead"], cell["low"], cell["high"], visible,
+                 bool(said) and cell["low"] * 0.95 <= float(said[1]) <= cell["high"] * 1.05)
+
+
+def nothing(place):
+    """Eight copies of bare in the workloads of quick: the environments and workloads with a claim, of which there should be none."""
+    quick = (ROOT / "suites/quick.toml").read_text()
+    head, workloads = quick[: quick.index("[environments")], quick[quick.index("[workloads") :]
+    copies = "".join(f'[environments.copy-{nth}]\nrunner = "bare"\n' for nth in range(1, 9))
+    report, _ = measure(place, f"{head}[environments.bare]\n{copies}{workloads}")
+    return [f"{c['workload']} of {c['environment']} {c['claim']}, {c['metric']} {c['overhead']:.3f}" for c in report["cells"] if c["claim"] != "none"]
+
+
+# ---- The table -----------------------------------------------------------------------------------------------------
+
+
+def share(count, of):
+    """The exact 95 % interval of a share (Clopper and Pearson)."""
+    def tail(p, counts):
+        return sum(math.comb(of, k) * p**k * (1 - p) ** (of - k) for k in counts)
+
+    def solve(above):
+        low, high = 0.0, 1.0
+        for _ in range(60):
+            middle = (low + high) / 2
+            low, high = (low, middle) if above(middle) else (middle, high)
+        return low
+
+    return (0.0 if count == 0 else solve(lambda p: tail(p, range(count, of + 1)) > 0.025),
+            1.0 if count == of else solve(lambda p: tail(p, range(count + 1)) < 0.025))
+
+
+def counted(count, of):
+    low, high = share(count, of)
+    return f"{count} of {of} ({low:.0%} to {high:.0%})"
+
+
+@dataclass
+class Line:
+    """A row of the table."""
+
+    name: str
+    expected: str
+    found: str
+    width: str
+    counted: str
+    aim: str
+    verdict: str
+
+    def words(self):
+        return [self.name, self.expected, self.found, self.width, self.counted, self.aim, self.verdict]
+
+
+def line_of(truth, seen):
+    """How a truth fared over all runs."""
+    middle = lambda part: statistics.median(part(found) for found in seen)
+    figures = (f"{middle(lambda f: f.expected):.3f}", f"{middle(lambda f: f.value):.3f}",
+               f"{middle(lambda f: math.sqrt(f.high / f.low) - 1):.1%}")
+    if truth.effect:
+        could = [found for found in seen if found.visible is not None and found.visible <= EFFECT]
+        count = sum(found.low > 1 for found in could)
+        if not could:
+            yield Line(f"{truth.name}: found", *figures, "no run could see it", f">= {FOUND:.0%}", "miss")
+        else:
+            yield Line(f"{truth.name}: found", *figures, counted(count, len(could)), f">= {FOUND:.0%}",
+                       "met" if count >= FOUND * len(could) else "miss")
+    inside = sum(found.inside for found in seen)
+    yield Line(truth.name, *figures, counted(inside, len(seen)), f">= {INSIDE:.0%}", "met" if inside >= INSIDE * len(seen) else "miss")
+    if truth.first:
+        said = sum(found.said for found in seen)
+        yield Line(f"{truth.name}: said first", "", "", "", counted(said, len(seen)), "all", "met" if said == len(seen) else "miss")
+
+
+def line_of_nothing(claims):
+    count = sum(bool(found) for found in claims)
+    return Line("eight copies of bare: runs with a claim", "", "", "", counted(count, len(claims)), f"<= {CLAIMED:.0%}",
+                "met" if count <= CLAIMED * len(claims) else "miss")
+
+
+HEAD = ["what was put in", "expected", "found", "interval", "runs", "aim", ""]
+WIDTHS = [52, 10, 10, 10, 28, 8, 5]
+COLUMNS = ["put in", "expected", "found", "half of the interval", "inside (share, 95 %)", "aim", "met"]
+
+
+def say(words):
+    print("".join(word.ljust(width) for word, width in zip(words, WIDTHS)).rstrip(), flush=True)
+
+
+def markdown(lines, runs, place):
+    disk = run(["stat", "-f", "-c", "%T", place.folder]).strip()
+    table = [f"Measured {datetime.date.today()} on {machine()}, data on {disk}: {runs} runs of each; `scripts/bench --truth --runs {runs}`. "
+             f"{aims(lines)}.", "", "| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
+    for line in lines:
+        words = line.words()
+        words[-1] = "**miss**" if words[-1] == "miss" else words[-1]
+        table.append("| " + " | ".join(words) + " |")
+    return "\n".join(table)
+
+
+def aims(lines):
+    return f"{sum(line.verdict == 'met' for line in lines)} of {len(lines)} aims are met"
+
+
+def prove(args):
+    if os.geteuid() != 0:
+        raise Failed("limits of known size are cgroups and links: needs root")
+    subprocess.run(["scripts/engines", *(["--no-install"] if args.no_install else []), *PACKAGES], check=True)
+    binary = build()
+    runs = args.runs or RUNS
+    with tempfile.TemporaryDirectory(dir=args.dir, prefix="bench-") as folder:
+        place = Place(binary, Path(folder).resolve(), [Link(1, STREAM), Link(2, DATAGRAMS)])
+        place.box.mkdir()
+        chosen = [suite for suite in suites(place) if matches(args.only, suite.name)]
+        with_nothing = matches(args.only, "nothing")
+        if not chosen and not with_nothing:
+            raise Failed(f"nothing matches {args.only}; there are: {', '.join(suite.name for suite in suites(place))}, nothing")
+        print(f"{run([binary, '--version']).strip()} on {machine()}; work on CPU {CPU}, data in {args.dir}; {runs} runs of "
+              + ", ".join([suite.name for suite in chosen] + (["nothing"] if with_nothing else [])), flush=True)
+        seen, claims = go_through(place, chosen, with_nothing, runs)
+        lines = [line for suite in chosen for truth in suite.truths for line in line_of(truth, seen[truth.environment])]
+        lines += [line_of_nothing(claims)] if with_nothing else []
+        print()
+        say(HEAD)
+        for line in lines:
+            say(line.words())
+        if args.markdown:
+            print(f"\n{markdown(lines, runs, place)}\n")
+        if args.splice:
+            splice(args.splice, "truths", markdown(lines, runs, place))
+    missed = [line.name for line in lines if line.verdict == "miss"]
+    print(f"\n{aims(lines)}" + "".join(f"\n  missed: {name}" for name in missed))
+    return 1 if missed else 0
+
+
+def go_through(place, chosen, with_nothing, runs):
+    """All runs, one after the other, each of all suites: so that a rough hour hits all of them alike."""
+    seen = {truth.environment: [] for suite in chosen for truth in suite.truths}
+    claims = []
+    try:
+        for link in {id(suite.link): suite.link for suite in chosen if suite.link}.values():
+            link.make()
+        for nth in range(1, runs + 1):
+            began = time.monotonic()
+            for suite in chosen:
+                if suite.name == "filters":
+                    place.measure_filters()
+                report, costs = measure(place, text_of(suite, place))
+                for truth in suite.truths:
+                    found = look(suite, truth, report, costs)
+                    seen[truth.environment].append(found)
+                    print(f"{nth:3}  {truth.name:<48}{found.expected:9.3f} expected, {found.value:9.3f} ({found.low:.3f} to {found.high:.3f})"
+                          f"{'' if found.inside else '  outside'}{'' if found.said or not truth.first else '  not said first'}", flush=True)
+            if with_nothing:
+                claims.append(nothing(place))
+                print(f"{nth:3}  eight copies of bare: {'; '.join(claims[-1]) or 'no claim'}", flush=True)
+            print(f"{nth:3}  {time.monotonic() - began:.0f} s", flush=True)
+    finally:
+        for link in place.links:
+            link.remove()
+    return seen, claims
