@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::suite::Percent;
 use crate::{commands, exit};
 
 /// What does the box weigh? Runs identical SQLite, disk and network work on bare metal, in containers and in virtual
@@ -25,7 +26,7 @@ pub struct Cli {
 pub enum Command {
     /// Measure: run a suite, keep every histogram in the store, and report
     #[command(
-        after_help = "Examples:\n  tarebench run\n  tarebench run quick --env runc --env qemu:accel=tcg --workload sqlite/commit\n  tarebench run standard --budget 10m --report report.html --label host=rack7\n  tarebench run my-suite.toml --blocks 30 --data-dir /mnt/nvme"
+        after_help = "Examples:\n  tarebench run\n  tarebench run quick --env runc --env qemu:accel=tcg --workload sqlite/commit\n  tarebench run standard --budget 10m --report report.html --label host=rack7\n  tarebench run quick --until 3% --budget 20m\n  tarebench run --resume latest --blocks 24\n  tarebench run my-suite.toml --blocks 30 --data-dir /mnt/nvme"
     )]
     Run(Run),
     /// Say what can run here, what can't and how to fix it, and how quiet this machine is
@@ -144,6 +145,14 @@ pub struct Run {
     /// Begin no new block after this time, as in 5m; at least one block is done
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub budget: Option<Duration>,
+    /// Go on until the intervals reach no further than this to either side, as in 3%; --blocks (100 unless given) and --budget
+    /// bound it
+    #[arg(long, value_name = "WIDTH")]
+    pub until: Option<Percent>,
+    /// Add blocks to this run, as it was planned, on the same host and with the same engines; --blocks says how many it is to
+    /// have in all
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["suite", "environments", "workloads", "seed", "label"])]
+    pub resume: Option<String>,
     /// Where results are kept.
     #[command(flatten)]
     pub store: StoreArg,

@@ -42,12 +42,41 @@ pub struct Suite {
     pub operations: Option<u64>,
     /// New blocks are not begun after this.
     pub budget: Option<Duration>,
+    /// No more blocks than it takes until the intervals reach no further than this to either side.
+    pub until: Option<Percent>,
     /// Limits for every environment.
     pub resources: Resources,
     /// In the order of the file.
     pub environments: Vec<Entry>,
     /// In the order of the file.
     pub workloads: Vec<Entry>,
+}
+
+/// A share, as in `3%`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Percent(f64);
+
+impl Percent {
+    /// 0.03 for 3 %.
+    pub fn share(self) -> f64 {
+        self.0 / 100.0
+    }
+}
+
+impl std::str::FromStr for Percent {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = text.strip_suffix('%').and_then(|n| n.trim().parse::<f64>().ok());
+        let share = number.filter(|n| (0.1..=50.0).contains(n));
+        share.map(Self).ok_or_else(|| format!("`{text}`, but must be from 0.1% to 50%, as in 3%"))
+    }
+}
+
+impl std::fmt::Display for Percent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}%", self.0)
+    }
 }
 
 /// A named environment or workload with what was set.
@@ -102,6 +131,7 @@ const KEYS: &[&str] = &[
     "burst_max",
     "operations",
     "budget",
+    "until",
     "resources",
     "environments",
     "workloads",
@@ -157,6 +187,9 @@ impl Suite {
         }
         if let Some(budget) = self.budget {
             line("budget", quote(&humantime::format_duration(budget).to_string()));
+        }
+        if let Some(until) = self.until {
+            line("until", quote(&until.to_string()));
         }
         let Resources { cpus, memory_bytes, io } = self.resources;
         let io: String = io.set().map(|(name, limit)| format!(", io.{name} = {limit}")).collect();
@@ -215,6 +248,7 @@ impl Source<'_> {
             burst_max: Duration::ZERO,
             operations: None,
             budget: None,
+            until: None,
             resources: Resources::new(1, 512 << 20),
             environments: Vec::new(),
             workloads: Vec::new(),
@@ -229,6 +263,7 @@ impl Source<'_> {
                 "burst" => suite.burst = self.duration(key, value)?,
                 "burst_max" => suite.burst_max = self.duration(key, value)?,
                 "budget" => suite.budget = Some(self.duration(key, value)?),
+                "until" => suite.until = Some(self.percent(key, value)?),
                 "resources" => suite.resources = self.resources(key, value)?,
                 "environments" => suite.environments = self.entries(key, value, "runner")?,
                 "workloads" => suite.workloads = self.entries(key, value, "workload")?,
@@ -283,6 +318,11 @@ impl Source<'_> {
                 format!("`{}` is not a duration: {e} in \"{text}\"; write it as in \"100ms\", \"5m\"", key.get_ref()),
             )
         })
+    }
+
+    fn percent(&self, key: &Key, value: &Spanned<DeValue>) -> anyhow::Result<Percent> {
+        let text = self.text_of(key, value)?;
+        text.parse().map_err(|e| self.error(value, format!("`{}` is {e}", key.get_ref())))
     }
 
     fn resources(&self, key: &Key, value: &Spanned<DeValue>) -> anyhow::Result<Resources> {
@@ -462,6 +502,17 @@ mod tests {
         let named: Vec<_> = suite.workloads.iter().map(|w| w.name.as_str()).collect();
         let known: Vec<_> = workloads::registry::WORKLOADS.iter().map(|w| w.name()).collect();
         assert_eq!(named, known);
+    }
+
+    #[test]
+    fn how_sure_a_run_is_to_be_is_a_share() {
+        let suite = Suite::parse("s", "until = \"2.5%\"\n").expect("reads");
+        assert_eq!(suite.until.map(Percent::share), Some(0.025));
+        assert_eq!(Suite::parse("s", &suite.to_toml()).expect("our own TOML reads"), suite);
+        for wrong in ["3", "0.01%", "90%", "many%", "NaN%", "%"] {
+            let e = error(&format!("until = \"{wrong}\"\n"));
+            assert_eq!(e, format!("s.toml, line 1: `until` is `{wrong}`, but must be from 0.1% to 50%, as in 3%"));
+        }
     }
 
     #[test]

@@ -53,6 +53,25 @@ fn a_budget_ends_a_run_after_whole_blocks() {
     assert_eq!(runs(&b)[0]["ending"], "interrupted");
 }
 
+#[test]
+fn a_run_goes_on_where_it_stopped_and_nowhere_else() {
+    let b = Dir::new();
+    b.run(&["run", "--env", "bare", "--workload", "control/syscall", "--blocks", "1", "--seed", "3"]).ends_with(0);
+    let id = runs(&b)[0]["id"].as_str().expect("an id").to_string();
+    b.run(&["run", "--resume", &id]).ends_with(2).says("has 1 whole blocks already").says("--blocks");
+    b.run(&["run", "--resume", &id, "--blocks", "2"]).ends_with(0).says("2 of 2").says(&id);
+    b.run(&["run", "--resume", "nothing"]).ends_with(2).says("no run in tarebench.db is called `nothing`");
+    b.run(&["run", "--resume", &id, "--seed", "4"]).ends_with(2).says("--seed");
+    // As if another program had measured before.
+    let store = rusqlite::Connection::open(b.at("tarebench.db")).expect("a store");
+    store.execute_batch("UPDATE run SET binary_sha256 = 'abc'").expect("written");
+    drop(store);
+    let refused = b.run(&["run", "--resume", &id, "--blocks", "3"]).ends_with(6);
+    refused.says("was begun on other ground").says("tarebench (SHA-256): abc then, ");
+    assert_eq!((runs(&b).as_array().map(Vec::len), runs(&b)[0]["ending"].as_str()), (Some(1), Some("complete")));
+    b.holds_only(&["tarebench.db"]);
+}
+
 /// A directory with an engine that misbehaves, first in PATH.
 fn with_engine(dir: &Dir, name: &str, script: &str) -> String {
     let dir = dir.at("engines");

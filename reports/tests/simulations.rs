@@ -6,7 +6,11 @@ use std::f64::consts::TAU;
 
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
-use reports::statistics::{Interval, hodges_lehmann, holm, p_above, p_mean_above, smallest_visible, student_mean};
+use reports::comparison::precision;
+use reports::statistics::{
+    Interval, critical_rank, hodges_lehmann, holm, p_above, p_mean_above, smallest_visible, student_mean,
+    walsh_averages,
+};
 
 const RUNS: usize = 4000;
 
@@ -216,4 +220,60 @@ fn a_box_at_half_speed_is_claimed_in_eight_blocks_and_the_others_are_not() {
     let runs: Vec<_> = (0..200).map(|_| claims(8, 0.05, 2f64.ln(), &mut dice)).collect();
     let (found, false_claims) = (runs.iter().filter(|r| r.0).count(), runs.iter().filter(|r| r.1).count());
     assert!(found == 200 && false_claims <= 10, "{found} found, {false_claims} false claims");
+}
+
+/// When a run of one comparison is over.
+#[derive(Clone, Copy)]
+enum Stop {
+    /// When the interval was narrower than this to either side at as many looks in a row as `run --until` wants: by width.
+    Narrow(f64),
+    /// When the interval doesn't hold 0: by significance.
+    Different,
+}
+
+/// The share of runs in which nothing differs whose interval says otherwise. Looks are those of `run --until`: after 12 blocks,
+/// and every 4 from then on; there are at most 40.
+fn stopped(stop: Stop, heavy: bool, seed: u64) -> f64 {
+    const RUNS: usize = 1200;
+    const MOST: usize = 40;
+    let ranks: Vec<usize> = (0..=MOST).map(|n| critical_rank(n, 0.95)).collect();
+    let mut dice = Dice::new(seed);
+    let mut alarms = 0;
+    for _ in 0..RUNS {
+        let (mut d, mut narrow): (Vec<f64>, u32) = (Vec::new(), 0);
+        let holds_zero = loop {
+            d.push(if heavy { dice.heavy() / 3f64.sqrt() } else { dice.normal() });
+            if !precision::is_look(d.len() as u32) {
+                continue;
+            }
+            let averages = walsh_averages(&d);
+            let (low, high) = (averages[ranks[d.len()] - 1], averages[averages.len() - ranks[d.len()]]);
+            let holds_zero = low <= 0.0 && 0.0 <= high;
+            let over = match stop {
+                Stop::Narrow(half) => {
+                    narrow = if (high - low) / 2.0 < half { narrow + 1 } else { 0 };
+                    narrow >= precision::IN_A_ROW
+                }
+                Stop::Different => !holds_zero,
+            };
+            if over || d.len() == MOST {
+                break holds_zero;
+            }
+        };
+        alarms += usize::from(!holds_zero);
+    }
+    alarms as f64 / RUNS as f64
+}
+
+#[test]
+fn stopping_by_width_keeps_its_promise_and_stopping_by_significance_does_not() {
+    let share =
+        |stop| [(false, 31), (true, 32), (false, 33), (true, 34)].map(|(heavy, seed)| stopped(stop, heavy, seed));
+    let mean = |stop| share(stop).iter().sum::<f64>() / 4.0;
+    for half in [0.4, 0.5, 0.6] {
+        let alarms = mean(Stop::Narrow(half));
+        assert!((0.04..=0.06).contains(&alarms), "{half}: {alarms}");
+    }
+    let peeking = mean(Stop::Different);
+    assert!(peeking > 0.12, "{peeking}: looks no longer fool the wrong rule, the other test shows nothing");
 }

@@ -37,6 +37,9 @@ fn describe(plan: &Plan) -> anyhow::Result<String> {
     writeln!(out, "\nwith {} for each environment", suite.resources)?;
     let seconds = plan.estimate(plan.environments.len()).as_secs();
     let about = humantime::format_duration(std::time::Duration::from_secs(seconds));
+    if let Some(until) = suite.until {
+        writeln!(out, "no more blocks than it takes until every interval is within {until}")?;
+    }
     match suite.budget {
         Some(budget) => writeln!(
             out,

@@ -5,34 +5,29 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use reports::comparison::{Comparison, Method, compare};
+use reports::record::Stored;
 use reports::render::Format;
 use reports::store::Store;
 
 use crate::cli;
 use crate::commands::{print, report};
-use crate::execute::{Options, measure};
+use crate::execute::{Options, measure, resume};
 use crate::exit::{Exit, OrExit};
 use crate::interrupt::Interrupt;
 use crate::plan::Plan;
+use crate::suite::Suite;
+
+/// How many blocks there are at most where a run goes on until it is sure enough.
+const MOST: u32 = 100;
 
 /// Parse, resolve, open what will be written, measure, report.
 pub fn run(args: cli::Run) -> anyhow::Result<Exit> {
-    let mut plan = Plan::resolve(&args.selection).or_exit(Exit::Usage)?;
-    plan.suite.budget = args.budget.or(plan.suite.budget);
     let labels = labels(&args.label).or_exit(Exit::Usage)?;
     let outputs = outputs(&args.report)?;
-    eprintln!("tarebench {}: {} ({} blocks)", env!("CARGO_PKG_VERSION"), plan.suite.name, plan.suite.blocks);
-
-    let interrupt = Interrupt::listen()?;
-    let store = Store::open(&args.store.store).or_exit(Exit::Store)?;
-    let data_dir = data_dir(&args);
-    let options = Options {
-        data_dir: &data_dir,
-        allow_memory: args.selection.allow_memory,
-        command: command(&args, &plan),
-        labels,
+    let (stored, interrupt) = match &args.resume {
+        None => new(&args, labels)?,
+        Some(wanted) => go_on(&args, wanted)?,
     };
-    let stored = measure(&plan, options, &store, &interrupt)?;
     let comparison = compare(&stored, Method::default());
     show(&comparison, &outputs)?;
     let id = &stored.run.id;
@@ -42,6 +37,54 @@ pub fn run(args: cli::Run) -> anyhow::Result<Exit> {
     );
     let too_unquiet = !comparison.invalid.is_empty() || comparison.failed_controls().next().is_some();
     Ok(interrupt.exit().unwrap_or_else(|| Exit::of_run(&stored, too_unquiet)))
+}
+
+/// Measures a run of its own.
+fn new(args: &cli::Run, labels: BTreeMap<String, String>) -> anyhow::Result<(Stored, Interrupt)> {
+    let mut plan = Plan::resolve(&args.selection).or_exit(Exit::Usage)?;
+    plan.suite.budget = args.budget.or(plan.suite.budget);
+    plan.suite.until = args.until.or(plan.suite.until);
+    if args.until.is_some() {
+        plan.suite.blocks = args.selection.blocks.unwrap_or(MOST);
+    }
+    say(&plan);
+    let interrupt = Interrupt::listen()?;
+    let store = Store::open(&args.store.store).or_exit(Exit::Store)?;
+    let stored = measure(&plan, options(args, &plan, &data_dir(args), labels), &store, &interrupt)?;
+    Ok((stored, interrupt))
+}
+
+/// Adds blocks to a run that is stored.
+fn go_on(args: &cli::Run, wanted: &str) -> anyhow::Result<(Stored, Interrupt)> {
+    let store = Store::open_existing(&args.store.store).or_exit(Exit::Store)?;
+    let id = store.find(wanted).or_exit(Exit::Usage)?;
+    let before = store.load(&id).or_exit(Exit::Store)?;
+    let run = &before.run;
+    let suite = Suite::parse(&run.suite, &run.suite_toml)
+        .with_context(|| {
+            format!("run {id} can't be gone on with: its suite isn't one that this tarebench can carry out")
+        })
+        .or_exit(Exit::Usage)?;
+    let mut plan = Plan::of(suite, run.seed).or_exit(Exit::Usage)?;
+    plan.suite.budget = args.budget.or(plan.suite.budget);
+    plan.suite.until = args.until.or(plan.suite.until);
+    let wanted = args.selection.blocks.unwrap_or(if args.until.is_some() { MOST } else { plan.suite.blocks });
+    plan.suite.blocks = resume::last_block(&before, wanted).or_exit(Exit::Usage)?;
+    say(&plan);
+    let interrupt = Interrupt::listen()?;
+    let data_dir = data_dir(args);
+    let options = options(args, &plan, &data_dir, BTreeMap::new());
+    let stored = resume::resume(&plan, options, &before, &store, &interrupt)?;
+    Ok((stored, interrupt))
+}
+
+fn say(plan: &Plan) {
+    let at_most = if plan.suite.until.is_some() { "at most " } else { "" };
+    eprintln!("tarebench {}: {} ({at_most}{} blocks)", env!("CARGO_PKG_VERSION"), plan.suite.name, plan.suite.blocks);
+}
+
+fn options<'a>(args: &cli::Run, plan: &Plan, data_dir: &'a Path, labels: BTreeMap<String, String>) -> Options<'a> {
+    Options { data_dir, allow_memory: args.selection.allow_memory, command: command(args, plan), labels }
 }
 
 /// The data directory: as given, else the folder of the store.
@@ -106,6 +149,7 @@ fn command(args: &cli::Run, plan: &Plan) -> String {
             .iter()
             .flat_map(|b| ["--budget".into(), humantime::format_duration(*b).to_string().replace(' ', "")]),
     );
+    words.extend(args.until.iter().flat_map(|u| ["--until".into(), u.to_string()]));
     words.extend(["--seed".into(), plan.seed.to_string()]);
     words.extend(args.selection.data_dir.iter().flat_map(|d| ["--data-dir".into(), d.display().to_string()]));
     if args.selection.allow_memory {

@@ -1,13 +1,16 @@
 //! A plan being carried out: what lasts longer than a block, and the way of its rows into the store.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
-use reports::record::{Checked, Record, Start, Void};
+use reports::record::{Checked, Record, Start, Stored, Void};
 use reports::store::Store;
 use workloads::evidence::ClockFit;
 
 use super::progress::Progress;
+use super::resume::Before;
 use super::seat::Site;
+use super::stop::Over;
 use crate::exit::{Exit, OrExit};
 use crate::plan::Plan;
 
@@ -25,17 +28,17 @@ pub struct Execution<'a, S> {
 
 impl<'a, S: Site> Execution<'a, S> {
     /// Ready to begin.
-    pub fn new(plan: &'a Plan, rows: Rows<'a>, site: S, progress: Progress) -> Self {
+    pub fn new(plan: &'a Plan, rows: Rows<'a>, before: Before, site: S, progress: Progress) -> Self {
         let failed_starts = vec![0; plan.environments.len()];
-        let execution = Self { plan, rows, site, progress, batches: HashMap::new(), failed_starts };
+        let execution = Self { plan, rows, site, progress, batches: before.batches, failed_starts };
         let rounds = u64::from(plan.suite.blocks) * u64::from(plan.suite.rounds) * plan.workloads.len() as u64;
         execution.progress.begin(rounds * execution.available().len() as u64);
         execution
     }
 
-    /// Whether no further block may begin.
-    pub fn over_budget(&self) -> bool {
-        self.plan.suite.budget.is_some_and(|budget| self.site.elapsed() > budget)
+    /// The budget, where it is spent, so that no further block may begin.
+    pub fn spent(&self) -> Option<Duration> {
+        self.plan.suite.budget.filter(|budget| self.site.elapsed() > *budget)
     }
 
     /// The environments that can be started here, by their numbers in the plan.
@@ -80,5 +83,15 @@ impl<'a> Rows<'a> {
     /// Adds the clock's fit to a start.
     pub fn clock(&self, block: u32, environment: &str, fit: &ClockFit) -> anyhow::Result<()> {
         self.store.clock(self.run, block, environment, fit).or_exit(Exit::Store)
+    }
+
+    /// Keeps how the run ended.
+    pub fn finish(&self, over: &Over, seconds: f64) -> anyhow::Result<()> {
+        self.store.finish(self.run, over.ending, over.stopped.as_deref(), seconds).or_exit(Exit::Store)
+    }
+
+    /// All of them, as they stand in the store.
+    pub fn load(&self) -> anyhow::Result<Stored> {
+        self.store.load(self.run).or_exit(Exit::Store)
     }
 }

@@ -5,15 +5,17 @@ mod block;
 mod decide;
 mod execution;
 mod progress;
+pub mod resume;
 mod round;
 mod seat;
 pub mod set_up;
+mod stop;
 #[cfg(test)]
 mod tests;
 
 use std::time::Instant;
 
-use reports::record::{Ending, Run, Stored};
+use reports::record::{Run, Stored};
 use reports::store::Store;
 
 use crate::exit::{Exit, OrExit};
@@ -22,49 +24,56 @@ use crate::plan::Plan;
 use block::Block;
 use execution::{Execution, Rows};
 use progress::Progress;
+use resume::Before;
 use seat::Site;
 pub use set_up::Options;
+use stop::{Looks, Over};
 
 /// Measures, and gives back the rows as they stand in the store. After an interruption they are what was finished.
 ///
 /// # Errors
 /// When the host does not allow it, the baseline can't run, or the store can't be written; with the exit code.
 pub fn measure(plan: &Plan, options: Options, store: &Store, interrupt: &Interrupt) -> anyhow::Result<Stored> {
-    let began = Instant::now();
     let (run, site) = set_up::set_up(plan, options, interrupt)?;
-    record(plan, &run, store, site, Progress::on_terminal(), began)
+    record(plan, &run, store, site, Progress::on_terminal())
 }
 
 /// Carries out a plan and keeps it in the store as `run`, however it ends.
-fn record(
-    plan: &Plan,
-    run: &Run,
-    store: &Store,
-    site: impl Site,
-    progress: Progress,
-    began: Instant,
-) -> anyhow::Result<Stored> {
+fn record(plan: &Plan, run: &Run, store: &Store, site: impl Site, progress: Progress) -> anyhow::Result<Stored> {
     store.begin(run).or_exit(Exit::Store)?;
-    let ending = carry_out(plan, Rows::of(&run.id, store), site, progress);
-    // Even after an error the rows that exist are a run: say how it ended, then report the error.
-    let ended =
-        store.finish(&run.id, *ending.as_ref().unwrap_or(&Ending::Interrupted), None, began.elapsed().as_secs_f64());
-    ending?;
-    ended.or_exit(Exit::Store)?;
-    store.load(&run.id).or_exit(Exit::Store)
+    finish(plan, Rows::of(&run.id, store), Before::default(), site, progress)
 }
 
-/// All blocks, or as many as there was time for.
+/// Carries out what is left of a run that the store knows, and keeps how it ended.
+fn finish(plan: &Plan, rows: Rows, before: Before, site: impl Site, progress: Progress) -> anyhow::Result<Stored> {
+    let (began, so_far) = (Instant::now(), before.seconds);
+    let over = carry_out(plan, rows, before, site, progress);
+    // Even after an error the rows that exist are a run: say how it ended, then report the error.
+    let ended = rows.finish(over.as_ref().unwrap_or(&Over::INTERRUPTED), so_far + began.elapsed().as_secs_f64());
+    over?;
+    ended?;
+    rows.load()
+}
+
+/// All blocks, or as many as it takes to be sure enough, or as many as there was time for.
 ///
 /// # Errors
 /// When the store can't be written. What fails in an environment is a row, not an error.
-fn carry_out(plan: &Plan, rows: Rows, site: impl Site, progress: Progress) -> anyhow::Result<Ending> {
-    let mut execution = Execution::new(plan, rows, site, progress);
-    for block in 0..plan.suite.blocks {
-        if execution.site.interrupted() || (block > 0 && execution.over_budget()) {
-            return Ok(Ending::Interrupted);
+fn carry_out(plan: &Plan, rows: Rows, before: Before, site: impl Site, progress: Progress) -> anyhow::Result<Over> {
+    let (first, last) = (before.blocks, plan.suite.blocks);
+    let mut execution = Execution::new(plan, rows, before, site, progress);
+    let mut looks = Looks::of(plan);
+    for block in first..last {
+        if execution.site.interrupted() {
+            return Ok(Over::INTERRUPTED);
+        }
+        if let Some(budget) = execution.spent().filter(|_| block > first) {
+            return Ok(looks.spent(budget, block, last));
         }
         Block::carry_out(&mut execution, block)?;
+        if let Some(over) = looks.enough(&rows, block + 1)?.filter(|_| !execution.site.interrupted()) {
+            return Ok(over);
+        }
     }
-    Ok(if execution.site.interrupted() { Ending::Interrupted } else { Ending::Complete })
+    Ok(if execution.site.interrupted() { Over::INTERRUPTED } else { looks.all_done(last) })
 }

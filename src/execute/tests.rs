@@ -4,14 +4,19 @@ mod script;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Instant;
 
-use reports::record::{Checked, Ending, Failure, Record, Run, Start, Step, Stored, Void};
+use reports::record::{
+    Checked, Ending, EnvironmentPlan, Failure, Record, Run, Start, Step, Stored, Void, WorkloadPlan,
+};
 use reports::store::Store;
+use workloads::Resource;
+use workloads::facts::{DataFacts, Network};
 use workloads::timeline::{self, Entry};
 
+use super::execution::Rows;
 use super::progress::Progress;
-use super::record;
+use super::resume::{self, Before};
+use super::{finish, record};
 use crate::exit::{Exit, code_of};
 use crate::plan::Plan;
 use crate::suite::Suite;
@@ -31,7 +36,16 @@ fn plan(blocks: u32, workloads: &[&str]) -> Plan {
 const ONE: &[&str] = &["control/syscall"];
 const TWO: &[&str] = &["control/syscall", "control/timer"];
 
-fn run() -> Run {
+/// A plan of one workload, and the rows of a run of it.
+pub(super) fn plan_of(blocks: u32) -> Plan {
+    plan(blocks, ONE)
+}
+
+pub(super) fn rows_of(plan: &Plan) -> Stored {
+    rows(plan, &Script::default())
+}
+
+pub(super) fn run() -> Run {
     Run {
         id: "scripted".into(),
         started: "2026-01-01T00:00:00Z".into(),
@@ -56,7 +70,7 @@ fn run() -> Run {
 /// Runs a plan into a store that SQLite keeps in memory.
 fn rows(plan: &Plan, script: &Script) -> Stored {
     let store = Store::open(Path::new(":memory:")).expect("opens");
-    let stored = record(plan, &run(), &store, script.clone(), Progress::hidden(), Instant::now()).expect("runs");
+    let stored = record(plan, &run(), &store, script.clone(), Progress::hidden()).expect("runs");
     assert_eq!(script.up(), 0, "every session is ended");
     stored
 }
@@ -593,6 +607,105 @@ fn a_budget_ends_a_run_between_two_blocks() {
     }
 }
 
+/// The run of a plan, as comparisons want it: with its workload and its environments.
+fn run_of(plan: &Plan) -> Run {
+    let environment = |e: &crate::plan::Environment| EnvironmentPlan {
+        name: e.name.clone(),
+        runner: "bare".into(),
+        settings: BTreeMap::new(),
+        version: None,
+        skipped: None,
+        network: Network::None,
+        data: DataFacts::default(),
+        emulated: None,
+        unequal: None,
+        data_path: String::new(),
+        programs: Vec::new(),
+    };
+    let workload = |w: &crate::plan::PlannedWorkload| WorkloadPlan {
+        name: w.name.clone(),
+        kind: w.name.clone(),
+        about: String::new(),
+        settings: BTreeMap::new(),
+        resource: Resource::Processor,
+        durable: false,
+        direct: false,
+        streams: false,
+        paced: false,
+    };
+    let environments = plan.environments.iter().map(environment).collect();
+    let workloads = plan.workloads.iter().map(workload).collect();
+    Run { blocks: plan.suite.blocks, environments, workloads, ..run() }
+}
+
+/// A run in memory whose environments are what the plan says.
+fn known(plan: &Plan, script: &Script) -> (Store, Stored) {
+    let store = Store::open(Path::new(":memory:")).expect("opens");
+    let stored = record(plan, &run_of(plan), &store, script.clone(), Progress::hidden()).expect("runs");
+    (store, stored)
+}
+
+#[test]
+fn a_run_that_is_sure_enough_stops_at_the_second_look_that_says_so() {
+    let mut plan = plan(40, ONE);
+    plan.suite.until = Some("3%".parse().expect("a share"));
+    // All take the same time, so that every interval has no width: the first look is after 12 blocks, the second after 16.
+    let (_, stored) = known(&plan, &Script::default());
+    assert_eq!((stored.ending, stored.starts.len()), (Ending::Complete, 3 * 16));
+    let why = stored.stopped.expect("it says why");
+    assert!(why.starts_with("stopped after 16 blocks: sure to 3%; the widest interval is 0.0 %"), "{why}");
+}
+
+#[test]
+fn a_run_that_is_not_sure_enough_goes_on_to_its_last_block_or_the_end_of_its_budget() {
+    let mut plan = plan(13, ONE);
+    plan.suite.until = Some("3%".parse().expect("a share"));
+    // A box that never has a burst has no interval.
+    let never = || Script::default().fails("box", Ask::Burst, 0..usize::MAX, Refuses).lacks("control");
+    let (_, stored) = known(&plan, &never());
+    assert_eq!((stored.ending, stored.starts.len()), (Ending::Complete, 2 * 13));
+    let why = stored.stopped.expect("it says why");
+    assert_eq!(why, "all 13 blocks are done, and it is not sure to 3%; no interval was looked at");
+    plan.suite.budget = Some(std::time::Duration::from_secs(8));
+    let (_, stored) = known(&plan, &Script::default());
+    assert_eq!(stored.ending, Ending::Interrupted);
+    let why = stored.stopped.expect("it says why");
+    assert!(
+        why.starts_with("interrupted: the budget of 8s was spent after 1 of 13 blocks, and it is not sure"),
+        "{why}"
+    );
+}
+
+#[test]
+fn a_run_that_was_broken_off_goes_on_under_new_numbers_and_with_the_same_batches() {
+    let mut plan = plan(3, ONE);
+    let whole = rows(&plan, &Script::default());
+    let (store, broken) = known(&plan, &Script::default().signal(Signal::After(30)));
+    assert_eq!(broken.ending, Ending::Interrupted);
+    let begun = broken.starts.iter().map(|s| s.block + 1).max().expect("blocks");
+    plan.suite.blocks = resume::last_block(&broken, 3).expect("there is something left");
+    assert_eq!(plan.suite.blocks, begun + 3 - (begun - 1), "the last block was broken off");
+    let before = Before { seconds: 100.0, ..Before::of(&broken) };
+    store.resume("scripted", plan.suite.blocks).expect("it is opened again");
+    let rows = Rows::of("scripted", &store);
+    let after = finish(&plan, rows, before, Script::default(), Progress::hidden()).expect("runs");
+    assert_eq!((after.ending, after.run.blocks), (Ending::Complete, plan.suite.blocks));
+    assert!(after.seconds.is_some_and(|s| s >= 100.0), "its time is added to what it took before");
+    assert_eq!(after.records[..broken.records.len()], broken.records, "nothing of before is touched");
+    let numbers: std::collections::BTreeSet<u32> = after.starts.iter().map(|s| s.block).collect();
+    assert!(numbers.iter().copied().eq(0..plan.suite.blocks));
+    let whole_blocks = after.checks.iter().map(|c| c.block).collect::<std::collections::BTreeSet<_>>();
+    assert_eq!(whole_blocks.len(), 3);
+    let drawn = |stored: &Stored, block| {
+        let of = |r: &Record| r.outcome.as_ref().expect("a sample").drawn;
+        stored.records.iter().filter(|r| r.block == block).map(of).collect::<Vec<_>>()
+    };
+    assert_eq!(drawn(&after, 1), drawn(&whole, 1), "a block's work follows from its number, whenever it is done");
+    // Entries of one histogram mean the same: the first block decides for those that were added too.
+    let batch = |r: &Record| r.outcome.as_ref().map_or(0, |s| s.batch);
+    assert!(after.records.iter().all(|r| batch(r) == batch(&broken.records[0])));
+}
+
 /// Without the fits of clocks, which are made when a block ends.
 fn without_clocks(starts: &[Start]) -> Vec<Start> {
     starts.iter().map(|start| Start { clock: None, ..start.clone() }).collect()
@@ -637,8 +750,8 @@ fn a_store_that_fails_ends_the_run_with_its_exit_code_and_keeps_what_it_has() {
             "CREATE TABLE last (id INTEGER PRIMARY KEY AUTOINCREMENT); INSERT INTO last VALUES (9223372036854775807);";
         other.execute_batch(&format!("{last} {trigger}")).expect("written");
         let script = Script::default();
-        let error = record(&plan(2, ONE), &run(), &store, script.clone(), Progress::hidden(), Instant::now())
-            .expect_err("it can't be stored");
+        let error =
+            record(&plan(2, ONE), &run(), &store, script.clone(), Progress::hidden()).expect_err("it can't be stored");
         assert_eq!(code_of(&error), Exit::Store, "{error:#}");
         assert!(format!("{error:#}").contains("is full: make room"), "{error:#}");
         assert_eq!(script.up(), 0, "every session is ended");
@@ -652,8 +765,7 @@ fn a_store_that_fails_ends_the_run_with_its_exit_code_and_keeps_what_it_has() {
 fn where_the_hosts_own_operations_fail_it_is_the_hosts_fault() {
     let script = Script::default().loses_canary(2);
     let store = Store::open(Path::new(":memory:")).expect("opens");
-    let error = record(&plan(1, ONE), &run(), &store, script.clone(), Progress::hidden(), Instant::now())
-        .expect_err("it can't go on");
+    let error = record(&plan(1, ONE), &run(), &store, script.clone(), Progress::hidden()).expect_err("it can't go on");
     assert_eq!((code_of(&error), error.to_string().as_str()), (Exit::Host, "the canary can't sing"));
     assert_eq!(store.load("scripted").expect("reads").records.len(), 1, "what came before stays");
     assert_eq!(script.up(), 0, "every session is ended");

@@ -9,6 +9,7 @@ mod flags;
 mod heat;
 mod insertions;
 mod merge;
+pub mod precision;
 
 use std::collections::BTreeMap;
 
@@ -32,6 +33,8 @@ pub struct Comparison {
     pub ending: Ending,
     /// Wall time, seconds; `None` while unfinished.
     pub seconds: Option<f64>,
+    /// Why it ended where that wasn't by plan.
+    pub stopped: Option<String>,
     /// The constants everything here was worked out with.
     pub method: Method,
     /// Blocks that have at least one burst.

@@ -125,6 +125,7 @@ fn around(value: f64, share: f64) -> Estimate {
 fn of(run: crate::record::Run) -> Comparison {
     let mut c = Comparison {
         ending: crate::record::Ending::Complete,
+        stopped: None,
         seconds: Some(96.4),
         method: Method::default(),
         blocks: run.blocks,

@@ -157,6 +157,19 @@ impl Store {
         self.written("store a clock fit", self.db.execute(sql, params![run, block, environment, Json(*fit)]))
     }
 
+    /// Opens a run again, which is to have so many blocks. Its figures will be others.
+    ///
+    /// # Errors
+    /// When its rows were removed, or the store can't be written.
+    pub fn resume(&self, run: &str, blocks: u32) -> Result<(), StoreError> {
+        let sql = "UPDATE run SET ending = ?2, blocks = ?3, stopped = NULL, figured = NULL, bursts = NULL
+                   WHERE id = ?1 AND pruned IS NULL";
+        match self.db.execute(sql, params![run, Ending::Unfinished, blocks]) {
+            Ok(0) => Err(self.no_run(run)),
+            rows => self.written("open a run again", rows),
+        }
+    }
+
     /// Stores how a run ended, why where that wasn't by plan, and how long it took.
     ///
     /// # Errors

@@ -28,6 +28,7 @@ pub fn compare(stored: &Stored, method: Method) -> Comparison {
         run: run.clone(),
         ending: stored.ending,
         seconds: stored.seconds,
+        stopped: stored.stopped.clone(),
         method,
         blocks: stored.records.iter().map(|r| r.block).collect::<std::collections::BTreeSet<_>>().len() as u32,
         environments: run.environments.iter().map(|e| environment(stored, &counted, e, method)).collect(),
@@ -489,12 +490,13 @@ fn remark(c: &mut Comparison, stored: &Stored) {
         let blocks = if c.blocks == 1 { "1 block gives".to_string() } else { format!("{} blocks give", c.blocks) };
         c.remarks.push(format!("{blocks} no finite interval: {FEWEST_FOR_INTERVAL} are needed"));
     }
-    match c.ending {
-        Ending::Complete => {}
-        Ending::Interrupted => {
+    match (c.ending, &c.stopped) {
+        (_, Some(why)) => c.remarks.push(why.clone()),
+        (Ending::Complete, None) => {}
+        (Ending::Interrupted, None) => {
             c.remarks.push(format!("interrupted: {} of {} blocks have bursts", c.blocks, c.run.blocks));
         }
-        Ending::Unfinished => c.remarks.push("still running, or killed: what was finished counts".into()),
+        (Ending::Unfinished, None) => c.remarks.push("still running, or killed: what was finished counts".into()),
     }
     let unsaid = |r: &Record| r.outcome.as_ref().is_ok_and(|s| s.drawn.is_none());
     let own = |r: &Record| c.run.workloads.iter().any(|w| w.name == r.workload && w.kind != FIO);

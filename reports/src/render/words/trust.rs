@@ -116,7 +116,8 @@ fn blocks(c: &Comparison) -> Trust {
     let value = format!("{} of {}", c.blocks, c.run.blocks);
     let enough = c.blocks >= FEWEST_FOR_INTERVAL;
     let detail = if enough { format!("{} per workload in each", rounds(c.run.rounds)) } else { no_interval(c.blocks) };
-    let tone = if enough && c.blocks >= c.run.blocks { Tone::Good } else { Tone::Care };
+    let done = c.blocks >= c.run.blocks || (c.ending == Ending::Complete && c.stopped.is_some());
+    let tone = if enough && done { Tone::Good } else { Tone::Care };
     Trust { label: "blocks", value, detail, tone }
 }
 
@@ -140,7 +141,8 @@ fn ending(c: &Comparison) -> Trust {
         Ending::Interrupted => ("interrupted; what was finished counts", Tone::Care),
         Ending::Unfinished => ("unfinished, or still running", Tone::Care),
     };
-    Trust { label: "run", value, detail: words.to_owned(), tone }
+    let detail = c.stopped.clone().unwrap_or_else(|| words.to_owned());
+    Trust { label: "run", value, detail, tone }
 }
 
 fn rounds(n: u32) -> String {
