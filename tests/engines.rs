@@ -48,7 +48,7 @@ fn start(runner: &str, given: &[(&str, &str)], stage: &mut Stage) -> (Session, N
 }
 
 fn available(runner: &str, host: &Host) -> bool {
-    match registry::find(runner).unwrap().version(host) {
+    match registry::find(runner).unwrap().version(host, &settings(runner, &[])) {
         Ok(version) => {
             eprintln!("{runner} {version}");
             true

@@ -146,7 +146,7 @@ impl Runner for Hammock {
         "A sandbox that nobody has heard of"
     }
 
-    fn version(&self, _: &Host) -> Result<String, Unavailable> {
+    fn version(&self, _: &Host, _: &Settings) -> Result<String, Unavailable> {
         Ok("hammock 0.1".into())
     }
 

@@ -468,11 +468,11 @@ fn killed_in_the_middle_it_leaves_nothing() {
 #[test]
 fn version_names_the_guest_and_what_it_runs_on() {
     let scene = Scene::new("ve");
-    let version = Qemu.version(&scene.shared.host).unwrap_or_else(|e| panic!("{e}; {}", e.fix));
+    let version = Qemu.version(&scene.shared.host, &resolve(&[])).unwrap_or_else(|e| panic!("{e}; {}", e.fix));
     println!("{version}");
     assert!(version.starts_with("QEMU ") && version.contains("guest Linux"), "{version}");
     let begun = Instant::now();
-    assert_eq!(Qemu.version(&scene.shared.host).expect("as before"), version);
+    assert_eq!(Qemu.version(&scene.shared.host, &resolve(&[])).expect("as before"), version);
     assert!(begun.elapsed() < Duration::from_secs(1), "the answer was not remembered: {:?}", begun.elapsed());
 }
 

@@ -37,7 +37,7 @@ fn shared(name: &str, cpus: u32) -> Arc<Shared> {
 #[test]
 fn data_lies_where_it_is_said_and_the_peer_is_reached() {
     let shared = shared("um", 1);
-    if let Err(e) = Uml.version(&shared.host) {
+    if let Err(e) = Uml.version(&shared.host, &settings(&[])) {
         assert!(!std::env::var("TAREBENCH_MUST_RUN").is_ok_and(|m| m.split(',').any(|n| n == "uml")), "{e}; {}", e.fix);
         eprintln!("SKIPPED: {e}; {}", e.fix);
         return;
@@ -102,7 +102,7 @@ fn synchronous(pid: u32) -> bool {
 fn what_it_can_not_do_is_refused_with_a_way_out() {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a data directory");
     let two = shared("uc", 2);
-    if Uml.version(&two.host).is_err() {
+    if Uml.version(&two.host, &settings(&[])).is_err() {
         eprintln!("SKIPPED: there is no User-mode Linux");
         return;
     }

@@ -12,7 +12,7 @@ use workloads::settings::{Setting, SettingError, Settings};
 
 use crate::host::Host;
 use crate::path::PathToPeer;
-use crate::process;
+use crate::process::{self, Program};
 use crate::programs::{Used, Version};
 use crate::stage::Stage;
 use crate::stage::cgroup::Cgroup;
@@ -43,29 +43,28 @@ pub trait Runner: Sync + Debug {
     /// See [`Settings::resolve`] and [`Runner::check`].
     fn resolve(&self, given: &BTreeMap<String, String>) -> Result<Settings, SettingError> {
         let settings = Settings::resolve(self.settings(), given)?;
+        process::check_files(self.settings(), &settings)?;
         self.check(&settings)?;
         Ok(settings)
     }
-    /// The engine's version, found without starting anything in it. That it works is shown by [`crate::probe::probe`],
-    /// which starts a trivial agent through the same [`Runner::launch`] as every measurement.
+    /// The version of the engine that these settings stand for, found without starting anything in it. That it works is shown by
+    /// [`crate::probe::probe`], which starts a trivial agent through the same [`Runner::launch`] as every measurement.
     ///
     /// # Errors
     /// When something is missing, with how to get it.
-    fn version(&self, host: &Host) -> Result<String, Unavailable>;
-    /// The same where the settings may name another program than the installed one.
-    ///
-    /// # Errors
-    /// See [`Runner::version`].
-    fn version_with(&self, host: &Host, _settings: &Settings) -> Result<String, Unavailable> {
-        self.version(host)
-    }
+    fn version(&self, host: &Host, settings: &Settings) -> Result<String, Unavailable>;
     /// Prepares the stage and says how the agent is started there. Called once per start; what it needs again and again
     /// (root file system, image, network) the stage keeps.
     ///
     /// # Errors
     /// When the stage can't be made, or these settings can't work on this host.
     fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch>;
-    /// The engine's program, where there is one: a remembered probe holds as long as this file is the same.
+    /// The engine's program by its name, where it has one: of which there may be several on a host.
+    fn program(&self) -> Option<Program> {
+        None
+    }
+    /// The engine's program that these settings stand for, where there is one: a remembered probe holds as long as this file is
+    /// the same.
     fn engine(&self, _settings: &Settings) -> Option<PathBuf> {
         None
     }
@@ -155,6 +154,9 @@ impl Launch {
     /// Reaches the peer this way, with the command started in the path's network namespace.
     #[must_use]
     pub fn over(mut self, path: PathToPeer) -> Self {
+        if let Some(translator) = &path.translator {
+            self = self.on(translator);
+        }
         self.path = path;
         self
     }
@@ -163,6 +165,15 @@ impl Launch {
     #[must_use]
     pub fn on(mut self, program: &Path) -> Self {
         self.programs.push(Used { path: program.to_path_buf(), version: Version::Asked });
+        self
+    }
+
+    /// Names the kernel that it boots.
+    #[cfg(target_os = "linux")]
+    #[must_use]
+    pub(crate) fn booting(mut self, kernel: &crate::boxes::vm::kernel::Kernel) -> Self {
+        let version = Version::Known(kernel.release.clone());
+        self.programs.push(Used { path: kernel.path.clone(), version });
         self
     }
 
@@ -188,12 +199,13 @@ impl Debug for Launch {
 }
 
 impl Stage {
-    /// The program that is started first, unless the runner has named it or it is our own.
-    fn front(&self, launch: &Launch) -> Option<Used> {
-        let path = process::find(launch.command.get_program().to_str()?)?;
-        let ours = path == self.host.binary || path.starts_with(&self.host.scratch);
-        let named = launch.programs.iter().any(|used| used.path == path);
-        (!ours && !named).then_some(Used { path, version: Version::Unknown })
+    /// Puts the program that is started first before the others that a launch names, unless it is our own.
+    fn name_front(&self, launch: &mut Launch) {
+        let found = launch.command.get_program().to_str().and_then(process::find);
+        let Some(path) = found.filter(|p| *p != self.host.binary && !p.starts_with(&self.host.scratch)) else { return };
+        let named = launch.programs.iter().position(|used| used.path == path);
+        let front = named.map(|at| launch.programs.remove(at));
+        launch.programs.insert(0, front.unwrap_or(Used { path, version: Version::Unknown }));
     }
 
     /// The runner's launch, held to this stage's cgroup, CPUs and signals: what a session is to be started from.
@@ -202,7 +214,7 @@ impl Stage {
     /// See [`Runner::launch`].
     pub fn launch(&mut self, runner: &dyn Runner, settings: &Settings) -> anyhow::Result<Launch> {
         let mut launch = runner.launch(settings, self)?;
-        launch.programs.splice(..0, self.front(&launch));
+        self.name_front(&mut launch);
         let cgroup = self.cgroup();
         if launch.memory_beside > 0 {
             cgroup.limit_memory(self.host.resources.memory_bytes + launch.memory_beside)?;

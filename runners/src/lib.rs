@@ -27,5 +27,6 @@ pub use boxes::enter;
 pub use host::journal::Made;
 pub use launch::{Cleanup, Launch, Runner};
 pub use path::PathToPeer;
+pub use process::Program;
 pub use unavailable::Unavailable;
 pub use workloads::facts::Network;

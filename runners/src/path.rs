@@ -25,6 +25,8 @@ pub struct PathToPeer {
     pub peer6: Option<Ipv6Addr>,
     /// The port of a peer of the environment's own, where the one of all is out of its reach.
     pub port: Option<u16>,
+    /// The program that translates addresses on the way, where it is one of the host.
+    pub translator: Option<PathBuf>,
 }
 
 impl PathToPeer {

@@ -89,7 +89,7 @@ pub fn probe(runner: &dyn Runner, settings: &Settings, shared: &Arc<Shared>, dat
 /// remembered: what is missing may be installed a moment later.
 pub fn probe_cached(runner: &dyn Runner, settings: &Settings, shared: &Arc<Shared>, data_dir: &Path) -> Probe {
     let began = Instant::now();
-    if let (Some(file), Ok(version)) = (cache_file(), runner.version_with(&shared.host, settings)) {
+    if let (Some(file), Ok(version)) = (cache_file(), runner.version(&shared.host, settings)) {
         let blank = Probe { verdict: Verdict::Works, version: Some(version), because: None, fix: None, seconds: 0.0 };
         if let Some(mut known) = recall(&file).remove(&key(runner, settings, &shared.host, &blank)) {
             known.seconds = began.elapsed().as_secs_f64();
@@ -100,7 +100,7 @@ pub fn probe_cached(runner: &dyn Runner, settings: &Settings, shared: &Arc<Share
 }
 
 fn ask(runner: &dyn Runner, settings: &Settings, shared: &Arc<Shared>, data_dir: &Path) -> Probe {
-    let version = match runner.version_with(&shared.host, settings) {
+    let version = match runner.version(&shared.host, settings) {
         Ok(version) => version,
         Err(no) => {
             let verdict = if no.broken { Verdict::Broken } else { Verdict::Absent };

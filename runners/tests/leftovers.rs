@@ -32,7 +32,7 @@ impl Runner for Sleeper {
     fn about(&self) -> &'static str {
         "An agent that says hello and leaves a process behind"
     }
-    fn version(&self, _: &Host) -> Result<String, Unavailable> {
+    fn version(&self, _: &Host, _: &Settings) -> Result<String, Unavailable> {
         Ok("1".into())
     }
     fn launch(&self, _: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {

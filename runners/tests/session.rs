@@ -85,7 +85,7 @@ impl Runner for Fake {
     fn about(&self) -> &'static str {
         "An agent that misbehaves"
     }
-    fn version(&self, _: &Host) -> Result<String, Unavailable> {
+    fn version(&self, _: &Host, _: &Settings) -> Result<String, Unavailable> {
         Ok("1".into())
     }
     fn launch(&self, _: &Settings, _: &mut Stage) -> anyhow::Result<Launch> {

@@ -34,7 +34,7 @@ impl Runner for Nice {
     }
 
     // Finds the engine and starts nothing in it. That it works is shown by a probe, which launches a small agent as below.
-    fn version(&self, _host: &Host) -> Result<String, Unavailable> {
+    fn version(&self, _host: &Host, _settings: &Settings) -> Result<String, Unavailable> {
         let output = Command::new("nice").arg("--version").output().map_err(|e| Unavailable {
             because: format!("can't run `nice --version`: {e}"),
             fix: "apt install coreutils".into(),

@@ -23,7 +23,7 @@ impl Runner for Bare {
         "A plain process on the host: the baseline"
     }
 
-    fn version(&self, host: &Host) -> Result<String, Unavailable> {
+    fn version(&self, host: &Host, _settings: &Settings) -> Result<String, Unavailable> {
         Ok(format!("{} {}", host.system, host.kernel))
     }
 

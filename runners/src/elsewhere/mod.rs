@@ -25,7 +25,7 @@ impl launch::Runner for NeedsLinux {
         "Needs Linux"
     }
 
-    fn version(&self, host: &Host) -> Result<String, Unavailable> {
+    fn version(&self, host: &Host, _settings: &Settings) -> Result<String, Unavailable> {
         Err(Unavailable {
             because: format!("needs Linux; this is {} {}", host.system, host.kernel),
             fix: "run tarebench on a Linux host".into(),

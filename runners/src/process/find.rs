@@ -15,15 +15,18 @@ pub(crate) fn find(program: &str) -> Option<PathBuf> {
     if program.contains('/') {
         return Some(PathBuf::from(program)).filter(|p| executable(p));
     }
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
-        .filter(|dir| dir.is_absolute())
-        .chain(MORE_PLACES.iter().map(PathBuf::from))
-        .map(|dir| dir.join(program))
-        .find(|p| executable(p))
+    find_all(program).next()
 }
 
-fn executable(path: &Path) -> bool {
+/// Every program of this name, in the order of PATH.
+pub(super) fn find_all(program: &str) -> impl Iterator<Item = PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders: Vec<PathBuf> = std::env::split_paths(&path).filter(|dir| dir.is_absolute()).collect();
+    let folders = folders.into_iter().chain(MORE_PLACES.iter().map(PathBuf::from));
+    folders.map(move |dir| dir.join(program)).filter(|p| executable(p))
+}
+
+pub(super) fn executable(path: &Path) -> bool {
     path.metadata().is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
 }
 
@@ -42,19 +45,6 @@ pub(crate) fn require(program: &str, package: &str) -> Result<PathBuf, Unavailab
 /// First line of `program --version` with the words before the number taken off: `1.1.5+ds1`.
 ///
 /// # Errors
-/// When the program is absent, fails, or does not answer in time.
-pub(crate) fn version(program: &str, package: &str) -> Result<String, Unavailable> {
-    let path = require(program, package)?;
-    version_of(&path).map_err(|words| Unavailable {
-        because: words,
-        fix: format!("apt install --reinstall {package}"),
-        broken: true,
-    })
-}
-
-/// The same of the program at a path.
-///
-/// # Errors
 /// The program's own words, where it fails or does not answer in time.
 pub(crate) fn version_of(path: &Path) -> Result<String, String> {
     let mut command = Command::new(path);
@@ -62,16 +52,4 @@ pub(crate) fn version_of(path: &Path) -> Result<String, String> {
     let text = ask(command)?;
     let line = text.lines().next().unwrap_or_default().trim();
     Ok(line.split_whitespace().find(|w| w.starts_with(|c: char| c.is_ascii_digit())).unwrap_or(line).to_string())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_absent_engine_says_how_to_get_it() {
-        let e = version("no-such-engine", "some-package").expect_err("not there");
-        assert_eq!(e.because, "`no-such-engine` is not in PATH");
-        assert_eq!((e.fix.as_str(), e.broken), ("apt install some-package", false));
-    }
 }

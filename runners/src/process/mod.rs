@@ -8,6 +8,8 @@ mod confine;
 #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "engines on Linux share it"))]
 mod find;
 #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "engines on Linux share it"))]
+mod program;
+#[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "engines on Linux share it"))]
 mod remove;
 pub(crate) mod table;
 
@@ -17,7 +19,9 @@ pub(crate) use beside::Beside;
 pub(crate) use confine::confine;
 #[cfg(target_os = "linux")]
 pub(crate) use confine::{freeze_mounts, hide, own_run_directory, unmount};
-pub(crate) use find::{find, require, version, version_of};
+pub(crate) use find::{find, require, version_of};
+pub use program::Program;
+pub(crate) use program::{BINARY, check_files};
 pub(crate) use remove::{discard, kill_below, kill_marked, mark, remove_tree, unmount_below};
 
 /// Writes a program that a test is about to start. A child does: what this process has open for writing is open in every child

@@ -236,6 +236,15 @@ impl Stage {
     /// When it can't be made, or needs root.
     #[cfg(target_os = "linux")]
     pub fn path(&mut self, net: Net) -> anyhow::Result<PathToPeer> {
+        self.path_by(net, None)
+    }
+
+    /// The same, by another program than the installed one where one is `set` and the path needs one.
+    ///
+    /// # Errors
+    /// See [`Stage::path`].
+    #[cfg(target_os = "linux")]
+    pub fn path_by(&mut self, net: Net, set: Option<&Path>) -> anyhow::Result<PathToPeer> {
         match net {
             Net::None => return Ok(PathToPeer::none()),
             Net::Veth => return self.path_to_peer(),
@@ -252,6 +261,7 @@ impl Stage {
             Some(link) => link,
             none => none.insert(network::links::Link::make(
                 net,
+                set,
                 peer_network,
                 environment,
                 &host.journal,

@@ -79,7 +79,7 @@ impl Runner for Jail {
         Options::TABLE
     }
 
-    fn version(&self, host: &Host) -> Result<String, Unavailable> {
+    fn version(&self, host: &Host, _settings: &Settings) -> Result<String, Unavailable> {
         let unavailable = |because: String, fix: &str| Unavailable { because, fix: fix.into(), broken: false };
         if cfg!(not(target_os = "freebsd")) {
             let because = format!("needs FreeBSD; this is {} {}", host.system, host.kernel);

@@ -17,7 +17,7 @@ use crate::host::{Host, Resources};
 use crate::launch::{Launch, Runner};
 use crate::names;
 use crate::path::PathToPeer;
-use crate::process;
+use crate::process::{self, BINARY, Program};
 use crate::stage::Stage;
 use crate::stage::data::{Data, DataPath};
 use crate::stage::network::Net;
@@ -26,6 +26,8 @@ use crate::unavailable::Unavailable;
 /// Docker's client, daemon, containerd and runtime. Every container, image and volume that we make is removed again.
 #[derive(Debug)]
 pub struct Docker;
+
+const PROGRAM: Program = Program::of("docker", "docker.io");
 
 /// For handing the image over, which is as large as our binary.
 const IMPORT: Duration = Duration::from_secs(60);
@@ -39,6 +41,8 @@ pub(crate) const DATA: Setting =
 settings! {
     /// The settings of a container by Docker.
     struct Options {
+        /// Full path of Docker's client, for another release or build than the installed one; by default the one in PATH
+        binary: Option<PathBuf> as BINARY,
         /// The daemon, as in unix:///run/docker.sock; by default the client's own choice (DOCKER_HOST, context)
         host: Option<String> = "",
         /// Path to the peer: Docker's default bridge to this host, this host's loopback, or none
@@ -81,19 +85,23 @@ impl Runner for Docker {
         Options::TABLE
     }
 
-    fn version(&self, _host: &Host) -> Result<String, Unavailable> {
-        process::version("docker", "docker.io").map(|v| v.trim_end_matches(',').to_string())
+    fn version(&self, _host: &Host, settings: &Settings) -> Result<String, Unavailable> {
+        PROGRAM.version(Options::read(settings).binary.as_deref()).map(|v| v.trim_end_matches(',').to_string())
     }
 
-    fn engine(&self, _settings: &Settings) -> Option<PathBuf> {
-        process::find("docker")
+    fn program(&self) -> Option<Program> {
+        Some(PROGRAM)
+    }
+
+    fn engine(&self, settings: &Settings) -> Option<PathBuf> {
+        PROGRAM.find(Options::read(settings).binary.as_deref())
     }
 
     fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
         let options = Options::read(settings);
         let client = Client {
             name: "docker",
-            program: process::require("docker", "docker.io")?,
+            program: PROGRAM.require(options.binary.as_deref())?,
             options: options.host.iter().flat_map(|host| ["--host".into(), host.clone()]).collect(),
         };
         let daemon = daemon(&client, options.storage.as_deref())?;
@@ -165,7 +173,7 @@ impl Client {
         let mut launch = {
             let (client, id) = (self.clone(), id.clone());
             // Made before there is anything to remove: what fails half-way is removed, too.
-            Launch::new(Command::new(&client.program)).cleanup(move || client.remove(&id, volume))
+            Launch::new(Command::new(&client.program)).on(&self.program).cleanup(move || client.remove(&id, volume))
         };
         self.import(stage, &id)?;
         let (option, path) = self.path(wanted.network, stage)?;

@@ -10,7 +10,7 @@ use crate::boxes::managed::docker::{self, Client, Wanted};
 use crate::boxes::sandbox;
 use crate::host::Host;
 use crate::launch::{Launch, Runner};
-use crate::process;
+use crate::process::{BINARY, Program};
 use crate::stage::Stage;
 use crate::stage::data::Data;
 use crate::stage::network::Net;
@@ -24,6 +24,7 @@ pub struct Nerdctl;
 settings! {
     /// The settings of a container by nerdctl.
     struct Options {
+        binary: Option<PathBuf> as BINARY,
         /// The socket of containerd, as in unix:///run/containerd/containerd.sock; by default nerdctl's own choice
         address: Option<String> = "",
         /// Path to the peer: a veth pair (needs root), nerdctl's default bridge to this host, this host's loopback, or none
@@ -63,18 +64,22 @@ impl Runner for Nerdctl {
         Options::TABLE
     }
 
-    fn version(&self, _host: &Host) -> Result<String, Unavailable> {
-        program()?;
-        process::version("nerdctl", "nerdctl")
+    fn version(&self, _host: &Host, settings: &Settings) -> Result<String, Unavailable> {
+        PROGRAM.version(Options::read(settings).binary.as_deref())
     }
 
-    fn engine(&self, _settings: &Settings) -> Option<PathBuf> {
-        process::find("nerdctl")
+    fn program(&self) -> Option<Program> {
+        Some(PROGRAM)
+    }
+
+    fn engine(&self, settings: &Settings) -> Option<PathBuf> {
+        PROGRAM.find(Options::read(settings).binary.as_deref())
     }
 
     fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
         let options = Options::read(settings);
-        let client = Client { name: "nerdctl", program: program()?, options: options.global() };
+        let program = PROGRAM.require(options.binary.as_deref())?;
+        let client = Client { name: "nerdctl", program, options: options.global() };
         let daemon = client.daemon().map_err(|because| Unavailable {
             because,
             fix: "systemctl start containerd (or run `containerd`), or name its socket: address=unix:///PATH".into(),
@@ -84,11 +89,9 @@ impl Runner for Nerdctl {
     }
 }
 
-fn program() -> Result<PathBuf, Unavailable> {
-    let fix =
-        "unpack nerdctl-full from https://github.com/containerd/nerdctl/releases into /usr/local and start containerd";
-    process::require("nerdctl", "nerdctl").map_err(|no| Unavailable { fix: fix.into(), ..no })
-}
+const PROGRAM: Program = Program::of("nerdctl", "nerdctl").or_fix(
+    "unpack nerdctl-full from https://github.com/containerd/nerdctl/releases into /usr/local and start containerd",
+);
 
 #[cfg(test)]
 mod tests {
@@ -127,8 +130,8 @@ mod tests {
 
     #[test]
     fn where_it_is_absent_the_fix_says_how_to_get_it_and_its_daemon() {
-        if process::find("nerdctl").is_none() {
-            let no = program().expect_err("absent");
+        if PROGRAM.find(None).is_none() {
+            let no = PROGRAM.require(None).expect_err("absent");
             assert!(no.fix.contains("releases") && no.fix.contains("containerd") && !no.broken, "{no:?}");
         }
     }

@@ -4,12 +4,12 @@ use std::ffi::CStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use workloads::settings::{Setting, Settings};
+use workloads::settings::{Setting, SettingError, Settings};
 
-use crate::boxes::oci::{ContainerOptions, Runtime};
+use crate::boxes::oci::{Installed as Options, Runtime};
 use crate::host::Host;
 use crate::launch::{Launch, Runner};
-use crate::process;
+use crate::process::Program;
 use crate::stage::{Stage, cgroup};
 use crate::unavailable::Unavailable;
 
@@ -17,6 +17,8 @@ use crate::unavailable::Unavailable;
 /// shown v1 alone, where all limits are.
 #[derive(Debug)]
 pub struct Crun;
+
+const PROGRAM: Program = Program::of("crun", "crun");
 
 /// The mount of v2 beside v1, with few controllers or none.
 const BESIDE: &CStr = c"/sys/fs/cgroup/unified";
@@ -37,20 +39,29 @@ impl Runner for Crun {
     }
 
     fn settings(&self) -> &'static [Setting] {
-        ContainerOptions::TABLE
+        Options::TABLE
     }
 
-    fn version(&self, _host: &Host) -> Result<String, Unavailable> {
-        process::version("crun", "crun")
+    fn check(&self, settings: &Settings) -> Result<(), SettingError> {
+        Options::read(settings).container.check()
     }
 
-    fn engine(&self, _settings: &Settings) -> Option<PathBuf> {
-        process::find("crun")
+    fn version(&self, _host: &Host, settings: &Settings) -> Result<String, Unavailable> {
+        PROGRAM.version(Options::read(settings).binary.as_deref())
+    }
+
+    fn program(&self) -> Option<Program> {
+        Some(PROGRAM)
+    }
+
+    fn engine(&self, settings: &Settings) -> Option<PathBuf> {
+        PROGRAM.find(Options::read(settings).binary.as_deref())
     }
 
     fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
         let without = without(stage.host.privileged);
-        let program = process::require("crun", "crun")?;
-        Runtime { program, options: &[], without }.launch(&ContainerOptions::read(settings), stage)
+        let options = Options::read(settings);
+        let program = PROGRAM.require(options.binary.as_deref())?;
+        Runtime { program, options: &[], without }.launch(&options.container, stage)
     }
 }

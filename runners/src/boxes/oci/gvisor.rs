@@ -10,12 +10,11 @@ use workloads::facts::Keeper;
 use workloads::settings::{Setting, Settings};
 use workloads::{settings, words};
 
-use crate::boxes::oci;
 use crate::boxes::oci::bundle::{Bundle, NetworkNamespace, Source};
 use crate::host::Host;
 use crate::launch::{Launch, Runner};
 use crate::path::PathToPeer;
-use crate::process;
+use crate::process::{self, BINARY, Program};
 use crate::stage::Stage;
 use crate::stage::data::{Data, DataPath};
 use crate::unavailable::Unavailable;
@@ -23,6 +22,8 @@ use crate::unavailable::Unavailable;
 /// runsc, old and new: what it can do is read from its own list of flags.
 #[derive(Debug)]
 pub struct Gvisor;
+
+const PROGRAM: Program = Program::of("runsc", "runsc");
 
 words! {
     /// How system calls are caught.
@@ -106,8 +107,8 @@ words! {
 settings! {
     /// The settings of a sandbox.
     struct Options {
-        /// Path of runsc, for a release beside the installed one; by default the one in PATH
-        runsc: Option<PathBuf> = "",
+        /// Full path of runsc, for another release or build than the installed one; by default the one in PATH
+        runsc ("runsc"): Option<PathBuf> as BINARY,
         /// How system calls are caught: by seccomp traps (systrap, since 2023), ptrace or /dev/kvm; auto is systrap where this
         /// runsc has it, else ptrace
         platform: Platform = "auto",
@@ -149,21 +150,21 @@ impl Runner for Gvisor {
         Options::TABLE
     }
 
-    fn version(&self, _host: &Host) -> Result<String, Unavailable> {
-        Release::of(process::require("runsc", "runsc")?).map(|release| release.in_words())
+    fn version(&self, _host: &Host, settings: &Settings) -> Result<String, Unavailable> {
+        Release::of(Options::read(settings).runsc.as_deref()).map(|release| release.in_words())
     }
 
-    fn version_with(&self, _host: &Host, settings: &Settings) -> Result<String, Unavailable> {
-        Release::of(program(&Options::read(settings))?).map(|release| release.in_words())
+    fn program(&self) -> Option<Program> {
+        Some(PROGRAM)
     }
 
     fn engine(&self, settings: &Settings) -> Option<PathBuf> {
-        program(&Options::read(settings)).ok()
+        PROGRAM.find(Options::read(settings).runsc.as_deref())
     }
 
     fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
         let wanted = Options::read(settings);
-        let release = Release::of(program(&wanted)?)?;
+        let release = Release::of(wanted.runsc.as_deref())?;
         let id = stage.next_id();
         let privileged = stage.host.privileged;
         let stack = stack(wanted.network, privileged)?;
@@ -201,7 +202,8 @@ impl Runner for Gvisor {
             hide_sysctl(&mut command);
         }
         let data = wanted.state(wanted.data.on(stage));
-        let launch = Launch::new(command).over(path).data(data).cleanup(move || remove(&state, &id, &bundle));
+        let launch =
+            Launch::new(command).on(&release.runsc).over(path).data(data).cleanup(move || remove(&state, &id, &bundle));
         Ok(Launch { version: Some(format!("{} (platform {platform})", release.version)), ..launch })
     }
 }
@@ -244,18 +246,6 @@ fn joined(option: &str, path: &Path) -> std::ffi::OsString {
     text
 }
 
-/// The runsc that these settings stand for.
-fn program(wanted: &Options) -> Result<PathBuf, Unavailable> {
-    let Some(path) = &wanted.runsc else {
-        return process::require("runsc", "runsc");
-    };
-    oci::program_at(path).ok_or_else(|| Unavailable {
-        because: format!("there is no program at `{}`", path.display()),
-        fix: "set runsc to the full path of a runsc, or leave it away for the one in PATH".into(),
-        broken: false,
-    })
-}
-
 /// One release of runsc and what it can do.
 #[derive(Debug)]
 struct Release {
@@ -266,7 +256,8 @@ struct Release {
 
 impl Release {
     /// Asks it once; the answers hold as long as we run.
-    fn of(runsc: PathBuf) -> Result<Arc<Self>, Unavailable> {
+    fn of(set: Option<&Path>) -> Result<Arc<Self>, Unavailable> {
+        let runsc = PROGRAM.require(set)?;
         static KNOWN: Mutex<BTreeMap<PathBuf, Arc<Release>>> = Mutex::new(BTreeMap::new());
         let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(release) = known.get(&runsc) {
@@ -276,12 +267,12 @@ impl Release {
             true => "apt install --reinstall runsc".into(),
             false => format!("put a runsc for this machine at {}, or leave the setting runsc away", runsc.display()),
         };
-        let broken = |because| Unavailable { because, fix: fix.clone(), broken: true };
-        let version = process::version(&process::mark(&runsc), "runsc").map_err(|no| broken(no.because))?;
+        let broken = |because| Unavailable { because, fix, broken: true };
+        let version = PROGRAM.version(set)?;
         let mut command = Command::new(&runsc);
         // It prints them to stderr, or to stdout, depending on the release.
         command.arg("flags");
-        let flags = Flags(process::ask_all(command).map_err(&broken)?);
+        let flags = Flags(process::ask_all(command).map_err(broken)?);
         let release = Arc::new(Self { runsc: runsc.clone(), version, flags });
         known.insert(runsc, Arc::clone(&release));
         Ok(release)
@@ -433,12 +424,14 @@ mod tests {
 
     #[test]
     fn a_release_is_named_by_its_full_path() {
-        let of = |path: &str| program(&wanted(&[("runsc", path)]));
-        assert_eq!(of("/bin/sh").expect("there"), Path::new("/bin/sh"));
-        for wrong in ["sh", "/no/such/runsc"] {
-            let no = of(wrong).expect_err("not there");
-            assert!(no.because.contains(wrong) && no.fix.contains("full path") && !no.broken, "{no:?}");
-        }
+        let of = |path: &str| Gvisor.engine(&Settings::of(Options::TABLE, &[("runsc", path)]));
+        assert_eq!(of("/bin/sh").as_deref(), Some(Path::new("/bin/sh")));
+        assert_eq!(of("/no/such/runsc"), None);
+        let refused = |path: &str| {
+            Gvisor.resolve(&[("runsc".to_string(), path.to_string())].into()).expect_err("refused").to_string()
+        };
+        assert!(refused("/no/such/runsc").contains("there is no such file"));
+        assert!(refused("runsc").contains("the full path of a program"));
     }
 
     #[test]

@@ -13,17 +13,17 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Context;
-use workloads::settings::{Bytes, Setting, Settings};
+use workloads::settings::{Bytes, Setting, SettingError, Settings};
 use workloads::{settings, words};
 
 use crate::host::Host;
 use crate::launch::{Launch, Runner};
 use crate::names;
-use crate::process;
+use crate::process::{self, BINARY, Program};
 use crate::stage::Stage;
 use crate::stage::data::{Data, Layers};
 use crate::stage::network::Net;
-use crate::stage::network::links::NETWORK;
+use crate::stage::network::links::{self, NETWORK, TRANSLATOR};
 use crate::unavailable::Unavailable;
 use bundle::{Bundle, NetworkNamespace, Source};
 
@@ -45,6 +45,7 @@ settings! {
     /// The settings of a container by a runtime with runc's command line.
     pub(crate) struct ContainerOptions {
         network: Net as NETWORK,
+        translator: Option<PathBuf> as TRANSLATOR,
         /// Where data lies: a bind mount of the data directory, the container's own root directory beside it, an overlay whose
         /// upper layer is there, or memory
         data: Data = "bind" of ["bind", "root", "overlay", "tmpfs"],
@@ -79,11 +80,25 @@ impl Limits {
     }
 }
 
+impl ContainerOptions {
+    fn check(&self) -> Result<(), SettingError> {
+        links::check_translator(self.network, self.translator.as_deref())
+    }
+}
+
+settings! {
+    /// The settings of a container by a runtime that is installed.
+    pub(crate) struct Installed {
+        binary: Option<PathBuf> as BINARY,
+        container: ContainerOptions,
+    }
+}
+
 settings! {
     /// The settings of any runtime.
     struct Options {
         /// Path of the runtime: /usr/local/bin/youki, for one
-        runtime: Option<PathBuf> = "",
+        runtime ("runtime"): Option<PathBuf> as BINARY,
         container: ContainerOptions,
     }
 }
@@ -101,36 +116,41 @@ impl Runner for Oci {
         Options::TABLE
     }
 
-    fn version(&self, _host: &Host) -> Result<String, Unavailable> {
-        Ok("OCI runtime specification 1.0.2".into())
+    fn check(&self, settings: &Settings) -> Result<(), SettingError> {
+        Options::read(settings).container.check()
+    }
+
+    fn version(&self, _host: &Host, settings: &Settings) -> Result<String, Unavailable> {
+        match Options::read(settings).runtime {
+            Some(path) => PROGRAM.version(Some(&path)).map(|version| format!("{} {version}", name(&path))),
+            None => Ok("OCI runtime specification 1.0.2".into()),
+        }
     }
 
     fn engine(&self, settings: &Settings) -> Option<PathBuf> {
-        Options::read(settings).runtime.as_deref().and_then(program_at)
+        Options::read(settings).runtime.as_deref().and_then(|path| PROGRAM.find(Some(path)))
     }
 
     fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
         let options = Options::read(settings);
-        let unavailable = |because: String| Unavailable {
-            because,
-            fix: "set runtime = PATH, the full path of an OCI runtime".into(),
-            broken: false,
-        };
         let Some(path) = options.runtime else {
-            return Err(unavailable("needs setting `runtime`: no runtime is set".into()).into());
+            let because = "needs setting `runtime`: no runtime is set".into();
+            let fix = "set runtime = PATH, the full path of an OCI runtime".into();
+            return Err(Unavailable { because, fix, broken: false }.into());
         };
-        let none = || unavailable(format!("there is no program at `{}`", path.display()));
-        let program = program_at(&path).ok_or_else(none)?;
-        let version = process::version(&process::mark(&path), &process::mark(&path))?;
-        let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let program = PROGRAM.require(Some(&path))?;
+        let version = PROGRAM.version(Some(&path))?;
         let launch = Runtime { program, options: &[], without: None }.launch(&options.container, stage)?;
-        Ok(Launch { version: Some(format!("{name} {}", launch.version.as_deref().unwrap_or(&version))), ..launch })
+        let version = launch.version.as_deref().unwrap_or(&version);
+        Ok(Launch { version: Some(format!("{} {version}", name(&path))), ..launch })
     }
 }
 
-/// The program at a full path.
-fn program_at(path: &Path) -> Option<PathBuf> {
-    Some(path).filter(|p| p.is_absolute()).and_then(|p| process::find(&process::mark(p)))
+/// Whichever is set: nobody can say what it would be called in PATH.
+const PROGRAM: Program = Program::of("OCI runtime", "runc");
+
+fn name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// One runtime.
@@ -149,7 +169,7 @@ impl Runtime {
         let id = stage.next_id();
         let state = stage.scratch().join("oci");
         let bundle = stage.scratch().join(&id);
-        let ContainerOptions { network, data, seccomp, ref limits } = *options;
+        let ContainerOptions { network, ref translator, data, seccomp, ref limits } = *options;
         let root = if data == Data::Root { stage.root_beside_data()? } else { stage.root()?.to_path_buf() };
         // runc refuses a root that is reached through a symbolic link.
         let root = root.canonicalize().with_context(|| format!("can't find {}", root.display()))?;
@@ -158,7 +178,7 @@ impl Runtime {
             names::plain(&layers.upper, "overlayfs", &[',', ':', '\\'])?;
         }
         let filter = (seccomp == Seccomp::Containers).then(|| profile::containers(&stage.host)).transpose()?;
-        let path = stage.path(network)?;
+        let path = stage.path_by(network, translator.as_deref())?;
         let user = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
         let cgroup = cgroup_below(stage, &id);
         Bundle {
@@ -182,15 +202,13 @@ impl Runtime {
         command.arg("run").arg("--bundle").arg(&bundle).arg(&id);
         stage.note(&[&process::mark(&self.program), "--root", &process::mark(&state), "delete", "--force", &id])?;
         let version = match filter {
-            Some(filter) => {
-                Some(format!("{}, {}", process::version(&process::mark(&self.program), "runc")?, filter.name))
-            }
+            Some(filter) => Some(format!("{}, {}", PROGRAM.version(Some(&self.program))?, filter.name)),
             None => None,
         };
         // Some make a folder in /run although they are told to use another.
         let made = Path::new("/run").join(self.program.file_name().unwrap_or_default());
         let made = Some(made).filter(|m| !m.exists());
-        let launch = Launch::new(command).over(path).data(data.on(stage)).cleanup(move || {
+        let launch = Launch::new(command).on(&self.program).over(path).data(data.on(stage)).cleanup(move || {
             self.remove(&state, &id, &bundle);
             if let Some(made) = made
                 && let Err(e) = fs::remove_dir(&made)

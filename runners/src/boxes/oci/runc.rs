@@ -2,18 +2,20 @@
 
 use std::path::PathBuf;
 
-use workloads::settings::{Setting, Settings};
+use workloads::settings::{Setting, SettingError, Settings};
 
-use crate::boxes::oci::{ContainerOptions, Runtime};
+use crate::boxes::oci::{Installed as Options, Runtime};
 use crate::host::Host;
 use crate::launch::{Launch, Runner};
-use crate::process;
+use crate::process::Program;
 use crate::stage::Stage;
 use crate::unavailable::Unavailable;
 
 /// The runtime that Docker, Podman and containerd start their containers with.
 #[derive(Debug)]
 pub struct Runc;
+
+const PROGRAM: Program = Program::of("runc", "runc");
 
 impl Runner for Runc {
     fn name(&self) -> &'static str {
@@ -25,20 +27,29 @@ impl Runner for Runc {
     }
 
     fn settings(&self) -> &'static [Setting] {
-        ContainerOptions::TABLE
+        Options::TABLE
     }
 
-    fn version(&self, _host: &Host) -> Result<String, Unavailable> {
-        process::version("runc", "runc")
+    fn check(&self, settings: &Settings) -> Result<(), SettingError> {
+        Options::read(settings).container.check()
     }
 
-    fn engine(&self, _settings: &Settings) -> Option<PathBuf> {
-        process::find("runc")
+    fn version(&self, _host: &Host, settings: &Settings) -> Result<String, Unavailable> {
+        PROGRAM.version(Options::read(settings).binary.as_deref())
+    }
+
+    fn program(&self) -> Option<Program> {
+        Some(PROGRAM)
+    }
+
+    fn engine(&self, settings: &Settings) -> Option<PathBuf> {
+        PROGRAM.find(Options::read(settings).binary.as_deref())
     }
 
     fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
         let rootless = if stage.host.privileged { &[][..] } else { &["--rootless", "true"] };
-        let program = process::require("runc", "runc")?;
-        Runtime { program, options: rootless, without: None }.launch(&ContainerOptions::read(settings), stage)
+        let options = Options::read(settings);
+        let program = PROGRAM.require(options.binary.as_deref())?;
+        Runtime { program, options: rootless, without: None }.launch(&options.container, stage)
     }
 }

@@ -1,7 +1,9 @@
 //! `chroot`: another root directory and nothing else: the oldest jail.
 
+use std::path::PathBuf;
+
 use workloads::settings;
-use workloads::settings::{Setting, Settings};
+use workloads::settings::{Setting, SettingError, Settings};
 
 use super::DATA;
 use crate::boxes::own;
@@ -12,14 +14,22 @@ use crate::launch::{Launch, Runner};
 use crate::stage::Stage;
 use crate::stage::data::Data;
 use crate::stage::network::Net;
-use crate::stage::network::links::NETWORK_GIVEN;
+use crate::stage::network::links::{NETWORK_GIVEN, TRANSLATOR};
 use crate::unavailable::Unavailable;
 
 settings! {
     struct Options {
         network: Net as NETWORK_GIVEN,
+        translator: Option<PathBuf> as TRANSLATOR,
         data: Data as DATA,
         seccomp: Seccomp as SECCOMP,
+    }
+}
+
+impl Options {
+    fn common(self) -> own::Options {
+        let Self { network, translator, data, seccomp } = self;
+        own::Options { network, translator, data, seccomp }
     }
 }
 
@@ -36,7 +46,7 @@ impl Runner for Chroot {
         "A process with another root directory"
     }
 
-    fn version(&self, host: &Host) -> Result<String, Unavailable> {
+    fn version(&self, host: &Host, _settings: &Settings) -> Result<String, Unavailable> {
         if host.privileged {
             return Ok(format!("Linux {}", host.kernel));
         }
@@ -51,8 +61,11 @@ impl Runner for Chroot {
         Options::TABLE
     }
 
+    fn check(&self, settings: &Settings) -> Result<(), SettingError> {
+        Options::read(settings).common().check()
+    }
+
     fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
-        let Options { network, data, seccomp } = Options::read(settings);
-        own::launch(How::Chroot, &[], &own::Options { network, data, seccomp }, stage)
+        own::launch(How::Chroot, &[], &Options::read(settings).common(), stage)
     }
 }

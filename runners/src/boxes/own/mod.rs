@@ -6,16 +6,17 @@ pub mod namespaces;
 pub(crate) mod overlay;
 pub(crate) mod seccomp;
 
+use std::path::PathBuf;
 use std::process::Command;
 
 use workloads::settings;
-use workloads::settings::Setting;
+use workloads::settings::{Setting, SettingError};
 
 use crate::launch::Launch;
 use crate::stage::Stage;
 use crate::stage::data::{self, Data};
 use crate::stage::network::Net;
-use crate::stage::network::links::NETWORK;
+use crate::stage::network::links::{self, NETWORK, TRANSLATOR};
 use enter::How;
 use seccomp::{SECCOMP, Seccomp};
 
@@ -27,8 +28,15 @@ settings! {
     /// The settings that all boxes of our own making have.
     pub(crate) struct Options {
         network: Net as NETWORK,
+        translator: Option<PathBuf> as TRANSLATOR,
         data: Data as DATA,
         seccomp: Seccomp as SECCOMP,
+    }
+}
+
+impl Options {
+    pub(crate) fn check(&self) -> Result<(), SettingError> {
+        links::check_translator(self.network, self.translator.as_deref())
     }
 }
 
@@ -38,7 +46,7 @@ pub(crate) fn launch(how: How, without: &[&str], options: &Options, stage: &mut 
     let root = stage.root()?.to_path_buf();
     command.arg(enter::COMMAND).args(["--how", how.word()]);
     command.arg("--root").arg(root).arg("--data").arg(stage.data());
-    let Options { network, data, seccomp } = *options;
+    let Options { network, ref translator, data, seccomp } = *options;
     if data == Data::Overlay {
         overlay::lay(stage)?;
     }
@@ -50,5 +58,5 @@ pub(crate) fn launch(how: How, without: &[&str], options: &Options, stage: &mut 
         command.args(["--network", "none"]);
     }
     command.args(["--", "/tarebench", "agent", "--data", "/data"]);
-    Ok(Launch::new(command).over(stage.path(network)?).data(data.on(stage)))
+    Ok(Launch::new(command).over(stage.path_by(network, translator.as_deref())?).data(data.on(stage)))
 }

@@ -2,7 +2,7 @@
 //! container engine on Linux builds on, and nothing of what they add.
 
 use workloads::settings;
-use workloads::settings::{Setting, Settings};
+use workloads::settings::{Setting, SettingError, Settings};
 
 use crate::boxes::own;
 use crate::boxes::own::enter::How;
@@ -34,7 +34,7 @@ impl Runner for Namespaces {
         "Kernel namespaces made by tarebench itself: the bare bones of a container"
     }
 
-    fn version(&self, host: &Host) -> Result<String, Unavailable> {
+    fn version(&self, host: &Host, _settings: &Settings) -> Result<String, Unavailable> {
         let allowed = std::fs::read_to_string("/proc/sys/user/max_user_namespaces").unwrap_or_default();
         if allowed.trim() == "0" {
             return Err(Unavailable {
@@ -48,6 +48,10 @@ impl Runner for Namespaces {
 
     fn settings(&self) -> &'static [Setting] {
         Options::TABLE
+    }
+
+    fn check(&self, settings: &Settings) -> Result<(), SettingError> {
+        Options::read(settings).common.check()
     }
 
     fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {

@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use workloads::settings;
-use workloads::settings::{Setting, Settings};
+use workloads::settings::{Setting, SettingError, Settings};
 
 use crate::boxes::own::seccomp::{self, Seccomp};
 use crate::boxes::own::{self, overlay};
 use crate::host::Host;
 use crate::launch::{Launch, Runner};
-use crate::process;
+use crate::process::{BINARY, Program};
 use crate::stage::Stage;
 use crate::stage::data::Data;
 use crate::stage::network::Net;
@@ -22,6 +22,7 @@ pub struct Bubblewrap;
 
 settings! {
     struct Options {
+        binary: Option<PathBuf> as BINARY,
         common: own::Options,
         /// A user namespace of its own even where root could do without
         user: bool = "false",
@@ -29,6 +30,8 @@ settings! {
         pid: bool = "true",
     }
 }
+
+const PROGRAM: Program = Program::of("bwrap", "bubblewrap");
 
 impl Runner for Bubblewrap {
     fn name(&self) -> &'static str {
@@ -43,17 +46,26 @@ impl Runner for Bubblewrap {
         Options::TABLE
     }
 
-    fn version(&self, _host: &Host) -> Result<String, Unavailable> {
-        process::version("bwrap", "bubblewrap")
+    fn check(&self, settings: &Settings) -> Result<(), SettingError> {
+        Options::read(settings).common.check()
     }
 
-    fn engine(&self, _settings: &Settings) -> Option<PathBuf> {
-        process::find("bwrap")
+    fn version(&self, _host: &Host, settings: &Settings) -> Result<String, Unavailable> {
+        PROGRAM.version(Options::read(settings).binary.as_deref())
+    }
+
+    fn program(&self) -> Option<Program> {
+        Some(PROGRAM)
+    }
+
+    fn engine(&self, settings: &Settings) -> Option<PathBuf> {
+        PROGRAM.find(Options::read(settings).binary.as_deref())
     }
 
     fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
-        let mut command = Command::new(process::require("bwrap", "bubblewrap")?);
         let options = Options::read(settings);
+        let program = PROGRAM.require(options.binary.as_deref())?;
+        let mut command = Command::new(&program);
         let place = options.common.data;
         if place == Data::Overlay {
             overlay::lay(stage)?;
@@ -71,7 +83,8 @@ impl Runner for Bubblewrap {
             Seccomp::None => Vec::new(),
         };
         arguments(&mut command, &options, stage.root()?, &data, &filters);
-        Ok(Launch::new(command).over(stage.path(options.common.network)?).data(place.on(stage)))
+        let path = stage.path_by(options.common.network, options.common.translator.as_deref())?;
+        Ok(Launch::new(command).on(&program).over(path).data(place.on(stage)))
     }
 }
 

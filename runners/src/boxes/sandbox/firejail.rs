@@ -10,7 +10,7 @@ use crate::boxes::sandbox::{Filter, NETWORK, SECCOMP};
 use crate::host::Host;
 use crate::launch::{Launch, Runner};
 use crate::names;
-use crate::process;
+use crate::process::{self, BINARY, Program};
 use crate::stage::Stage;
 use crate::stage::data::{DATA, Data, DataPath};
 use crate::stage::network::Net;
@@ -22,12 +22,15 @@ pub struct Firejail;
 
 settings! {
     struct Options {
+        binary: Option<PathBuf> as BINARY,
         network: Net as NETWORK,
         /// Where data lies: the data directory itself, or a tmpfs over it, which needs root
         data: Data as DATA = "bind" of ["bind", "tmpfs"],
         seccomp: Filter as SECCOMP,
     }
 }
+
+const PROGRAM: Program = Program::of("firejail", "firejail");
 
 impl Runner for Firejail {
     fn name(&self) -> &'static str {
@@ -42,22 +45,27 @@ impl Runner for Firejail {
         Options::TABLE
     }
 
-    fn version(&self, _host: &Host) -> Result<String, Unavailable> {
-        process::version("firejail", "firejail").map_err(|no| {
+    fn version(&self, _host: &Host, settings: &Settings) -> Result<String, Unavailable> {
+        PROGRAM.version(Options::read(settings).binary.as_deref()).map_err(|no| {
             // Even its version is only for those in a list of its own.
             let refused = no.because.contains("not allowed to use Firejail");
             if refused { Unavailable { fix: "sudo firecfg".into(), ..no } } else { no }
         })
     }
 
-    fn engine(&self, _settings: &Settings) -> Option<PathBuf> {
-        process::find("firejail")
+    fn program(&self) -> Option<Program> {
+        Some(PROGRAM)
+    }
+
+    fn engine(&self, settings: &Settings) -> Option<PathBuf> {
+        PROGRAM.find(Options::read(settings).binary.as_deref())
     }
 
     fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
         let options = Options::read(settings);
-        let mut command = Command::new(process::require("firejail", "firejail")?);
-        if wants_no_shell(&process::version("firejail", "firejail")?) {
+        let program = PROGRAM.require(options.binary.as_deref())?;
+        let mut command = Command::new(&program);
+        if wants_no_shell(&PROGRAM.version(Some(&program))?) {
             command.arg("--shell=none");
         }
         if options.data == Data::Tmpfs && !stage.host.privileged {
@@ -79,6 +87,7 @@ impl Runner for Firejail {
         let path = stage.path(options.network)?;
         // It is SUID, and so doesn't die with us: whatever has our binary in its arguments is ours.
         Ok(Launch::new(command)
+            .on(&program)
             .over(path)
             .data(data)
             .cleanup(move || process::kill_marked(&[&process::mark(&root.join("tarebench"))])))

@@ -11,7 +11,7 @@ use crate::boxes::sandbox::{Filter, Options};
 use crate::host::Host;
 use crate::launch::{Launch, Runner};
 use crate::names;
-use crate::process;
+use crate::process::{self, Program};
 use crate::stage::data::{Data, Layers};
 use crate::stage::network::Net;
 use crate::stage::{Stage, cgroup};
@@ -20,6 +20,8 @@ use crate::unavailable::Unavailable;
 /// LXC, what LXD and Incus start their containers with.
 #[derive(Debug)]
 pub struct Lxc;
+
+const PROGRAM: Program = Program::of("lxc-execute", "lxc");
 
 /// LXC's own filter of system calls, which its templates include.
 const FILTER: &str = "/usr/share/lxc/config/common.seccomp";
@@ -37,21 +39,25 @@ impl Runner for Lxc {
         Options::TABLE
     }
 
-    fn version(&self, host: &Host) -> Result<String, Unavailable> {
-        let version = process::version("lxc-execute", "lxc")?;
+    fn version(&self, host: &Host, settings: &Settings) -> Result<String, Unavailable> {
+        let version = PROGRAM.version(Options::read(settings).binary.as_deref())?;
         host.require_root("lxc-execute from a configuration of our own")?;
         Ok(version)
     }
 
-    fn engine(&self, _settings: &Settings) -> Option<PathBuf> {
-        process::find("lxc-execute")
+    fn program(&self) -> Option<Program> {
+        Some(PROGRAM)
+    }
+
+    fn engine(&self, settings: &Settings) -> Option<PathBuf> {
+        PROGRAM.find(Options::read(settings).binary.as_deref())
     }
 
     fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
-        let lxc = process::require("lxc-execute", "lxc")?;
+        let options = Options::read(settings);
+        let lxc = PROGRAM.require(options.binary.as_deref())?;
         let id = stage.next_id();
         let folder = stage.scratch().join(&id);
-        let options = Options::read(settings);
         let layers = (options.data == Data::Overlay).then(|| Layers::make(stage)).transpose()?;
         let data = stage.data().to_path_buf();
         let mut text = configuration(&options, stage.root()?, &data, layers.as_ref())?;
@@ -62,12 +68,12 @@ impl Runner for Lxc {
         fs::create_dir_all(&folder)
             .and_then(|()| fs::write(&file, text))
             .with_context(|| format!("can't write {}", file.display()))?;
-        let mut command = Command::new(lxc);
+        let mut command = Command::new(&lxc);
         command.arg("--lxcpath").arg(&folder).args(["--name", &id]).arg("--rcfile").arg(&file);
         command.args(["--", "/tarebench", "agent", "--data", "/data"]);
         process::own_run_directory(&mut command, c"/run/lxc")?;
         let path = stage.path(options.network)?;
-        Ok(Launch::new(command).over(path).data(options.data.on(stage)).cleanup(move || {
+        Ok(Launch::new(command).on(&lxc).over(path).data(options.data.on(stage)).cleanup(move || {
             process::kill_marked(&[&id]);
             if let Some(group) = group {
                 cgroup::remove(&group);

@@ -5,10 +5,13 @@ pub mod firejail;
 pub mod lxc;
 pub mod nspawn;
 
+use std::path::PathBuf;
+
 use workloads::settings;
 use workloads::settings::{Setting, Value as _};
 use workloads::words;
 
+use crate::process::BINARY;
 use crate::stage::data::{DATA, Data};
 use crate::stage::network::{Net, links};
 
@@ -35,6 +38,7 @@ pub(crate) const SECCOMP: Setting = Setting::new("seccomp", Filter::KIND)
 settings! {
     /// The settings of an engine that makes a container from a directory.
     pub(crate) struct Options {
+        binary: Option<PathBuf> as BINARY,
         network: Net as NETWORK,
         data: Data as DATA,
         seccomp: Filter as SECCOMP,

@@ -11,7 +11,7 @@ use crate::boxes::sandbox::{Filter, Options};
 use crate::host::Host;
 use crate::launch::{Launch, Runner};
 use crate::names;
-use crate::process;
+use crate::process::{self, Program};
 use crate::stage::Stage;
 use crate::stage::data::{Data, Layers};
 use crate::stage::network::Net;
@@ -20,6 +20,8 @@ use crate::unavailable::Unavailable;
 /// systemd's container tool.
 #[derive(Debug)]
 pub struct Nspawn;
+
+const PROGRAM: Program = Program::of("systemd-nspawn", "systemd-container");
 
 impl Runner for Nspawn {
     fn name(&self) -> &'static str {
@@ -34,20 +36,25 @@ impl Runner for Nspawn {
         Options::TABLE
     }
 
-    fn version(&self, host: &Host) -> Result<String, Unavailable> {
-        let version = process::version("systemd-nspawn", "systemd-container")?;
+    fn version(&self, host: &Host, settings: &Settings) -> Result<String, Unavailable> {
+        let version = PROGRAM.version(Options::read(settings).binary.as_deref())?;
         host.require_root("systemd-nspawn")?;
         Ok(version)
     }
 
-    fn engine(&self, _settings: &Settings) -> Option<PathBuf> {
-        process::find("systemd-nspawn")
+    fn program(&self) -> Option<Program> {
+        Some(PROGRAM)
+    }
+
+    fn engine(&self, settings: &Settings) -> Option<PathBuf> {
+        PROGRAM.find(Options::read(settings).binary.as_deref())
     }
 
     fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
-        let mut command = Command::new(process::require("systemd-nspawn", "systemd-container")?);
-        let id = stage.next_id();
         let options = Options::read(settings);
+        let program = PROGRAM.require(options.binary.as_deref())?;
+        let mut command = Command::new(&program);
+        let id = stage.next_id();
         let layers = (options.data == Data::Overlay).then(|| Layers::make(stage)).transpose()?;
         let data = stage.data().to_path_buf();
         let root = stage.root()?;
@@ -56,7 +63,8 @@ impl Runner for Nspawn {
         arguments(&mut command, &options, &id, root, &data, layers.as_ref())?;
         process::own_run_directory(&mut command, c"/run/systemd/nspawn")?;
         let path = stage.path(options.network)?;
-        Ok(Launch::new(command).over(path).data(options.data.on(stage)).cleanup(move || process::kill_marked(&[&id])))
+        let launch = Launch::new(command).on(&program).over(path).data(options.data.on(stage));
+        Ok(launch.cleanup(move || process::kill_marked(&[&id])))
     }
 }
 

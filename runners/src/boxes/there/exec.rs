@@ -69,7 +69,7 @@ impl Runner for Exec {
         Options::read(settings).check()
     }
 
-    fn version(&self, host: &Host) -> Result<String, Unavailable> {
+    fn version(&self, host: &Host, _settings: &Settings) -> Result<String, Unavailable> {
         Ok(format!("{} {}", host.system, host.kernel))
     }
 

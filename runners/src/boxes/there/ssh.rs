@@ -106,7 +106,7 @@ impl Runner for Ssh {
         Options::read(settings).check()
     }
 
-    fn version(&self, _host: &Host) -> Result<String, Unavailable> {
+    fn version(&self, _host: &Host, _settings: &Settings) -> Result<String, Unavailable> {
         let mut command = Command::new(process::require("ssh", "openssh-client")?);
         command.arg("-V");
         let text = process::ask_all(command).map_err(|because| Unavailable {

@@ -12,7 +12,7 @@ use workloads::settings::{Setting, Settings};
 use crate::boxes::vm::{self, Guest, GuestOptions};
 use crate::host::Host;
 use crate::launch::{Launch, Runner};
-use crate::process;
+use crate::process::{self, BINARY, Program};
 use crate::stage::Stage;
 use crate::stage::data::DataPath;
 use crate::unavailable::Unavailable;
@@ -21,9 +21,10 @@ use crate::unavailable::Unavailable;
 #[derive(Debug)]
 pub struct CloudHypervisor;
 
-const PROGRAM: &str = "cloud-hypervisor";
-const FIX: &str = "download `cloud-hypervisor-static` from https://github.com/cloud-hypervisor/cloud-hypervisor/releases and put \
-                   it into PATH as `cloud-hypervisor`";
+const PROGRAM: Program = Program::of("cloud-hypervisor", "cloud-hypervisor").or_fix(
+    "download `cloud-hypervisor-static` from https://github.com/cloud-hypervisor/cloud-hypervisor/releases and put it into PATH \
+     as `cloud-hypervisor`",
+);
 
 const DRIVERS: &[&str] = &["virtio_pci", "virtio_console", "ext4", "virtio_blk", "virtio_net"];
 
@@ -33,6 +34,7 @@ const MONITOR_BYTES: u64 = 64 << 20;
 settings! {
     /// The settings of a machine.
     struct Options {
+        binary: Option<PathBuf> as BINARY,
         /// Whether the disk's file is opened with O_DIRECT, past the host's page cache
         direct ("disk.direct"): bool = true,
         /// Whether the disk's requests may be done by io_uring, else by Linux AIO
@@ -54,12 +56,16 @@ impl Runner for CloudHypervisor {
         Options::TABLE
     }
 
-    fn version(&self, _host: &Host) -> Result<String, Unavailable> {
-        vm::version_under_kvm(PROGRAM, FIX)
+    fn version(&self, _host: &Host, settings: &Settings) -> Result<String, Unavailable> {
+        vm::version_under_kvm(PROGRAM, Options::read(settings).binary.as_deref())
     }
 
-    fn engine(&self, _settings: &Settings) -> Option<PathBuf> {
-        process::find(PROGRAM)
+    fn program(&self) -> Option<Program> {
+        Some(PROGRAM)
+    }
+
+    fn engine(&self, settings: &Settings) -> Option<PathBuf> {
+        PROGRAM.find(Options::read(settings).binary.as_deref())
     }
 
     fn start_deadline(&self) -> Duration {
@@ -67,18 +73,18 @@ impl Runner for CloudHypervisor {
     }
 
     fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
-        let program = vm::program(PROGRAM, FIX)?;
         let options = Options::read(settings);
+        let program = PROGRAM.require(options.binary.as_deref())?;
         let says_raw = knows_image_types(&program)?;
         let machine = Machine { guest: Guest::make(&options.guest, stage, DRIVERS, "/dev/hvc0")?, options, says_raw };
-        let mut command = Command::new(program);
+        let mut command = Command::new(&program);
         command.args(machine.arguments());
         let how = if machine.options.direct { "O_DIRECT" } else { "through the host's page cache" };
         let by = if machine.options.io_uring { "io_uring" } else { "aio" };
         let words = format!("ext4 on virtio-blk, raw (full), {how}, {by}, on {}", stage.data_file_system());
         let mut launch = Launch::new(command).data(DataPath::on_image(stage, words, Flushes::Passed));
         launch.memory_beside = MONITOR_BYTES;
-        Ok(launch.over(machine.guest.path))
+        Ok(launch.on(&program).booting(&machine.guest.kernel).over(machine.guest.path))
     }
 }
 

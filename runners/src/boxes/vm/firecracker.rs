@@ -9,14 +9,14 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
 use workloads::facts::Flushes;
-use workloads::settings::{Setting, Settings};
+use workloads::settings::{Setting, SettingError, Settings};
 use workloads::{settings, words};
 
 use crate::boxes::vm::initramfs::Boot;
 use crate::boxes::vm::{self, Guest, GuestOptions};
 use crate::host::Host;
 use crate::launch::{Launch, Runner};
-use crate::process;
+use crate::process::{self, BINARY, Program};
 use crate::stage::Stage;
 use crate::stage::data::DataPath;
 use crate::unavailable::Unavailable;
@@ -27,6 +27,9 @@ pub struct Firecracker;
 
 const FIX: &str = "download a release of 1.8 or later from https://github.com/firecracker-microvm/firecracker/releases and put \
                    `firecracker` (for launch=jailer `jailer` too) into PATH";
+
+const PROGRAM: Program = Program::of("firecracker", "firecracker").or_fix(FIX);
+const JAILER: Program = Program::of("jailer", "firecracker").or_fix(FIX);
 
 /// Its devices are virtio-mmio, which it announces by ACPI since 1.8; drivers that are modules find them so only.
 const DRIVERS: &[&str] = &["virtio_mmio", "ext4", "virtio_blk", "virtio_net"];
@@ -79,8 +82,11 @@ words! {
 settings! {
     /// The settings of a machine.
     struct Options {
+        binary: Option<PathBuf> as BINARY,
         /// What starts it: we do, or its jailer, which needs root
         launch: Starter = "direct",
+        /// Full path of the jailer, for launch=jailer; by default the one in PATH
+        jailer ("jailer.binary"): Option<PathBuf> as BINARY,
         /// How the disk's requests are done: one after the other, or by io_uring (Firecracker's io_engine)
         engine ("disk.engine"): IoEngine = "sync",
         // Firecracker's own default is Unsafe, under which nothing is ever durable.
@@ -103,12 +109,26 @@ impl Runner for Firecracker {
         Options::TABLE
     }
 
-    fn version(&self, _host: &Host) -> Result<String, Unavailable> {
-        vm::version_under_kvm("firecracker", FIX)
+    fn check(&self, settings: &Settings) -> Result<(), SettingError> {
+        match Options::read(settings) {
+            Options { jailer: Some(path), launch: Starter::Direct, .. } => Err(SettingError::Conflict(format!(
+                "jailer.binary={} has no effect with launch=direct; leave it away, or set launch=jailer",
+                path.display()
+            ))),
+            _ => Ok(()),
+        }
     }
 
-    fn engine(&self, _settings: &Settings) -> Option<PathBuf> {
-        process::find("firecracker")
+    fn version(&self, _host: &Host, settings: &Settings) -> Result<String, Unavailable> {
+        vm::version_under_kvm(PROGRAM, Options::read(settings).binary.as_deref())
+    }
+
+    fn program(&self) -> Option<Program> {
+        Some(PROGRAM)
+    }
+
+    fn engine(&self, settings: &Settings) -> Option<PathBuf> {
+        PROGRAM.find(Options::read(settings).binary.as_deref())
     }
 
     fn start_deadline(&self) -> Duration {
@@ -116,8 +136,8 @@ impl Runner for Firecracker {
     }
 
     fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
-        let program = vm::program("firecracker", FIX)?;
         let options = Options::read(settings);
+        let program = PROGRAM.require(options.binary.as_deref())?;
         if options.launch == Starter::Jailer && !stage.host.privileged {
             bail!("launch=jailer needs root; set launch=direct");
         }
@@ -129,11 +149,14 @@ impl Runner for Firecracker {
             Starter::Direct => {
                 let config = stage.scratch().join("firecracker.json");
                 machine.write(&config, Some("/dev/stderr"))?;
-                let mut command = Command::new(program);
+                let mut command = Command::new(&program);
                 command.args(["--id", &short(&id)]).arg("--no-api").arg("--config-file").arg(config);
                 Launch::new(command)
             }
-            Starter::Jailer => jailed(&machine, &program, &short(&id), stage.data())?,
+            Starter::Jailer => {
+                let jailer = JAILER.require(options.jailer.as_deref())?;
+                jailed(&machine, &jailer, &program, &short(&id), stage.data())?.on(&jailer)
+            }
         };
         let words = format!(
             "ext4 on virtio-blk, raw (full), cache_type={cache}, io_engine={engine}, on {}",
@@ -141,7 +164,7 @@ impl Runner for Firecracker {
         );
         launch = launch.data(DataPath::on_image(stage, words, cache.flushes()));
         launch.memory_beside = MONITOR_BYTES;
-        Ok(launch.over(machine.guest.path))
+        Ok(launch.on(&program).booting(&machine.guest.kernel).over(machine.guest.path))
     }
 }
 
@@ -203,8 +226,7 @@ impl Machine {
 }
 
 /// In the jail the files have other names, and everything has to be on one file system with the disk, which is linked in.
-fn jailed(machine: &Machine, program: &Path, id: &str, data: &Path) -> anyhow::Result<Launch> {
-    let jailer = vm::program("jailer", FIX)?;
+fn jailed(machine: &Machine, jailer: &Path, program: &Path, id: &str, data: &Path) -> anyhow::Result<Launch> {
     let guest = &machine.guest;
     let base = data.join("jail");
     let name = program.file_name().context("firecracker has no name")?;

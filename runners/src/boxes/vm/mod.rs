@@ -5,7 +5,7 @@ pub mod cloud_hypervisor;
 pub mod firecracker;
 mod image;
 mod initramfs;
-mod kernel;
+pub(crate) mod kernel;
 mod nfs;
 pub mod qemu;
 pub mod uml;
@@ -21,7 +21,7 @@ use workloads::{settings, words};
 
 use crate::host::{Host, Resources};
 use crate::path::PathToPeer;
-use crate::process;
+use crate::process::Program;
 use crate::stage::Stage;
 use crate::unavailable::Unavailable;
 use image::{Allocation, Format};
@@ -35,7 +35,7 @@ pub(crate) const DISK_SIZE: Setting = Setting::new("disk.size", Bytes::KIND)
     .with_default("512MiB");
 
 /// The kernel that the guest boots.
-pub(crate) const KERNEL: Setting = Setting::new("kernel", Kind::Path).with_about(
+pub(crate) const KERNEL: Setting = Setting::new("kernel", Kind::File).with_about(
     "The guest's kernel, a bzImage or an ELF file; empty for the best that is installed, cloud kernels first",
 );
 
@@ -119,6 +119,7 @@ pub(crate) struct Guest {
     pub(crate) memory_bytes: u64,
     pub(crate) orders: Orders,
     pub(crate) path: PathToPeer,
+    pub(crate) kernel: Kernel,
 }
 
 impl Guest {
@@ -127,11 +128,11 @@ impl Guest {
     /// # Errors
     /// See [`boot_and_disk`] and [`path`].
     pub(crate) fn make(options: &GuestOptions, stage: &mut Stage, drivers: &[&str], tty: &str) -> anyhow::Result<Self> {
-        let (boot, disk) = boot_and_disk(options.kernel.as_deref(), options.disk_size, stage, drivers)?;
+        let (kernel, boot, disk) = boot_and_disk(options.kernel.as_deref(), options.disk_size, stage, drivers)?;
         let path = path(options.net, stage)?;
         let orders = Orders { disk: Some("/dev/vda".into()), tty: Some(tty.into()), ..orders(&path) };
         let Resources { cpus, memory_bytes, .. } = stage.host.resources;
-        Ok(Self { boot, disk, cpus, memory_bytes, orders, path })
+        Ok(Self { boot, disk, cpus, memory_bytes, orders, path, kernel })
     }
 }
 
@@ -144,11 +145,11 @@ pub(crate) fn boot_and_disk(
     disk_size: Bytes,
     stage: &Stage,
     drivers: &[&str],
-) -> anyhow::Result<(Boot, PathBuf)> {
+) -> anyhow::Result<(Kernel, Boot, PathBuf)> {
     let kernel = kernel(asked, &stage.host, drivers)?;
     let boot = boot_files(&stage.host, &kernel, drivers)?;
     let disk = data_disk(stage, Format::Raw, Allocation::Full, disk_size.0)?;
-    Ok((boot, disk))
+    Ok((kernel, boot, disk))
 }
 
 /// The kernel that was asked for, or the best that is installed and has all of `drivers`.
@@ -196,25 +197,17 @@ pub(crate) fn boot_files(host: &Host, kernel: &Kernel, drivers: &[&str]) -> anyh
         .context("can't make what the guest boots")
 }
 
-/// The program of a monitor.
-///
-/// # Errors
-/// When it isn't there, with how to get it.
-pub(crate) fn program(name: &str, fix: &str) -> anyhow::Result<PathBuf> {
-    process::find(name).with_context(|| format!("`{name}` is not in PATH; {fix}"))
-}
-
 /// Version of a monitor that needs KVM.
 ///
 /// # Errors
-/// When it or KVM isn't there; `fix` says how to get it.
-pub(crate) fn version_under_kvm(name: &str, fix: &str) -> Result<String, Unavailable> {
-    let absent = |because: String| Unavailable { because, fix: fix.into(), broken: false };
-    let version = process::version(name, name).map_err(|e| Unavailable { fix: fix.into(), ..e })?;
+/// When it or KVM isn't there.
+pub(crate) fn version_under_kvm(program: Program, set: Option<&Path>) -> Result<String, Unavailable> {
+    let version = program.version(set)?;
     let kvm = std::fs::OpenOptions::new().read(true).write(true).open("/dev/kvm");
     kvm.map_err(|e| Unavailable {
+        because: format!("{} needs KVM: can't open /dev/kvm: {e}", program.name),
         fix: "use a machine whose CPU has virtualisation turned on, as a user who may open /dev/kvm".into(),
-        ..absent(format!("{name} needs KVM: can't open /dev/kvm: {e}"))
+        broken: false,
     })?;
     Ok(version)
 }
@@ -254,12 +247,14 @@ pub(crate) mod tests {
             memory_bytes: 512 << 20,
             orders: Orders { tty: Some(tty.into()), ..Orders::default() },
             path: PathToPeer { device: Some("tare0".into()), ..PathToPeer::none() },
+            kernel: Kernel { path: "/k".into(), release: "6.1".into(), modules: None },
         }
     }
 
     #[test]
     fn without_the_program_the_way_to_it_is_told() {
-        let e = version_under_kvm("no-such-monitor", "download one of its releases").expect_err("not there");
+        let program = Program::of("no-such-monitor", "none").or_fix("download one of its releases");
+        let e = version_under_kvm(program, None).expect_err("not there");
         assert!(!e.broken && e.fix.contains("releases"), "{e:?}");
     }
 }

@@ -15,7 +15,7 @@ use crate::boxes::vm::image::{self, Allocation, Format};
 use crate::boxes::vm::{self, Net};
 use crate::host::Host;
 use crate::launch::{Launch, Runner};
-use crate::process;
+use crate::process::{BINARY, Program};
 use crate::stage::Stage;
 use crate::stage::data::DataPath;
 use crate::unavailable::Unavailable;
@@ -25,8 +25,7 @@ use crate::unavailable::Unavailable;
 pub struct Uml;
 
 /// The kernel's program.
-const PROGRAM: &str = "linux.uml";
-const PACKAGE: &str = "user-mode-linux";
+const PROGRAM: Program = Program::of("linux.uml", "user-mode-linux");
 
 /// Carries the channel in the guest. The console is no choice: the kernel's own words would stand between the frames,
 /// and nobody could quote them.
@@ -94,6 +93,8 @@ impl Data {
 settings! {
     /// The settings of a machine.
     struct Options {
+        /// Full path of a kernel built for User-mode Linux; by default linux.uml in PATH
+        binary: Option<PathBuf> as BINARY,
         /// An ext4 on a file as a block device, that with synchronous writes, that with a copy-on-write file over it,
         /// or the host's directory; flushes of ubd and cow reach no disk (Linux 6.1), ubd-sync needs none
         data: Data = "ubd",
@@ -115,14 +116,18 @@ impl Runner for Uml {
         Options::TABLE
     }
 
-    fn version(&self, _host: &Host) -> Result<String, Unavailable> {
-        let version = process::version(PROGRAM, PACKAGE)?;
+    fn version(&self, _host: &Host, settings: &Settings) -> Result<String, Unavailable> {
+        let version = PROGRAM.version(Options::read(settings).binary.as_deref())?;
         image::mkfs()?;
         Ok(format!("Linux {version}"))
     }
 
-    fn engine(&self, _settings: &Settings) -> Option<PathBuf> {
-        process::find(PROGRAM)
+    fn program(&self) -> Option<Program> {
+        Some(PROGRAM)
+    }
+
+    fn engine(&self, settings: &Settings) -> Option<PathBuf> {
+        PROGRAM.find(Options::read(settings).binary.as_deref())
     }
 
     fn start_deadline(&self) -> Duration {
@@ -130,12 +135,12 @@ impl Runner for Uml {
     }
 
     fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
-        let program = process::require(PROGRAM, PACKAGE).map_err(|e| anyhow::anyhow!("{e}; {}", e.fix))?;
+        let Options { binary, data, disk_size, net } = Options::read(settings);
+        let program = PROGRAM.require(binary.as_deref())?;
         let cpus = stage.host.resources.cpus;
         if cpus != 1 {
             bail!("User-mode Linux has one CPU, not {cpus}; set cpus = 1 in resources");
         }
-        let Options { data, disk_size, net } = Options::read(settings);
         let root = root(stage)?;
         let mut path = vm::path(net, stage)?;
         // Debian's kernel has IPv6 as a module, and its root here has none.
@@ -155,7 +160,7 @@ impl Runner for Uml {
         if path.device.is_some() {
             orders.link = Some(LINK.into());
         }
-        let mut command = Command::new(program);
+        let mut command = Command::new(&program);
         command.args(["rootfstype=hostfs", "rw", "init=/init"]).arg(format!("rootflags={}", root.display()));
         command.arg(format!("mem={}M", stage.host.resources.memory_bytes >> 20));
         // Its sockets and its process id would otherwise lie in the user's home.
@@ -170,7 +175,7 @@ impl Runner for Uml {
         command.args(orders.to_string().split(' '));
         // The guest's memory is a file without a name: here, unless this says otherwise, and never on a disk.
         command.env("TMPDIR", "/dev/shm");
-        let mut launch = Launch::new(command).over(path).data(data.on(stage));
+        let mut launch = Launch::new(command).on(&program).over(path).data(data.on(stage));
         launch.memory_beside = MONITOR_BYTES;
         launch.emulated =
             Some("User-mode Linux: no hardware runs the guest's kernel, the host's traces every system call".into());

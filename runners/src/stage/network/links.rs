@@ -5,12 +5,13 @@
 use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::AsFd;
+use std::path::Path;
 
 use anyhow::{Context, bail};
 use workloads::facts::Network;
-use workloads::settings::{Setting, Value as _};
+use workloads::settings::{Kind, Setting, SettingError, Value as _};
 
-use super::translator::{self, Program};
+use super::translator::{self, Translator};
 use super::{
     Net, Netns, PREFIX, PREFIX6, PeerNetwork, add_address6, addresses, addresses6, device_name, ip, namespace_name,
 };
@@ -32,6 +33,23 @@ pub(crate) const NETWORK_GIVEN: Setting =
          translation in user space by slirp4netns or pasta, or from the host's own stack",
     );
 
+/// Another build of the program that translates addresses.
+pub(crate) const TRANSLATOR: Setting = Setting::new("translator.binary", Kind::Program).with_about(
+    "Full path of the program that network=slirp4netns or pasta starts, for another build than the installed one; by default \
+     the one in PATH",
+);
+
+/// Refuses a program that would not be started.
+pub(crate) fn check_translator(network: Net, translator: Option<&Path>) -> Result<(), SettingError> {
+    match (network, translator) {
+        (Net::Slirp4netns | Net::Pasta, _) | (_, None) => Ok(()),
+        (_, Some(path)) => Err(SettingError::Conflict(format!(
+            "translator.binary={} has no effect with network={network}; leave it away, or set network=slirp4netns or pasta",
+            path.display()
+        ))),
+    }
+}
+
 /// A path and everything it is made of, removed on drop.
 #[derive(Debug)]
 pub(crate) struct Link {
@@ -50,14 +68,15 @@ impl Link {
     /// When it can't be made, with what to do.
     pub(crate) fn make(
         net: Net,
+        translator: Option<&Path>,
         peer: &PeerNetwork,
         environment: &str,
         journal: &Journal,
         cpus: &[usize],
     ) -> anyhow::Result<Self> {
         match net {
-            Net::Slirp4netns => peer.translated(Program::Slirp4netns, environment, journal, cpus),
-            Net::Pasta => peer.translated(Program::Pasta, environment, journal, cpus),
+            Net::Slirp4netns => peer.translated(Translator::Slirp4netns, translator, environment, journal, cpus),
+            Net::Pasta => peer.translated(Translator::Pasta, translator, environment, journal, cpus),
             Net::Bridge => peer.bridge(environment, journal).context("can't make the bridge"),
             Net::Nat => peer.router(environment, journal).context("can't make the router for network=nat"),
             Net::Host => peer.join_host().context("can't join the host's network to the peer's"),
@@ -149,12 +168,13 @@ impl PeerNetwork {
     /// Through a program in user space, on the environment's CPUs: what it sends costs time there.
     fn translated(
         &self,
-        program: Program,
+        program: Translator,
+        set: Option<&Path>,
         environment: &str,
         journal: &Journal,
         cpus: &[usize],
     ) -> anyhow::Result<Link> {
-        let found = program.find()?;
+        let found = program.program().require(set)?;
         let number = self.number()?;
         let own_ns = Netns::make(namespace_name(&self.id, environment), journal)?;
         let gate_ns = Netns::make(format!("{}-nat", namespace_name(&self.id, environment)), journal)?;
@@ -170,6 +190,7 @@ impl PeerNetwork {
         let path = PathToPeer {
             own: None,
             device: Some(translator::DEVICE.into()),
+            translator: Some(found),
             ..path(program.network(), Some(&own_ns), peer, peer)
         };
         Ok(Link { path, _translator: Some(translator), _own: Some(own_ns), _router: Some(gate_ns), _device: None })

@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -12,8 +12,7 @@ use workloads::facts::Network;
 
 use super::Netns;
 use crate::process;
-use crate::process::{Beside, confine};
-use crate::unavailable::Unavailable;
+use crate::process::{Beside, Program, confine};
 
 /// The device in the environment's namespace.
 pub(super) const DEVICE: &str = "tap0";
@@ -23,35 +22,31 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A program that passes on in user space what comes out of a namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Program {
+pub(super) enum Translator {
     Slirp4netns,
     Pasta,
 }
 
-impl Program {
+impl Translator {
     fn name(self) -> &'static str {
         match self {
-            Program::Slirp4netns => "slirp4netns",
-            Program::Pasta => "pasta",
+            Translator::Slirp4netns => "slirp4netns",
+            Translator::Pasta => "pasta",
         }
     }
 
-    /// Where it is, or why the path can't be made.
-    pub(super) fn find(self) -> Result<PathBuf, Unavailable> {
-        process::require(self.name(), self.package())
-    }
-
-    fn package(self) -> &'static str {
+    /// The program itself.
+    pub(super) fn program(self) -> Program {
         match self {
-            Program::Slirp4netns => "slirp4netns",
-            Program::Pasta => "passt",
+            Translator::Slirp4netns => Program::of("slirp4netns", "slirp4netns"),
+            Translator::Pasta => Program::of("pasta", "passt"),
         }
     }
 
     pub(super) fn network(self) -> Network {
         match self {
-            Program::Slirp4netns => Network::UserNat,
-            Program::Pasta => Network::Passt,
+            Translator::Slirp4netns => Network::UserNat,
+            Translator::Pasta => Network::Passt,
         }
     }
 
@@ -60,11 +55,11 @@ impl Program {
         let netns = netns.display().to_string();
         let words: Vec<&str> = match self {
             // With the MTU that podman gives it.
-            Program::Slirp4netns => {
+            Translator::Slirp4netns => {
                 vec!["--configure", "--mtu=65520", "--disable-dns", "--netns-type=path", &netns, DEVICE]
             }
             // As nobody, which it would become, it may not enter a namespace of ours.
-            Program::Pasta => vec![
+            Translator::Pasta => vec![
                 "--foreground",
                 "--quiet",
                 "--runas",
@@ -93,7 +88,7 @@ impl Program {
 /// Starts it between the two namespaces, and waits until the environment's has a device with an address.
 pub(super) fn start(
     found: &Path,
-    program: Program,
+    program: Translator,
     gate: &Netns,
     own: &Netns,
     cpus: &[usize],
@@ -143,9 +138,9 @@ mod tests {
     #[test]
     fn both_serve_the_namespace_that_they_are_given_and_forward_nothing() {
         let netns = Path::new("/run/netns/x");
-        let slirp = Program::Slirp4netns.arguments(netns).join(" ");
+        let slirp = Translator::Slirp4netns.arguments(netns).join(" ");
         assert!(slirp.ends_with("--netns-type=path /run/netns/x tap0"), "{slirp}");
-        let pasta = Program::Pasta.arguments(netns).join(" ");
+        let pasta = Translator::Pasta.arguments(netns).join(" ");
         assert!(pasta.ends_with("--ns-ifname tap0 --netns /run/netns/x"), "{pasta}");
         assert!(pasta.contains("--tcp-ports none --udp-ports none"), "{pasta}");
     }

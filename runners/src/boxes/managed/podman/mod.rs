@@ -17,7 +17,7 @@ use crate::boxes::oci::{crun, gvisor};
 use crate::host::Host;
 use crate::launch::{Launch, Runner};
 use crate::path::PathToPeer;
-use crate::process;
+use crate::process::{self, BINARY, Program};
 use crate::stage::Stage;
 use crate::stage::data::{Data, DataPath};
 use crate::stage::network::Net;
@@ -27,6 +27,8 @@ use store::{Driver, IMAGE, Store};
 /// Podman with conmon and an OCI runtime below it.
 #[derive(Debug)]
 pub struct Podman;
+
+const PROGRAM: Program = Program::of("podman", "podman");
 
 words! {
     /// Podman's own filter of system calls.
@@ -53,6 +55,7 @@ words! {
 settings! {
     /// The settings of a container by Podman.
     struct Options {
+        binary: Option<PathBuf> as BINARY,
         /// Path to the peer: a veth pair (without privileges the host's loopback), the host's own stack, podman's bridge and kernel
         /// NAT, NAT in user space by podman's slirp4netns or pasta, or none
         network: Net = "veth" of ["veth", "host", "bridge", "slirp4netns", "pasta", "none"],
@@ -152,24 +155,30 @@ impl Runner for Podman {
         Options::read(settings).check()
     }
 
-    fn version(&self, _host: &Host) -> Result<String, Unavailable> {
-        let version = process::version("podman", "podman")?;
+    fn version(&self, _host: &Host, settings: &Settings) -> Result<String, Unavailable> {
+        let version = PROGRAM.version(Options::read(settings).binary.as_deref())?;
         process::require("conmon", "conmon")?;
         Ok(version)
     }
 
-    fn engine(&self, _settings: &Settings) -> Option<PathBuf> {
-        process::find("podman")
+    fn program(&self) -> Option<Program> {
+        Some(PROGRAM)
+    }
+
+    fn engine(&self, settings: &Settings) -> Option<PathBuf> {
+        PROGRAM.find(Options::read(settings).binary.as_deref())
     }
 
     fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
         let options = Options::read(settings);
         let Options { network, data, storage, .. } = options;
         let runtime = runtime(options.runtime.as_deref().unwrap_or_default())?;
-        let podman = process::require("podman", "podman")?;
+        let podman = PROGRAM.require(options.binary.as_deref())?;
         check_network(network, &podman, stage.host.privileged)?;
+        let conmon = process::require("conmon", "conmon")?;
         let driver = Driver::of(data, storage)?;
         let id = stage.next_id();
+        let programs = [podman.clone(), conmon, runtime.clone()];
         let mut store = Store::new(podman, runtime, driver, data, stage);
         store.without = if options.runs_on("crun") { crun::without(stage.host.privileged) } else { None };
         store.make()?;
@@ -216,7 +225,8 @@ impl Runner for Podman {
             None => command.arg(IMAGE),
         };
         command.args(["/tarebench", "agent", "--data", "/data"]);
-        let launch = Launch::new(command).data(options.state(data.on(stage))).cleanup(move || store.remove(&id));
+        let launch = programs.iter().fold(Launch::new(command), |launch, program| launch.on(program));
+        let launch = launch.data(options.state(data.on(stage))).cleanup(move || store.remove(&id));
         Ok(launch.over(seen_from_inside(network, path)))
     }
 }
@@ -250,7 +260,7 @@ fn check_network(network: Net, podman: &Path, privileged: bool) -> Result<(), Un
         Net::Slirp4netns => process::require("slirp4netns", "slirp4netns").map(drop),
         Net::Pasta => {
             process::require("pasta", "passt")?;
-            let version = process::version(&podman.to_string_lossy(), "podman")?;
+            let version = PROGRAM.version(Some(podman))?;
             if !knows_pasta(&version) {
                 let because = format!("podman {version} doesn't know pasta, which came with 4.4");
                 return refuse(because, "set network = slirp4netns, or install a newer podman");

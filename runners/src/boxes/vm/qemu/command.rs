@@ -75,6 +75,8 @@ pub const USER_PEER6: Ipv6Addr = Ipv6Addr::new(0xfec0, 0, 0, 0, 0, 0, 0, 2);
 /// A whole machine.
 #[derive(Debug)]
 pub struct Machine<'a> {
+    /// QEMU itself.
+    pub program: &'a Path,
     /// Shown in the list of processes.
     pub name: &'a str,
     /// QEMU's machine type.
@@ -106,7 +108,7 @@ pub struct Machine<'a> {
 impl Machine<'_> {
     /// QEMU with all that as arguments: the channel on stdin and stdout, the guest's console on stderr.
     pub fn command(&self) -> Command {
-        let mut q = Command::new(PROGRAM);
+        let mut q = Command::new(self.program);
         // Threads by their names show whose time it is that the host counts.
         q.arg("-name").arg(format!("{},debug-threads=on", self.name.replace(',', ",,")));
         q.args(["-nodefaults", "-no-user-config", "-no-reboot"]).args(["-display", "none"]);
@@ -227,6 +229,7 @@ mod tests {
     fn line(change: impl FnOnce(&mut Machine)) -> String {
         let boot = Boot { kernel: "/k".into(), initramfs: "/i".into() };
         let mut machine = Machine {
+            program: Path::new("qemu"),
             name: "tarebench-x",
             kind: MachineType::Q35,
             accelerator: &Accelerator::Kvm,

@@ -26,6 +26,8 @@ pub struct Source {
     pub orders: Orders,
     /// Log of the server, where it is a process of its own.
     pub log: Option<PathBuf>,
+    /// The program of that one.
+    pub program: Option<PathBuf>,
     /// Its servers, which live as long as the guest.
     pub servers: Servers,
 }
@@ -43,8 +45,9 @@ impl Source {
     /// # Errors
     /// When it can't be made or served, with what to set instead.
     pub fn make(options: &Options, link: &Link, stage: &mut Stage) -> anyhow::Result<Self> {
+        let orders = vm::orders(&link.path);
         let mut source =
-            Self { image: None, share: None, orders: vm::orders(&link.path), log: None, servers: Servers::default() };
+            Self { image: None, share: None, orders, log: None, program: None, servers: Servers::default() };
         match options.data {
             Data::Disk => {
                 let DiskOptions { bus, format, allocation, size, .. } = options.disk;
@@ -67,10 +70,11 @@ impl Source {
                 source.orders.p9 = Some(options.p9.cache.to_string());
             }
             Data::Virtiofs => {
-                let server = Virtiofsd::start(options.virtiofs, stage)?;
+                let server = Virtiofsd::start(&options.virtiofs, stage)?;
                 source.share = Some(Share::Virtiofs(server.socket.clone()));
                 source.orders.virtiofs = true;
                 source.log = Some(server.log.clone());
+                source.program = Some(server.program.clone());
                 source.servers._virtiofs = Some(server);
             }
         }

@@ -13,8 +13,7 @@ use super::command::{Netdev, USER_GUEST, USER_GUEST6, USER_PEER, USER_PEER6};
 use super::options::Net;
 use crate::boxes::vm;
 use crate::path::PathToPeer;
-use crate::process;
-use crate::process::{Beside, confine};
+use crate::process::{Beside, Program, confine};
 use crate::stage::{Stage, network};
 
 /// The kernel's side of a tap whose packets don't pass through QEMU.
@@ -22,6 +21,8 @@ const VHOST: &str = "/dev/vhost-net";
 
 /// A locally administered address: the gateway that the guest sees.
 const PASST_MAC: &str = "02:00:00:00:00:01";
+
+const PASST: Program = Program::of("passt", "passt").or_fix("apt install passt, or set net=user");
 
 /// How long passt may take to listen.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -37,11 +38,11 @@ pub struct Link {
 }
 
 impl Link {
-    /// Makes the path that was asked for.
+    /// Makes the path that was asked for; `set` is another passt than the installed one.
     ///
     /// # Errors
     /// When it can't be had here, with the reason and what to set instead.
-    pub fn make(wanted: Net, stage: &mut Stage) -> anyhow::Result<Self> {
+    pub fn make(wanted: Net, set: Option<&Path>, stage: &mut Stage) -> anyhow::Result<Self> {
         match wanted {
             Net::None => Ok(Self { path: PathToPeer::none(), netdev: Netdev::None, passt: None }),
             Net::User => Ok(Self::by_qemu(stage)),
@@ -55,8 +56,9 @@ impl Link {
                 Self::tap(stage, true)?.with_context(|| vm::no_tap(wanted, stage, "user"))
             }
             Net::Passt => {
-                let passt = Passt::start(stage)?;
-                let path = Self::translated(stage, Network::Passt);
+                let passt = Passt::start(set, stage)?;
+                let translator = Some(passt.program.clone());
+                let path = PathToPeer { translator, ..Self::translated(stage, Network::Passt) };
                 Ok(Self { path, netdev: Netdev::Passt(passt.socket.clone()), passt: Some(passt) })
             }
         }
@@ -110,20 +112,20 @@ fn vhost(device: &Path) -> anyhow::Result<()> {
 #[derive(Debug)]
 pub struct Passt {
     process: Beside,
+    program: PathBuf,
     socket: PathBuf,
 }
 
 impl Passt {
     /// Starts it where the peer's loopback is, under the limits of the environment that it belongs to.
-    fn start(stage: &mut Stage) -> anyhow::Result<Self> {
-        let program = process::require("passt", "passt")
-            .map_err(|e| anyhow::anyhow!("net=passt needs passt, and {e}; {}, or set net=user", e.fix))?;
+    fn start(set: Option<&Path>, stage: &mut Stage) -> anyhow::Result<Self> {
+        let program = PASST.require(set)?;
         let socket = stage.scratch().join("passt.socket");
         let log = stage.scratch().join("passt.log");
         if socket.exists() {
             fs::remove_file(&socket).with_context(|| format!("can't remove {}", socket.display()))?;
         }
-        let mut command = Command::new(program);
+        let mut command = Command::new(&program);
         // The interface and its address only give it a reason to offer IPv4 at all: the namespace has no default route that it
         // could take for a model. What the guest is told comes from the other options.
         command.args(["--foreground", "--one-off", "--stderr", "--ipv4-only"]);
@@ -140,7 +142,7 @@ impl Passt {
         let netns = stage.peer_network().ok().map(|network| network.netns().path());
         let entrances = stage.cgroup().entrances();
         confine(&mut command, netns.as_deref(), &entrances, &stage.host.pinning.work).context("can't prepare passt")?;
-        let mut passt = Self { process: Beside::start(&mut command, "passt")?, socket };
+        let mut passt = Self { process: Beside::start(&mut command, "passt")?, program, socket };
         let until = Instant::now() + PATIENCE;
         while !passt.socket.exists() {
             if passt.process.ended()?.is_some() || Instant::now() > until {

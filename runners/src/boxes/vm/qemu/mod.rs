@@ -11,8 +11,7 @@ mod share;
 mod tsc;
 mod value;
 
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -26,7 +25,7 @@ use crate::boxes::vm::kernel::Kernel;
 use crate::fingerprint;
 use crate::host::Host;
 use crate::launch::{Launch, Runner};
-use crate::process;
+use crate::process::Program;
 use crate::stage::Stage;
 use crate::unavailable::Unavailable;
 use accel::Accelerator;
@@ -39,6 +38,8 @@ use options::{Accel, MachineType, Model, Options, Overcommit};
 /// A virtual machine under QEMU.
 #[derive(Debug)]
 pub struct Qemu;
+
+const QEMU: Program = Program::of(PROGRAM, "qemu-system-x86").or_fix(FIX);
 
 const FIX: &str = "apt install qemu-system-x86 linux-image-cloud-amd64 e2fsprogs";
 
@@ -63,19 +64,20 @@ impl Runner for Qemu {
         Options::read(settings).check(settings)
     }
 
-    fn version(&self, host: &Host) -> Result<String, Unavailable> {
-        let version = qemu_version()?;
+    fn version(&self, host: &Host, settings: &Settings) -> Result<String, Unavailable> {
+        let set = Options::read(settings).binary;
+        let (program, version) = (QEMU.require(set.as_deref())?, QEMU.version(set.as_deref())?);
         let absent = |because: String| Unavailable { because, fix: FIX.into(), broken: false };
         image::mkfs().map_err(|e| absent(e.to_string()))?;
         let defaults = Settings::resolve(Options::TABLE, &Default::default()).expect("the defaults are valid");
         let kernel =
             vm::kernel(None, host, &Options::read(&defaults).drivers()).map_err(|e| absent(format!("{e:#}")))?;
-        let accelerator = choose(host, Accel::Auto, &kernel).map_err(|e| Unavailable {
+        let accelerator = choose(&program, host, Accel::Auto, &kernel).map_err(|e| Unavailable {
             because: format!("{e:#}"),
             fix: FIX.into(),
             broken: true,
         })?;
-        // Settings are not known here, so this can only say what accel=auto means.
+        // Of the other settings it knows nothing, so this can only say what accel=auto means.
         Ok(match accelerator {
             Accelerator::Kvm => format!("QEMU {version}, guest Linux {}, auto is KVM", kernel.release),
             Accelerator::Tcg { because } => {
@@ -84,8 +86,12 @@ impl Runner for Qemu {
         })
     }
 
-    fn engine(&self, _settings: &Settings) -> Option<PathBuf> {
-        process::find(PROGRAM)
+    fn program(&self) -> Option<Program> {
+        Some(QEMU)
+    }
+
+    fn engine(&self, settings: &Settings) -> Option<PathBuf> {
+        QEMU.find(Options::read(settings).binary.as_deref())
     }
 
     fn start_deadline(&self) -> Duration {
@@ -98,8 +104,9 @@ impl Runner for Qemu {
         if !stage.host.static_binary {
             bail!("the binary needs a dynamic loader, which the guest lacks; build tarebench with +crt-static");
         }
+        let program = QEMU.require(options.binary.as_deref())?;
         let kernel = vm::kernel(options.kernel.as_deref(), &stage.host, &options.drivers())?;
-        let accelerator = choose(&stage.host, options.accel, &kernel)?;
+        let accelerator = choose(&program, &stage.host, options.accel, &kernel)?;
         check_against(&accelerator, &options)?;
         let memory_bytes = stage.host.resources.memory_bytes;
         if options.overcommit.mem_lock && !stage.host.privileged {
@@ -108,9 +115,10 @@ impl Runner for Qemu {
         }
         let boot = vm::boot_files(&stage.host, &kernel, &options.drivers())?;
         let memory = Backing::make(options.effective_memory(), memory_bytes, stage.data())?;
-        let link = Link::make(options.net, stage)?;
+        let link = Link::make(options.net, options.passt.as_deref(), stage)?;
         let source = Source::make(&options, &link, stage)?;
         let machine = Machine {
+            program: &program,
             name: &format!("tarebench-{}-{}", stage.host.id, stage.environment),
             kind: options.machine,
             accelerator: &accelerator,
@@ -125,7 +133,9 @@ impl Runner for Qemu {
             balloon: options.balloon,
             overcommit: options.overcommit,
         };
-        let mut launch = Launch::new(machine.command()).over(link.path).data(data::path(&options, stage));
+        let launch = Launch::new(machine.command()).on(&program).booting(&kernel).over(link.path);
+        let launch = source.program.iter().fold(launch, |launch, server| launch.on(server));
+        let mut launch = launch.data(data::path(&options, stage));
         launch.memory_beside = MONITOR_BYTES;
         launch.console = source.log;
         // The guest has unmounted or is dead by then.
@@ -160,35 +170,17 @@ fn check_against(accelerator: &Accelerator, options: &Options) -> anyhow::Result
     Ok(())
 }
 
-fn qemu_version() -> Result<String, Unavailable> {
-    let mut command = Command::new(PROGRAM);
-    let output = command.arg("--version").stdin(Stdio::null()).output().map_err(|e| Unavailable {
-        because: match e.kind() {
-            std::io::ErrorKind::NotFound => format!("{PROGRAM} is not installed"),
-            _ => format!("can't start {PROGRAM}: {e}"),
-        },
-        fix: FIX.into(),
-        broken: e.kind() != std::io::ErrorKind::NotFound,
-    })?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let version = text.split_whitespace().skip_while(|w| *w != "version").nth(1);
-    version.map(|v| v.trim_end_matches(',').to_string()).ok_or_else(|| Unavailable {
-        because: format!("`{PROGRAM} --version` says no version: {}", String::from_utf8_lossy(&output.stderr).trim()),
-        fix: FIX.into(),
-        broken: true,
-    })
-}
-
-fn choose(host: &Host, wanted: Accel, kernel: &Kernel) -> anyhow::Result<Accelerator> {
+fn choose(program: &Path, host: &Host, wanted: Accel, kernel: &Kernel) -> anyhow::Result<Accelerator> {
     match wanted {
         Accel::Kvm => Ok(Accelerator::Kvm),
         Accel::Tcg => Ok(Accelerator::Tcg { because: "emulation was asked for".into() }),
         Accel::Auto => {
-            let version = qemu_version()?;
-            let path = kernel.path.to_string_lossy();
-            accel::choose(host, &[&version, &path, &kernel.release], || {
+            let version = QEMU.version(Some(program))?;
+            let [qemu, path] = [program, &kernel.path].map(|p| p.to_string_lossy());
+            accel::choose(host, &[&version, &qemu, &path, &kernel.release], || {
                 let boot = vm::boot_files(host, kernel, DRIVERS)?;
                 let machine = Machine {
+                    program,
                     name: &format!("tarebench-{}-trial", host.id),
                     kind: MachineType::Q35,
                     accelerator: &Accelerator::Kvm,

@@ -9,6 +9,7 @@ use workloads::{settings, words};
 
 use crate::boxes::vm;
 use crate::boxes::vm::image::{Allocation, Format};
+use crate::process::BINARY;
 
 words! {
     /// The accelerator that is asked for.
@@ -251,8 +252,11 @@ settings! {
 
 settings! {
     /// A directory by virtiofs, as set.
-    #[derive(Copy, Eq)]
+    #[derive(Eq)]
     pub struct VirtiofsOptions {
+        /// Full path of virtiofsd, for another build than the installed one; by default the one in PATH, or where distributions
+        /// hide it
+        binary ("virtiofs.binary"): Option<PathBuf> as BINARY,
         /// What the guest keeps of files by virtiofs: nothing, data while a file is open, or all
         cache ("virtiofs.cache"): VirtiofsCache = "auto",
         /// Whether the guest's O_DIRECT is the host's too, past its page cache (virtiofsd's allow_direct_io)
@@ -275,6 +279,7 @@ settings! {
     /// A machine, as set.
     #[derive(Eq)]
     pub struct Options {
+        binary: Option<PathBuf> as BINARY,
         /// What runs the guest's instructions; auto is KVM where a guest really boots under it, else emulation (TCG)
         accel: Accel = "auto",
         /// QEMU's machine type; microvm has no PCI, so no nvme, no ide and no e1000
@@ -290,6 +295,8 @@ settings! {
         memory: Memory = "auto",
         /// How the guest reaches the peer; auto is a tap device as root, else QEMU's user-mode address translation
         net: Net = "auto",
+        /// Full path of passt, for net=passt; by default the one in PATH
+        passt ("passt.binary"): Option<PathBuf> as BINARY,
         /// The network device; e1000 needs a kernel that has its driver (in a suite beside net: "net.model" in quotes)
         model ("net.model"): Model = "virtio",
         /// Whether the guest gives pages that it has freed back to the host, through a virtio balloon
@@ -380,6 +387,13 @@ impl Options {
     }
 
     fn network_conflict(&self) -> Option<String> {
+        if let Some(path) = self.passt.as_ref().filter(|_| self.net != Net::Passt) {
+            return Some(format!(
+                "passt.binary={} has no effect with net={}; leave it away, or set net=passt",
+                path.display(),
+                self.net
+            ));
+        }
         let words = match (self.model, self.net) {
             (Model::E1000, Net::None) => {
                 "net.model=e1000 without a network (net=none) is no device at all; set net=tap or net=user"
@@ -466,6 +480,8 @@ mod tests {
             (&[("data", "nfs"), ("virtiofs.direct", "true")], &[("data", "virtiofs")]),
             (&[("net.model", "e1000"), ("net", "none")], &[("net", "tap")]),
             (&[("net.model", "e1000"), ("net", "vhost")], &[("net.model", "virtio")]),
+            (&[("passt.binary", "/opt/passt"), ("net", "tap")], &[("net", "passt")]),
+            (&[("virtiofs.binary", "/opt/virtiofsd"), ("data", "9p")], &[("data", "virtiofs")]),
         ];
         for (given, instead) in refused {
             let error = read(given).expect_err("can't be together").to_string();

@@ -14,13 +14,14 @@ use workloads::init::SHARE;
 use super::options::{Security, VirtiofsOptions};
 use super::value::value;
 use crate::names;
-use crate::process;
-use crate::process::{Beside, confine};
+use crate::process::{Beside, Program, confine};
 use crate::stage::Stage;
 
 /// Where distributions keep a program that no user calls: Debian 12 has the one that came with QEMU until 7.2, others the one
 /// that replaced it.
-const VIRTIOFSD: &[&str] = &["/usr/libexec/virtiofsd", "/usr/lib/virtiofsd", "/usr/lib/qemu/virtiofsd"];
+const VIRTIOFSD: Program = Program::of("virtiofsd", "virtiofsd")
+    .or_at(&["/usr/libexec/virtiofsd", "/usr/lib/virtiofsd", "/usr/lib/qemu/virtiofsd"])
+    .or_fix("apt install virtiofsd (Debian 12: qemu-system-common), or set data=9p or data=disk");
 
 /// A shared directory, ready to be used by one guest.
 #[derive(Debug)]
@@ -57,6 +58,8 @@ impl Share {
 #[derive(Debug)]
 pub struct Virtiofsd {
     _process: Beside,
+    /// The program itself.
+    pub program: PathBuf,
     /// Where QEMU finds it.
     pub socket: PathBuf,
     /// Its log, quoted when a guest doesn't start.
@@ -68,12 +71,12 @@ impl Virtiofsd {
     ///
     /// # Errors
     /// When there is none, or it can't be started.
-    pub fn start(options: VirtiofsOptions, stage: &mut Stage) -> anyhow::Result<Self> {
+    pub fn start(options: &VirtiofsOptions, stage: &mut Stage) -> anyhow::Result<Self> {
         if !stage.host.privileged {
             // The one in C can't, the one in Rust needs subordinate user ids.
             bail!("data=virtiofs needs root, as virtiofsd does; set data=9p or data=disk");
         }
-        let program = find()?;
+        let program = VIRTIOFSD.require(options.binary.as_deref())?;
         let data = names::plain(stage.data(), "virtiofsd", &[','])?.to_string();
         let socket = stage.scratch().join("virtiofs.socket");
         let log = stage.scratch().join("virtiofsd.log");
@@ -82,7 +85,7 @@ impl Virtiofsd {
         }
         // We listen and it inherits: no moment at which QEMU would find nothing, and no lock of its in /run.
         let listener = UnixListener::bind(&socket).with_context(|| format!("can't listen on {}", socket.display()))?;
-        let mut command = Command::new(program);
+        let mut command = Command::new(&program);
         command.arg("--fd=0").stdin(OwnedFd::from(listener));
         // The old notation of options is the one that all versions know.
         command.arg("-o").arg(format!("source={data}")).arg("-o").arg(format!("cache={}", options.cache));
@@ -96,7 +99,7 @@ impl Virtiofsd {
         let entrances = stage.cgroup().entrances();
         confine(&mut command, None, &entrances, &stage.host.pinning.work).context("can't prepare virtiofsd")?;
         let process = Beside::start(&mut command, "virtiofsd")?;
-        Ok(Self { _process: process, socket, log })
+        Ok(Self { _process: process, program, socket, log })
     }
 }
 
@@ -106,15 +109,4 @@ impl Drop for Virtiofsd {
             log::debug!("remove {}: {e}", self.socket.display());
         }
     }
-}
-
-fn find() -> anyhow::Result<PathBuf> {
-    let hidden = || VIRTIOFSD.iter().map(PathBuf::from).find(|path| path.is_file());
-    process::find("virtiofsd").or_else(hidden).with_context(|| {
-        format!(
-            "data=virtiofs needs virtiofsd, which is neither in PATH nor in {}; apt install virtiofsd (Debian 12: \
-             qemu-system-common), or set data=9p or data=disk",
-            VIRTIOFSD.join(", ")
-        )
-    })
 }

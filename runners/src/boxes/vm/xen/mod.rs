@@ -115,7 +115,7 @@ impl Runner for Xen {
         Options::TABLE
     }
 
-    fn version(&self, host: &Host) -> Result<String, Unavailable> {
+    fn version(&self, host: &Host, _settings: &Settings) -> Result<String, Unavailable> {
         process::require(PROGRAM, PACKAGE).map_err(|e| Unavailable { fix: FIX.into(), ..e })?;
         host.require_root("xl")?;
         image::mkfs()?;
@@ -137,7 +137,7 @@ impl Runner for Xen {
         stage.host.require_root("xl").map_err(|e| anyhow!("{e}; {}", e.fix))?;
         let Options { kind, disk: backend, direct, disk_size, net, kernel } = Options::read(settings);
         Hypervisor::ask().map_err(|e| anyhow!("{e}; {}", e.fix))?.check(kind)?;
-        let (boot, image) = vm::boot_and_disk(kernel.as_deref(), disk_size, stage, DRIVERS)?;
+        let (guest, boot, image) = vm::boot_and_disk(kernel.as_deref(), disk_size, stage, DRIVERS)?;
         let link = path(net, stage)?;
         let name = stage.next_id();
         let logs = [format!("{LOGS}/xl-{name}.log"), format!("{LOGS}/qemu-dm-{name}.log")];
@@ -170,7 +170,7 @@ impl Runner for Xen {
         command.args(["-c", FRONT, PROGRAM]).arg(&program).arg(file).arg(console()?).arg(&name);
         let below = stage.data_file_system();
         let data = DataPath::on_image(stage, data_path(backend, direct, &below), Flushes::Passed);
-        let mut launch = Launch::new(command).over(link).data(data);
+        let mut launch = Launch::new(command).on(&program).booting(&guest).over(link).data(data);
         launch.unequal = Some(
             "Xen holds the domain's CPUs and memory itself: its virtual CPUs run where Xen puts them, and no counters of ours \
              see them"
