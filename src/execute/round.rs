@@ -110,7 +110,7 @@ impl<S: Site> Block<'_, '_, S> {
             let done = self.round(&mut turns, &order, workload, burst, before);
             self.run.progress.advance(turns.len() as u64);
             let (records, watched) = self.records(workload, turns, burst);
-            course.canaries.extend(watched.iter().flat_map(|w| w.canaries));
+            course.canaries.extend(decide::looks(&watched));
             let void = decide::median(&course.canaries)
                 .and_then(|median| decide::void_reason(&watched, median))
                 .map(|reason| Void { block: self.number, round: number, workload: workload.name.clone(), reason });

@@ -20,8 +20,8 @@ use crate::workload::Resource;
 const OPERATIONS: usize = 20;
 /// A look ends after so long, with what it has: it stands beside every burst of a few milliseconds, and must not take as long.
 const ENOUGH_NS: u64 = 500_000;
-/// But it has at least so many: the median of three is that of a calm moment even where one of them met a hiccup.
-const AT_LEAST: usize = 3;
+/// But it has at least so many.
+const AT_LEAST: usize = 5;
 /// A look at the disk that takes less than this has reached no device: a write to memory and a flush that does nothing take 1 to
 /// 2 us, and the fastest disks with a cache that outlives a loss of power some 10 us.
 pub const NO_DISK_NS: u64 = 4_000;
