@@ -1,19 +1,19 @@
 //! One block: every environment is started afresh, does its part of each workload, and is ended; the unit of replication.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use reports::record::{Checked, Failure, Start, Step};
 use runners::session::SessionError;
 use workloads::agent::CLOCK;
-use workloads::protocol::{BurstPlan, Sample, Task};
+use workloads::protocol::{BurstPlan, Identity, Sample, Task};
 use workloads::{Check, PeerAddress};
 
 use super::believe::believe;
 use super::decide::{self, Draw};
 use super::execution::Execution;
 use super::round::Course;
-use super::seat::{Seat, Site};
+use super::seat::{AT_A_TIME, Seat, Site, Started};
 use crate::plan::PlannedWorkload;
 
 /// For a ping or an identity.
@@ -141,25 +141,40 @@ impl<'b, 'a, S: Site> Block<'b, 'a, S> {
         Ok(())
     }
 
+    /// Starts one after the other, since how long that takes is measured; then all say side by side who they are.
     fn start_all(&mut self) -> anyhow::Result<()> {
         let order = decide::order(&self.run.available(), self.run.plan.seed, Draw::Starts, self.number, 0);
+        let mut rows = Vec::new();
         for environment in order {
             if self.run.site.interrupted() {
                 break;
             }
             self.say(format!("starting {}", self.run.name(environment)));
-            let (start, session) = self.start(environment);
+            rows.push((environment, self.start(environment)));
+        }
+        let ask = |session: &'_ mut Live<S::Seat>| (session.environment, session.seat.identify(EXCHANGE));
+        let steps = self.sessions.iter_mut().map(|session| move || ask(session)).collect();
+        let mut identities: HashMap<_, _> = self.run.site.side_by_side(steps).into_iter().collect();
+        for (environment, mut row) in rows {
+            if let Some(identity) = identities.remove(&environment)
+                && let Err(e) = self.greet(environment, identity, &mut row)
+            {
+                self.sessions.retain(|session| session.environment != environment);
+                row.outcome = Err(self.not_started(environment, &e.into()));
+            }
             // A start that was broken off is no failure of the environment's.
-            if start.outcome.is_err() && self.run.site.interrupted() {
+            if row.outcome.is_err() && self.run.site.interrupted() {
                 break;
             }
-            self.run.rows.start(&start)?;
-            self.sessions.extend(session);
+            if row.outcome.is_ok() {
+                self.run.failed_starts[environment] = 0;
+            }
+            self.run.rows.start(&row)?;
         }
         Ok(())
     }
 
-    fn start(&mut self, environment: usize) -> (Start, Option<Live<S::Seat>>) {
+    fn start(&mut self, environment: usize) -> Start {
         let mut start = Start {
             block: self.number,
             environment: self.run.name(environment).to_string(),
@@ -169,44 +184,49 @@ impl<'b, 'a, S: Site> Block<'b, 'a, S> {
             identity: None,
             clock: None,
         };
-        let failed = |message| Err(Failure { step: Step::Start, message });
         if self.run.failed_starts[environment] >= GIVE_UP {
-            start.outcome = failed(format!("given up after {GIVE_UP} failed starts in a row"));
-            return (start, None);
+            let message = format!("given up after {GIVE_UP} failed starts in a row");
+            start.outcome = Err(Failure { step: Step::Start, message });
+            return start;
         }
-        match self.bring_up(environment, &mut start) {
-            Ok(session) => {
-                self.run.failed_starts[environment] = 0;
-                (start, Some(session))
+        match self.run.site.start(environment) {
+            Ok(Started { seat, peer, took, hello, memory_bytes }) => {
+                start.outcome = Ok(took.as_nanos() as u64);
+                start.hello = Some(hello);
+                start.memory_bytes = memory_bytes;
+                self.sessions.push(Live { environment, seat, clock_ns: 0.0, peer, state: State::Idle });
             }
-            Err(e) => {
-                self.run.failed_starts[environment] += 1;
-                let message = format!("{e:#}");
-                if !self.run.site.interrupted() {
-                    self.run.progress.warn(format!("{} did not start: {message}", self.run.name(environment)));
-                }
-                start.outcome = failed(message);
-                (start, None)
-            }
+            Err(e) => start.outcome = Err(self.not_started(environment, &e)),
         }
+        start
     }
 
-    fn bring_up(&mut self, environment: usize, row: &mut Start) -> anyhow::Result<Live<S::Seat>> {
-        let started = self.run.site.start(environment)?;
-        row.outcome = Ok(started.took.as_nanos() as u64);
-        row.hello = Some(started.hello);
-        row.memory_bytes = started.memory_bytes;
-        let mut seat = started.seat;
-        let mut identity = seat.identify(EXCHANGE)?;
+    fn not_started(&mut self, environment: usize, error: &anyhow::Error) -> Failure {
+        self.run.failed_starts[environment] += 1;
+        let message = format!("{error:#}");
+        if !self.run.site.interrupted() {
+            self.run.progress.warn(format!("{} did not start: {message}", self.run.name(environment)));
+        }
+        Failure { step: Step::Start, message }
+    }
+
+    /// Hears who a session that has just started is, and how its clock runs.
+    fn greet(
+        &mut self,
+        environment: usize,
+        identity: Result<Identity, SessionError>,
+        row: &mut Start,
+    ) -> Result<(), SessionError> {
+        let mut identity = identity?;
         self.run.site.recognise(environment, &identity);
         // Nobody else needs to know on which of its days a machine was measured.
         identity.boot_id = None;
-        let clock_ns = identity.clock_ns;
-        row.identity = Some(identity);
-        for _ in 0..FIRST_PINGS {
-            seat.ping(EXCHANGE)?;
+        for session in self.sessions.iter_mut().filter(|session| session.environment == environment) {
+            session.clock_ns = identity.clock_ns;
+            (0..FIRST_PINGS).try_for_each(|_| session.seat.ping(EXCHANGE))?;
         }
-        Ok(Live { environment, seat, clock_ns, peer: started.peer, state: State::Idle })
+        row.identity = Some(identity);
+        Ok(())
     }
 
     /// Prepares a workload everywhere, has so many rounds of it done, checks it and clears it away.
@@ -235,19 +255,21 @@ impl<'b, 'a, S: Site> Block<'b, 'a, S> {
     }
 
     fn prepare(&mut self, workload: &PlannedWorkload) -> Result<(), Interrupted> {
-        let seed = decide::seed_of_block(self.run.plan.seed, self.number);
-        for at in self.up() {
-            let session = &mut self.sessions[at];
-            let task = Task {
-                workload: workload.workload.name().into(),
-                settings: workload.settings.clone(),
-                seed,
-                memory: self.run.plan.suite.resources.memory_bytes,
-                peer: session.peer,
-            };
-            let prepared = session.seat.prepare(task, workload.patience);
-            match session.after(prepared) {
+        let (seed, memory) =
+            (decide::seed_of_block(self.run.plan.seed, self.number), self.run.plan.suite.resources.memory_bytes);
+        let task = |peer| Task {
+            workload: workload.workload.name().into(),
+            settings: workload.settings.clone(),
+            seed,
+            memory,
+            peer,
+        };
+        let of = self.up();
+        let prepare = |session: &mut Live<S::Seat>, deadline| session.seat.prepare(task(session.peer), deadline);
+        for (at, prepared) in self.ask_all(&of, workload, prepare) {
+            match prepared {
                 Ok(facts) => {
+                    let session = &mut self.sessions[at];
                     // Without the fact the identity's figure stays.
                     if let Some(ns) = facts.get(CLOCK).and_then(|ns| ns.parse().ok()) {
                         session.clock_ns = ns;
@@ -259,6 +281,29 @@ impl<'b, 'a, S: Site> Block<'b, 'a, S> {
             }
         }
         Ok(())
+    }
+
+    /// Asks several sessions for the same step side by side: their answers with their places, in the order of the plan.
+    fn ask_all<T: Send>(
+        &mut self,
+        of: &[usize],
+        workload: &PlannedWorkload,
+        ask: impl Fn(&mut Live<S::Seat>, Duration) -> Result<T, SessionError> + Sync,
+    ) -> Vec<(usize, Result<T, SessionError>)> {
+        let ask = &ask;
+        let deadline = workload.patience * AT_A_TIME as u32;
+        let mut asked: Vec<_> = self.sessions.iter_mut().enumerate().filter(|(at, _)| of.contains(at)).collect();
+        asked.sort_by_key(|(_, session)| session.environment);
+        let steps = asked
+            .into_iter()
+            .map(|(at, session)| {
+                move || {
+                    let answer = ask(session, deadline);
+                    (at, session.after(answer))
+                }
+            })
+            .collect();
+        self.run.site.side_by_side(steps)
     }
 
     /// An environment without a session is a row of each workload.
@@ -275,13 +320,10 @@ impl<'b, 'a, S: Site> Block<'b, 'a, S> {
 
     fn verify(&mut self, workload: &PlannedWorkload) -> Result<(), Interrupted> {
         let mut expected = None;
-        let mut ready = self.ready();
-        ready.sort_by_key(|at| self.sessions[*at].environment);
-        for at in ready {
-            let session = &mut self.sessions[at];
-            let environment = session.environment;
-            let verified = session.seat.verify(workload.patience);
-            match session.after(verified) {
+        let ready = self.ready();
+        for (at, verified) in self.ask_all(&ready, workload, |session, deadline| session.seat.verify(deadline)) {
+            let environment = self.sessions[at].environment;
+            match verified {
                 Ok((check, facts)) => {
                     let outcome = decide::same_work(check, self.run.name(environment), &mut expected);
                     self.keep(environment, workload, outcome, facts);
@@ -294,11 +336,13 @@ impl<'b, 'a, S: Site> Block<'b, 'a, S> {
     }
 
     fn release(&mut self, workload: &PlannedWorkload) {
-        for at in self.up() {
+        let up = self.up();
+        for (at, released) in self.ask_all(&up, workload, |session, deadline| session.seat.release(deadline)) {
             let session = &mut self.sessions[at];
-            session.state = State::Idle;
-            let released = session.seat.release(workload.patience);
-            if let Err(e) = session.after(released) {
+            if session.state == State::Ready {
+                session.state = State::Idle;
+            }
+            if let Err(e) = released {
                 log::warn!("{} could not be released: {e}", workload.name);
             }
         }

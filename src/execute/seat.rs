@@ -4,6 +4,8 @@
 //! tests, where every environment fails in the step that it is told to fail in and no time passes.
 
 use std::collections::BTreeMap;
+use std::panic::resume_unwind;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use runners::session::{Session, SessionError};
@@ -69,10 +71,32 @@ pub trait Site {
     fn canary(&mut self, resource: Resource) -> anyhow::Result<u64>;
     /// Lets an environment do its burst, and says what the host saw meanwhile.
     fn watch<T>(&self, environment: usize, burst: impl FnOnce() -> T) -> (T, Evidence);
+    /// Does steps of several environments side by side, a few at a time, and gives their results in the order of the steps. Never
+    /// while anything is timed.
+    fn side_by_side<T: Send, F: FnOnce() -> T + Send>(&self, steps: Vec<F>) -> Vec<T> {
+        side_by_side(steps)
+    }
     /// Whether somebody wants the run to end.
     fn interrupted(&self) -> bool;
     /// How long the run has taken so far.
     fn elapsed(&self) -> Duration;
+}
+
+/// Steps at a time. Environments share the CPUs that work is done on: what is won is the time in which they wait for a disk, a
+/// clock to settle or an answer, and a few are enough for that.
+pub const AT_A_TIME: usize = 4;
+
+fn side_by_side<T: Send, F: FnOnce() -> T + Send>(steps: Vec<F>) -> Vec<T> {
+    let count = steps.len();
+    let waiting = Mutex::new(steps.into_iter().enumerate());
+    let take = || waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let work = || std::iter::from_fn(take).map(|(at, step)| (at, step())).collect::<Vec<_>>();
+    let mut done: Vec<(usize, T)> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..AT_A_TIME.min(count)).map(|_| scope.spawn(work)).collect();
+        threads.into_iter().flat_map(|t| t.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
+    });
+    done.sort_by_key(|(at, _)| *at);
+    done.into_iter().map(|(_, result)| result).collect()
 }
 
 impl Seat for Session {
@@ -104,5 +128,29 @@ impl Seat for Session {
 
     fn clock(&self) -> ClockFit {
         Session::clock(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+
+    use super::*;
+
+    #[test]
+    fn steps_side_by_side_run_together_and_answer_in_their_order() {
+        let barrier = Barrier::new(AT_A_TIME);
+        // Each waits for others: done one after the other, none would end.
+        let steps: Vec<_> = (0..3 * AT_A_TIME)
+            .map(|step| {
+                let barrier = &barrier;
+                move || {
+                    barrier.wait();
+                    step
+                }
+            })
+            .collect();
+        assert_eq!(side_by_side(steps), (0..3 * AT_A_TIME).collect::<Vec<_>>());
+        assert_eq!(side_by_side(Vec::<fn() -> u8>::new()), [0; 0]);
     }
 }

@@ -243,6 +243,11 @@ impl Site for Script {
         (burst(), Evidence { steal: self.story().stolen, ..Evidence::default() })
     }
 
+    fn side_by_side<T: Send, F: FnOnce() -> T + Send>(&self, steps: Vec<F>) -> Vec<T> {
+        // One after the other, so that a step has a number.
+        steps.into_iter().map(|step| step()).collect()
+    }
+
     fn interrupted(&self) -> bool {
         self.story().interrupted
     }
