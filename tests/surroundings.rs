@@ -9,7 +9,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use common::Dir;
+use common::{Dir, ran};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
@@ -33,14 +33,42 @@ fn tmpfs(at: &Path, flags: MsFlags) {
     mount(Some("none"), at, Some("tmpfs"), flags, Some("size=300m")).expect("mounted");
 }
 
+/// Work that no neighbour on the disk makes void.
 const SHORT: [&str; 9] =
-    ["run", "--env", "namespaces", "--workload", "control/syscall", "--workload", "disk/fsync", "--blocks", "1"];
+    ["run", "--env", "namespaces", "--workload", "control/syscall", "--workload", "control/cpu", "--blocks", "1"];
 
 #[test]
 fn a_mount_whose_name_is_no_text_hides_no_other() {
     in_own_mounts(|| {
         let b = Dir::new();
         tmpfs(&b.root().join(OsStr::from_bytes(b"odd \xff\xfe\n\t\\ #")), MsFlags::empty());
-        b.run(&SHORT).ends_with(0).says("disk/fsync");
+        b.run(&SHORT).ends_with(0).says("control/cpu");
     });
+}
+
+#[test]
+fn a_place_for_scratch_that_does_not_fit_is_passed_over() {
+    in_own_mounts(|| {
+        let b = Dir::new();
+        tmpfs(&b.at("n"), MsFlags::MS_NOEXEC);
+        let long = b.at(&"long".repeat(25));
+        fs::create_dir(&long).expect("made");
+        for place in [b.at("n"), long, b.at("missing")] {
+            let mut command = b.command(&SHORT);
+            ran(command.env("TMPDIR", &place).output().expect("starts")).ends_with(0).says("control/cpu");
+        }
+    });
+}
+
+#[test]
+fn data_and_store_may_have_odd_names() {
+    let b = Dir::new();
+    for name in [&b"a b"[..], b"line\nbreak", b"\xff\xfe", b"'quoted' \"twice\" $HOME \\"] {
+        let data = b.root().join(OsStr::from_bytes(name));
+        fs::create_dir(&data).expect("made");
+        let mut command = b.command(&SHORT);
+        command.arg("--data-dir").arg(&data).arg("--store").arg(data.join("s.db"));
+        ran(command.output().expect("starts")).ends_with(0).says("control/cpu");
+        assert!(data.join("s.db").exists());
+    }
 }

@@ -13,6 +13,7 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::geteuid;
 
 use crate::host::journal::{JOURNAL, Made, entries};
+use crate::host::scratch;
 use crate::names::is_epair_of;
 use crate::process::{kill_below, remove_tree, unmount_below};
 use crate::stage::{cgroup, loopback, network};
@@ -39,7 +40,7 @@ impl std::fmt::Display for Leftover {
 
 /// Every scratch directory of ours whose owner is gone. A live run holds a lock on its journal; another user's is not ours.
 pub fn find() -> Vec<Leftover> {
-    find_in(&std::env::temp_dir())
+    scratch::places().iter().flat_map(|folder| find_in(folder)).collect()
 }
 
 fn find_in(folder: &Path) -> Vec<Leftover> {

@@ -23,13 +23,42 @@ pub enum Made {
     /// A cgroup below the root of every hierarchy, with its children.
     Cgroup(String),
     /// A directory and all that is in it.
-    Directory(PathBuf),
+    Directory(#[serde(with = "as_bytes")] PathBuf),
     /// An interface in the host's own network stack, with the one that it is paired with.
     Interface(String),
     /// An address that the host's loopback has besides its own.
     Alias(Ipv4Addr),
     /// Something of an engine's own: the command that removes it, program first.
     Engine(Vec<String>),
+}
+
+/// A path in JSON: as text where it is text, else as an array of its bytes.
+mod as_bytes {
+    use std::ffi::OsString;
+    use std::os::unix::ffi::{OsStrExt, OsStringExt};
+    use std::path::{Path, PathBuf};
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(untagged)]
+    enum Name {
+        Text(String),
+        Bytes(Vec<u8>),
+    }
+
+    pub(super) fn serialize<S: Serializer>(path: &Path, to: S) -> Result<S::Ok, S::Error> {
+        let name =
+            path.to_str().map_or_else(|| Name::Bytes(path.as_os_str().as_bytes().into()), |t| Name::Text(t.into()));
+        name.serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<PathBuf, D::Error> {
+        Ok(match Name::deserialize(from)? {
+            Name::Text(text) => text.into(),
+            Name::Bytes(bytes) => OsString::from_vec(bytes).into(),
+        })
+    }
 }
 
 impl Made {
@@ -89,6 +118,9 @@ pub(crate) fn entries(scratch: &Path) -> Vec<Made> {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsString;
+    use std::os::unix::ffi::OsStringExt;
+
     use super::*;
 
     #[test]
@@ -100,6 +132,8 @@ mod tests {
             Made::Engine(vec!["runc".into(), "delete".into()]),
             Made::Interface("tarex07p".into()),
             Made::Alias(Ipv4Addr::new(198, 19, 1, 2)),
+            Made::Directory("/data/tarebench-x-box".into()),
+            Made::Directory(OsString::from_vec(b"/d\xff\xfe/tarebench-x-box".into()).into()),
         ];
         for m in &made {
             journal.note(m).unwrap();

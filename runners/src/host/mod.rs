@@ -2,6 +2,7 @@
 
 pub mod journal;
 mod limits;
+pub(crate) mod scratch;
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
@@ -38,7 +39,7 @@ pub struct Host {
     pub system: String,
     /// `uname -r`.
     pub kernel: String,
-    /// `/tmp/tarebench-<id>`: roots, bundles, sockets, logs. Never on the timed path.
+    /// `tarebench-<id>` in TMPDIR, or in `/tmp` where that doesn't fit: roots, bundles, sockets, logs. Never on the timed path.
     pub scratch: PathBuf,
     /// Where work and harness run.
     pub pinning: Pinning,
@@ -60,7 +61,7 @@ impl Host {
         if id.is_empty() || id.len() > 8 || !id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()) {
             bail!("a run's id is 1 to 8 characters of [0-9a-z], not `{id}`");
         }
-        let scratch = std::env::temp_dir().join(format!("tarebench-{id}"));
+        let scratch = scratch::choose(&scratch::places())?.join(format!("tarebench-{id}"));
         // Others may look, since an engine may run as another user, but not put anything in.
         DirBuilder::new().mode(0o755).create(&scratch).with_context(|| format!("can't make {}", scratch.display()))?;
         let journal = Journal::open(&scratch)?;
