@@ -5,6 +5,7 @@
 mod common;
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
@@ -31,10 +32,11 @@ fn signal_when_under_way(dir: &Dir, child: Child, signal: Signal) -> Ran {
 
 #[test]
 fn a_signal_ends_cleanly_and_what_is_finished_is_reported() {
-    for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
+    let signals = [(Signal::SIGINT, 130), (Signal::SIGTERM, 143), (Signal::SIGHUP, 143), (Signal::SIGQUIT, 143)];
+    for (signal, code) in signals {
         let b = Dir::new();
         let child = b.start(&["run", "--env", "namespaces", "--workload", "disk/fsync", "--blocks", "500"]);
-        let ran = signal_when_under_way(&b, child, signal).ends_with(code).says("disk/fsync");
+        let ran = signal_when_under_way(&b, child, signal).ends_with(code).says("disk/fsync").says("cleaning up ...");
         let list = runs(&b);
         assert_eq!(list[0]["ending"], "interrupted", "{}", ran.stderr);
         let id = list[0]["id"].as_str().expect("an id");
@@ -42,6 +44,36 @@ fn a_signal_ends_cleanly_and_what_is_finished_is_reported() {
         b.run(&["report", id]).ends_with(0).says("interrupted");
         b.holds_only(&["tarebench.db"]);
     }
+}
+
+#[test]
+fn a_second_signal_ends_at_once_and_says_what_is_left_and_how_to_remove_it() {
+    let b = Dir::new();
+    // Nothing can be interrupted more slowly than a start that waits for an answer.
+    let path = with_engine(&b, "bwrap", "exec sleep 600");
+    let mut command = b.command(&["run", "--env", "bubblewrap", "--workload", "control/syscall", "--blocks", "1"]);
+    command.env("PATH", path).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("starts");
+    let lines = BufReader::new(child.stderr.take().expect("piped")).lines();
+    let mut lines = lines.map(|line| line.expect("text"));
+    lines.find(|line| line.contains("whether bubblewrap works")).expect("it is asked");
+    // Both at once: the second comes before the first has ended anything.
+    let pid = Pid::from_raw(child.id() as i32);
+    kill(pid, Signal::SIGSTOP).expect("ours");
+    kill(pid, Signal::SIGHUP).expect("ours");
+    kill(pid, Signal::SIGINT).expect("ours");
+    kill(pid, Signal::SIGCONT).expect("ours");
+    let said: Vec<String> = lines.collect();
+    let code = child.wait().expect("ends").code();
+    let last = said.iter().rev().find(|line| !line.is_empty()).cloned().unwrap_or_default();
+    assert!(last.contains("is left on this host; `tarebench doctor --clean` removes it"), "{said:?}");
+    assert!(matches!(code, Some(130 | 143)), "{code:?}");
+    let id = last.split("tarebench-").nth(1).and_then(|rest| rest.split(' ').next()).expect("its id").to_string();
+    // A directory whose journal is still empty counts as that of a run that is just starting, for ten seconds.
+    eventually("nothing is left", Duration::from_secs(30), || {
+        b.run(&["doctor", "--clean"]).ends_with(0);
+        traces(&id).is_empty()
+    });
 }
 
 #[test]
