@@ -338,6 +338,7 @@ fn record(block: u32, round: u32, position: u32, work: &Work, place: &Place, med
             device_writes: durable.then_some(work.4 * 2),
             device_flushes: durable.then_some(flushes),
             device_bytes_written: durable.then_some(work.4 * 8192),
+            overslept_ns: Some(0),
         },
     }
 }

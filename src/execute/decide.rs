@@ -18,6 +18,10 @@ use crate::plan::Length;
 /// happen is that the regime changes between the environments that are compared.
 const CANARY_FACTOR: f64 = 3.0;
 
+/// A round is void when the harness woke up later than this in one of its bursts, though it had a CPU to itself: everything was
+/// stopped with it (SIGSTOP, a frozen container, a paused guest), and what passed meanwhile is nobody's latency.
+const STOPPED_NS: u64 = 500_000_000;
+
 /// A round is void when more than this share of the CPU time was stolen in it, over all its bursts.
 ///
 /// Over all, because a single burst can't tell: the kernel counts in ticks of 10 ms, of which a burst of 60 ms on two CPUs has
@@ -164,6 +168,13 @@ pub fn void_reason(round: &[Watched], block_median: f64) -> Option<String> {
         }
     }
     for watched in round {
+        if let Some(ns) = watched.evidence.overslept_ns.filter(|ns| *ns > STOPPED_NS) {
+            let seconds = ns as f64 / 1e9;
+            return Some(format!(
+                "the harness itself stood still for {seconds:.1} s during the burst of {}",
+                watched.environment
+            ));
+        }
         if let Some(steal) = watched.evidence.steal.filter(|s| *s > STEAL_OF_A_BURST) {
             let percent = steal * 100.0;
             return Some(format!(

@@ -141,7 +141,9 @@ impl<S: Site> Block<'_, '_, S> {
         let deadline = Duration::from_nanos(burst.limit_ns) * 3 + PATIENCE;
         for at in order {
             let session = &mut self.sessions[*at];
-            let (outcome, evidence) = self.run.site.watch(session.environment, || session.seat.burst(burst, deadline));
+            let (outcome, mut evidence) =
+                self.run.site.watch(session.environment, || session.seat.burst(burst, deadline));
+            evidence.overslept_ns = Some(session.seat.overslept().as_nanos() as u64);
             let outcome = session.after(outcome);
             if let Err(SessionError::Interrupted) = outcome {
                 break;

@@ -28,6 +28,8 @@ pub trait Seat: Send {
     fn prepare(&mut self, task: Task, deadline: Duration) -> Result<Facts, SessionError>;
     /// One timed pass, and how long we waited for its answer.
     fn burst(&mut self, plan: BurstPlan, deadline: Duration) -> Result<(Sample, Duration), SessionError>;
+    /// How much later than asked for the harness woke up during the last burst.
+    fn overslept(&self) -> Duration;
     /// Checks what the bursts left behind.
     fn verify(&mut self, deadline: Duration) -> Result<(Check, Facts), SessionError>;
     /// Ends the prepared workload and removes its files.
@@ -116,6 +118,10 @@ impl Seat for Session {
         let asked = Instant::now();
         let sample = Session::burst(self, plan, deadline)?;
         Ok((sample, asked.elapsed()))
+    }
+
+    fn overslept(&self) -> Duration {
+        self.overslept
     }
 
     fn verify(&mut self, deadline: Duration) -> Result<(Check, Facts), SessionError> {

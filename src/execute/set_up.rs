@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use reports::record::{EnvironmentPlan, Run, WorkloadPlan};
 use runners::fingerprint;
-use runners::host::{Host, Resources};
+use runners::host::{Host, Resources, allowed_cpus};
 use runners::probe::{self, Probe};
 use runners::programs::Programs;
 use runners::session::Session;
@@ -153,9 +153,22 @@ pub fn set_up(plan: &Plan, options: Options, interrupt: &Interrupt) -> anyhow::R
 /// When our own binary can't be found or the host can't be used, with the exit code.
 pub fn open_host(resources: Resources, interrupt: &Interrupt) -> anyhow::Result<Arc<Shared>> {
     let binary = std::env::current_exe().context("can't find our own binary").or_exit(Exit::Host)?;
+    let there = allowed_cpus().context("can't see which CPUs we may use").or_exit(Exit::Host)?.len();
+    enough_cpus(resources.cpus, there).or_exit(Exit::Usage)?;
     let mut host = Host::new(&new_id(), &binary, resources).or_exit(Exit::Host)?;
     host.interrupt = Arc::clone(&interrupt.flag);
+    interrupt.will_leave(&host.id);
     Ok(Shared::new(Arc::new(host)))
+}
+
+/// Refuses more CPUs than there are: a guest would get them all the same, and no other environment.
+fn enough_cpus(wanted: u32, there: usize) -> anyhow::Result<()> {
+    let may = if there == 1 { "there is 1 that".to_string() } else { format!("there are {there} that") };
+    anyhow::ensure!(
+        wanted as usize <= there,
+        "the suite asks for {wanted} CPUs, and {may} we may use: set resources = {{ cpus = {there}, .. }} or fewer"
+    );
+    Ok(())
 }
 
 /// Removes the leftovers of killed runs before anything is measured.
@@ -298,5 +311,18 @@ fn describe_environment(environment: &Environment) -> EnvironmentPlan {
         unequal: None,
         data_path: String::new(),
         programs: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_cpus_than_there_are_are_refused_with_their_number() {
+        enough_cpus(2, 2).expect("as many as there are");
+        let words = enough_cpus(99, 2).expect_err("refused").to_string();
+        assert!(words.contains("99 CPUs") && words.contains("there are 2") && words.contains("cpus = 2"), "{words}");
+        assert!(enough_cpus(2, 1).expect_err("refused").to_string().contains("there is 1 that"));
     }
 }

@@ -497,6 +497,17 @@ fn when_all_environments_die_the_next_block_starts_them_afresh() {
 }
 
 #[test]
+fn a_round_in_which_everything_stood_still_is_void() {
+    // The third burst of all, in the pilots' wake: ten seconds that no canary sees, and that are in nobody's CPU time.
+    let stored = rows(&plan(1, ONE), &Script::default().stopped("control", 3));
+    let reasons: Vec<&str> = stored.voids.iter().map(|void| void.reason.as_str()).collect();
+    assert_eq!(reasons, ["the harness itself stood still for 10.0 s during the burst of control"]);
+    assert_eq!(stored.records.len(), 9, "it is done again");
+    let slept = stored.records.iter().filter_map(|r| r.evidence.overslept_ns).filter(|ns| *ns > 0);
+    assert_eq!(slept.collect::<Vec<_>>(), [10_000_000_000], "and what was seen is kept");
+}
+
+#[test]
 fn a_void_round_is_done_again_when_all_else_is_done() {
     // A look before the first round, and one after each burst.
     let script = Script::default().canaries(&[10, 10, 10, 10, 90, 90]);

@@ -23,6 +23,10 @@ pub struct Evidence {
     pub device_flushes: Option<u64>,
     /// Bytes written to that device.
     pub device_bytes_written: Option<u64>,
+    /// How much later than asked for the harness itself woke up as it waited, nanoseconds: it was stopped with all the rest, or
+    /// had no CPU. Runs that were stored before it was looked at don't have it.
+    #[serde(default)]
+    pub overslept_ns: Option<u64>,
 }
 
 /// A measurement of the host itself just before or after a burst.

@@ -133,7 +133,11 @@ impl Drop for Host {
     }
 }
 
-fn allowed_cpus() -> nix::Result<Vec<usize>> {
+/// The CPUs that this process may run on.
+///
+/// # Errors
+/// When the kernel doesn't say.
+pub fn allowed_cpus() -> nix::Result<Vec<usize>> {
     let set = sched_getaffinity(Pid::from_raw(0))?;
     Ok((0..CpuSet::count()).filter(|c| set.is_set(*c).unwrap_or(false)).collect())
 }

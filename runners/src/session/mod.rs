@@ -61,6 +61,8 @@ pub struct Session {
     next: u64,
     over: bool,
     stamps: Vec<Stamps>,
+    /// How much later than asked for we woke up while we waited for the last answer.
+    pub overslept: Duration,
     /// The agent's first words.
     pub hello: Hello,
     /// From launch to the first frame.
@@ -110,6 +112,7 @@ impl Session {
             next: 1,
             over: false,
             stamps: Vec::new(),
+            overslept: Duration::ZERO,
             hello: Hello::default(),
             start: Duration::ZERO,
         };
@@ -245,7 +248,8 @@ impl Session {
     }
 
     fn receive(&mut self, what: &'static str, after: Duration) -> Result<(Envelope<Response>, u64), SessionError> {
-        let until = Instant::now() + after;
+        let mut until = Instant::now() + after;
+        self.overslept = Duration::ZERO;
         loop {
             if self.interrupt.load(Ordering::Relaxed) {
                 self.end(PATIENCE_INTERRUPTED);
@@ -253,8 +257,16 @@ impl Session {
             }
             let Some(incoming) = &self.incoming else { return Err(self.died(what)) };
             // Stamps are taken by the reader, so waking up now and then costs no accuracy.
-            let left = until.saturating_duration_since(Instant::now());
-            match incoming.recv_timeout(left.min(POLL)) {
+            let asleep = Instant::now();
+            let left = until.saturating_duration_since(asleep);
+            let received = incoming.recv_timeout(left.min(POLL));
+            // While everything is stopped nobody can answer, and no deadline runs.
+            let late = asleep.elapsed().saturating_sub(left.min(POLL));
+            if late > POLL {
+                self.overslept += late;
+                until += late;
+            }
+            match received {
                 Ok(Ok(message)) => return Ok(message),
                 Ok(Err(FrameError::Closed)) | Err(RecvTimeoutError::Disconnected) => return Err(self.died(what)),
                 Ok(Err(problem)) => return Err(self.garbage(what, problem.to_string())),

@@ -105,6 +105,7 @@ impl Snapshot {
             device_writes: disk(|d| Some(d.writes)),
             device_flushes: disk(|d| d.flushes),
             device_bytes_written: disk(|d| Some(d.sectors_written * 512)),
+            overslept_ns: None,
         }
     }
 }

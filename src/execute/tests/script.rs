@@ -67,6 +67,7 @@ struct Story {
     other_work: Option<&'static str>,
     lie: Option<(&'static str, Lie)>,
     lost_canary: Option<usize>,
+    stopped: Option<(&'static str, usize)>,
     absent: Option<&'static str>,
     steps: usize,
     bursts: usize,
@@ -95,6 +96,12 @@ impl Script {
     /// The host's own operations take so long, microseconds, one look after the other; 10 where nothing is said any more.
     pub fn canaries(self, us: &[u64]) -> Self {
         self.story().canaries = us.to_vec();
+        self
+    }
+
+    /// Everything is stopped for ten seconds in this burst, from 1 over all environments, which is one of `environment`.
+    pub fn stopped(self, environment: &'static str, burst: usize) -> Self {
+        self.story().stopped = Some((environment, burst));
         self
     }
 
@@ -325,6 +332,12 @@ impl Seat for Actor {
             lie(&mut sample);
         }
         Ok((sample, took))
+    }
+
+    fn overslept(&self) -> Duration {
+        let story = self.script.story();
+        let stopped = story.stopped.is_some_and(|(who, burst)| who == self.environment && story.bursts == burst);
+        Duration::from_secs(if stopped { 10 } else { 0 })
     }
 
     fn verify(&mut self, _: Duration) -> Result<(Check, Facts), SessionError> {
