@@ -128,6 +128,8 @@ pub(crate) struct Confinement {
     pub(crate) cgroup: Option<Arc<Cgroup>>,
     pub(crate) cpus: Vec<usize>,
     pub(crate) interrupt: Arc<AtomicBool>,
+    /// The run's id.
+    pub(crate) run: String,
     /// The one that [`crate::session::Session::identify`] compares with.
     pub(crate) binary_sha256: Option<String>,
 }
@@ -223,6 +225,7 @@ impl Stage {
             cgroup: Some(cgroup),
             cpus: self.host.pinning.work.clone(),
             interrupt: Arc::clone(&self.host.interrupt),
+            run: self.host.id.clone(),
             binary_sha256: Some(launch.binary_sha256.clone().unwrap_or_else(|| self.host.binary_sha256.clone())),
         };
         Ok(launch)

@@ -15,7 +15,7 @@ use nix::unistd::geteuid;
 use crate::host::journal::{JOURNAL, Made, entries};
 use crate::host::scratch;
 use crate::names::is_epair_of;
-use crate::process::{kill_below, remove_tree, unmount_below};
+use crate::process::{kill_left, remove_tree, unmount_below};
 use crate::stage::{cgroup, loopback, network};
 
 /// How long an engine's own removal may take. `xl destroy` took 19 s in an emulated dom0 on a busy machine.
@@ -119,7 +119,8 @@ fn clean_one(leftover: &Leftover) -> anyhow::Result<()> {
         _ => None,
     });
     let folders: Vec<&Path> = folders.chain([leftover.scratch.as_path()]).collect();
-    kill_below(&folders);
+    let name = leftover.scratch.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    kill_left(name.trim_start_matches("tarebench-"), &folders);
     let mut result = Ok(());
     let mut keep = |r: anyhow::Result<()>| {
         if let Err(e) = r {

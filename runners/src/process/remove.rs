@@ -1,5 +1,6 @@
 //! Remains of an environment or an engine: processes out of reach of a process group, mounts, directories.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
@@ -14,12 +15,23 @@ use workloads::mounts;
 
 use super::table;
 
-/// Kills every process that has one of these marks in an argument, and waits until they are gone. For what an engine puts
-/// into sessions of its own (sandboxes, monitors), out of reach of a process group; the marks are names that only we give.
-pub(crate) fn kill_marked(marks: &[&str]) {
+/// The environment variable that everything started for a run has, with the run's id: it is inherited by what a process starts,
+/// wherever that goes, and nobody else sets it. Engines may take it away from their own children.
+pub(crate) const RUN: &str = "TAREBENCH_RUN";
+
+/// Kills every process that has one of these marks in an argument, where it is of our making: it has our environment variable, or
+/// it is the engine's program or one of those `others` of its. Waits until they are gone. For what an engine puts into sessions of its own (sandboxes,
+/// monitors), out of reach of a process group; the marks are names that only we give, but an editor may have one in an argument.
+pub(crate) fn kill_marked(marks: &[&str], program: &Path, others: &[&str]) {
+    let program = file_name(program);
     let until = Instant::now() + Duration::from_secs(3);
     loop {
-        let found = marked(marks);
+        let of_engine = |pid: &Pid| {
+            let names = table::names(pid.as_raw() as u32);
+            names.iter().any(|name| *name == program || others.contains(&name.as_str()))
+        };
+        let ours = |pid: &Pid| table::variable(pid.as_raw() as u32, RUN).is_some() || of_engine(pid);
+        let found: Vec<Pid> = marked(marks).into_iter().filter(ours).collect();
         if found.is_empty() {
             return;
         }
@@ -62,6 +74,12 @@ fn mentions(line: &[u8], marks: &[&str]) -> bool {
 /// Marks for [`kill_marked`] must be text; our own paths are, unless the temporary directory is not.
 pub(crate) fn mark(path: &Path) -> String {
     String::from_utf8_lossy(path.as_os_str().as_bytes()).into_owned()
+}
+
+/// The name of a program's file, links followed: as the table of processes has it.
+fn file_name(program: &Path) -> String {
+    let real = program.canonicalize().unwrap_or_else(|_| program.to_path_buf());
+    real.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 /// Removes a directory with all that is in it, where there is one. Where something is mounted in it nothing is removed: that
@@ -108,13 +126,17 @@ fn open_up(dir: &Path) {
     }
 }
 
-/// Kills what runs from, in or on files below the folders of the killed run: what is left where there was no cgroup.
-pub(crate) fn kill_below(folders: &[&Path]) {
+/// Kills what is left of the killed run of this id where there was no cgroup: what has its environment variable, and what runs
+/// from its folders or has one of them for its root. Others that merely work there are told of and left alone.
+pub(crate) fn kill_left(run: &str, folders: &[&Path]) {
     let until = Instant::now() + Duration::from_secs(2);
     loop {
-        let uses = |pid: &u32| *pid != std::process::id() && uses_below(*pid, folders);
-        let users: Vec<u32> = table::pids().into_iter().filter(uses).collect();
+        let others = table::pids().into_iter().filter(|pid| *pid != std::process::id());
+        let (users, others): (Vec<u32>, Vec<u32>) = others.partition(|pid| is_left(*pid, run, folders));
         if users.is_empty() || Instant::now() > until {
+            for (pid, doing) in others.iter().filter_map(|pid| Some((pid, stranger_below(*pid, folders)?))) {
+                log::warn!("left alone: process {pid} ({}) {doing}, but tarebench did not start it", table::name(*pid));
+            }
             return;
         }
         for pid in users {
@@ -126,17 +148,25 @@ pub(crate) fn kill_below(folders: &[&Path]) {
     }
 }
 
-fn uses_below(pid: u32, folders: &[&Path]) -> bool {
-    let below = |path: &Path| folders.iter().any(|f| path.starts_with(f));
-    let links = ["exe", "root", "cwd"];
-    if links.iter().any(|l| fs::read_link(format!("/proc/{pid}/{l}")).is_ok_and(|p| below(&p))) {
-        return true;
+fn is_left(pid: u32, run: &str, folders: &[&Path]) -> bool {
+    let below = |link: &str| link_below(pid, link, folders).is_some();
+    below("exe") || below("root") || table::variable(pid, RUN).as_deref() == Some(run.as_bytes())
+}
+
+fn link_below(pid: u32, link: &str, folders: &[&Path]) -> Option<PathBuf> {
+    let path = fs::read_link(format!("/proc/{pid}/{link}")).ok()?;
+    folders.iter().any(|f| path.starts_with(f)).then_some(path)
+}
+
+/// What somebody else's process has to do with these folders.
+fn stranger_below(pid: u32, folders: &[&Path]) -> Option<String> {
+    if let Some(directory) = link_below(pid, "cwd", folders) {
+        return Some(format!("works in {}", directory.display()));
     }
-    // A whole argument of the agent's: a path that merely occurs in a shell's history or an editor is no reason to kill.
-    let arguments = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    let mut arguments = arguments.split(|b| *b == 0).map(String::from_utf8_lossy);
-    let ours = arguments.next().is_some_and(|program| program.contains("tarebench"));
-    ours && arguments.any(|a| below(Path::new(&*a)))
+    let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let mut arguments = line.split(|b| *b == 0).map(|a| Path::new(OsStr::from_bytes(a)));
+    let named = arguments.find(|path| folders.iter().any(|folder| path.starts_with(folder)))?;
+    Some(format!("was told of {}", named.display()))
 }
 
 /// Deepest first. Most mounts have gone with the mount namespaces of the dead; an engine may have made some in ours.
@@ -188,13 +218,53 @@ mod tests {
         assert!(!mentions(line, &[""]));
     }
 
+    /// A process that waits for the end of its input, as an editor with this file does, and then nothing but ends.
+    #[cfg(target_os = "linux")]
+    fn waiting(mark: &Path, directory: &Path, run: Option<&str>) -> std::process::Child {
+        let mut command = Command::new("sh");
+        // A shell that has more to do waits for what it runs, and keeps its arguments.
+        command.args(["-c", "cat; true"]).arg(mark).current_dir(directory).stdin(std::process::Stdio::piped());
+        command.envs(run.map(|run| (RUN, run))).spawn().expect("a shell starts")
+    }
+
+    #[cfg(target_os = "linux")]
+    fn ended(child: &mut std::process::Child) -> bool {
+        child.try_wait().expect("ours").is_some()
+    }
+
     #[test]
-    fn marked_processes_are_killed_and_others_are_not() {
-        let mut ours = Command::new("sleep").args(["100", "5"]).spawn().expect("sleep starts");
-        kill_marked(&["no process on this host has this as an argument"]);
-        assert!(ours.try_wait().expect("wait").is_none());
-        ours.kill().expect("kill");
-        ours.wait().expect("reap");
+    #[cfg(target_os = "linux")]
+    fn what_has_the_mark_is_killed_where_we_started_it_or_it_is_the_engines() {
+        let folder = tempfile::tempdir().unwrap();
+        let mark = folder.path().to_string_lossy().into_owned();
+        let mut editor = waiting(&folder.path().join("letter"), Path::new("/"), None);
+        let mut monitor = waiting(&folder.path().join("letter"), Path::new("/"), Some("k1"));
+        let shell = table::name(editor.id());
+        kill_marked(&[&mark], Path::new("/an/engine"), &["another"]);
+        assert!(!ended(&mut editor), "an editor that was told of a file of ours");
+        assert!(ended(&mut monitor), "what an engine of ours put into a session of its own");
+        kill_marked(&[&mark], Path::new(&shell), &[]);
+        assert!(ended(&mut editor), "the engine's own program, which may have lost our variable");
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn what_is_left_of_a_run_is_killed_and_who_merely_works_there_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let (there, elsewhere) = (folder.path(), Path::new("/"));
+        let mut shell = waiting(Path::new("x"), there, None);
+        let mut editor = waiting(&there.join("letter"), elsewhere, None);
+        let mut other_run = waiting(Path::new("x"), there, Some("k12"));
+        let mut left = waiting(Path::new("x"), elsewhere, Some("k1"));
+        kill_left("k1", &[there]);
+        assert!(ended(&mut left));
+        for (child, words) in [(&mut shell, "works in "), (&mut editor, "was told of "), (&mut other_run, "works in ")]
+        {
+            assert!(!ended(child));
+            let said = stranger_below(child.id(), &[there]).expect("it is told of");
+            assert!(said.starts_with(words), "{said}");
+            child.kill().and_then(|()| child.wait()).expect("ours");
+        }
     }
 
     #[test]

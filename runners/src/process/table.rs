@@ -34,6 +34,27 @@ pub(crate) fn pids() -> Vec<u32> {
     entries.filter_map(|e| e.file_name().to_str()?.parse().ok()).collect()
 }
 
+/// The value of a variable in the environment that a process was started with; `None` also where it can't be read.
+pub(crate) fn variable(pid: u32, name: &str) -> Option<Vec<u8>> {
+    let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
+    let mut entries = environment.split(|b| *b == 0);
+    entries.find_map(|e| e.strip_prefix(name.as_bytes())?.strip_prefix(b"=")).map(<[u8]>::to_vec)
+}
+
+/// The names that a process goes by: of the file that it runs, where that may be known, and as it calls itself.
+pub(crate) fn names(pid: u32) -> Vec<String> {
+    let file = fs::read_link(format!("/proc/{pid}/exe")).ok();
+    let file = file.and_then(|path| path.file_name()?.to_str().map(String::from));
+    let file = file.map(|name| name.trim_end_matches(" (deleted)").to_string());
+    let own = fs::read_to_string(format!("/proc/{pid}/comm")).ok().map(|name| name.trim_end().to_string());
+    file.into_iter().chain(own).collect()
+}
+
+/// One of them, to be shown.
+pub(crate) fn name(pid: u32) -> String {
+    names(pid).into_iter().next().unwrap_or_else(|| "gone".into())
+}
+
 fn list() -> Vec<Process> {
     pids().into_iter().filter_map(|pid| parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)).collect()
 }

@@ -24,7 +24,7 @@ use workloads::protocol::{
 };
 
 use crate::launch::{Cleanup, Launch};
-use crate::process::{confine, table};
+use crate::process::{RUN, confine, table};
 use crate::stage::cgroup::Cgroup;
 use clock::Stamps;
 pub use error::{SessionError, Tail};
@@ -82,6 +82,7 @@ impl Session {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         let entrances = confinement.cgroup.as_ref().map(|c| c.entrances()).unwrap_or_default();
         confine(&mut command, path.netns.as_deref(), &entrances, &confinement.cpus).map_err(spawn_error)?;
+        command.env(RUN, &confinement.run);
         log::debug!("start: {command:?}");
         let epoch = Instant::now();
         let mut child = command.spawn().map_err(spawn_error)?;

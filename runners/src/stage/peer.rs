@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 
 use crate::host::Host;
-use crate::process::confine;
+use crate::process::{RUN, confine};
 use crate::stage::network;
 use crate::stage::shared::Shared;
 
@@ -61,7 +61,7 @@ impl PeerProcess {
         command.arg("peer").args(listen.iter().flat_map(|address| ["--listen", address]));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
         // Out of the terminal's foreground group: Ctrl-C is for the harness, which still needs its peer while it ends.
-        command.process_group(0);
+        command.process_group(0).env(RUN, &host.id);
         confine(&mut command, netns, &[], &host.pinning.harness).context("can't prepare the peer")?;
         log::debug!("peer: {command:?}");
         let mut child = command.spawn().with_context(|| format!("can't start {}", host.binary.display()))?;

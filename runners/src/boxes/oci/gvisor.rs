@@ -202,9 +202,10 @@ impl Runner for Gvisor {
             hide_sysctl(&mut command);
         }
         let data = wanted.state(wanted.data.on(stage));
-        let launch =
-            Launch::new(command).on(&release.runsc).over(path).data(data).cleanup(move || remove(&state, &id, &bundle));
-        Ok(Launch { version: Some(format!("{} (platform {platform})", release.version)), ..launch })
+        let version = format!("{} (platform {platform})", release.version);
+        let launch = Launch::new(command).on(&release.runsc).over(path).data(data);
+        let launch = launch.cleanup(move || remove(&release.runsc, &state, &id, &bundle));
+        Ok(Launch { version: Some(version), ..launch })
     }
 }
 
@@ -222,8 +223,8 @@ fn stack(wanted: Stack, privileged: bool) -> anyhow::Result<Stack> {
 
 /// Nothing of a sandbox is outside its processes and the state directory: it keeps its hands off cgroups, and its mounts
 /// are in its own namespace. `runsc delete --force` on a dead sandbox waits more than a second for it to die.
-fn remove(state: &Path, id: &str, bundle: &Path) {
-    process::kill_marked(&[id, &process::mark(bundle)]);
+fn remove(runsc: &Path, state: &Path, id: &str, bundle: &Path) {
+    process::kill_marked(&[id, &process::mark(bundle)], runsc, &[]);
     for entry in std::fs::read_dir(state).into_iter().flatten().flatten() {
         // `<id>_sandbox:<id>.state`, `.lock`, or a directory in old releases.
         if !entry.file_name().to_string_lossy().starts_with(id) {

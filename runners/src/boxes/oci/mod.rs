@@ -237,7 +237,7 @@ impl Runtime {
                 log::warn!("can't remove container {id}: {words}");
             }
         }
-        process::kill_marked(&[id, &process::mark(bundle)]);
+        process::kill_marked(&[id, &process::mark(bundle)], &self.program, &[]);
         process::discard(bundle);
     }
 }

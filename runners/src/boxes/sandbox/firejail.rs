@@ -86,11 +86,9 @@ impl Runner for Firejail {
         };
         let path = stage.path(options.network)?;
         // It is SUID, and so doesn't die with us: whatever has our binary in its arguments is ours.
-        Ok(Launch::new(command)
-            .on(&program)
-            .over(path)
-            .data(data)
-            .cleanup(move || process::kill_marked(&[&process::mark(&root.join("tarebench"))])))
+        Ok(Launch::new(command).on(&program).over(path).data(data).cleanup(move || {
+            process::kill_marked(&[&process::mark(&root.join("tarebench"))], &program, &["tarebench"]);
+        }))
     }
 }
 

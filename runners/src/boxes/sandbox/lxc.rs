@@ -74,7 +74,8 @@ impl Runner for Lxc {
         process::own_run_directory(&mut command, c"/run/lxc")?;
         let path = stage.path(options.network)?;
         Ok(Launch::new(command).on(&lxc).over(path).data(options.data.on(stage)).cleanup(move || {
-            process::kill_marked(&[&id]);
+            // The monitor is the same program, and the init in the container is lxc's own.
+            process::kill_marked(&[&id], &lxc, &["init.lxc", "init.lxc.static"]);
             if let Some(group) = group {
                 cgroup::remove(&group);
             }

@@ -64,7 +64,7 @@ impl Runner for Nspawn {
         process::own_run_directory(&mut command, c"/run/systemd/nspawn")?;
         let path = stage.path(options.network)?;
         let launch = Launch::new(command).on(&program).over(path).data(options.data.on(stage));
-        Ok(launch.cleanup(move || process::kill_marked(&[&id])))
+        Ok(launch.cleanup(move || process::kill_marked(&[&id], &program, &[])))
     }
 }
 

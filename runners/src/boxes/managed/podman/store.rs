@@ -27,6 +27,19 @@ const IMPORT: Duration = Duration::from_secs(60);
 /// The folder in which the plugins of the bridge keep their state.
 const CNI: &str = "/var/lib/cni";
 
+/// What podman starts in sessions of their own, by the names of their files; its runtime besides.
+const PROGRAMS: &[&str] = &[
+    "conmon",
+    "podman",
+    "catatonit",
+    "rootlessport",
+    "slirp4netns",
+    "pasta",
+    "netavark",
+    "aardvark-dns",
+    "fuse-overlayfs",
+];
+
 /// The only image in the store.
 pub(super) const IMAGE: &str = "localhost/tarebench:latest";
 
@@ -142,7 +155,7 @@ impl Store {
     pub(super) fn remove(&self, id: &str) {
         let cidfile = self.cidfile(id);
         let cid = fs::read_to_string(&cidfile).unwrap_or_default().trim().to_string();
-        process::kill_marked(&[id, &process::mark(&self.directory)]);
+        process::kill_marked(&[id, &process::mark(&self.directory)], &self.runtime, PROGRAMS);
         if !cid.is_empty() {
             self.remove_from_runtime(&cid);
             if self.storage.join(format!("{}-containers", self.driver.name)).join(&cid).exists() {
