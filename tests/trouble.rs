@@ -57,10 +57,14 @@ fn a_second_signal_ends_at_once_and_says_what_is_left_and_how_to_remove_it() {
     let lines = BufReader::new(child.stderr.take().expect("piped")).lines();
     let mut lines = lines.map(|line| line.expect("text"));
     lines.find(|line| line.contains("whether bubblewrap works")).expect("it is asked");
+    eventually("its data directory is there", Duration::from_secs(10), || {
+        let mut names = fs::read_dir(b.root()).expect("readable").flatten().map(|entry| entry.file_name());
+        names.any(|name| name.to_string_lossy().starts_with("tarebench-"))
+    });
     // Both at once: the second comes before the first has ended anything.
     let pid = Pid::from_raw(child.id() as i32);
     kill(pid, Signal::SIGSTOP).expect("ours");
-    kill(pid, Signal::SIGHUP).expect("ours");
+    kill(pid, Signal::SIGTERM).expect("ours");
     kill(pid, Signal::SIGINT).expect("ours");
     kill(pid, Signal::SIGCONT).expect("ours");
     let said: Vec<String> = lines.collect();
@@ -69,7 +73,6 @@ fn a_second_signal_ends_at_once_and_says_what_is_left_and_how_to_remove_it() {
     assert!(last.contains("is left on this host; `tarebench doctor --clean` removes it"), "{said:?}");
     assert!(matches!(code, Some(130 | 143)), "{code:?}");
     let id = last.split("tarebench-").nth(1).and_then(|rest| rest.split(' ').next()).expect("its id").to_string();
-    // A directory whose journal is still empty counts as that of a run that is just starting, for ten seconds.
     eventually("nothing is left", Duration::from_secs(30), || {
         b.run(&["doctor", "--clean"]).ends_with(0);
         traces(&id).is_empty()
