@@ -1,5 +1,5 @@
 """Opens reports with programs that aren't ours. The arguments: a folder with a report SAMPLE.FORMAT for each sample and format,
-of which SAMPLE.json is what the others must say; and the schema of JUnit. Needs what scripts/readers installs."""
+of which SAMPLE.json is what the others must say; the schema of JUnit; the one of our JSON. Needs what scripts/readers installs."""
 
 import io
 import json
@@ -12,6 +12,7 @@ from pathlib import Path
 from hdrh.histogram import HdrHistogram
 from hdrh.log import HistogramLogReader
 from jsonschema import Draft202012Validator
+from PIL import Image
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 folder, junit = Path(sys.argv[1]), Path(sys.argv[2])
@@ -133,13 +134,36 @@ def hgrm(text, histograms):
     assert percentiles[-1] == 1 and count == histogram.total_count
 
 
+def png(path):
+    with Image.open(path) as picture:
+        picture.load()
+        assert picture.format == "PNG" and picture.width > 800 and picture.height > 800, picture
+        colours = {colour for _, colour in picture.convert("RGB").crop((0, 0, 800, 400)).getcolors(320_000)}
+        assert (255, 255, 255) in colours and len(colours) > 8, colours
+
+
+def strict(schema):
+    """The same schema, to which a field that it doesn't describe is a fault."""
+    if isinstance(schema, list):
+        return [strict(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    schema = {key: strict(part) for key, part in schema.items()}
+    return schema | {"additionalProperties": False} if "properties" in schema else schema
+
+
+published = json.loads(Path(sys.argv[3]).read_text())
+Draft202012Validator.check_schema(published)
 reports = sorted(folder.glob("*.json"))
 assert reports, f"no reports in {folder}"
 for path in reports:
     report, of = json.loads(path.read_text()), path.with_suffix
+    Draft202012Validator(published).validate(report)
+    Draft202012Validator(strict(published)).validate(report)
     bmf(of(".bmf").read_text(), report)
     github_benchmark(of(".github-benchmark").read_text(), report)
     openmetrics(of(".openmetrics").read_text(), report)
+    png(of(".png"))
     hgrm(of(".hgrm").read_text(), hlog(of(".hlog"), report))
     subprocess.run(["xmllint", "--noout", "--schema", junit, of(".junit")], check=True, capture_output=True)
     print("read", path.stem)

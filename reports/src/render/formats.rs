@@ -3,7 +3,7 @@
 use super::programs::{bmf, github, hgrm, hlog, junit, openmetrics};
 use super::{Format, csv, html, json, markdown, plots, terminal};
 
-static FORMATS: [Format; 12] = [
+static FORMATS: [Format; 13] = [
     Format {
         name: "terminal",
         extension: "txt",
@@ -34,6 +34,12 @@ static FORMATS: [Format; 12] = [
         extension: "svg",
         about: "the overhead of every environment as one picture",
         renderer: &plots::forest::Svg,
+    },
+    Format {
+        name: "png",
+        extension: "png",
+        about: "the same in pixels, for where SVG isn't shown",
+        renderer: &plots::png::Png,
     },
     Format {
         name: "junit",
@@ -100,7 +106,7 @@ mod tests {
     #[test]
     fn every_format_names_every_environment_of_a_run() {
         let c = example();
-        for format in formats() {
+        for format in formats().iter().filter(|f| f.name != "png") {
             let text = String::from_utf8(format.renderer.render(&c).unwrap()).unwrap();
             for environment in words::compared(&c).filter(|e| words::tried(&c).any(|tried| tried == *e)) {
                 let name = &environment.plan.name;

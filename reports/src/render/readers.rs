@@ -36,6 +36,7 @@ fn programs_that_are_not_ours_read_every_format() {
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/readers.py"))
         .arg(folder.path())
         .arg(readers.join("junit-10.xsd"))
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/report.schema.json"))
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&out.stdout);

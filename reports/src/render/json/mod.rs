@@ -1,4 +1,5 @@
-//! The report for programs: schema `tarebench.report/1`, described in `FORMATS.md`.
+//! The report for programs: schema `tarebench.report/1`, described in `FORMATS.md` and, for programs too, in
+//! `docs/report.schema.json`.
 //!
 //! These types are the format and nothing else; they are apart from the types of the comparison so that neither has to follow
 //! the other. A field never changes its meaning or unit within a version of the schema; new fields may come.
@@ -89,11 +90,7 @@ fn environment<'a>(c: &think::Comparison, e: &'a think::Environment) -> Environm
         runner: &e.plan.runner,
         version: e.plan.version.as_deref(),
         settings: &e.plan.settings,
-        role: match e.role {
-            think::Role::Baseline => "baseline",
-            think::Role::Control => "control",
-            think::Role::Compared => "compared",
-        },
+        role: role(e.role),
         start_ms: e.start_ms.map(|start| start.value),
         start_ms_low: interval.map(|i| i.low),
         start_ms_high: interval.map(|i| i.high),
@@ -108,6 +105,14 @@ fn environment<'a>(c: &think::Comparison, e: &'a think::Environment) -> Environm
         sentence: if e.role == think::Role::Compared { words::plain(&words::sentence(c, e)) } else { String::new() },
         facts: Pairs(&e.facts),
         flags: flags(&e.flags),
+    }
+}
+
+fn role(role: think::Role) -> &'static str {
+    match role {
+        think::Role::Baseline => "baseline",
+        think::Role::Control => "control",
+        think::Role::Compared => "compared",
     }
 }
 
@@ -286,6 +291,22 @@ mod tests {
         for field in fields {
             assert!(value.get(field).is_some(), "no field {field:?} in {value}");
         }
+    }
+
+    #[test]
+    fn the_published_schema_is_that_of_the_types() {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/report.schema.json");
+        let mut schema = schemars::schema_for!(Report<'_>);
+        schema.insert("title".into(), SCHEMA.into());
+        let new = serde_json::to_string_pretty(&schema).unwrap() + "\n";
+        if std::env::var_os("TAREBENCH_WRITE").is_some() {
+            std::fs::write(&path, &new).unwrap();
+        }
+        let old = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(
+            old == new,
+            "docs/report.schema.json is stale: TAREBENCH_WRITE=1 cargo test -p tarebench-reports schema"
+        );
     }
 
     #[test]

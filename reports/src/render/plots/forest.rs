@@ -222,7 +222,7 @@ fn tick_label(tick: f64) -> String {
 ///
 /// # Errors
 /// When plotters fails.
-pub fn forest_svg(c: &Comparison) -> Result<Markup> {
+pub fn forest_svg(place: Place, c: &Comparison) -> Result<Markup> {
     const GAP: f64 = 36.0;
     const MARGIN: f64 = 24.0;
     const HEAD: f64 = 58.0;
@@ -236,7 +236,7 @@ pub fn forest_svg(c: &Comparison) -> Result<Markup> {
     let width = MARGIN * 2.0 + WIDTH * columns as f64 + GAP * (columns - 1) as f64;
     let title = format!("Overhead over {} of {}", c.run.baseline, names(c));
     // Pictures of pictures: sizes are far below 2^32.
-    picture(Place::Alone, &title, (width.ceil() as u32, total.ceil() as u32), |area| {
+    picture(place, &title, (width.ceil() as u32, total.ceil() as u32), |area| {
         bar(area, (0.0, 0.0), (width, total), Ink::Ground)?;
         let heading = Type { size: 17.0, ..HEADING };
         write(area, (MARGIN, 26.0), Anchor::Start, heading, &format!("Overhead over {}", c.run.baseline))?;
@@ -275,7 +275,7 @@ pub struct Svg;
 
 impl Render for Svg {
     fn render(&self, c: &Comparison) -> Result<Vec<u8>> {
-        Ok(forest_svg(c)?.into_bytes())
+        Ok(forest_svg(Place::Alone, c)?.into_bytes())
     }
 }
 
@@ -307,7 +307,7 @@ mod tests {
 
     #[test]
     fn the_picture_alone_needs_nothing_else() {
-        let svg = forest_svg(&sample::comparison()).unwrap();
+        let svg = forest_svg(Place::Alone, &sample::comparison()).unwrap();
         let svg = svg.as_str();
         assert!(svg.starts_with("<svg ") && svg.trim_end().ends_with("</svg>"), "{svg}");
         assert!(!svg.contains("<script"), "{svg}");

@@ -8,6 +8,7 @@ pub mod curves;
 pub mod forest;
 pub mod heat;
 pub mod insertions;
+pub mod png;
 
 use std::fmt::Write as _;
 
@@ -119,6 +120,8 @@ pub enum Place {
     Page,
     /// On its own, as a file.
     Alone,
+    /// On its own, for what knows no style sheets and turns it into pixels.
+    Pixels,
 }
 
 /// Draws a picture of `width` by `height`; `title` is what a screen reader says.
@@ -208,7 +211,7 @@ fn attribute(
         "fill" | "stroke" => {
             if let Some((name, light, _)) = Ink::of_token(value) {
                 classes.push(format!("{}-{name}", &key[..1]));
-                if place == Place::Alone {
+                if place != Place::Page {
                     write!(out, " {key}=\"{light}\"")?;
                 }
             } else if key == "fill" || value.starts_with('#') {
