@@ -26,7 +26,7 @@ pub struct Cli {
 pub enum Command {
     /// Measure: run a suite, keep every histogram in the store, and report
     #[command(
-        after_help = "Examples:\n  tarebench run\n  tarebench run quick --env runc --env qemu:accel=tcg --workload sqlite/commit\n  tarebench run standard --budget 10m --report report.html --label host=rack7\n  tarebench run quick --until 3% --budget 20m\n  tarebench run --resume latest --blocks 24\n  tarebench run my-suite.toml --blocks 30 --data-dir /mnt/nvme"
+        after_help = "Examples:\n  tarebench run\n  tarebench run quick --env runc --env qemu:accel=tcg --workload sqlite/commit\n  tarebench run quick --env head=runc:binary=/opt/head/runc --env base=runc:binary=/opt/base/runc\n  tarebench run standard --budget 10m --report report.html --label host=rack7\n  tarebench run quick --until 3% --budget 20m\n  tarebench run --resume latest --blocks 24\n  tarebench run my-suite.toml --blocks 30 --data-dir /mnt/nvme"
     )]
     Run(Run),
     /// Say what can run here, what can't and how to fix it, and how quiet this machine is
@@ -108,7 +108,7 @@ pub struct Selection {
     /// A built-in suite (`tarebench list suites`) or the path of a TOML file
     #[arg(default_value = "quick")]
     pub suite: String,
-    /// Only these environments (and the baseline): a name in the suite, a runner, or RUNNER:key=value,...
+    /// Only these environments (and the baseline): a name in the suite, a runner, or [NAME=]RUNNER:key=value,...
     #[arg(long = "env", value_name = "ENV")]
     pub environments: Vec<String>,
     /// Only these workloads: a name in the suite, a workload, or WORKLOAD:key=value,...

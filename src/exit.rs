@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use reports::record::{Ending, Stored};
+use reports::record::{CONTROL, Ending, Stored};
 
 /// Makes the codes and the table that tells of them out of one list.
 macro_rules! exits {
@@ -26,16 +26,17 @@ exits! {
     Regressed = 1, "regressed (kept for gates)";
     /// The command line, the suite or a file to import can't be understood or contradicts itself; nothing was touched.
     Usage = 2, "usage: the command line, the suite or a file to import can't be understood";
-    /// No environment, or not the baseline, could be measured.
-    NothingMeasured = 3, "nothing could be measured";
+    /// No environment, not the baseline, or nothing of what was asked for by name could be measured.
+    NothingMeasured = 3, "nothing could be measured, or nothing of what --env asked for";
     /// Measured, but the control says that this machine was too unquiet to tell.
     Inconclusive = 4, "inconclusive: the control run shows that this machine was too unquiet";
     /// The store can't be opened, read or written.
     Store = 5, "the store can't be opened, read or written";
     /// The host does not allow it: data directory, disk space, permissions.
     Host = 6, "the host does not allow it: data directory, disk space, permissions";
-    /// Measured, but a workload failed or a check differed in some environment; the report says where.
-    SomeFailed = 7, "measured, but a workload failed in some environment";
+    /// Measured, but a workload failed or a check differed in some environment, or one that was asked for by name can't run
+    /// here; the report says where.
+    SomeFailed = 7, "measured, but a workload failed in some environment, or one that --env asked for can't run";
     /// A mistake of ours, or an error nobody thought of.
     Internal = 70, "internal error";
     /// Ended by Ctrl-C; what was finished is in the store.
@@ -64,6 +65,19 @@ impl Exit {
             return Exit::SomeFailed;
         }
         if *ending == Ending::Complete && too_unquiet { Exit::Inconclusive } else { Exit::Done }
+    }
+
+    /// The same where environments were `asked` for one by one: one that was skipped then is no matter of the host's alone.
+    #[must_use]
+    pub fn or_missing(self, stored: &Stored, asked: &[String]) -> Self {
+        let run = &stored.run;
+        let beside = || run.environments.iter().filter(|e| e.name != run.baseline && e.name != CONTROL);
+        let skipped = beside().filter(|e| e.skipped.is_some()).count();
+        if asked.is_empty() || skipped == 0 || self == Exit::NothingMeasured {
+            return self;
+        }
+        let baseline = asked.contains(&run.baseline);
+        if skipped == beside().count() && !baseline { Exit::NothingMeasured } else { Exit::SomeFailed }
     }
 }
 

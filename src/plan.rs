@@ -9,7 +9,7 @@ use workloads::load::{Common, Load};
 use workloads::settings::{Settings, nearest};
 
 use crate::cli::Selection;
-use crate::suite::{Entry, Suite};
+use crate::suite::{Entry, LONGEST_NAME, Suite, Typed, fitted};
 use reports::record::CONTROL;
 
 /// An environment that will run.
@@ -74,19 +74,21 @@ impl Plan {
         if !selection.environments.is_empty() {
             let baseline = suite.environments.iter().find(|e| e.name == suite.baseline).cloned();
             let mut chosen: Vec<Entry> = baseline.into_iter().collect();
-            for text in &selection.environments {
-                let entry = choose(text, &suite.environments)?;
-                if entry.name == CONTROL || chosen.iter().any(|e| e.name == entry.name) {
-                    continue;
+            for text in selection.environments.iter().filter(|text| *text != CONTROL) {
+                let entry = choose(text, &suite.environments, &chosen, LONGEST_NAME)?;
+                // Two that are called the same and aren't are told below.
+                if !chosen.contains(&entry) {
+                    chosen.push(entry);
                 }
-                chosen.push(entry);
             }
             suite.environments = chosen;
         }
         if !selection.workloads.is_empty() {
-            let chosen: anyhow::Result<Vec<_>> =
-                selection.workloads.iter().map(|t| choose(t, &suite.workloads)).collect();
-            suite.workloads = chosen?;
+            let mut chosen = Vec::new();
+            for text in &selection.workloads {
+                chosen.push(choose(text, &suite.workloads, &chosen, usize::MAX)?);
+            }
+            suite.workloads = chosen;
         }
         if let Some(blocks) = selection.blocks {
             suite.blocks = blocks;
@@ -149,12 +151,20 @@ impl Plan {
     }
 }
 
-fn choose(text: &str, among: &[Entry]) -> anyhow::Result<Entry> {
-    let entry = Entry::parse(text)?;
-    Ok(match among.iter().find(|e| e.name == entry.name) {
-        Some(of_suite) => of_suite.clone(),
-        None => entry,
-    })
+/// What was typed: an entry of the suite by its name, else one of its own, told from those that were chosen `before`.
+fn choose(text: &str, among: &[Entry], before: &[Entry], longest: usize) -> anyhow::Result<Entry> {
+    let Typed { mut entry, derived } = Entry::parse(text)?;
+    if entry.of.is_none()
+        && let Some(of_suite) = among.iter().find(|e| e.name == entry.name)
+    {
+        return Ok(of_suite.clone());
+    }
+    if derived {
+        let other = |e: &Entry| e.of != entry.of || e.settings != entry.settings;
+        let name = fitted(&entry.name, longest, |name| before.iter().any(|e| e.name == name && other(e)));
+        entry.name = name;
+    }
+    Ok(entry)
 }
 
 fn environment(entry: &Entry) -> anyhow::Result<Environment> {
@@ -169,7 +179,7 @@ fn environment(entry: &Entry) -> anyhow::Result<Environment> {
         )
     })?;
     if entry.name.is_empty()
-        || entry.name.len() > 40
+        || entry.name.len() > LONGEST_NAME
         || !entry.name.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c))
     {
         bail!("`{}` can't name an environment: up to 40 letters, digits, `-` and `_`", entry.name);

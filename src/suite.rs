@@ -96,12 +96,13 @@ impl Entry {
         self.of.as_deref().unwrap_or(&self.name)
     }
 
-    /// From the command line: `NAME` or `KIND:key=value,key=value`.
+    /// From the command line: `NAME` or `KIND:key=value,key=value`, either with a name of one's own before it: `NAME=KIND:..`.
     ///
     /// # Errors
     /// When a part has no `=`, or a key comes twice.
-    pub fn parse(text: &str) -> anyhow::Result<Self> {
-        let (kind, rest) = text.split_once(':').unwrap_or((text, ""));
+    pub fn parse(text: &str) -> anyhow::Result<Typed> {
+        let (before, rest) = text.split_once(':').unwrap_or((text, ""));
+        let (given, kind) = before.split_once('=').map_or((None, before), |(name, kind)| (Some(name), kind));
         let mut settings = BTreeMap::new();
         for part in rest.split(',').filter(|p| !p.is_empty()) {
             let (key, value) = part.split_once('=').with_context(|| {
@@ -111,15 +112,38 @@ impl Entry {
                 bail!("`{key}` is set twice in `{text}`");
             }
         }
-        let of = (!settings.is_empty()).then(|| kind.to_string());
-        let name = if settings.is_empty() {
-            kind.to_string()
-        } else {
-            let values: Vec<_> = settings.values().map(|v| plain(v)).collect();
-            format!("{kind}-{}", values.join("-"))
+        let derived = given.is_none() && !settings.is_empty();
+        let of = (derived || given.is_some()).then(|| kind.to_string());
+        let name = match given {
+            Some(name) => name.to_string(),
+            None => {
+                let values = settings.values().map(|v| plain(v));
+                std::iter::once(kind.to_string()).chain(values).collect::<Vec<_>>().join("-")
+            }
         };
-        Ok(Self { name, of, settings })
+        Ok(Typed { entry: Self { name, of, settings }, derived })
     }
+}
+
+/// An entry of the command line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Typed {
+    /// The entry.
+    pub entry: Entry,
+    /// Its name was made of its settings: nobody minds if it becomes another.
+    pub derived: bool,
+}
+
+/// The most characters that the name of an environment has.
+pub const LONGEST_NAME: usize = 40;
+
+/// A name that was made of values, cut to what a name may have and told from those that are taken.
+pub fn fitted(name: &str, longest: usize, taken: impl Fn(&str) -> bool) -> String {
+    let cut = |name: &str, end: &str| name.chars().take(longest - end.len()).collect::<String>() + end;
+    let long = name.chars().count() > longest;
+    let whole = if long { cut(name, &format!("-{:04x}", hash(name) & 0xffff)) } else { name.to_string() };
+    let others = (2..).map(|number: u32| cut(&whole, &format!("-{number}")));
+    std::iter::once(whole.clone()).chain(others).find(|name| !taken(name)).expect("numbers don't end")
 }
 
 const KEYS: &[&str] = &[
@@ -399,7 +423,8 @@ impl Source<'_> {
                     self.flatten(key.get_ref(), value, &mut entry.settings)?;
                 }
             }
-            entries.push((name.span().start, spread(entry, &axes)));
+            let longest = if of_key == "runner" { LONGEST_NAME } else { usize::MAX };
+            entries.push((name.span().start, spread(entry, &axes, longest)));
         }
         entries.sort_by_key(|(at, _)| *at);
         Ok(entries.into_iter().flat_map(|(_, entries)| entries).collect())
@@ -451,9 +476,9 @@ impl Source<'_> {
 const MATRIX: &str = "matrix";
 
 /// An entry for every combination of values, named by them; the entry itself where there are none.
-fn spread(entry: Entry, axes: &[(String, Vec<String>)]) -> Vec<Entry> {
+fn spread(entry: Entry, axes: &[(String, Vec<String>)], longest: usize) -> Vec<Entry> {
     let kind = entry.kind().to_string();
-    axes.iter().fold(vec![entry], |entries, (setting, values)| {
+    let mut all = axes.iter().fold(vec![entry], |entries, (setting, values)| {
         let with = |entry: &Entry, value: &String| {
             let mut entry = Entry { of: Some(kind.clone()), ..entry.clone() };
             entry.name = format!("{}-{}", entry.name, plain(value));
@@ -461,7 +486,11 @@ fn spread(entry: Entry, axes: &[(String, Vec<String>)]) -> Vec<Entry> {
             entry
         };
         entries.iter().flat_map(|entry| values.iter().map(move |value| with(entry, value))).collect()
-    })
+    });
+    for at in (0..all.len()).filter(|_| !axes.is_empty()) {
+        all[at].name = fitted(&all[at].name, longest, |name| all[..at].iter().any(|before| before.name == name));
+    }
+    all
 }
 
 /// The part of a value that may stand in a name: its letters and digits; of a long one the end of the path, and a checksum.
@@ -585,13 +614,43 @@ mod tests {
 
     #[test]
     fn an_entry_of_the_command_line_is_named_by_its_values() {
-        let e = Entry::parse("qemu:accel=tcg,disk.cache=none").expect("reads");
+        let e = Entry::parse("qemu:accel=tcg,disk.cache=none").expect("reads").entry;
         assert_eq!((e.name.as_str(), e.kind()), ("qemu-tcg-none", "qemu"));
         assert!(Entry::parse("qemu:accel").is_err());
-        let name = |spec: &str| Entry::parse(spec).expect("reads").name;
+        let name = |spec: &str| Entry::parse(spec).expect("reads").entry.name;
         let [one, other] =
             ["new", "old"].map(|folder| name(&format!("gvisor:runsc=/opt/a/long/path/to/{folder}/bin/runsc")));
         assert!(one.starts_with("gvisor-runsc-") && one.len() < 20, "{one}");
         assert_ne!(one, other);
+    }
+
+    #[test]
+    fn a_name_of_ones_own_stands_before_the_runner() {
+        let typed = |text: &str| Entry::parse(text).expect("reads");
+        let head = typed("head=runc:binary=/opt/x=1/runc");
+        assert_eq!((head.entry.name.as_str(), head.entry.kind(), head.derived), ("head", "runc", false));
+        assert_eq!(head.entry.settings["binary"], "/opt/x=1/runc");
+        let other = typed("other=bare");
+        assert_eq!((other.entry.name.as_str(), other.entry.of.as_deref()), ("other", Some("bare")));
+        let plain = typed("runc");
+        assert_eq!((plain.entry.of, plain.derived), (None, false));
+        assert!(typed("qemu:accel=tcg").derived);
+    }
+
+    #[test]
+    fn a_name_that_was_made_fits_and_is_the_only_one() {
+        let long = "docker-unixrundocker-a2b1-overlay2-runsc-named";
+        let one = fitted(long, LONGEST_NAME, |_| false);
+        assert!(one.len() == LONGEST_NAME && one.starts_with("docker-unixrundocker-a2b1-overlay2-"), "{one}");
+        assert_ne!(one, fitted(&format!("{long}-veth"), LONGEST_NAME, |_| false));
+        let second = fitted(long, LONGEST_NAME, |name| name == one);
+        assert!(second.len() == LONGEST_NAME && second.ends_with("-2"), "{second}");
+        assert_eq!(fitted("vm-false", LONGEST_NAME, |name| name == "vm-false" || name == "vm-false-2"), "vm-false-3");
+        let text = format!(
+            "[environments.{}]\nrunner = \"qemu\"\nmatrix = {{ \"disk.cache\" = [\"none\", \"unsafe\"] }}\n",
+            "x".repeat(38)
+        );
+        let names: Vec<_> = Suite::parse("s", &text).expect("reads").environments.into_iter().map(|e| e.name).collect();
+        assert!(names[0] != names[1] && names.iter().all(|name| name.len() == LONGEST_NAME), "{names:?}");
     }
 }

@@ -29,6 +29,52 @@ fn unknown_names_are_answered_with_the_nearest() {
 }
 
 #[test]
+fn environments_that_are_typed_have_names_of_their_own() {
+    let b = Dir::new();
+    let plan = |environments: &[&str]| {
+        let mut words = vec!["plan", "quick"];
+        words.extend(environments.iter().flat_map(|e| ["--env", e]));
+        b.run(&words)
+    };
+    plan(&["head=runc", "base=runc:data=tmpfs"]).ends_with(0).says("  head ").says("  base ");
+    // Both were called the same, and one was measured.
+    let both = plan(&["bubblewrap:user=true", "bubblewrap:pid=true"]).ends_with(0);
+    both.says("  bubblewrap-true ").says("  bubblewrap-true-2 ");
+    let once = plan(&["bubblewrap:user=true", "bubblewrap:user=true"]).ends_with(0);
+    assert!(!once.stdout.contains("bubblewrap-true-2"), "{}", once.stdout);
+    plan(&["qemu:accel=tcg,disk.bus=nvme,disk.cache=writethrough,disk.format=qcow2"])
+        .ends_with(0)
+        .says("  qemu-tcg-nvme-writethrough-qcow2 ");
+    let long = plan(&["qemu:accel=tcg,disk.bus=nvme,disk.cache=writethrough,disk.format=qcow2,machine=q35,net=user"]);
+    long.ends_with(0).says("  qemu-tcg-nvme-writethrough-qcow2-q3");
+    plan(&["x=runc", "x=crun"]).ends_with(2).says("two environments are called `x`");
+    plan(&["bare=runc"]).ends_with(2).says("two environments are called `bare`");
+    plan(&["a b=runc"]).ends_with(2).says("can't name an environment");
+    // A name of the suite's own stands for what the suite says.
+    let s = b.suite("[environments.bare]\n[environments.qemu-none]\nrunner = \"qemu\"\nmachine = \"pc\"\n[workloads.\"control/syscall\"]\n");
+    b.run(&["plan", &s, "--env", "qemu-none"]).ends_with(0).says("machine=pc");
+    b.run(&["plan", &s, "--env", "qemu:net=none"]).ends_with(0).says("machine=q35");
+}
+
+#[test]
+fn what_was_asked_for_and_is_not_here_is_no_success() {
+    let b = Dir::new();
+    let mut gone = vec!["--env", "gone=exec:command=/no/such/program {run},copy=/no/such/program {binary} {agent}"];
+    let rest = ["--workload", "control/syscall", "--blocks", "1"];
+    let with = |verb: &str, environments: &[&str]| b.run(&[&[verb], environments, &rest].concat());
+    for verb in ["run", "verify"] {
+        with(verb, &gone).ends_with(3).says("skipping gone");
+    }
+    gone.extend(["--env", "bare"]);
+    for verb in ["run", "verify"] {
+        with(verb, &gone).ends_with(7).says("skipping gone");
+    }
+    // A suite takes what there is.
+    let s = b.suite("blocks = 1\nrounds = 1\nburst = \"5ms\"\n[environments.bare]\n[environments.exec]\n[workloads.\"control/syscall\"]\n");
+    b.run(&["run", &s]).ends_with_any(&[0, 4]).says("skipping exec");
+}
+
+#[test]
 fn a_suite_is_read_strictly() {
     let b = Dir::new();
     let s = b.suite("blocks = 2\nruonds = 1\n[environments.bare]\n[workloads.\"control/syscall\"]\n");

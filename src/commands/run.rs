@@ -36,7 +36,8 @@ pub fn run(args: cli::Run) -> anyhow::Result<Exit> {
         args.store.store.display()
     );
     let too_unquiet = !comparison.invalid.is_empty() || comparison.failed_controls().next().is_some();
-    Ok(interrupt.exit().unwrap_or_else(|| Exit::of_run(&stored, too_unquiet)))
+    let asked = &args.selection.environments;
+    Ok(interrupt.exit().unwrap_or_else(|| Exit::of_run(&stored, too_unquiet).or_missing(&stored, asked)))
 }
 
 /// Measures a run of its own.

@@ -35,11 +35,8 @@ pub fn run(args: cli::Verify) -> anyhow::Result<Exit> {
     let stored = measure(&plan, options, &store, &interrupt)?;
     let (text, failures) = describe(&stored);
     print(&text)?;
-    Ok(match (interrupt.exit(), failures) {
-        (Some(exit), _) => exit,
-        (None, 0) => Exit::Done,
-        (None, _) => Exit::SomeFailed,
-    })
+    let exit = if failures == 0 { Exit::Done } else { Exit::SomeFailed };
+    Ok(interrupt.exit().unwrap_or_else(|| exit.or_missing(&stored, &args.selection.environments)))
 }
 
 /// A line for every workload and environment, and how many did not pass. An environment of which nothing was heard has not.
