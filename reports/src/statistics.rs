@@ -66,16 +66,17 @@ pub fn walsh_averages(d: &[f64]) -> Vec<f64> {
 /// The distribution of the signed-rank sum W+ of `n` values that are as likely above zero as below: `P(W+ = w)` for
 /// `w` from 0 to n(n+1)/2.
 pub fn signed_rank_null(n: usize) -> Vec<f64> {
-    let doubled: Vec<usize> = (1..=n).map(|rank| 2 * rank).collect();
-    doubled_rank_null(&doubled).into_iter().step_by(2).collect()
+    rank_null(&(1..=n).collect::<Vec<_>>())
 }
 
-/// Likewise for any ranks, which come doubled so that mid-ranks of ties are whole numbers: `P(2 W+ = w)`.
-fn doubled_rank_null(doubled: &[usize]) -> Vec<f64> {
-    let mut p = vec![0.0; doubled.iter().sum::<usize>() + 1];
+/// Likewise for any ranks, such as those of ties.
+fn rank_null(ranks: &[usize]) -> Vec<f64> {
+    let mut p = vec![0.0; ranks.iter().sum::<usize>() + 1];
     p[0] = 1.0;
-    for &rank in doubled {
-        for w in (0..p.len()).rev() {
+    let mut reach = 0;
+    for &rank in ranks {
+        reach += rank;
+        for w in (0..=reach).rev() {
             let with = if w >= rank { p[w - rank] } else { 0.0 };
             p[w] = (p[w] + with) / 2.0;
         }
@@ -132,7 +133,10 @@ pub fn p_above(d: &[f64], margin: f64) -> f64 {
         let sd = doubled.iter().map(|r| (*r as f64 / 4.0).powi(2)).sum::<f64>().sqrt();
         return standard_normal().sf((above as f64 / 2.0 - 0.5 - mean) / sd);
     }
-    doubled_rank_null(&doubled)[above..].iter().sum::<f64>().min(1.0)
+    // Doubled, the mid-ranks of ties are whole numbers; without ties there is nothing to double for.
+    let unit = if doubled.iter().all(|rank| rank % 2 == 0) { 2 } else { 1 };
+    let ranks: Vec<usize> = doubled.iter().map(|rank| rank / unit).collect();
+    rank_null(&ranks)[above / unit..].iter().sum::<f64>().min(1.0)
 }
 
 /// The probability of a mean at least this far above `margin` if the true one were `margin`: Student's one-sided t test.
@@ -147,7 +151,7 @@ pub fn p_mean_above(d: &[f64], margin: f64) -> f64 {
         None => 1.0,
         Some(0.0) if above > 0.0 => 0.0,
         Some(0.0) => 1.0,
-        Some(sigma) => StudentsT::new(0.0, 1.0, n - 1.0).expect("n - 1 is above 0").sf(above / sigma * n.sqrt()),
+        Some(sigma) => student(n - 1.0).sf(above / sigma * n.sqrt()),
     }
 }
 
@@ -172,11 +176,96 @@ pub fn student_mean(d: &[f64], confidence: f64) -> Option<Estimate> {
     }
     let value = d.iter().sum::<f64>() / n;
     let interval = sigma(d).map(|sigma| {
-        let t = StudentsT::new(0.0, 1.0, n - 1.0).expect("n - 1 is above 0").inverse_cdf(0.5 + confidence / 2.0);
+        let t = student(n - 1.0).inverse_cdf(0.5 + confidence / 2.0);
         let half = t * sigma / n.sqrt();
         Interval { low: value - half, high: value + half, confidence }
     });
     Some(Estimate { value, interval })
+}
+
+/// How far the centre of `b` lies above that of `a`, from samples that aren't paired and whose deviations may differ: Welch's t
+/// interval (Welch 1947, *Biometrika* 34, 28-35). `None` where one of them is empty; no interval where one has a single value.
+pub fn welch(a: &[f64], b: &[f64], confidence: f64) -> Option<Estimate> {
+    if a.is_empty() || b.is_empty() {
+        return None;
+    }
+    let mean = |d: &[f64]| d.iter().sum::<f64>() / d.len() as f64;
+    let value = mean(b) - mean(a);
+    let interval = sigma(a).zip(sigma(b)).map(|(of_a, of_b)| {
+        let (va, vb) = (of_a.powi(2) / a.len() as f64, of_b.powi(2) / b.len() as f64);
+        let freedom = (va + vb).powi(2) / (va.powi(2) / (a.len() - 1) as f64 + vb.powi(2) / (b.len() - 1) as f64);
+        // Two samples without any deviation have no degrees of freedom and need none.
+        let half =
+            if va + vb > 0.0 { student(freedom).inverse_cdf(0.5 + confidence / 2.0) * (va + vb).sqrt() } else { 0.0 };
+        Interval { low: value - half, high: value + half, confidence }
+    });
+    Some(Estimate { value, interval })
+}
+
+/// One value of a series: the logarithm of a ratio, and the standard error with which it is known.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Known {
+    /// The value.
+    pub value: f64,
+    /// Its own standard error; 0 where nobody knows.
+    pub error: f64,
+}
+
+/// Where the next value of a series belongs, and how far off it may be by chance.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Prediction {
+    /// The median of the series.
+    pub centre: f64,
+    /// Standard deviation of the next value around it.
+    pub sigma: f64,
+    /// Degrees of freedom.
+    pub freedom: f64,
+}
+
+impl Prediction {
+    /// How likely a value is at least this far above what was predicted.
+    pub fn p_above(&self, value: f64) -> f64 {
+        if self.sigma > 0.0 {
+            return student(self.freedom).sf((value - self.centre) / self.sigma);
+        }
+        if value > self.centre { 0.0 } else { 1.0 }
+    }
+
+    /// How far `value` lies above the centre, with the interval that follows from both their errors.
+    pub fn above(&self, value: f64, confidence: f64) -> Estimate {
+        let half = student(self.freedom).inverse_cdf(0.5 + confidence / 2.0) * self.sigma;
+        let value = value - self.centre;
+        Estimate { value, interval: Some(Interval { low: value - half, high: value + half, confidence }) }
+    }
+}
+
+/// Predicts the next value of a series that is known with the standard error `error`; `None` for fewer than two values.
+///
+/// Runs differ by more than their own errors say: that part is the variance of the series less the errors of its members, and
+/// it comes on top of the next value's own error and of the centre's. The larger of the standard deviation and that of the
+/// median deviation is taken: a series of two levels must not look narrow.
+pub fn predict(series: &[Known], error: f64) -> Option<Prediction> {
+    let values: Vec<f64> = series.iter().map(|known| known.value).collect();
+    let spread = sigma(&values)?.max(robust_sigma(&values)?);
+    let mut sorted = values;
+    sorted.sort_by(f64::total_cmp);
+    let n = series.len() as f64;
+    let within = series.iter().map(|known| known.error.powi(2)).sum::<f64>() / n;
+    let between = (spread.powi(2) - within).max(0.0);
+    // The median of n normal values has pi/2 times the variance of their mean.
+    let of_centre = spread.powi(2).max(within) * std::f64::consts::FRAC_PI_2 / n;
+    let sigma = (between + error.powi(2) + of_centre).sqrt();
+    Some(Prediction { centre: sorted_median(&sorted)?, sigma, freedom: n - 1.0 })
+}
+
+/// The probability that a value of the series lies below `value`, ties counted half: 1 where all do.
+pub fn superiority(series: &[Known], value: f64) -> f64 {
+    let below = series.iter().map(|known| match known.value.total_cmp(&value) {
+        std::cmp::Ordering::Less => 1.0,
+        std::cmp::Ordering::Equal => 0.5,
+        std::cmp::Ordering::Greater => 0.0,
+    });
+    below.sum::<f64>() / series.len().max(1) as f64
 }
 
 /// The median with an interval between two of the values (sign test); `None` without values. For what isn't paired:
@@ -247,6 +336,10 @@ pub fn blocks_needed(sigma: f64, delta: f64, margin: f64, alpha: f64, power: f64
     let gap = delta.ln_1p() - margin.ln_1p();
     let z = standard_normal().inverse_cdf(1.0 - alpha) + standard_normal().inverse_cdf(power);
     (gap > 0.0).then(|| (1.05 * (z * sigma / gap).powi(2) + 2.0).ceil() as u64)
+}
+
+fn student(freedom: f64) -> StudentsT {
+    StudentsT::new(0.0, 1.0, freedom).expect("degrees of freedom are above 0")
 }
 
 fn signed_rank_moments(n: usize) -> (f64, f64) {
@@ -320,6 +413,36 @@ mod tests {
         // Ranks 2, 2, 2 with one below: W+ >= 4 in four of eight.
         assert!((p_above(&[1.0, 1.0, -1.0], 0.0) - 0.5).abs() < 1e-12);
         assert_eq!(p_above(&[0.05, 0.05], 0.05), 1.0);
+    }
+
+    #[test]
+    fn welch_needs_neither_pairs_nor_equal_deviations() {
+        let a = [1.0, 2.0, 3.0, 4.0, 5.0];
+        let w = welch(&a, &[6.0, 7.0, 8.0, 9.0, 10.0], 0.95).expect("values");
+        // Equal deviations and sizes: Student's interval with 8 degrees of freedom, half-width 2.306 * 1.
+        let interval = w.interval.expect("five values each");
+        assert!((w.value - 5.0).abs() < 1e-12 && (interval.high - 7.306_004).abs() < 1e-5, "{w:?}");
+        assert_eq!(welch(&a, &[6.0], 0.95).expect("values").interval, None);
+        assert!(welch(&a, &[], 0.95).is_none());
+        let exact = welch(&[1.0, 1.0], &[2.0, 2.0], 0.95).expect("values").interval.expect("two each");
+        assert_eq!((exact.low, exact.high), (1.0, 1.0));
+    }
+
+    #[test]
+    fn a_prediction_holds_the_scatter_of_the_series_and_the_error_of_the_next_value() {
+        let known = |value: f64, error| Known { value, error };
+        let series: Vec<Known> = (0..11).map(|i| known(f64::from(i) * 0.01, 0.0)).collect();
+        let narrow = predict(&series, 0.0).expect("eleven values");
+        let wide = predict(&series, 0.05).expect("eleven values");
+        assert!((narrow.centre - 0.05).abs() < 1e-12 && narrow.freedom == 10.0);
+        assert!((wide.sigma.powi(2) - narrow.sigma.powi(2) - 0.05f64.powi(2)).abs() < 1e-12);
+        assert!(narrow.p_above(0.05) > 0.49 && narrow.p_above(0.5) < 1e-4);
+        // What its members' own errors explain is no difference between runs.
+        let explained: Vec<Known> = series.iter().map(|k| known(k.value, 0.04)).collect();
+        assert!(predict(&explained, 0.0).expect("values").sigma < narrow.sigma);
+        assert!(predict(&series[..1], 0.0).is_none());
+        assert_eq!(superiority(&series, 0.05), 0.5);
+        assert_eq!(superiority(&series, 1.0), 1.0);
     }
 
     #[test]
