@@ -6,6 +6,7 @@
 pub mod comparison;
 #[cfg(test)]
 mod example;
+pub mod gate;
 pub mod import;
 pub mod record;
 pub mod render;

@@ -124,6 +124,11 @@ impl Metric {
         }
     }
 
+    /// The metric of this name.
+    pub fn named(name: &str) -> Option<Metric> {
+        Self::ALL.into_iter().find(|metric| metric.name() == name)
+    }
+
     /// 0.5 for the median; `None` for what isn't a percentile.
     pub fn quantile(self) -> Option<f64> {
         match self {
@@ -301,11 +306,13 @@ pub struct Finding {
     pub ratio_of_means: f64,
     /// The ratio in each block that counted, with the block's number; above 1 is worse.
     pub ratios: Vec<(u32, f64)>,
+    /// The environment's time of an operation in the same blocks, nanoseconds, whatever the unit of net and gross.
+    pub costs: Vec<(u32, f64)>,
 }
 
 impl Finding {
     /// Logarithms of the ratios, one for each block that counted.
-    fn logs(&self) -> Vec<f64> {
+    pub(crate) fn logs(&self) -> Vec<f64> {
         self.ratios.iter().map(|(_, ratio)| ratio.ln()).collect()
     }
 

@@ -14,6 +14,7 @@ macro_rules! say {
 pub mod csv;
 pub mod escape;
 mod formats;
+pub mod gate;
 pub mod html;
 pub mod json;
 pub mod markdown;

@@ -248,6 +248,7 @@ fn cell(workload: &WorkloadPlan, plan: &EnvironmentPlan, w: usize, metric: Metri
         geometric: around(ratio * 1.001, 0.03),
         ratio_of_means: ratio * 1.002,
         ratios: (0..8).map(|b| (b, ratio * (1.0 + 0.01 * (f64::from(b) - 3.5)))).collect(),
+        costs: (0..8).map(|b| (b, 142_000.0 * ratio)).collect(),
     };
     let mut flags = Vec::new();
     if plan.name == "qemu-unsafe" && workload.durable {

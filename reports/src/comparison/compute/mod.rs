@@ -215,23 +215,24 @@ impl<'a> Pair<'a> {
         let worse = |own: f64, net: f64| if metric == Metric::Throughput { net / own } else { own / net };
         let value = |side: &Merged| side.value(metric, self.workload);
         let cost = |side: &Merged| side.per_operation(metric, self.workload);
-        let values: Vec<(u32, f64, f64, f64)> = self
+        let values: Vec<(u32, f64, f64, f64, f64)> = self
             .common
             .iter()
-            .filter_map(|c| Some((c.block, value(c.own)?, c.net(value)?, cost(c.own)? - c.net(cost)?)))
+            .filter_map(|c| Some((c.block, value(c.own)?, c.net(value)?, cost(c.own)?, c.net(cost)?)))
             .collect();
-        let ratios: Vec<(u32, f64)> = values.iter().map(|(b, own, net, _)| (*b, worse(*own, *net))).collect();
+        let ratios: Vec<(u32, f64)> = values.iter().map(|(b, own, net, ..)| (*b, worse(*own, *net))).collect();
         let logs: Vec<f64> = ratios.iter().map(|(_, r)| r.ln()).collect();
-        let costs: Vec<f64> = values.iter().map(|v| v.3).collect();
+        let differences: Vec<f64> = values.iter().map(|v| v.3 - v.4).collect();
         let pool = |side: &Merged| side.value(metric, self.workload).ok_or(Withheld::NoCommonBlock);
         Ok(Finding {
             net: pool(&self.pools.1)?,
             gross: pool(&self.pools.0)?,
             overhead: hodges_lehmann(&logs, confidence).ok_or(Withheld::NoCommonBlock)?.map(f64::exp),
-            difference: hodges_lehmann(&costs, confidence).ok_or(Withheld::NoCommonBlock)?,
+            difference: hodges_lehmann(&differences, confidence).ok_or(Withheld::NoCommonBlock)?,
             geometric: student_mean(&logs, confidence).ok_or(Withheld::NoCommonBlock)?.map(f64::exp),
             ratio_of_means: worse(values.iter().map(|v| v.1).sum(), values.iter().map(|v| v.2).sum()),
             ratios,
+            costs: values.iter().map(|v| (v.0, v.3)).collect(),
         })
     }
 

@@ -1,0 +1,273 @@
+//! The numbers behind a judgement, or why there are none.
+
+use super::questions::Question;
+use super::{CONFIDENCE, FEWEST_ACCEPTED, Mode, Past, Verdict};
+use crate::comparison::{Cell, Comparison, ControlState, Environment, Finding, Outcome, Severity};
+use crate::record::Ending;
+use crate::render::words;
+use crate::statistics::{
+    Estimate, Known, hodges_lehmann, p_above, p_mean_above, predict, robust_sigma, sigma, superiority,
+};
+
+/// What a metric can be told apart by at best, in log units: three significant digits of a histogram.
+const GRAIN: f64 = 0.001;
+
+/// What ranks need more blocks than values for.
+const RANKS: f64 = 1.05;
+
+/// The numbers of a comparison, ratios as logarithms.
+#[derive(Debug, Clone)]
+pub(super) struct Measured {
+    pub ratio: Estimate,
+    /// Nanoseconds.
+    pub difference: Estimate,
+    /// How likely it looks as bad as this if it isn't worse (than the budget).
+    pub worse: Chance,
+    /// How likely it looks as good as this if it isn't better.
+    pub better: Chance,
+    pub blocks: usize,
+    /// Standard deviation of a block's value.
+    pub sigma: f64,
+    /// The deviation that more blocks don't help against.
+    pub between: f64,
+    /// Of the accepted runs.
+    pub superiority: Option<f64>,
+    pub notes: Vec<String>,
+}
+
+/// A probability by two tests.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Chance {
+    by_ranks: f64,
+    by_mean: f64,
+    /// What ranks of so many values can't fall below.
+    least: f64,
+}
+
+impl Chance {
+    fn above(d: &[f64], null: f64) -> Self {
+        Self { by_ranks: p_above(d, null), by_mean: p_mean_above(d, null), least: 0.5f64.powi(d.len() as i32) }
+    }
+
+    fn known(p: f64) -> Self {
+        Self { by_ranks: p, by_mean: p, least: 0.0 }
+    }
+
+    /// By ranks, which need no assumption but symmetry. Where the ranks of so few blocks could never stand beside so many other
+    /// comparisons, however bad it is, by Student's test, as for the claims of a report.
+    pub fn beside(self, family: usize, alpha: f64) -> f64 {
+        if self.least * family as f64 > alpha { self.by_mean } else { self.by_ranks }
+    }
+}
+
+/// A verdict that needs no numbers, with what would be enough.
+#[derive(Debug, Clone)]
+pub(super) struct Unmeasured {
+    pub verdict: Verdict,
+    pub because: String,
+    pub enough: Option<String>,
+}
+
+fn invalid<T>(because: impl Into<String>, enough: Option<&str>) -> Result<T, Unmeasured> {
+    Err(Unmeasured { verdict: Verdict::Invalid, because: because.into(), enough: enough.map(str::to_string) })
+}
+
+/// A run's own estimate with its standard error; `None` for fewer than two blocks.
+pub(super) fn known(logs: &[f64]) -> Option<Known> {
+    let value = hodges_lehmann(logs, CONFIDENCE)?.value;
+    Some(Known { value, error: spread(logs)? * (RANKS / logs.len() as f64).sqrt() })
+}
+
+fn spread(logs: &[f64]) -> Option<f64> {
+    Some(sigma(logs)?.max(robust_sigma(logs)?) + GRAIN)
+}
+
+/// Measures what is asked.
+pub(super) fn measure(c: &Comparison, q: &Question, accepted: &[Past]) -> Result<Measured, Unmeasured> {
+    sound(c, q)?;
+    let cell = cell(c, q, &q.environment)?;
+    let (finding, notes) = finding(cell)?;
+    let base = q.base.as_deref().filter(|base| q.mode == Mode::Paired && *base != c.run.baseline);
+    if base.is_none() {
+        believable(cell)?;
+    }
+    match (q.mode, base) {
+        (Mode::Budget, _) => numbers(&finding.logs(), net_of(finding), q.limit.ln(), notes),
+        (Mode::History, _) => history(q, finding, accepted, notes),
+        (Mode::Paired, Some(base)) => paired(c, q, base, cell, finding, notes),
+        (Mode::Paired, None) => numbers(&finding.logs(), net_of(finding), 0.0, notes),
+    }
+}
+
+/// Reasons that hold for all of the run, or for all of this figure.
+fn sound(c: &Comparison, q: &Question) -> Result<(), Unmeasured> {
+    if c.ending == Ending::Unfinished {
+        return invalid("the run is not at its end: it is still measuring, or it was killed", Some("a run that ends"));
+    }
+    if let Some(reason) = c.invalid.first() {
+        return invalid(reason.clone(), Some("a run on a quieter machine"));
+    }
+    if let Some(ControlState::Failed(why)) = c.resolution(&q.workload, q.metric).map(|r| &r.state) {
+        return invalid(why.clone(), Some("a run whose two copies of the baseline agree"));
+    }
+    Ok(())
+}
+
+fn cell<'a>(c: &'a Comparison, q: &Question, environment: &str) -> Result<&'a Cell, Unmeasured> {
+    if let Some(Outcome::Skipped(why)) = c.environment(environment).map(|e| &e.outcome) {
+        return invalid(format!("{environment} was not measured: {why}"), Some("a run in which it works"));
+    }
+    match c.cell(&q.workload, environment, q.metric) {
+        Some(cell) => Ok(cell),
+        None => invalid(format!("there is nothing of {environment} in this run"), Some("a run that measures it")),
+    }
+}
+
+/// The numbers of a cell that can be believed, and doubts about it.
+fn finding(cell: &Cell) -> Result<(&Finding, Vec<String>), Unmeasured> {
+    let finding = match &cell.finding {
+        Ok(finding) => finding,
+        Err(why) => {
+            let because = format!("no {} of {}: {}", cell.metric.name(), cell.environment, words::because(why));
+            return invalid(because, Some("longer bursts or more rounds, or another metric"));
+        }
+    };
+    let throttled = cell.flags.iter().find(|f| f.name == "throttled" && f.severity >= Severity::Doubt);
+    if let Some(flag) = throttled {
+        return invalid(
+            format!("{} was throttled: {}", cell.environment, flag.evidence),
+            Some("a quota it doesn't meet"),
+        );
+    }
+    let doubts = cell.flags.iter().filter(|f| f.severity == Severity::Doubt);
+    Ok((finding, doubts.map(|f| format!("{} is {}: {}", cell.environment, f.name, f.evidence)).collect()))
+}
+
+/// The environment's time of an operation less that of the baseline, by block.
+fn net_of(finding: &Finding) -> Vec<f64> {
+    let pairs = finding.ratios.iter().zip(&finding.costs);
+    pairs.map(|((_, ratio), (_, cost))| cost - cost / ratio).collect()
+}
+
+fn numbers(logs: &[f64], differences: Vec<f64>, null: f64, notes: Vec<String>) -> Result<Measured, Unmeasured> {
+    let estimates = hodges_lehmann(logs, CONFIDENCE).zip(hodges_lehmann(&differences, CONFIDENCE)).zip(spread(logs));
+    let Some(((ratio, difference), sigma)) = estimates else {
+        return invalid("fewer than two blocks count", Some("at least 6 blocks"));
+    };
+    let turned: Vec<f64> = logs.iter().map(|d| -d).collect();
+    Ok(Measured {
+        ratio,
+        difference,
+        worse: Chance::above(logs, null),
+        better: Chance::above(&turned, -null),
+        blocks: logs.len(),
+        sigma,
+        between: 0.0,
+        superiority: None,
+        notes,
+    })
+}
+
+/// Flags that say of one side what the other side has as well.
+fn on_one_side<'a>(head: &'a Cell, base: &'a Cell) -> Option<&'a crate::comparison::Flag> {
+    let fatal = |cell: &'a Cell| cell.flags.iter().filter(|f| f.severity == Severity::Fatal);
+    let lacks = |cell: &Cell, name: &str| !cell.flags.iter().any(|f| f.name == name && f.severity == Severity::Fatal);
+    fatal(head).find(|f| lacks(base, f.name)).or_else(|| fatal(base).find(|f| lacks(head, f.name)))
+}
+
+/// Never of the box alone, so that both sides having it is no comfort.
+const SPOILT: &[&str] = &["check-failed", "control-failed", "percentiles-not-monotonic"];
+
+fn paired(
+    c: &Comparison,
+    q: &Question,
+    base: &str,
+    head: &Cell,
+    of_head: &Finding,
+    mut notes: Vec<String>,
+) -> Result<Measured, Unmeasured> {
+    let base = cell(c, q, base)?;
+    let (of_base, more) = finding(base)?;
+    notes.extend(more);
+    let spoilt =
+        head.flags.iter().chain(&base.flags).find(|f| f.severity == Severity::Fatal && SPOILT.contains(&f.name));
+    if let Some(flag) = spoilt.or_else(|| on_one_side(head, base)) {
+        return invalid(
+            format!("{}: {}", flag.name, flag.evidence),
+            Some("sides that do the same work in the same way"),
+        );
+    }
+    // Both were divided by the same bursts of the baseline, which cancel.
+    let (mut logs, mut differences) = (Vec::new(), Vec::new());
+    for ((block, ratio), (_, cost)) in of_head.ratios.iter().zip(&of_head.costs) {
+        let other = of_base.ratios.iter().zip(&of_base.costs).find(|((b, _), _)| b == block);
+        if let Some(((_, other_ratio), (_, other_cost))) = other {
+            logs.push(ratio.ln() - other_ratio.ln());
+            differences.push(cost - other_cost);
+        }
+    }
+    numbers(&logs, differences, 0.0, notes)
+}
+
+/// A cell that doesn't measure what it says can be held against its like, but not against the baseline.
+fn believable(cell: &Cell) -> Result<(), Unmeasured> {
+    match cell.flags.iter().find(|f| f.severity == Severity::Fatal) {
+        Some(flag) => invalid(
+            format!("{} is {}: {}", cell.environment, flag.name, flag.evidence),
+            Some("settings under which it does the work, or an [[except]] with a reason"),
+        ),
+        None => Ok(()),
+    }
+}
+
+fn history(q: &Question, finding: &Finding, accepted: &[Past], notes: Vec<String>) -> Result<Measured, Unmeasured> {
+    let about = |p: &&Past| (&p.workload, &p.environment, p.metric) == (&q.workload, &q.environment, q.metric);
+    let series: Vec<Known> = accepted.iter().filter(about).map(|p| p.overhead).collect();
+    if series.len() < FEWEST_ACCEPTED {
+        let more = FEWEST_ACCEPTED - series.len();
+        return Err(Unmeasured {
+            verdict: Verdict::NoBaseline,
+            because: format!("{} accepted runs of this key, and {FEWEST_ACCEPTED} are needed", series.len()),
+            enough: Some(format!("{more} more accepted run{}", if more == 1 { "" } else { "s" })),
+        });
+    }
+    let logs = finding.logs();
+    let Some((own, sigma)) = known(&logs).zip(spread(&logs)) else {
+        return invalid("fewer than two blocks count", Some("at least 6 blocks"));
+    };
+    let Some(prediction) = predict(&series, own.error) else {
+        return invalid("the accepted runs say nothing", Some("more accepted runs"));
+    };
+    let ratio = prediction.above(own.value, CONFIDENCE);
+    // What is spent now for an operation less what would have been at the centre of the series.
+    let costs: Vec<f64> = finding.costs.iter().map(|(_, cost)| *cost).collect();
+    let cost = hodges_lehmann(&costs, CONFIDENCE).map_or(0.0, |e| e.value);
+    let below: Vec<Known> = series.iter().map(|k| Known { value: -k.value, ..*k }).collect();
+    let sides = (superiority(&series, own.value), superiority(&below, -own.value));
+    Ok(Measured {
+        ratio,
+        difference: ratio.map(|log| cost * (1.0 - (-log).exp())),
+        worse: Chance::known(prediction.p_above(own.value)),
+        better: Chance::known(1.0 - prediction.p_above(own.value)),
+        blocks: logs.len(),
+        sigma,
+        between: (prediction.sigma.powi(2) - own.error.powi(2)).max(0.0).sqrt(),
+        superiority: Some(sides.0.max(sides.1)),
+        notes,
+    })
+}
+
+/// Why head and base are the same engine, so that a difference between them is an error.
+pub(super) fn same(c: &Comparison, head: &str, base: &str) -> Option<String> {
+    let plan = |name: &str| c.environment(name).map(|e: &Environment| &e.plan);
+    let (head, base) = (plan(head)?, plan(base)?);
+    // Where no program was read, nobody knows.
+    let hash = head.programs.first()?.sha256.as_deref()?;
+    head.same_code(base).then(|| {
+        let short = hash.get(..12).unwrap_or(hash);
+        format!(
+            "{} and {} ran the same programs ({short}): this is an A/A run, and all it can show is error",
+            head.name, base.name
+        )
+    })
+}

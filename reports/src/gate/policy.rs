@@ -1,0 +1,253 @@
+//! What a gate holds a run against: a TOML file, read with the line of every mistake and the nearest name there is.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use workloads::settings::nearest;
+
+use super::Mode;
+use crate::comparison::Metric;
+
+/// The change that matters where a policy doesn't say: 5 %.
+pub const MARGIN: f64 = 0.05;
+
+/// The time of an operation below which no change matters where a policy doesn't say, nanoseconds.
+pub const FLOOR_NS: f64 = 2000.0;
+
+/// A policy that can't be used; every message says where and what to do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct PolicyError(pub String);
+
+/// What is compared, and what of it matters.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Policy {
+    /// The environment that may have become worse, for [`Mode::Paired`].
+    pub head: Option<String>,
+    /// The one that it is held against.
+    pub base: Option<String>,
+    /// Holds where no rule says otherwise.
+    pub all: Terms,
+    /// In the order of the file; of those that are about the same comparison the last one counts.
+    pub rules: Vec<Rule>,
+    /// Comparisons that are left out.
+    pub exceptions: Vec<Exception>,
+}
+
+/// What may be said of comparisons; `None` where it isn't.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Terms {
+    /// The change that matters, relative: 0.05 for 5 %.
+    pub margin: Option<f64>,
+    /// A change of less time for an operation doesn't matter, nanoseconds.
+    pub floor_ns: Option<f64>,
+    /// The most that the overhead over the baseline may be: 1.1.
+    pub budget: Option<f64>,
+    /// How it is judged.
+    pub modes: Option<Vec<Mode>>,
+}
+
+impl Terms {
+    /// These, where `other` says nothing else.
+    pub(super) fn overruled(self, other: &Terms) -> Terms {
+        Terms {
+            margin: other.margin.or(self.margin),
+            floor_ns: other.floor_ns.or(self.floor_ns),
+            budget: other.budget.or(self.budget),
+            modes: other.modes.clone().or(self.modes),
+        }
+    }
+}
+
+/// Some of the comparisons; `None` is any.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Scope {
+    /// Name of a workload.
+    pub workload: Option<String>,
+    /// Name of an environment.
+    pub environment: Option<String>,
+    /// A metric.
+    pub metric: Option<Metric>,
+}
+
+impl Scope {
+    /// Whether it is about this comparison.
+    pub fn holds(&self, workload: &str, environment: &str, metric: Metric) -> bool {
+        self.workload.as_deref().is_none_or(|w| w == workload)
+            && self.environment.as_deref().is_none_or(|e| e == environment)
+            && self.metric.is_none_or(|m| m == metric)
+    }
+}
+
+/// Terms for some of the comparisons.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rule {
+    /// Which.
+    pub scope: Scope,
+    /// What of them.
+    pub terms: Terms,
+}
+
+/// Comparisons that are known to be too noisy to gate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exception {
+    /// Which.
+    pub scope: Scope,
+    /// Why, for the report.
+    pub reason: String,
+}
+
+impl Policy {
+    /// Reads a policy; `name` is what to call it in errors.
+    ///
+    /// # Errors
+    /// With the line, what is wrong there, and the nearest name there is.
+    pub fn parse(name: &str, text: &str) -> Result<Policy, PolicyError> {
+        let file: File = toml::from_str(text).map_err(|e| {
+            let hint = hint(e.message()).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+            PolicyError(format!("{name}: {}{hint}", e.to_string().trim_end()))
+        })?;
+        file.policy().map_err(|PolicyError(problem)| PolicyError(format!("{name}: {problem}")))
+    }
+
+    /// Looks up every name, those of the environments that are compared without the baseline.
+    ///
+    /// # Errors
+    /// For a name that isn't there, with the nearest that is.
+    pub fn check(&self, workloads: &[&str], compared: &[&str], baseline: &str) -> Result<(), PolicyError> {
+        let scopes = self.rules.iter().map(|r| &r.scope).chain(self.exceptions.iter().map(|e| &e.scope));
+        for scope in scopes {
+            known("workload", scope.workload.as_deref(), workloads)?;
+            known("environment", scope.environment.as_deref(), compared)?;
+        }
+        known("environment", self.head.as_deref(), compared)?;
+        let mut bases = compared.to_vec();
+        bases.push(baseline);
+        known("environment", self.base.as_deref(), &bases)?;
+        if self.head.is_some() && self.head == self.base {
+            return wrong("`head` and `base` are the same environment: name two");
+        }
+        Ok(())
+    }
+}
+
+fn known(kind: &str, name: Option<&str>, names: &[&str]) -> Result<(), PolicyError> {
+    let Some(name) = name.filter(|name| !names.contains(name)) else { return Ok(()) };
+    let hint = match nearest(name, names.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("there are {}", names.join(", ")),
+    };
+    wrong(format!("there is no {kind} `{name}` to judge; {hint}"))
+}
+
+/// The nearest of the names that serde lists after the one that it doesn't know.
+fn hint(message: &str) -> Option<String> {
+    let names: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
+    let (typed, known) = names.split_first()?;
+    message.starts_with("unknown").then(|| nearest(typed, known.iter().copied())).flatten()
+}
+
+/// The file as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    head: Option<String>,
+    base: Option<String>,
+    margin: Option<f64>,
+    floor: Option<String>,
+    budget: Option<f64>,
+    modes: Option<Vec<Mode>>,
+    #[serde(default, rename = "rule")]
+    rules: Vec<RuleInFile>,
+    #[serde(default, rename = "except")]
+    exceptions: Vec<ExceptionInFile>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RuleInFile {
+    workload: Option<String>,
+    environment: Option<String>,
+    metric: Option<String>,
+    margin: Option<f64>,
+    floor: Option<String>,
+    budget: Option<f64>,
+    modes: Option<Vec<Mode>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ExceptionInFile {
+    workload: Option<String>,
+    environment: Option<String>,
+    metric: Option<String>,
+    reason: String,
+}
+
+impl File {
+    fn policy(self) -> Result<Policy, PolicyError> {
+        if self.head.is_some() != self.base.is_some() {
+            return wrong("`head` and `base` name two environments: give both, or neither");
+        }
+        let rule = |r: RuleInFile| {
+            Ok(Rule {
+                scope: scope(r.workload, r.environment, r.metric)?,
+                terms: terms(r.margin, r.floor, r.budget, r.modes)?,
+            })
+        };
+        let exception = |e: ExceptionInFile| {
+            let scope = scope(e.workload, e.environment, e.metric)?;
+            if scope == Scope::default() {
+                return wrong("[[except]] leaves everything out: name a workload, an environment or a metric");
+            }
+            if e.reason.trim().is_empty() {
+                return wrong("[[except]] needs a reason: what is left out of a gate is listed with it");
+            }
+            Ok(Exception { scope, reason: e.reason })
+        };
+        Ok(Policy {
+            head: self.head,
+            base: self.base,
+            all: terms(self.margin, self.floor, self.budget, self.modes)?,
+            rules: self.rules.into_iter().map(rule).collect::<Result<_, _>>()?,
+            exceptions: self.exceptions.into_iter().map(exception).collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+pub(super) fn wrong<T>(problem: impl Into<String>) -> Result<T, PolicyError> {
+    Err(PolicyError(problem.into()))
+}
+
+fn scope(workload: Option<String>, environment: Option<String>, metric: Option<String>) -> Result<Scope, PolicyError> {
+    let metric = metric.map(|name| Metric::named(&name).ok_or(name)).transpose().or_else(|name| {
+        let known = Metric::ALL.map(Metric::name);
+        let hint =
+            nearest(&name, known).map_or(format!("there are {}", known.join(", ")), |n| format!("did you mean `{n}`?"));
+        wrong(format!("there is no metric `{name}`; {hint}"))
+    })?;
+    Ok(Scope { workload, environment, metric })
+}
+
+fn terms(
+    margin: Option<f64>,
+    floor: Option<String>,
+    budget: Option<f64>,
+    modes: Option<Vec<Mode>>,
+) -> Result<Terms, PolicyError> {
+    if let Some(margin) = margin.filter(|margin| !(0.001..=10.0).contains(margin)) {
+        return wrong(format!("`margin` is {margin}, but must be from 0.001 to 10; 0.05 is 5 %"));
+    }
+    if let Some(budget) = budget.filter(|budget| !(1.0..=1e6).contains(budget)) {
+        return wrong(format!("`budget` is {budget}, but must be from 1; 1.1 allows 10 % over the baseline"));
+    }
+    if modes.as_ref().is_some_and(Vec::is_empty) {
+        return wrong("`modes` is empty: name paired, budget or history, or say in [[except]] why nothing is compared");
+    }
+    let nanoseconds = |text: String| match humantime::parse_duration(&text) {
+        Ok(floor) if floor <= Duration::from_secs(60) => Ok(floor.as_nanos() as f64),
+        Ok(_) => wrong(format!("`floor` is {text}, but must be at most 60s")),
+        Err(e) => wrong(format!("`floor` is not a time: {e} in \"{text}\"; write it as in \"2us\"")),
+    };
+    Ok(Terms { margin, floor_ns: floor.map(nanoseconds).transpose()?, budget, modes })
+}
