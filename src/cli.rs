@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use reports::gate::Verdict;
 
 use crate::suite::Percent;
 use crate::{commands, exit};
@@ -26,7 +27,7 @@ pub struct Cli {
 pub enum Command {
     /// Measure: run a suite, keep every histogram in the store, and report
     #[command(
-        after_help = "Examples:\n  tarebench run\n  tarebench run quick --env runc --env qemu:accel=tcg --workload sqlite/commit\n  tarebench run quick --env head=runc:binary=/opt/head/runc --env base=runc:binary=/opt/base/runc\n  tarebench run standard --budget 10m --report report.html --label host=rack7\n  tarebench run quick --until 3% --budget 20m\n  tarebench run --resume latest --blocks 24\n  tarebench run my-suite.toml --blocks 30 --data-dir /mnt/nvme"
+        after_help = "Examples:\n  tarebench run\n  tarebench run quick --env runc --env qemu:accel=tcg --workload sqlite/commit\n  tarebench run quick --env head=runc:binary=/opt/head/runc --env base=runc:binary=/opt/base/runc\n  tarebench run standard --budget 10m --report report.html --label host=rack7\n  tarebench run quick --until 3% --budget 20m\n  tarebench run --resume latest --blocks 24\n  tarebench run my-suite.toml --blocks 30 --data-dir /mnt/nvme\n  tarebench run my-suite.toml --gate gate.toml --fail-on regressed,invalid"
     )]
     Run(Run),
     /// Say what can run here, what can't and how to fix it, and how quiet this machine is
@@ -48,6 +49,11 @@ pub enum Command {
     /// Draw a stored run again: same store, same bytes
     #[command(after_help = report_help())]
     Report(Report),
+    /// Hold a stored run against a policy: pass, improved, regressed, inconclusive, invalid or no-baseline
+    #[command(
+        after_help = "Examples:\n  tarebench gate --policy gate.toml\n  tarebench gate --head runsc-new --base runsc-old\n  tarebench gate commit=1e21665 --policy gate.toml --format github --step-summary\n  tarebench gate --policy gate.toml --fail-on regressed --format junit > gate.xml"
+    )]
+    Gate(Gate),
     /// Put measurements of another program into the store
     #[command(after_help = "Example:\n  tarebench import fio bare=bare.json runc=runc.json")]
     Import(Import),
@@ -162,6 +168,13 @@ pub struct Run {
     /// A name for the run, as in host=rack7 or release
     #[arg(long, value_name = "K=V")]
     pub label: Vec<String>,
+    /// Hold it against this policy: 12 blocks (or --blocks), and where those can't clear something twice as many fresh ones of
+    /// that alone, which decide
+    #[arg(long, value_name = "POLICY", conflicts_with_all = ["until", "resume"])]
+    pub gate: Option<PathBuf>,
+    /// How the gate is shown.
+    #[command(flatten)]
+    pub shown: Shown,
 }
 
 /// Arguments of `doctor`.
@@ -235,6 +248,77 @@ pub struct Report {
     /// Where results are kept.
     #[command(flatten)]
     pub store: StoreArg,
+}
+
+/// Arguments of `gate`.
+#[derive(Debug, Args)]
+pub struct Gate {
+    /// An id, the beginning of one, `latest`, or a label
+    #[arg(default_value = "latest")]
+    pub run: String,
+    /// A TOML file that says what is compared and which change matters; default: 5 % and 2 us an operation
+    #[arg(long, value_name = "FILE")]
+    pub policy: Option<PathBuf>,
+    /// The environment that may have become worse
+    #[arg(long, value_name = "ENV", requires = "base")]
+    pub head: Option<String>,
+    /// The one that it is held against
+    #[arg(long, value_name = "ENV", requires = "head")]
+    pub base: Option<String>,
+    /// How it is shown.
+    #[command(flatten)]
+    pub shown: Shown,
+    /// Where results are kept.
+    #[command(flatten)]
+    pub store: StoreArg,
+}
+
+/// How a gate is shown, and which of its verdicts end the program with an error.
+#[derive(Debug, Args)]
+pub struct Shown {
+    /// Format of the gate: text, json, junit or github [default: text]
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Option<String>,
+    /// Verdicts of the gate that end with their exit code instead of 0 [default: all but pass and improved]
+    #[arg(long, value_name = "VERDICT,...", value_delimiter = ',')]
+    pub fail_on: Vec<FailOn>,
+    /// Also write a summary of the gate into the file that $GITHUB_STEP_SUMMARY names
+    #[arg(long)]
+    pub step_summary: bool,
+}
+
+impl Shown {
+    /// The verdicts that are to fail.
+    pub fn failing(&self) -> Vec<Verdict> {
+        let verdict = |on: &FailOn| match on {
+            FailOn::Regressed => Verdict::Regressed,
+            FailOn::Inconclusive => Verdict::Inconclusive,
+            FailOn::Invalid => Verdict::Invalid,
+            FailOn::NoBaseline => Verdict::NoBaseline,
+        };
+        if self.fail_on.is_empty() {
+            return Verdict::ALL.into_iter().filter(|verdict| !verdict.is_good()).collect();
+        }
+        self.fail_on.iter().map(verdict).collect()
+    }
+
+    /// Whether any of it was said.
+    pub fn is_given(&self) -> bool {
+        self.format.is_some() || self.step_summary || !self.fail_on.is_empty()
+    }
+}
+
+/// Verdicts that a build can be failed for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum FailOn {
+    /// Worse, beyond chance and by enough to matter
+    Regressed,
+    /// Neither that nor its absence is shown
+    Inconclusive,
+    /// Not measured, or not soundly
+    Invalid,
+    /// Too few accepted runs
+    NoBaseline,
 }
 
 /// Arguments of `import`.

@@ -22,14 +22,15 @@ macro_rules! exits {
 exits! {
     /// What was asked for was done.
     Done = 0, "done";
-    /// A gate found it worse than before. There are no gates yet: the code is kept for them.
-    Regressed = 1, "regressed (kept for gates)";
-    /// The command line, the suite or a file to import can't be understood or contradicts itself; nothing was touched.
-    Usage = 2, "usage: the command line, the suite or a file to import can't be understood";
+    /// A gate found it worse than it may be.
+    Regressed = 1, "regressed: the gate found it worse than the policy allows";
+    /// The command line, the suite, the policy or a file to import can't be understood or contradicts itself; nothing was touched.
+    Usage = 2, "usage: the command line, the suite, the policy or a file to import can't be understood";
     /// No environment, not the baseline, or nothing of what was asked for by name could be measured.
     NothingMeasured = 3, "nothing could be measured, or nothing of what --env asked for";
-    /// Measured, but the control says that this machine was too unquiet to tell.
-    Inconclusive = 4, "inconclusive: the control run shows that this machine was too unquiet";
+    /// Measured, but the control says that this machine was too unquiet to tell, or a gate could show neither a regression nor its
+    /// absence.
+    Inconclusive = 4, "inconclusive: the machine was too unquiet, by its control, or a gate can't tell yet";
     /// The store can't be opened, read or written.
     Store = 5, "the store can't be opened, read or written";
     /// The host does not allow it: data directory, disk space, permissions.
@@ -37,6 +38,10 @@ exits! {
     /// Measured, but a workload failed or a check differed in some environment, or one that was asked for by name can't run
     /// here; the report says where.
     SomeFailed = 7, "measured, but a workload failed in some environment, or one that --env asked for can't run";
+    /// A gate can't judge: something that the policy asks for was not measured, or not soundly.
+    Invalid = 8, "invalid: what the gate was to judge was not measured, or not soundly";
+    /// A gate has too few accepted runs to judge by.
+    NoBaseline = 9, "no-baseline: too few accepted runs for the gate to judge by";
     /// A mistake of ours, or an error nobody thought of.
     Internal = 70, "internal error";
     /// Ended by Ctrl-C; what was finished is in the store.

@@ -57,6 +57,7 @@ fn dispatch(command: Command) -> anyhow::Result<Exit> {
         Command::Plan(args) => commands::plan::run(args),
         Command::Verify(args) => commands::verify::run(args),
         Command::Report(args) => commands::report::run(args),
+        Command::Gate(args) => commands::gate::run(args),
         Command::Import(args) => commands::import::run(args),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "tarebench", &mut std::io::stdout());

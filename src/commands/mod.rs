@@ -1,6 +1,8 @@
 //! One file per command.
 
 pub mod doctor;
+pub mod gate;
+mod gated;
 pub mod import;
 pub mod list;
 pub mod man;

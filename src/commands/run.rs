@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use reports::comparison::{Comparison, Method, compare};
-use reports::record::Stored;
+use reports::gate::{CONFIRMS, Policy, PolicyError};
+use reports::record::{CONTROL, Run, Stored};
 use reports::render::Format;
-use reports::store::Store;
+use reports::store::{HOST_CLASS, Store};
 
 use crate::cli;
-use crate::commands::{print, report};
+use crate::commands::{gate, gated, print, report};
 use crate::execute::{Options, measure, resume};
 use crate::exit::{Exit, OrExit};
 use crate::interrupt::Interrupt;
@@ -24,6 +25,13 @@ const MOST: u32 = 100;
 pub fn run(args: cli::Run) -> anyhow::Result<Exit> {
     let labels = labels(&args.label).or_exit(Exit::Usage)?;
     let outputs = outputs(&args.report)?;
+    if let Some(policy) = &args.gate {
+        return judged(&args, policy, &labels, &outputs);
+    }
+    if args.shown.is_given() {
+        return Err(anyhow::anyhow!("--format, --fail-on and --step-summary are of a gate: give --gate POLICY too"))
+            .or_exit(Exit::Usage);
+    }
     let (stored, interrupt) = match &args.resume {
         None => new(&args, labels)?,
         Some(wanted) => go_on(&args, wanted)?,
@@ -38,6 +46,56 @@ pub fn run(args: cli::Run) -> anyhow::Result<Exit> {
     let too_unquiet = !comparison.invalid.is_empty() || comparison.failed_controls().next().is_some();
     let asked = &args.selection.environments;
     Ok(interrupt.exit().unwrap_or_else(|| Exit::of_run(&stored, too_unquiet).or_missing(&stored, asked)))
+}
+
+/// Measures and judges, with a second run where the first can't clear something. The gate goes to stdout, the first run's reports
+/// into their files.
+fn judged(
+    args: &cli::Run,
+    policy: &Path,
+    labels: &BTreeMap<String, String>,
+    outputs: &[(PathBuf, &'static Format)],
+) -> anyhow::Result<Exit> {
+    let mut plan = Plan::resolve(&args.selection).or_exit(Exit::Usage)?;
+    plan.suite.budget = args.budget.or(plan.suite.budget);
+    plan.suite.until = None;
+    plan.suite.blocks = args.selection.blocks.unwrap_or(gated::SCREEN);
+    // A typing error must not cost an hour, here neither.
+    let policy = gate::policy(Some(policy), None, None).or_exit(Exit::Usage)?;
+    check(&policy, &plan).or_exit(Exit::Usage)?;
+    gate::format(&args.shown)?;
+    let interrupt = Interrupt::listen()?;
+    let store = Store::open(&args.store.store).or_exit(Exit::Store)?;
+    let data_dir = data_dir(args);
+    let look = |plan: &Plan, first: Option<&str>| {
+        say(plan);
+        let labels = first.map_or_else(|| labels.clone(), |first| of_second(labels, first));
+        measure(plan, options(args, plan, &data_dir, labels), &store, &interrupt)
+    };
+    let accepted = |run: &Run| gate::accepted(&store, run).or_exit(Exit::Store);
+    let gated = gated::screen_and_confirm(&plan, &policy, accepted, look)?;
+    write(&compare(&gated.runs[0], Method::default()), outputs)?;
+    gate::show(&gated.gate, &args.shown)?;
+    let ids: Vec<&str> = gated.runs.iter().map(|stored| stored.run.id.as_str()).collect();
+    eprintln!("in {}: {}; `tarebench gate {}` judges again", args.store.store.display(), ids.join(", "), ids[0]);
+    let failed = gated.runs.iter().map(|stored| Exit::of_run(stored, false)).find(|exit| *exit != Exit::Done);
+    let judged = Some(gate::exit(&gated.gate, &args.shown.failing())).filter(|exit| *exit != Exit::Done);
+    Ok(interrupt.exit().or(judged).or(failed).unwrap_or(Exit::Done))
+}
+
+/// The labels of a run that confirms another one. Those of the user's stay with the first: who asks for a commit means the run that
+/// has all of it.
+fn of_second(labels: &BTreeMap<String, String>, first: &str) -> BTreeMap<String, String> {
+    let class = labels.get_key_value(HOST_CLASS).map(|(key, class)| (key.clone(), class.clone()));
+    [(CONFIRMS.to_string(), first.to_string())].into_iter().chain(class).collect()
+}
+
+/// Whether every name of a policy is in the plan.
+fn check(policy: &Policy, plan: &Plan) -> Result<(), PolicyError> {
+    let workloads: Vec<&str> = plan.workloads.iter().map(|w| w.name.as_str()).collect();
+    let environments = plan.environments.iter().map(|e| e.name.as_str());
+    let compared: Vec<&str> = environments.filter(|name| *name != plan.suite.baseline && *name != CONTROL).collect();
+    policy.check(&workloads, &compared, &plan.suite.baseline)
 }
 
 /// Measures a run of its own.
@@ -97,6 +155,10 @@ fn data_dir(args: &cli::Run) -> PathBuf {
 fn show(comparison: &Comparison, outputs: &[(PathBuf, &'static Format)]) -> anyhow::Result<()> {
     let terminal = reports::render::find("terminal").expect("the terminal is a format");
     print(&String::from_utf8_lossy(&report::bytes(comparison, terminal)?))?;
+    write(comparison, outputs)
+}
+
+fn write(comparison: &Comparison, outputs: &[(PathBuf, &'static Format)]) -> anyhow::Result<()> {
     for (path, format) in outputs {
         std::fs::write(path, report::bytes(comparison, format)?)
             .with_context(|| format!("can't write the report {}", path.display()))

@@ -1,0 +1,120 @@
+//! `tarebench gate`: holds a stored run against a policy.
+
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use reports::comparison::compare;
+use reports::gate::{self, CONFIRMS, Gate, Past, Policy, Verdict};
+use reports::record::{Run, Stored};
+use reports::render::gate::{FORMATS, Format, summary};
+use reports::store::{Key, Store};
+
+use crate::cli;
+use crate::commands::{gated, print};
+use crate::exit::{Exit, OrExit};
+
+/// The file that GitHub Actions shows as the summary of a step.
+const SUMMARY: &str = "GITHUB_STEP_SUMMARY";
+
+/// Loads the run, judges, shows.
+pub fn run(args: cli::Gate) -> anyhow::Result<Exit> {
+    let policy = policy(args.policy.as_deref(), args.head, args.base).or_exit(Exit::Usage)?;
+    let store = Store::open_existing(&args.store.store).or_exit(Exit::Store)?;
+    let id = store.find(&args.run).or_exit(Exit::Usage)?;
+    let gate = judge(&store, &id, &policy)?;
+    show(&gate, &args.shown)?;
+    Ok(exit(&gate, &args.shown.failing()))
+}
+
+/// A stored run, together with the one that confirms it, whichever of them is asked for.
+fn judge(store: &Store, id: &str, policy: &Policy) -> anyhow::Result<Gate> {
+    let asked = store.load(id).or_exit(Exit::Store)?;
+    let (first, second) = match gated::confirms(&asked.run) {
+        Some(first) => (store.load(first).or_exit(Exit::Store)?, Some(asked)),
+        None => {
+            let label = format!("{CONFIRMS}={id}");
+            let second = store.runs().or_exit(Exit::Store)?.into_iter().find(|run| run.labels.contains(&label));
+            (asked, second.map(|run| store.load(&run.id)).transpose().or_exit(Exit::Store)?)
+        }
+    };
+    let accepted = accepted(store, &first.run).or_exit(Exit::Store)?;
+    let of = |stored: &Stored| compare(stored, gate::method());
+    let screen = gate::judge(&of(&first), policy, &accepted).or_exit(Exit::Usage)?;
+    match second {
+        None => Ok(screen),
+        Some(second) => gate::confirm(&of(&second), policy, &accepted, &screen).or_exit(Exit::Usage),
+    }
+}
+
+/// The policy of a file, with the environments that were named beside it.
+///
+/// # Errors
+/// When the file can't be read, or is no policy, or there is nothing to judge by.
+pub fn policy(file: Option<&Path>, head: Option<String>, base: Option<String>) -> anyhow::Result<Policy> {
+    let mut policy = match file {
+        Some(path) => {
+            let name = path.display().to_string();
+            let text = std::fs::read_to_string(path).with_context(|| format!("can't read the policy {name}"))?;
+            Policy::parse(&name, &text)?
+        }
+        None if head.is_none() => bail!("a gate needs --policy FILE, or --head ENV and --base ENV"),
+        None => Policy::default(),
+    };
+    policy.head = head.or(policy.head);
+    policy.base = base.or(policy.base);
+    Ok(policy)
+}
+
+/// The overheads of all accepted runs of the same key, but for the run itself.
+pub fn accepted(store: &Store, run: &Run) -> anyhow::Result<Vec<Past>> {
+    let mut accepted = store.accepted(&Key::of(run))?;
+    accepted.retain(|other| other.run != run.id);
+    Ok(Past::of(&accepted))
+}
+
+/// Prints the gate, and writes the summary where it is asked for.
+///
+/// # Errors
+/// When it can't be written.
+pub fn show(gate: &Gate, shown: &cli::Shown) -> anyhow::Result<()> {
+    let bytes = format(shown)?.renderer.render(gate, &shown.failing())?;
+    print(&String::from_utf8_lossy(&bytes))?;
+    if !shown.step_summary {
+        return Ok(());
+    }
+    let path = std::env::var_os(SUMMARY)
+        .with_context(|| format!("--step-summary writes to the file in ${SUMMARY}, which isn't set here"))
+        .or_exit(Exit::Usage)?;
+    let context = || format!("can't write the summary {}", Path::new(&path).display());
+    let mut file =
+        std::fs::OpenOptions::new().create(true).append(true).open(&path).with_context(context).or_exit(Exit::Host)?;
+    file.write_all(summary(gate).as_bytes()).with_context(context).or_exit(Exit::Host)
+}
+
+/// The format that was asked for.
+///
+/// # Errors
+/// When there is none of this name.
+pub fn format(shown: &cli::Shown) -> anyhow::Result<&'static Format> {
+    shown.format.as_deref().map_or(Ok(&FORMATS[0]), by_name).or_exit(Exit::Usage)
+}
+
+fn by_name(name: &str) -> anyhow::Result<&'static Format> {
+    let names = || FORMATS.iter().map(|f| f.name);
+    FORMATS.iter().find(|f| f.name == name).with_context(|| match workloads::settings::nearest(name, names()) {
+        Some(near) => format!("a gate has no format `{name}`; did you mean `{near}`?"),
+        None => format!("a gate has no format `{name}`; there are {}", names().collect::<Vec<_>>().join(", ")),
+    })
+}
+
+/// The exit code: that of the worst verdict which is to fail.
+pub fn exit(gate: &Gate, failing: &[Verdict]) -> Exit {
+    match gate.worst_of(failing) {
+        None | Some(Verdict::Pass | Verdict::Improved) => Exit::Done,
+        Some(Verdict::Regressed) => Exit::Regressed,
+        Some(Verdict::Inconclusive) => Exit::Inconclusive,
+        Some(Verdict::Invalid) => Exit::Invalid,
+        Some(Verdict::NoBaseline) => Exit::NoBaseline,
+    }
+}

@@ -1,0 +1,256 @@
+//! `tarebench run --gate`: a first look, and where it can't clear something a second one, of fresh starts and other work.
+//!
+//! The second run decides alone about what it is asked, and there is no third: rolling again until it is green would find a
+//! regression of any size to be none.
+
+use anyhow::Context;
+use reports::comparison::compare;
+use reports::gate::{self, CONFIRMS, Gate, Past, Policy};
+use reports::record::{Ending, Run, Stored};
+use workloads::content::mix;
+
+use crate::exit::{Exit, OrExit};
+use crate::plan::Plan;
+
+/// Blocks of the first look where nothing is said; a second one has twice as many.
+pub const SCREEN: u32 = 12;
+
+/// What was measured, and what is to be said of it.
+#[derive(Debug)]
+pub struct Gated {
+    /// The first look, and the second where there was one.
+    pub runs: Vec<Stored>,
+    /// Of both.
+    pub gate: Gate,
+}
+
+/// Looks once, and where that can't clear something once more; `measure` gets the run that a second one confirms.
+///
+/// # Errors
+/// Those of `measure` and `accepted`; when the policy doesn't fit the run.
+pub fn screen_and_confirm(
+    plan: &Plan,
+    policy: &Policy,
+    accepted: impl FnOnce(&Run) -> anyhow::Result<Vec<Past>>,
+    mut measure: impl FnMut(&Plan, Option<&str>) -> anyhow::Result<Stored>,
+) -> anyhow::Result<Gated> {
+    let first = measure(plan, None)?;
+    let accepted = accepted(&first.run)?;
+    let screen = gate::judge(&compare(&first, gate::method()), policy, &accepted).or_exit(Exit::Usage)?;
+    if first.ending != Ending::Complete || screen.suspects().next().is_none() {
+        return Ok(Gated { runs: vec![first], gate: screen });
+    }
+    let suspects: Vec<String> = screen.suspects().map(|j| format!("{} in {}", j.workload, j.environment)).collect();
+    eprintln!("not cleared: {}; a second run of fresh starts decides", deduplicated(suspects).join(", "));
+    let second = measure(&narrowed(plan, &screen)?, Some(&first.run.id))?;
+    let gate = gate::confirm(&compare(&second, gate::method()), policy, &accepted, &screen).or_exit(Exit::Usage)?;
+    Ok(Gated { runs: vec![first, second], gate })
+}
+
+fn deduplicated(mut names: Vec<String>) -> Vec<String> {
+    names.dedup();
+    names
+}
+
+/// The plan of the second look: what was not cleared and what it is held against, twice as often, with work drawn anew.
+fn narrowed(plan: &Plan, screen: &Gate) -> anyhow::Result<Plan> {
+    let mut suite = plan.suite.clone();
+    suite.workloads.retain(|entry| screen.suspects().any(|j| j.workload == entry.name));
+    let asked = |name: &str| screen.suspects().any(|j| j.environment == name || j.against == name);
+    let baseline = suite.baseline.clone();
+    suite.environments.retain(|entry| entry.name == baseline || asked(&entry.name));
+    suite.blocks *= 2;
+    Plan::of(suite, mix(plan.seed) % 1_000_000_000).context("can't plan the second look")
+}
+
+/// The run that this one confirms, by its label.
+pub fn confirms(run: &Run) -> Option<&str> {
+    run.labels.get(CONFIRMS).map(String::as_str)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use hdrhistogram::Histogram;
+    use hdrhistogram::serialization::{Serializer, V2DeflateSerializer};
+    use reports::gate::Verdict;
+    use reports::record::{EnvironmentPlan, Record, WorkloadPlan};
+    use workloads::evidence::{Canary, Evidence};
+    use workloads::facts::{DataFacts, Network};
+    use workloads::protocol::Sample;
+    use workloads::stopwatch::HIGHEST_NS;
+
+    use super::*;
+    use crate::suite::Suite;
+
+    const SUITE: &str = "blocks = 12\nrounds = 1\n[environments.bare]\n[environments.old]\nrunner = \"bare\"\n\
+        [environments.new]\nrunner = \"bare\"\n[environments.other]\nrunner = \"bare\"\n\
+        [workloads.\"sqlite/commit\"]\n[workloads.\"disk/fsync\"]\n";
+
+    fn plan() -> Plan {
+        Plan::of(Suite::parse("made up", SUITE).expect("reads"), 7).expect("resolves")
+    }
+
+    fn policy() -> Policy {
+        Policy::parse("gate.toml", "head = \"new\"\nbase = \"old\"\n").expect("reads")
+    }
+
+    /// A burst of a hundred operations that take so long each.
+    fn sample(ns: u64) -> Sample {
+        let mut histogram = Histogram::<u64>::new_with_bounds(1, HIGHEST_NS, 3).expect("bounds that fit");
+        histogram.record_n(ns, 100).expect("within the bounds");
+        let mut bytes = Vec::new();
+        V2DeflateSerializer::new().serialize(&histogram, &mut bytes).expect("in memory");
+        Sample {
+            operations: 100,
+            elapsed_ns: 100 * ns,
+            batch: 1,
+            histogram: bytes,
+            concurrency: 1,
+            drawn: Some(1),
+            ..Sample::default()
+        }
+    }
+
+    /// What a plan would give on a machine on which `new` takes so many times as long in commits.
+    fn measured(plan: &Plan, id: &str, factor: f64) -> Stored {
+        let environments: Vec<&str> = plan.environments.iter().map(|e| e.name.as_str()).collect();
+        let mut records = Vec::new();
+        for block in 0..plan.suite.blocks {
+            for workload in &plan.workloads {
+                for (position, environment) in environments.iter().enumerate() {
+                    let slow = *environment == "new" && workload.name == "sqlite/commit";
+                    let noise = 1.0 + 0.004 * ((block as usize * 7 + position * 3) % 5) as f64;
+                    let ns = 140_000.0 * noise * if slow { factor } else { 1.0 };
+                    records.push(Record {
+                        block,
+                        round: 0,
+                        position: position as u32,
+                        workload: workload.name.clone(),
+                        environment: environment.to_string(),
+                        outcome: Ok(sample(ns as u64)),
+                        canary: Canary { before_ns: 1000, after_ns: 1000 },
+                        evidence: Evidence::default(),
+                    });
+                }
+            }
+        }
+        Stored {
+            run: run(plan, id),
+            ending: Ending::Complete,
+            stopped: None,
+            seconds: Some(1.0),
+            starts: Vec::new(),
+            records,
+            voids: Vec::new(),
+            checks: Vec::new(),
+        }
+    }
+
+    fn run(plan: &Plan, id: &str) -> Run {
+        let workload = |w: &crate::plan::PlannedWorkload| WorkloadPlan {
+            name: w.name.clone(),
+            kind: w.workload.name().into(),
+            about: String::new(),
+            settings: BTreeMap::new(),
+            resource: w.workload.resource(),
+            durable: false,
+            direct: false,
+            streams: false,
+            paced: false,
+        };
+        let environment = |e: &crate::plan::Environment| EnvironmentPlan {
+            name: e.name.clone(),
+            runner: "bare".into(),
+            settings: BTreeMap::new(),
+            version: None,
+            skipped: None,
+            network: Network::None,
+            data: DataFacts::default(),
+            emulated: None,
+            unequal: None,
+            data_path: String::new(),
+            programs: Vec::new(),
+        };
+        Run {
+            id: id.into(),
+            started: String::new(),
+            suite: "made up".into(),
+            suite_toml: String::new(),
+            seed: plan.seed,
+            blocks: plan.suite.blocks,
+            rounds: 1,
+            baseline: "bare".into(),
+            command: String::new(),
+            binary_sha256: String::new(),
+            version: String::new(),
+            labels: BTreeMap::new(),
+            host: Vec::new(),
+            nested: None,
+            workloads: plan.workloads.iter().map(workload).collect(),
+            environments: plan.environments.iter().map(environment).collect(),
+            pinning: String::new(),
+        }
+    }
+
+    /// Both looks at a machine on which `new` is slower by these factors, and the plans of those that were taken.
+    fn looked(first: f64, second: f64) -> (Gated, Vec<(Plan, Option<String>)>) {
+        let mut plans = Vec::new();
+        let gated = screen_and_confirm(
+            &plan(),
+            &policy(),
+            |_| Ok(Vec::new()),
+            |plan, confirms| {
+                plans.push((plan.clone(), confirms.map(str::to_string)));
+                let (id, factor) = if confirms.is_some() { ("second", second) } else { ("first", first) };
+                Ok(measured(plan, id, factor))
+            },
+        );
+        (gated.expect("both looks"), plans)
+    }
+
+    #[test]
+    fn what_the_first_look_clears_is_not_looked_at_again() {
+        let (gated, plans) = looked(1.0, 9.0);
+        assert_eq!((gated.gate.verdict(), plans.len(), gated.runs.len()), (Verdict::Pass, 1, 1));
+        assert_eq!(gated.gate.confirmed_by, None);
+    }
+
+    #[test]
+    fn a_suspicion_is_looked_at_alone_twice_as_often_and_with_other_work() {
+        let (gated, plans) = looked(1.2, 1.2);
+        assert_eq!(gated.gate.verdict(), Verdict::Regressed);
+        assert_eq!(gated.gate.confirmed_by.as_deref(), Some("second"));
+        let [(first, None), (second, Some(confirms))] = plans.as_slice() else { panic!("{}", plans.len()) };
+        assert_eq!(confirms, "first");
+        assert_ne!(first.seed, second.seed);
+        assert_eq!((first.suite.blocks, second.suite.blocks), (12, 24));
+        let names = |plan: &Plan| plan.environments.iter().map(|e| e.name.clone()).collect::<Vec<_>>();
+        assert_eq!(names(second), ["bare", "control", "old", "new"], "`other` has nothing to do with it");
+        assert!(second.workloads.iter().map(|w| &w.name).eq(["sqlite/commit"]));
+        // What was cleared stands beside what was confirmed.
+        assert!(gated.gate.of(Verdict::Pass).any(|j| j.workload == "disk/fsync"));
+    }
+
+    #[test]
+    fn the_second_look_decides_and_there_is_no_third() {
+        let (gated, plans) = looked(1.2, 1.0);
+        assert_eq!((gated.gate.verdict(), plans.len()), (Verdict::Pass, 2));
+    }
+
+    #[test]
+    fn a_look_that_was_cut_off_is_not_followed_by_another() {
+        let mut looks = 0;
+        let gated = screen_and_confirm(
+            &plan(),
+            &policy(),
+            |_| Ok(Vec::new()),
+            |plan, _| {
+                looks += 1;
+                Ok(Stored { ending: Ending::Interrupted, ..measured(plan, "first", 1.2) })
+            },
+        );
+        assert_eq!((gated.expect("a look").gate.verdict(), looks), (Verdict::Regressed, 1));
+    }
+}

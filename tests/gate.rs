@@ -1,0 +1,118 @@
+//! Gates as their users run them, on runs that were put into the store by `import`: every verdict with its exit code.
+
+mod common;
+
+use common::{Dir, Ran};
+use serde_json::Value;
+
+/// Blocks of the made-up runs.
+const BLOCKS: usize = 12;
+
+/// A store with a run of `bare`, `base` and `head` in which head takes `factor` times as long as base, give or take the noise of a block.
+fn measured(factor: f64) -> Dir {
+    let b = Dir::new();
+    add(&b, factor);
+    b
+}
+
+fn add(b: &Dir, factor: f64) {
+    let mut words = vec!["import".to_string(), "fio".into()];
+    for block in 0..BLOCKS {
+        for (nth, (name, times)) in [("bare", 1.0), ("base", 1.2), ("head", 1.2 * factor)].into_iter().enumerate() {
+            let noise = 1.0 + 0.01 * ((block * 7 + nth * 5) % 5) as f64;
+            let file = b.at(&format!("{name}-{block}.json"));
+            std::fs::write(&file, fio(times * noise).to_string()).expect("written");
+            words.push(format!("{name}={}", file.display()));
+        }
+    }
+    b.run(&words.iter().map(String::as_str).collect::<Vec<_>>()).ends_with(0);
+}
+
+/// What fio says of reads, with all times so many times as long.
+fn fio(times: f64) -> Value {
+    let mut all: Value = serde_json::from_str(include_str!("fio/read-plus.json")).expect("JSON");
+    let read = &mut all["jobs"][0]["read"];
+    read["runtime"] = (read["runtime"].as_f64().expect("a number") * times).round().into();
+    for key in ["min", "max", "mean"] {
+        read["clat_ns"][key] = (read["clat_ns"][key].as_f64().expect("a number") * times).round().into();
+    }
+    let bins = read["clat_ns"]["bins"].as_object().expect("bins").clone();
+    let scaled =
+        bins.into_iter().map(|(ns, count)| ((ns.parse::<f64>().expect("a number") * times).round().to_string(), count));
+    read["clat_ns"]["bins"] = Value::Object(scaled.collect());
+    all
+}
+
+fn gate(b: &Dir, words: &[&str]) -> Ran {
+    b.run(&[&["gate", "--head", "head", "--base", "base"], words].concat())
+}
+
+#[test]
+fn every_verdict_has_its_exit_code() {
+    let equal = measured(1.0);
+    gate(&equal, &[]).ends_with(0).says("import fio: pass");
+    let worse = measured(1.1);
+    gate(&worse, &[]).ends_with(1).says("import fio: regressed").says("cost in head against base");
+    gate(&worse, &["--fail-on", "invalid,no-baseline"]).ends_with(0).says("regressed");
+    gate(&measured(0.9), &[]).ends_with(0).says("import fio: improved");
+
+    let policy = |text: &str| {
+        std::fs::write(worse.at("gate.toml"), text).expect("written");
+        worse.run(&["gate", "--policy", "gate.toml"])
+    };
+    policy("modes = [\"history\"]\n").ends_with(9).says("no-baseline").says("10 more accepted runs");
+    policy("[[rule]]\nenvironment = \"head\"\nbudget = 1.2\n").ends_with(1).says("over the budget of 1.2×");
+    policy("[[rule]]\nenvironment = \"head\"\nbudget = 1.5\n").ends_with(0).says("pass");
+    policy("head = \"head\"\nbase = \"base\"\nmargin = 0.11\n").ends_with(0).says("pass");
+    policy("head = \"head\"\nbase = \"base\"\nfloor = \"1ms\"\n[[rule]]\nmetric = \"p99.9\"\n")
+        .ends_with(8)
+        .says("no p99.9 of head");
+    policy("head = \"head\"\nbase = \"base\"\nfloor = \"1ms\"\n").ends_with(0).says("pass");
+}
+
+#[test]
+fn what_can_not_be_judged_is_an_error_that_says_what_to_do() {
+    let b = measured(1.0);
+    b.run(&["gate"]).ends_with(2).says("--policy FILE, or --head ENV and --base ENV");
+    b.run(&["gate", "--head", "head"]).ends_with(2).says("--base");
+    b.run(&["gate", "--policy", "gone.toml"]).ends_with(2).says("can't read the policy gone.toml");
+    b.run(&["gate", "--head", "haed", "--base", "base"]).ends_with(2).says("did you mean `head`?");
+    gate(&b, &["nothing-like-it"]).ends_with(2).says("no run");
+    gate(&b, &["--format", "jnuit"]).ends_with(2).says("did you mean `junit`?");
+    gate(&b, &["--fail-on", "pass"]).ends_with(2);
+    gate(&b, &["--store", "gone.db"]).ends_with(5).says("no store");
+    gate(&b, &["--step-summary"]).ends_with(2).says("GITHUB_STEP_SUMMARY");
+    std::fs::write(b.at("gate.toml"), "head = \"head\"\nbase = \"base\"\nmargni = 0.1\n").expect("written");
+    b.run(&["gate", "--policy", "gate.toml"]).ends_with(2).says("line 3").says("did you mean `margin`?");
+    let db = rusqlite::Connection::open(b.at("tarebench.db")).expect("a store");
+    db.pragma_update(None, "user_version", 99).expect("written");
+    drop(db);
+    gate(&b, &[]).ends_with(5).says("use the newer tarebench");
+}
+
+#[test]
+fn a_run_that_was_killed_is_invalid_whatever_it_has() {
+    let b = measured(1.0);
+    let db = rusqlite::Connection::open(b.at("tarebench.db")).expect("a store");
+    db.execute("UPDATE run SET ending = 'unfinished'", []).expect("written");
+    drop(db);
+    gate(&b, &[]).ends_with(8).says("not at its end");
+}
+
+#[test]
+fn a_gate_is_told_to_people_programs_and_pages() {
+    let b = measured(1.1);
+    let json: Value = serde_json::from_str(&gate(&b, &["--format", "json"]).ends_with(1).stdout).expect("JSON");
+    assert_eq!((&json["verdict"], &json["failed"]), (&"regressed".into(), &true.into()));
+    gate(&b, &["--format", "junit"]).ends_with(1).says("<failure type=\"regressed\"");
+    gate(&b, &["--format", "github"]).ends_with(1).says("::error title=regressed fio/rr-read in head::");
+    let summary = b.at("summary.md");
+    std::fs::write(&summary, "before\n").expect("written");
+    let mut command = b.command(&["gate", "--head", "head", "--base", "base", "--step-summary"]);
+    command.env("GITHUB_STEP_SUMMARY", &summary);
+    common::ran(command.output().expect("it starts")).ends_with(1);
+    let text = std::fs::read_to_string(&summary).expect("readable");
+    assert!(text.starts_with("before\n## tarebench gate: regressed\n"), "{text}");
+    // The same store and the same policy give the same bytes.
+    assert_eq!(gate(&b, &[]).stdout, gate(&b, &[]).stdout);
+}
