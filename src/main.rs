@@ -2,6 +2,7 @@
 
 mod cli;
 mod commands;
+mod estimate;
 mod execute;
 mod exit;
 mod interrupt;

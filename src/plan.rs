@@ -139,16 +139,6 @@ impl Plan {
         }
         Ok(Self { suite, environments, workloads, seed })
     }
-
-    /// About how long it takes: bursts with warm-up and canaries, starts, preparation and checks.
-    pub fn estimate(&self, environments: usize) -> Duration {
-        let burst =
-            |w: &PlannedWorkload| (w.length.burst.mul_f64(1.35) + Duration::from_millis(15)) * environments as u32;
-        let per_block = self.workloads.iter().map(burst).sum::<Duration>() * self.suite.rounds
-            + Duration::from_millis(60) * (environments * self.workloads.len()) as u32
-            + Duration::from_millis(400) * environments as u32;
-        per_block * self.suite.blocks
-    }
 }
 
 /// What was typed: an entry of the suite by its name, else one of its own, told from those that were chosen `before`.

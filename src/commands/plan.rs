@@ -1,9 +1,11 @@
 //! `tarebench plan`: what `run` would do, in order, and about how long.
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use crate::cli;
 use crate::commands::print;
+use crate::estimate::Estimate;
 use crate::exit::{Exit, OrExit};
 use crate::plan::Plan;
 
@@ -35,18 +37,17 @@ fn describe(plan: &Plan) -> anyhow::Result<String> {
         writeln!(out, "  {:<18} {}", workload.name, workload.settings)?;
     }
     writeln!(out, "\nwith {} for each environment", suite.resources)?;
-    let seconds = plan.estimate(plan.environments.len()).as_secs();
-    let about = humantime::format_duration(std::time::Duration::from_secs(seconds));
+    let all: Vec<usize> = (0..plan.environments.len()).collect();
+    let estimate = Estimate::of(plan, &all);
+    let seconds = estimate.run(suite.blocks).as_secs();
+    let about = humantime::format_duration(Duration::from_secs(seconds));
+    let timed = 100.0 * estimate.share_timed();
     if let Some(until) = suite.until {
         writeln!(out, "no more blocks than it takes until every interval is within {until}")?;
     }
-    match suite.budget {
-        Some(budget) => writeln!(
-            out,
-            "about {about} if all of them are available; no new block after {}",
-            humantime::format_duration(budget)
-        )?,
-        None => writeln!(out, "about {about} if all of them are available")?,
+    writeln!(out, "about {about} if all of them are available, {timed:.0} % of it timed")?;
+    if let Some(budget) = suite.budget {
+        writeln!(out, "no new block after {}", humantime::format_duration(budget))?;
     }
     Ok(out)
 }

@@ -1,6 +1,7 @@
 //! One block: every environment is started afresh, does its part of each workload, and is ended; the unit of replication.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt::Display;
 use std::time::Duration;
 
 use reports::record::{Checked, Failure, Start, Step};
@@ -81,14 +82,9 @@ impl<S: Seat> Live<S> {
     }
 }
 
-/// Ends all sessions at once: a guest takes its time to power off, and nothing is measured now.
 impl<S: Site> Drop for Block<'_, '_, S> {
     fn drop(&mut self) {
-        std::thread::scope(|scope| {
-            for session in self.sessions.drain(..) {
-                scope.spawn(move || drop(session));
-            }
-        });
+        self.end_all();
     }
 }
 
@@ -98,19 +94,22 @@ impl<'b, 'a, S: Site> Block<'b, 'a, S> {
     /// # Errors
     /// When the store can't be written or the host's own operations fail; the sessions are ended then too.
     pub fn carry_out(run: &'b mut Execution<'a, S>, number: u32) -> anyhow::Result<()> {
+        run.forecast.begin(run.site.elapsed());
         let mut block = Self { run, number, sessions: Vec::new(), checks: BTreeMap::new() };
         block.start_all()?;
+        block.step_done();
         let courses = block.workloads()?;
         block.retry(courses)?;
         block.store_clocks()?;
         block.say("ending");
+        block.end_all();
+        block.run.forecast.end(block.run.site.elapsed());
         Ok(())
     }
 
     /// Every workload's rounds, and how far they came.
     fn workloads(&mut self) -> anyhow::Result<Vec<Course>> {
         let (rounds, count) = (self.run.plan.suite.rounds, self.run.plan.workloads.len());
-        let bursts = self.run.available().len() as u64 * u64::from(rounds);
         let mut courses = Vec::new();
         for at in 0..count {
             if self.run.site.interrupted() {
@@ -118,7 +117,7 @@ impl<'b, 'a, S: Site> Block<'b, 'a, S> {
             }
             let mut course = Course::new(at);
             self.workload(&mut course, rounds)?;
-            self.run.progress.skip_to(self.number, at, count, bursts);
+            self.step_done();
             courses.push(course);
         }
         Ok(courses)
@@ -393,8 +392,27 @@ impl<'b, 'a, S: Site> Block<'b, 'a, S> {
         self.checks.insert(environment, Checked { block: self.number, workload, environment: name, outcome, facts });
     }
 
-    fn say(&self, what: impl std::fmt::Display) {
-        self.run.progress.say(format!("block {}/{}: {what}", self.number + 1, self.run.plan.suite.blocks));
+    fn say(&self, what: impl Display) {
+        self.say_part(what, 0.0);
+    }
+
+    /// Shows what is under way, and that so much of it is done.
+    pub(super) fn say_part(&self, what: impl Display, part: f64) {
+        self.run.show(format!("block {}/{}: {what}", self.number + 1, self.run.plan.suite.blocks), part);
+    }
+
+    /// A step that the plan has an estimate for is over.
+    fn step_done(&mut self) {
+        self.run.forecast.step(self.run.site.elapsed());
+    }
+
+    /// Ends all sessions at once: a guest takes its time to power off, and nothing is measured now.
+    fn end_all(&mut self) {
+        std::thread::scope(|scope| {
+            for session in self.sessions.drain(..) {
+                scope.spawn(move || drop(session));
+            }
+        });
     }
 }
 

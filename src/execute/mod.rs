@@ -4,6 +4,7 @@ mod believe;
 mod block;
 mod decide;
 mod execution;
+mod forecast;
 mod progress;
 pub mod resume;
 mod round;
@@ -60,9 +61,16 @@ fn finish(plan: &Plan, rows: Rows, before: Before, site: impl Site, progress: Pr
 /// # Errors
 /// When the store can't be written. What fails in an environment is a row, not an error.
 fn carry_out(plan: &Plan, rows: Rows, before: Before, site: impl Site, progress: Progress) -> anyhow::Result<Over> {
-    let (first, last) = (before.blocks, plan.suite.blocks);
+    let first = before.blocks;
     let mut execution = Execution::new(plan, rows, before, site, progress);
-    let mut looks = Looks::of(plan);
+    let over = blocks(&mut execution, first);
+    execution.tell_voids();
+    over
+}
+
+fn blocks<S: Site>(execution: &mut Execution<'_, S>, first: u32) -> anyhow::Result<Over> {
+    let last = execution.plan.suite.blocks;
+    let mut looks = Looks::of(execution.plan);
     for block in first..last {
         if execution.site.interrupted() {
             return Ok(Over::INTERRUPTED);
@@ -70,8 +78,8 @@ fn carry_out(plan: &Plan, rows: Rows, before: Before, site: impl Site, progress:
         if let Some(budget) = execution.spent().filter(|_| block > first) {
             return Ok(looks.spent(budget, block, last));
         }
-        Block::carry_out(&mut execution, block)?;
-        if let Some(over) = looks.enough(&rows, block + 1)?.filter(|_| !execution.site.interrupted()) {
+        Block::carry_out(execution, block)?;
+        if let Some(over) = looks.enough(&execution.rows, block + 1)?.filter(|_| !execution.site.interrupted()) {
             return Ok(over);
         }
     }

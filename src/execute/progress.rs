@@ -1,8 +1,12 @@
 //! Progress on a terminal: a bar with the time left that moves between bursts and never during one.
 
 use std::io::IsTerminal;
+use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// Steps of the bar.
+const STEPS: u64 = 1000;
 
 /// The bar. Without a terminal it prints nothing but warnings.
 #[derive(Debug)]
@@ -22,21 +26,22 @@ impl Progress {
     }
 
     fn on(target: ProgressDrawTarget) -> Self {
-        let bar = ProgressBar::with_draw_target(None, target);
-        let style = ProgressStyle::with_template("{bar:30.cyan/dim} {percent:>3} %  {eta:>4} left  {msg}")
+        let bar = ProgressBar::with_draw_target(Some(STEPS), target);
+        let style = ProgressStyle::with_template("{bar:30.cyan/dim} {percent:>3} %  {prefix}  {msg}")
             .expect("the template is a constant");
         bar.set_style(style.progress_chars("━━─"));
         Self { bar }
     }
 
-    /// So many bursts are ahead.
-    pub fn begin(&self, bursts: u64) {
-        self.bar.set_length(bursts);
-        self.bar.tick();
-    }
-
-    /// Shows the step that is under way.
-    pub fn say(&self, step: impl Into<String>) {
+    /// Shows the step that is under way, after so much of a run that will take so long still.
+    pub fn show(&self, step: impl Into<String>, spent: Duration, left: Duration) {
+        let share = spent.as_secs_f64() / (spent + left).as_secs_f64().max(1e-9);
+        self.bar.set_position((share * STEPS as f64) as u64);
+        let seconds = left.as_secs_f64().round() as u64;
+        self.bar.set_prefix(match seconds {
+            0..60 => format!("{seconds} s left"),
+            _ => format!("{} min {:02} s left", seconds / 60, seconds % 60),
+        });
         self.bar.set_message(step.into());
         self.bar.tick();
     }
@@ -45,16 +50,6 @@ impl Progress {
     pub fn warn(&self, warning: impl AsRef<str>) {
         let line = format!("warning: {}", warning.as_ref());
         if self.bar.is_hidden() { eprintln!("{line}") } else { self.bar.println(line) }
-    }
-
-    /// So many bursts are done.
-    pub fn advance(&self, bursts: u64) {
-        self.bar.inc(bursts);
-    }
-
-    /// Whatever failed or was repeated: after this workload of this block so much is behind us.
-    pub fn skip_to(&self, block: u32, workload: usize, workloads: usize, bursts_each: u64) {
-        self.bar.set_position((u64::from(block) * workloads as u64 + workload as u64 + 1) * bursts_each);
     }
 }
 

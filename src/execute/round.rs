@@ -97,7 +97,8 @@ impl<S: Site> Block<'_, '_, S> {
     pub(super) fn rounds(&mut self, workload: &PlannedWorkload, course: &mut Course, count: u32) -> anyhow::Result<()> {
         let Some(burst) = course.burst else { return Ok(()) };
         let mut before = None;
-        for _ in 0..count {
+        for done in 0..count {
+            self.say_part(&workload.name, f64::from(done) / f64::from(count));
             if self.ready().is_empty() || self.run.site.interrupted() {
                 break;
             }
@@ -108,7 +109,6 @@ impl<S: Site> Block<'_, '_, S> {
             let burst = BurstPlan { number: u64::from(number), ..burst };
             let mut turns = Vec::with_capacity(order.len());
             let done = self.round(&mut turns, &order, workload, burst, before);
-            self.run.progress.advance(turns.len() as u64);
             let (records, watched) = self.records(workload, turns, burst);
             course.canaries.extend(decide::looks(&watched));
             let void = decide::median(&course.canaries)
@@ -116,7 +116,7 @@ impl<S: Site> Block<'_, '_, S> {
                 .map(|reason| Void { block: self.number, round: number, workload: workload.name.clone(), reason });
             if let Some(void) = &void {
                 course.void += 1;
-                self.run.progress.warn(format!("{}: round void: {}", workload.name, void.reason));
+                self.run.void(void);
             }
             self.run.rows.round(&records, void.as_ref())?;
             done?;
