@@ -80,7 +80,7 @@ impl Workload for Fsync {
         match pattern {
             Pattern::Overwrite => {
                 let size = size.of(memory);
-                Needs { disk: size, memory: size / block * 8 + 2 * block + (2 << 20) }
+                Needs { disk: size, memory: size / block * 8 + 2 * block + (2 << 20) + blocks::HUGE as u64 }
             }
             Pattern::Append => Needs::default(),
         }

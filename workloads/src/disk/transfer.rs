@@ -92,7 +92,7 @@ pub(super) fn needs(pattern: Pattern, extent: &Extent, manner: &Manner, memory: 
     let (size, block) = (extent.size.of(memory), extent.block.0);
     let (depth, bodies) = (u64::from(manner.depth), blocks::bodies(block as usize, manner.depth) as u64);
     let versions = if pattern.reads < 100 { size / block * 8 } else { 0 };
-    Needs { disk: size, memory: versions + depth * block * (1 + bodies) + (2 << 20) }
+    Needs { disk: size, memory: versions + depth * block * (1 + bodies) + (2 << 20) + blocks::HUGE as u64 }
 }
 
 /// One operation.
@@ -159,12 +159,14 @@ struct Slot {
 }
 
 impl Slot {
-    fn new(seed: u64, block: usize, bodies: usize, reads: u64) -> Self {
-        let mut buffer = Aligned::new(if reads > 0 { block } else { 0 });
-        // No page is to be touched for the first time within a burst.
-        buffer.get_mut().fill(0xff);
-        let pool = (reads < 100).then(|| Pool::with(seed, block, bodies));
-        Self { buffer, pool, operation: Operation::default(), version: 0, busy: false, mark: 0 }
+    /// As many as there are operations in flight.
+    fn several(depth: u32, seed: u64, block: usize, bodies: usize, reads: u64) -> Vec<Self> {
+        let lengths = [if reads > 0 { block } else { 0 }, if reads < 100 { bodies * block } else { 0 }];
+        let slot = |[buffer, pool]: [Aligned; 2]| {
+            let pool = (reads < 100).then(|| Pool::of(seed, block, pool));
+            Self { buffer, pool, operation: Operation::default(), version: 0, busy: false, mark: 0 }
+        };
+        Aligned::pairs(depth as usize, lengths).into_iter().map(slot).collect()
     }
 
     #[inline]
@@ -206,7 +208,7 @@ impl Transfer {
         let path = place.directory.join(pattern.name.replace("disk/", "")).with_extension("dat");
         let file = Filled::create(&path, place.seed, size, block, flags)?;
         let bodies = blocks::bodies(file.block, depth);
-        let slots = (0..depth).map(|_| Slot::new(place.seed, file.block, bodies, pattern.reads)).collect();
+        let slots = Slot::several(depth, place.seed, file.block, bodies, pattern.reads);
         let last = if pattern.reads < 100 { vec![0; file.blocks as usize] } else { Vec::new() };
         let mut transfer = Self { pattern, file, seed: place.seed, setup, slots, bodies, last, written: 0, drawn: 0 };
         if uring {
