@@ -14,21 +14,12 @@ import struct
 import sys
 from pathlib import Path
 
+# No folder of compiled Python in the source tree.
+sys.dont_write_bytecode = True
+from groups import hand_down, mounts
+
 # The names of io.max in cgroup v1.
 BLKIO = {"rbps": "read_bps", "wbps": "write_bps", "riops": "read_iops", "wiops": "write_iops"}
-
-
-def mounts():
-    """Where cgroup hierarchies are mounted: by controller in v1, under "" in v2."""
-    found = {}
-    for line in open("/proc/self/mountinfo"):
-        left, right = line.split(" - ")
-        kind, _, options = right.split()[:3]
-        if kind == "cgroup":
-            found |= {controller: Path(left.split()[4]) for controller in options.split(",")}
-        elif kind == "cgroup2":
-            found[""] = Path(left.split()[4])
-    return found
 
 
 def own_group():
@@ -43,14 +34,9 @@ def own_group():
 def enter(v1, v2, limits):
     """Makes a group below the environment's with the limits, a pair of names (v1, v2) and a text each, and enters it."""
     there, name = mounts(), own_group()
-    if v1 in there:
-        group = there[v1] / name / "limited"
-    else:
-        group = there[""] / name / "limited"
-        above = there[""]
-        for part in ("", *name.split("/")):
-            above = above / part
-            (above / "cgroup.subtree_control").write_text(f"+{v2}")
+    group = there[v1 if v1 in there else ""] / name / "limited"
+    if v1 not in there:
+        hand_down(there[""], f"{name}/limited", [v2])
     group.mkdir(parents=True, exist_ok=True)
     for names, text in limits:
         (group / names[v1 not in there]).write_text(text)
