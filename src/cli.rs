@@ -57,6 +57,31 @@ pub enum Command {
     /// Put measurements of another program into the store
     #[command(after_help = "Example:\n  tarebench import fio bare=bare.json runc=runc.json")]
     Import(Import),
+    /// Write runs into a store of their own: one file that travels
+    #[command(
+        after_help = "Examples:\n  tarebench export latest -o run.db\n  tarebench export commit=0a1b2c3 release -o both.db\n  tarebench report --store run.db"
+    )]
+    Export(Export),
+    /// Take the runs of other stores into this one; merging twice changes nothing
+    #[command(
+        after_help = "Examples:\n  tarebench merge artifacts/*.db --store history.db\n\nA file is checked as a whole before anything of it is taken. What was accepted in it is not accepted here."
+    )]
+    Merge(Merge),
+    /// Remove runs from the store, for good
+    #[command(
+        after_help = "Examples:\n  tarebench remove tp34jzs3\n  tarebench remove commit=0a1b2c3 --store history.db"
+    )]
+    Remove(Remove),
+    /// Remove the bursts of runs and keep what they cost
+    #[command(
+        after_help = "Examples:\n  tarebench prune --keep 30\n  tarebench prune tp34jzs3 tp34k2y2 --shrink\n\nWhat stays can be listed, accepted, gated against and drawn by `trend`, and is a hundredth of the size. `report` can't draw it."
+    )]
+    Prune(Prune),
+    /// Let a run stand for how things should be: later runs of the same suite, settings and class of hosts are judged by it
+    #[command(
+        after_help = "Examples:\n  tarebench accept latest --reason 'new runc, costs 3 % more, known'\n  tarebench accept latest --add --reason 'the gate passed'"
+    )]
+    Accept(Accept),
     /// Print shell completions
     #[command(after_help = "Example:\n  tarebench completions bash > /etc/bash_completion.d/tarebench")]
     Completions {
@@ -165,7 +190,8 @@ pub struct Run {
     /// Also write a report here; the ending says the format: .html, .md, .json, ... (`tarebench report --help` has all)
     #[arg(long, value_name = "FILE")]
     pub report: Vec<PathBuf>,
-    /// A name for the run, as in host=rack7 or release
+    /// A name for the run, as in host-class=rack7 or release; commit and branch are taken from CI's own variables, host-class from
+    /// TAREBENCH_HOST_CLASS
     #[arg(long, value_name = "K=V")]
     pub label: Vec<String>,
     /// Hold it against this policy: 12 blocks (or --blocks), and where those can't clear something twice as many fresh ones of
@@ -319,6 +345,75 @@ pub enum FailOn {
     Invalid,
     /// Too few accepted runs
     NoBaseline,
+}
+
+/// Arguments of `export`.
+#[derive(Debug, Args)]
+pub struct Export {
+    /// Ids, the beginnings of ids, `latest`, or labels
+    #[arg(required = true, value_name = "RUN")]
+    pub runs: Vec<String>,
+    /// The file; there must be none yet
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
+    /// Where results are kept.
+    #[command(flatten)]
+    pub store: StoreArg,
+}
+
+/// Arguments of `merge`.
+#[derive(Debug, Args)]
+pub struct Merge {
+    /// Stores, exported or not
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Where results are kept.
+    #[command(flatten)]
+    pub store: StoreArg,
+}
+
+/// Arguments of `remove`.
+#[derive(Debug, Args)]
+pub struct Remove {
+    /// Ids, the beginnings of ids, `latest`, or labels
+    #[arg(required = true, value_name = "RUN")]
+    pub runs: Vec<String>,
+    /// Where results are kept.
+    #[command(flatten)]
+    pub store: StoreArg,
+}
+
+/// Arguments of `prune`.
+#[derive(Debug, Args)]
+pub struct Prune {
+    /// Ids, the beginnings of ids, `latest`, or labels
+    #[arg(required_unless_present = "keep", value_name = "RUN")]
+    pub runs: Vec<String>,
+    /// All runs but the last N that came into the store
+    #[arg(long, value_name = "N", conflicts_with = "runs")]
+    pub keep: Option<usize>,
+    /// Give the space back to the disk, where it else waits for the next runs; nothing may be measured meanwhile
+    #[arg(long)]
+    pub shrink: bool,
+    /// Where results are kept.
+    #[command(flatten)]
+    pub store: StoreArg,
+}
+
+/// Arguments of `accept`.
+#[derive(Debug, Args)]
+pub struct Accept {
+    /// An id, the beginning of one, `latest`, or a label
+    pub run: String,
+    /// Why: others will read it
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+    /// Beside what was accepted before, instead of in its place: the run is as those were
+    #[arg(long)]
+    pub add: bool,
+    /// Where results are kept.
+    #[command(flatten)]
+    pub store: StoreArg,
 }
 
 /// Arguments of `import`.

@@ -60,6 +60,11 @@ fn dispatch(command: Command) -> anyhow::Result<Exit> {
         Command::Report(args) => commands::report::run(args),
         Command::Gate(args) => commands::gate::run(args),
         Command::Import(args) => commands::import::run(args),
+        Command::Export(args) => commands::stores::export(args),
+        Command::Merge(args) => commands::stores::merge(args),
+        Command::Remove(args) => commands::stores::remove(args),
+        Command::Prune(args) => commands::stores::prune(args),
+        Command::Accept(args) => commands::stores::accept(args),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "tarebench", &mut std::io::stdout());
             Ok(Exit::Done)

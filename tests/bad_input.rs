@@ -125,7 +125,22 @@ fn a_store_that_is_not_ours_is_left_alone() {
 #[test]
 fn help_of_every_command_has_an_example() {
     let b = Dir::new();
-    for command in ["run", "doctor", "list", "plan", "verify", "report", "import", "completions", "man"] {
+    for command in [
+        "run",
+        "doctor",
+        "list",
+        "plan",
+        "verify",
+        "report",
+        "import",
+        "export",
+        "merge",
+        "remove",
+        "prune",
+        "accept",
+        "completions",
+        "man",
+    ] {
         b.run(&[command, "--help"]).ends_with(0).says("Example").says(&format!("tarebench {command}"));
     }
     b.run(&["--help"]).ends_with(0).says("Exit codes:");

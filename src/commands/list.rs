@@ -1,8 +1,11 @@
 //! `tarebench list`: what there is to run, and what has been run.
 
 use std::fmt::Write;
+use std::time::Duration;
 
-use reports::store::Store;
+use reports::record::CONTROL;
+use reports::render::escape::one_line;
+use reports::store::{Store, Summary};
 use serde_json::{Value, json};
 use workloads::load;
 use workloads::settings::Setting;
@@ -82,18 +85,37 @@ fn runs(store: &cli::StoreArg) -> anyhow::Result<(String, Value)> {
     let mut text = String::new();
     let mut list = Vec::new();
     for run in store.runs().or_exit(Exit::Store)? {
-        let ending = format!("{:?}", run.ending).to_lowercase();
-        writeln!(
-            text,
-            "{}  {}  {:<10} {ending:<12} {:>5} bursts  {}",
-            run.id,
-            run.started,
-            run.suite,
-            run.bursts,
-            run.labels.join(" ")
-        )?;
+        writeln!(text, "{}", line(&run))?;
         list.push(json!({"id": run.id, "started": run.started, "suite": run.suite, "ending": run.ending,
-            "seconds": run.seconds, "bursts": run.bursts, "labels": run.labels}));
+            "seconds": run.seconds, "bursts": run.bursts, "labels": run.labels, "workloads": run.workloads,
+            "environments": run.environments, "pruned": run.pruned, "accepted": run.accepted}));
     }
     Ok((text, Value::Array(list)))
+}
+
+/// A run for people. Names and labels may be anybody's words: nothing in them is for the terminal.
+fn line(run: &Summary) -> String {
+    let took = run
+        .seconds
+        .map_or("-".into(), |s| humantime::format_duration(Duration::from_secs(s.ceil() as u64)).to_string());
+    let ending = match (&run.pruned, run.ending) {
+        (Some(_), _) => "pruned",
+        (None, ending) => ending.name(),
+    };
+    let workloads = match run.workloads.as_slice() {
+        few @ ([] | [_] | [_, _]) => few.join(", "),
+        many => format!("{} workloads", many.len()),
+    };
+    let boxes: Vec<&str> = run.environments.iter().map(String::as_str).filter(|name| *name != CONTROL).collect();
+    let accepted = if run.accepted { "accepted  " } else { "" };
+    let line = format!(
+        "{}  {}  {:<10} {ending:<12} {took:>9}  {:>5} bursts  {workloads} in {}  {accepted}{}",
+        run.id,
+        run.started,
+        run.suite,
+        run.bursts,
+        boxes.join(", "),
+        run.labels.join(" ")
+    );
+    one_line(&line).trim_end().to_string()
 }

@@ -9,6 +9,7 @@ pub mod man;
 pub mod plan;
 pub mod report;
 pub mod run;
+pub mod stores;
 pub mod verify;
 
 use std::io::Write;

@@ -23,7 +23,10 @@ const MOST: u32 = 100;
 
 /// Parse, resolve, open what will be written, measure, report.
 pub fn run(args: cli::Run) -> anyhow::Result<Exit> {
-    let labels = labels(&args.label).or_exit(Exit::Usage)?;
+    let mut labels = labels(&args.label).or_exit(Exit::Usage)?;
+    for (key, value) in surroundings(|name| std::env::var(name).ok()) {
+        labels.entry(key.into()).or_insert(value);
+    }
     let outputs = outputs(&args.report)?;
     if let Some(policy) = &args.gate {
         return judged(&args, policy, &labels, &outputs);
@@ -187,6 +190,30 @@ fn outputs(paths: &[PathBuf]) -> anyhow::Result<Vec<(PathBuf, &'static Format)>>
         .collect()
 }
 
+/// Labels that CI's own variables say, the first that is set: GitHub and what is like it, GitLab, Buildkite, CircleCI, Jenkins. A pull
+/// request's branch on GitHub is the one that it comes from. No system says on which class of machines a job runs.
+const SURROUNDINGS: [(&str, &[&str]); 3] = [
+    ("commit", &["GITHUB_SHA", "CI_COMMIT_SHA", "BUILDKITE_COMMIT", "CIRCLE_SHA1", "GIT_COMMIT"]),
+    (
+        "branch",
+        &[
+            "GITHUB_HEAD_REF",
+            "GITHUB_REF_NAME",
+            "CI_COMMIT_BRANCH",
+            "CI_COMMIT_REF_NAME",
+            "BUILDKITE_BRANCH",
+            "CIRCLE_BRANCH",
+            "GIT_BRANCH",
+        ],
+    ),
+    (HOST_CLASS, &["TAREBENCH_HOST_CLASS"]),
+];
+
+fn surroundings(variable: impl Fn(&str) -> Option<String>) -> Vec<(&'static str, String)> {
+    let first = |names: &[&str]| names.iter().find_map(|name| variable(name).filter(|value| !value.trim().is_empty()));
+    SURROUNDINGS.iter().filter_map(|(key, names)| Some((*key, first(names)?))).collect()
+}
+
 fn labels(given: &[String]) -> anyhow::Result<BTreeMap<String, String>> {
     let mut labels = BTreeMap::new();
     for text in given {
@@ -239,6 +266,18 @@ mod tests {
     fn the_command_to_reproduce_can_be_pasted() {
         assert_eq!(quoted("qemu:disk.cache=none"), "qemu:disk.cache=none");
         assert_eq!(quoted("a b'c"), r"'a b'\''c'");
+    }
+
+    #[test]
+    fn commit_and_branch_are_those_of_the_job() {
+        let of = |set: &[(&str, &str)]| surroundings(|name| Some(set.iter().find(|(n, _)| *n == name)?.1.to_string()));
+        let github = [("GITHUB_SHA", "abc"), ("GITHUB_HEAD_REF", ""), ("GITHUB_REF_NAME", "main")];
+        assert_eq!(of(&github), [("commit", "abc".into()), ("branch", "main".into())]);
+        let pull = [("GITHUB_SHA", "abc"), ("GITHUB_HEAD_REF", "mend"), ("GITHUB_REF_NAME", "7/merge")];
+        assert_eq!(of(&pull)[1], ("branch", "mend".into()));
+        let gitlab = [("CI_COMMIT_SHA", "def"), ("CI_COMMIT_REF_NAME", "v1"), ("TAREBENCH_HOST_CLASS", "rack7")];
+        assert_eq!(of(&gitlab), [("commit", "def".into()), ("branch", "v1".into()), ("host-class", "rack7".into())]);
+        assert!(of(&[]).is_empty());
     }
 
     #[test]

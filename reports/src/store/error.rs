@@ -69,6 +69,49 @@ pub enum StoreError {
         /// The ids.
         candidates: String,
     },
+    /// A store that somebody is writing, or was, where nothing can be written.
+    #[error("{path} can't be read where it is: it has a log beside it, and reading both takes writing; copy {path} and {path}-wal to a disk, or `tarebench export` its runs where it was made", path = .0.display())]
+    Unfinished(PathBuf),
+    /// There is something in the place of a file to be written.
+    #[error("there is something at {} already: choose another name, or `tarebench merge` the runs into it", .0.display())]
+    Exists(PathBuf),
+    /// A store from elsewhere that isn't as we make them.
+    #[error("{path} was changed by hand or made by another program: {what}; nothing was taken from it. `tarebench export` on the machine that measured makes a sound file", path = .path.display())]
+    Altered {
+        /// The file.
+        path: PathBuf,
+        /// The first finding.
+        what: String,
+    },
+    /// A value of a store from elsewhere that is longer than any of ours.
+    #[error("{} holds a value that is larger than any of tarebench's: nothing was taken from it", .0.display())]
+    Oversize(PathBuf),
+    /// Two runs of one id that aren't the same.
+    #[error(
+        "run {run} is here already, and is not the one in the file: nothing was taken; remove ours with `tarebench remove {run}` if theirs is the right one"
+    )]
+    OtherRun {
+        /// The id of both.
+        run: String,
+    },
+    /// A run that is still measured, or was killed.
+    #[error(
+        "run {run} has not ended: wait for it, go on with `tarebench run --resume {run}`, or give it up with `tarebench remove {run}`"
+    )]
+    NotEnded {
+        /// Its id.
+        run: String,
+    },
+    /// A run whose rows were removed.
+    #[error(
+        "the bursts of run {run} were removed on {at}: what it cost is still in `tarebench trend {run}`, and there is nothing to draw a report from"
+    )]
+    Pruned {
+        /// Its id.
+        run: String,
+        /// When.
+        at: String,
+    },
     /// A run that has nothing to stand for.
     #[error(
         "run {run} can't be accepted: it has not ended, or no overhead with an interval, which takes 6 blocks; measure again, with more blocks"
@@ -107,6 +150,7 @@ impl StoreError {
             Some(ErrorCode::DatabaseCorrupt) => Self::Corrupt { path, because: error.to_string() },
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Locked(path),
             Some(ErrorCode::DiskFull) => Self::Full(path),
+            Some(ErrorCode::TooBig) => Self::Oversize(path),
             Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => Self::Denied(path),
             _ => Self::Sqlite { path, doing, source: error },
         }

@@ -117,7 +117,7 @@ impl Store {
     }
 
     /// Whether a run has figures that needn't be made again; those of a run without rows can't be.
-    fn is_figured(&self, id: &str) -> Result<bool> {
+    pub(super) fn is_figured(&self, id: &str) -> Result<bool> {
         let sql = "SELECT figured IS ?2 OR pruned IS NOT NULL FROM run WHERE id = ?1";
         let found = self.db.query_row(sql, params![id, FIGURED], |r| r.get(0)).optional();
         Ok(found.map_err(|e| self.failed("read a run", e))?.unwrap_or(false))
@@ -158,6 +158,7 @@ impl Store {
     /// # Errors
     /// When the run has not ended, or has nothing to stand for, or the store can't be written.
     pub fn accept(&self, id: &str, at: &str, reason: &str, moves: bool) -> Result<Key> {
+        self.writable()?;
         let key = self.key(id)?;
         let figures = self.figures(id)?;
         if !self.is_figured(id)? || !figures.iter().any(|f| f.overhead.interval.is_some()) {

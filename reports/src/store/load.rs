@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use rusqlite::Row;
+use serde::Deserialize;
 
 use super::rows::{Bits, BurstRow, CheckedRow, Json, RunRow, StartRow, Table, VoidRow, select};
 use super::{Store, StoreError};
@@ -28,24 +29,42 @@ pub struct Summary {
     pub seconds: Option<f64>,
     /// Bursts stored, void and failed ones included.
     pub bursts: u64,
+    /// Names of the workloads, in order.
+    pub workloads: Vec<String>,
+    /// Names of the environments, the baseline first and its control second.
+    pub environments: Vec<String>,
+    /// When all rows but the figures were removed: UTC, RFC 3339.
+    pub pruned: Option<String>,
+    /// Whether it stands for how things should be.
+    pub accepted: bool,
 }
 
 /// Rows come back as this; the error tells SQLite's from that of a value.
 type Result<T, E = StoreError> = std::result::Result<T, E>;
 
+/// Of a plan only its name.
+#[derive(Deserialize)]
+struct Named {
+    name: String,
+}
+
 impl Store {
-    /// All runs, oldest first.
+    /// All runs, in the order in which they came into the store: a clock may be set back.
     ///
     /// # Errors
     /// When the store can't be read.
     pub fn runs(&self) -> Result<Vec<Summary>> {
         self.query(
-            "SELECT id, started, suite, labels, ending, seconds,
-             (SELECT count(*) FROM burst WHERE burst.run = run.id) AS bursts FROM run ORDER BY started, rowid",
+            "SELECT id, started, suite, labels, ending, seconds, workloads, environments, pruned,
+             EXISTS (SELECT 1 FROM accepted WHERE accepted.run = run.id) AS accepted,
+             ifnull(bursts, (SELECT count(*) FROM burst WHERE burst.run = run.id)) AS bursts FROM run ORDER BY rowid",
             [],
             |r| {
                 let Json::<BTreeMap<String, String>>(labels) = r.get("labels")?;
+                let Json::<Vec<Named>>(workloads) = r.get("workloads")?;
+                let Json::<Vec<Named>>(environments) = r.get("environments")?;
                 let Bits(bursts) = r.get("bursts")?;
+                let names = |all: Vec<Named>| all.into_iter().map(|named| named.name).collect();
                 Ok(Summary {
                     id: r.get("id")?,
                     started: r.get("started")?,
@@ -54,6 +73,10 @@ impl Store {
                     ending: r.get("ending")?,
                     seconds: r.get("seconds")?,
                     bursts,
+                    workloads: names(workloads),
+                    environments: names(environments),
+                    pruned: r.get("pruned")?,
+                    accepted: r.get("accepted")?,
                 })
             },
         )
@@ -97,10 +120,14 @@ impl Store {
     /// A run with all its rows, each list in the order of writing.
     ///
     /// # Errors
-    /// When there is no run of this id, or the store can't be read.
+    /// When there is no run of this id, its rows were removed, or the store can't be read.
     pub fn load(&self, id: &str) -> Result<Stored> {
-        // One snapshot, though another process may be writing.
-        let _snapshot = self.db.unchecked_transaction().map_err(|e| self.failed("read a run", e))?;
+        if let Some(at) = self.pruned(id)? {
+            return Err(StoreError::Pruned { run: id.into(), at });
+        }
+        // One snapshot, though another process may be writing; whoever writes here has one already.
+        let snapshot = self.db.is_autocommit().then(|| self.db.unchecked_transaction()).transpose();
+        let _snapshot = snapshot.map_err(|e| self.failed("read a run", e))?;
         let runs = self.rows("WHERE id = ?1", id, |row: RunRow| Ok(row.into_run()))?;
         let run = runs.into_iter().next().ok_or_else(|| self.no_run(id))?;
         Ok(Stored {

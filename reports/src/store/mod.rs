@@ -8,10 +8,12 @@ mod figures;
 mod key;
 mod load;
 mod rows;
+mod travel;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use rusqlite::backup::Backup;
 use rusqlite::{Connection, OpenFlags, params};
 use workloads::evidence::ClockFit;
 
@@ -19,6 +21,7 @@ pub use error::StoreError;
 pub use figures::{Accepted, Figure};
 pub use key::{HOST_CLASS, Key};
 pub use load::Summary;
+pub use travel::Merged;
 
 use crate::record::{Checked, Ending, Record, Run, Start, Stored, Void};
 use rows::{BurstRow, CheckedRow, Json, RunRow, StartRow, Table, VoidRow};
@@ -62,7 +65,8 @@ impl Store {
         Self::open_with(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)
     }
 
-    /// Opens the store at `path`, which must exist.
+    /// Opens the store at `path`, which must exist. Where nothing can be written, on a medium or in a directory that doesn't allow
+    /// it, the store can be read.
     ///
     /// # Errors
     /// As for [`Store::open`], and when there is no file.
@@ -70,7 +74,30 @@ impl Store {
         if !path.exists() {
             return Err(StoreError::Missing(path.to_path_buf()));
         }
-        Self::open_with(path, OpenFlags::SQLITE_OPEN_READ_WRITE)
+        match Self::open_with(path, OpenFlags::SQLITE_OPEN_READ_WRITE) {
+            Err(StoreError::Denied(_)) => Self::open_to_read(path),
+            result => result,
+        }
+    }
+
+    /// Opens a store that can't be written. One of an older version is copied, since it has to be brought up to date.
+    fn open_to_read(path: &Path) -> Result<Self, StoreError> {
+        let failed = |e| StoreError::from_sqlite(path, "open", e);
+        let mut db = connect_reading(path)?;
+        if check_ours(&mut db, path)? < VERSION {
+            let mut copy = Connection::open("").map_err(failed)?;
+            Backup::new(&db, &mut copy)
+                .and_then(|b| b.run_to_completion(4096, Duration::ZERO, None))
+                .map_err(failed)?;
+            migrate(&mut copy, MIGRATIONS).map_err(failed)?;
+            db = copy;
+        }
+        Ok(Self { db, path: path.to_path_buf(), read_only: true })
+    }
+
+    /// Says before any other reason that nothing can be written.
+    fn writable(&self) -> Result<(), StoreError> {
+        if self.read_only { Err(StoreError::Denied(self.path.clone())) } else { Ok(()) }
     }
 
     /// Waits where others hold the file. Their read of a store that is just being made stands against the switch to WAL, and
@@ -184,15 +211,31 @@ impl Store {
     /// # Errors
     /// When the store can't be written; it is then as it was.
     pub fn import(&self, stored: &Stored) -> Result<(), StoreError> {
+        self.together("store an imported run", || self.write(stored))
+    }
+
+    /// The rows of a whole run, within a transaction.
+    fn write(&self, stored: &Stored) -> Result<(), StoreError> {
+        self.begin(&stored.run)?;
+        self.write_rows(stored)
+    }
+
+    /// The same of a run that is here, and whose rows were removed.
+    fn rewrite(&self, stored: &Stored) -> Result<(), StoreError> {
+        self.resume(&stored.run.id, stored.run.blocks)?;
+        self.write_rows(stored)
+    }
+
+    fn write_rows(&self, stored: &Stored) -> Result<(), StoreError> {
         let id = &stored.run.id;
-        self.together("store an imported run", || {
-            self.begin(&stored.run)?;
-            stored.starts.iter().try_for_each(|start| self.start(id, start))?;
-            stored.records.iter().try_for_each(|record| self.record(id, record))?;
-            stored.voids.iter().try_for_each(|void| self.void(id, void))?;
-            stored.checks.iter().try_for_each(|check| self.check(id, check))?;
-            self.finish(id, stored.ending, stored.stopped.as_deref(), stored.seconds.unwrap_or(0.0))
-        })
+        stored.starts.iter().try_for_each(|start| self.start(id, start))?;
+        stored.records.iter().try_for_each(|record| self.record(id, record))?;
+        stored.voids.iter().try_for_each(|void| self.void(id, void))?;
+        stored.checks.iter().try_for_each(|check| self.check(id, check))?;
+        match stored.seconds {
+            Some(seconds) => self.finish(id, stored.ending, stored.stopped.as_deref(), seconds),
+            None => Ok(()),
+        }
     }
 
     /// Several rows, all or none.
@@ -216,30 +259,66 @@ impl Store {
     }
 }
 
-/// Says what the file is, if it isn't an intact store of ours or an empty file.
-fn check_ours(db: &mut Connection, path: &Path) -> Result<(), StoreError> {
+/// Up to this size a store is checked to its last page when it is opened, bytes; beyond, all but its bursts, whose pages SQLite looks
+/// at when they are read.
+const CHECKED_WHOLE: u64 = 64 << 20;
+
+/// A connection that changes nothing, not even the files beside the store.
+fn connect_reading(path: &Path) -> Result<Connection, StoreError> {
+    let failed = |e| StoreError::from_sqlite(path, "open", e);
+    let beside = |ending: &str| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(ending);
+        std::fs::metadata(name).is_ok_and(|m| m.len() > 0)
+    };
+    // Somebody is writing, or was killed: only SQLite knows how to read both files as one, and writes for it.
+    if beside("-wal") || beside("-journal") {
+        let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX);
+        let db = db.map_err(failed)?;
+        db.busy_timeout(PATIENCE).map_err(failed)?;
+        let read = db.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()));
+        return read.map(|()| db).map_err(|e| match StoreError::from_sqlite(path, "open", e) {
+            StoreError::Denied(path) => StoreError::Unfinished(path),
+            other => other,
+        });
+    }
+    let name = path.to_str().ok_or_else(|| StoreError::Denied(path.to_path_buf()))?;
+    let name = name.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    Connection::open_with_flags(format!("file:{name}?immutable=1"), flags).map_err(failed)
+}
+
+/// Says what the file is, if it isn't an intact store of ours or an empty file; else its version.
+fn check_ours(db: &mut Connection, path: &Path) -> Result<u32, StoreError> {
     let failed = |e| StoreError::from_sqlite(path, "read", e);
     // One look at one state: between two, another process may have made the store.
     let db = db.transaction().map_err(failed)?;
     let id: i32 = db.pragma_query_value(None, "application_id", |r| r.get(0)).map_err(failed)?;
     let version: u32 = db.pragma_query_value(None, "user_version", |r| r.get(0)).map_err(failed)?;
     let tables: Vec<String> = db
-        .prepare("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name LIMIT 5")
+        .prepare("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name LIMIT 50")
         .and_then(|mut s| s.query_map([], |r| r.get(0))?.collect())
         .map_err(failed)?;
     let fresh = id == 0 && version == 0 && tables.is_empty();
     if !fresh && id != APPLICATION_ID {
-        return Err(StoreError::Foreign { path: path.to_path_buf(), tables: tables.join(", ") });
+        let tables = tables.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
+        return Err(StoreError::Foreign { path: path.to_path_buf(), tables });
     }
     if version > VERSION {
         return Err(StoreError::Newer { path: path.to_path_buf(), found: version, known: VERSION });
     }
     // Milliseconds for a store of megabytes, and a damaged page is better found now than in the middle of a run.
-    let answer: String = db.query_row("PRAGMA quick_check(1)", [], |r| r.get(0)).map_err(failed)?;
-    if answer != "ok" {
-        return Err(StoreError::Corrupt { path: path.to_path_buf(), because: answer });
+    let large = std::fs::metadata(path).is_ok_and(|m| m.len() > CHECKED_WHOLE);
+    let parts = if large { tables.into_iter().filter(|t| t != "burst").map(Some).collect() } else { vec![None] };
+    for part in parts {
+        let check =
+            part.map_or("quick_check(1)".into(), |table| format!("quick_check(\"{}\")", table.replace('"', "\"\"")));
+        let answer: String = db.query_row(&format!("PRAGMA {check}"), [], |r| r.get(0)).map_err(failed)?;
+        if answer != "ok" {
+            return Err(StoreError::Corrupt { path: path.to_path_buf(), because: answer });
+        }
     }
-    Ok(())
+    Ok(version)
 }
 
 /// Brings the schema up to date. Immediate, so that of two processes one waits and then finds nothing left to do.

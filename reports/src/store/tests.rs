@@ -234,7 +234,7 @@ fn a_run_is_found_by_id_beginning_label_or_as_the_latest() {
 
 /// A store as the first version of the schema made it: rows without the columns that came later, plans without `kind` and
 /// without facts of the data, an identity without SQLite's options.
-fn of_version_1(path: &Path, example: &Stored) {
+pub(super) fn of_version_1(path: &Path, example: &Stored) {
     let mut db = Connection::open(path).expect("a database");
     migrate(&mut db, &MIGRATIONS[..1]).expect("version 1");
     let strip = |mut list: serde_json::Value, key: &str| {

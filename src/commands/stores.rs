@@ -1,0 +1,103 @@
+//! `tarebench export`, `merge`, `remove`, `prune` and `accept`: runs that travel between stores, are given up, or stand for how things
+//! should be.
+
+use std::collections::BTreeSet;
+
+use anyhow::bail;
+use reports::store::{Store, Summary};
+
+use crate::cli;
+use crate::commands::print;
+use crate::exit::{Exit, OrExit};
+use crate::run_id::now;
+
+/// Writes runs into a store of their own.
+pub fn export(args: cli::Export) -> anyhow::Result<Exit> {
+    let store = Store::open_existing(&args.store.store).or_exit(Exit::Store)?;
+    let ids = find(&store, &args.runs)?;
+    store.export(&ids, &args.output).or_exit(Exit::Store)?;
+    print(&format!("{} in {}\n", runs(ids.len()), args.output.display()))?;
+    Ok(Exit::Done)
+}
+
+/// Takes the runs of other stores into this one.
+pub fn merge(args: cli::Merge) -> anyhow::Result<Exit> {
+    let store = Store::open(&args.store.store).or_exit(Exit::Store)?;
+    for file in &args.files {
+        let merged = store.merge(file).or_exit(Exit::Store)?;
+        let (added, grown, known) = (merged.added.len(), merged.grown.len(), merged.known.len());
+        print(&format!("{}: {} added, {grown} went on, {known} known already\n", file.display(), runs(added)))?;
+    }
+    Ok(Exit::Done)
+}
+
+/// Removes runs.
+pub fn remove(args: cli::Remove) -> anyhow::Result<Exit> {
+    let store = Store::open_existing(&args.store.store).or_exit(Exit::Store)?;
+    let ids = find(&store, &args.runs)?;
+    store.remove(&ids).or_exit(Exit::Store)?;
+    print(&format!("{} removed: {}\n", runs(ids.len()), ids.join(" ")))?;
+    Ok(Exit::Done)
+}
+
+/// Removes all rows of runs but for their figures.
+pub fn prune(args: cli::Prune) -> anyhow::Result<Exit> {
+    let store = Store::open_existing(&args.store.store).or_exit(Exit::Store)?;
+    let ids = match args.keep {
+        Some(keep) => older(&store.runs().or_exit(Exit::Store)?, keep),
+        None => find(&store, &args.runs)?,
+    };
+    let mut pruned = 0;
+    for id in ids {
+        pruned += usize::from(store.prune(&id, &now()).or_exit(Exit::Store)?);
+    }
+    if args.shrink {
+        store.shrink().or_exit(Exit::Store)?;
+    }
+    print(&format!(
+        "{} pruned: what they cost stays in `list`, `trend`, `accept` and gates; `report` can't draw them any more\n",
+        runs(pruned)
+    ))?;
+    Ok(Exit::Done)
+}
+
+/// Lets a run stand for how things should be.
+pub fn accept(args: cli::Accept) -> anyhow::Result<Exit> {
+    if args.reason.trim().is_empty() {
+        return Err(anyhow::anyhow!("why is it accepted? --reason is what others will read")).or_exit(Exit::Usage);
+    }
+    let store = Store::open_existing(&args.store.store).or_exit(Exit::Store)?;
+    let id = store.find(&args.run).or_exit(Exit::Usage)?;
+    let key = store.accept(&id, &now(), args.reason.trim(), !args.add).or_exit(Exit::Store)?;
+    let count = store.accepted(&key).or_exit(Exit::Store)?.len();
+    let stands = if count == 1 { "it is the baseline now".into() } else { format!("it is one of {count} now") };
+    print(&format!("run {id} is accepted for {}: {stands}\n", key.host_class()))?;
+    Ok(Exit::Done)
+}
+
+/// The ids of what was named, each once.
+fn find(store: &Store, wanted: &[String]) -> anyhow::Result<Vec<String>> {
+    let mut seen = BTreeSet::new();
+    let mut ids = Vec::new();
+    for name in wanted {
+        let id = store.find(name).or_exit(Exit::Usage)?;
+        if seen.insert(id.clone()) {
+            ids.push(id);
+        }
+    }
+    if ids.is_empty() {
+        let none = || -> anyhow::Result<()> { bail!("no run is named: `tarebench list runs` shows what there is") };
+        none().or_exit(Exit::Usage)?;
+    }
+    Ok(ids)
+}
+
+/// All but the newest runs; those that have not ended are left alone.
+fn older(all: &[Summary], keep: usize) -> Vec<String> {
+    let ended = |run: &&Summary| run.ending != reports::record::Ending::Unfinished;
+    all[..all.len().saturating_sub(keep)].iter().filter(ended).map(|run| run.id.clone()).collect()
+}
+
+fn runs(count: usize) -> String {
+    if count == 1 { "1 run".into() } else { format!("{count} runs") }
+}
