@@ -9,7 +9,7 @@ use std::f64::consts::TAU;
 
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::{Serializer, V2DeflateSerializer};
-use workloads::evidence::{Canary, ClockFit, Evidence};
+use workloads::evidence::{Canary, ClockFit, Evidence, Idle};
 use workloads::facts::{DataFacts, Flushes, Keeper, Kernel, Network, Program};
 use workloads::protocol::{Hello, Identity, Sample};
 use workloads::stopwatch::HIGHEST_NS;
@@ -329,6 +329,7 @@ fn record(block: u32, round: u32, position: u32, work: &Work, place: &Place, med
         outcome,
         canary: Canary { before_ns: 300_000 + dice.next() % 9_000, after_ns: 300_000 + dice.next() % 9_000 },
         evidence: Evidence {
+            wall_ns: Some((work.4 as f64 * median * 1.5) as u64),
             cpu_ns: Some((work.4 as f64 * median * 0.4) as u64),
             throttled: Some(0),
             steal: Some(0.0),
@@ -339,6 +340,7 @@ fn record(block: u32, round: u32, position: u32, work: &Work, place: &Place, med
             device_flushes: durable.then_some(flushes),
             device_bytes_written: durable.then_some(work.4 * 8192),
             overslept_ns: Some(0),
+            idle_flushes: durable.then_some(Idle { events: 0, ns: 2_000_000 }),
         },
     }
 }
@@ -382,6 +384,7 @@ fn sample(work: &Work, place: &Place, each: Vec<u64>) -> Sample {
         concurrency: writers as u32,
         counters: if writers > 1 { BTreeMap::from([("busy".into(), busy)]) } else { BTreeMap::new() },
         drawn: Some(work.4),
+        durable_writes: durable(work.0).then_some(work.4 + work.4 / 4),
     }
 }
 

@@ -45,6 +45,10 @@ fn doubt(sample: &Sample, plan: &BurstPlan, within: Duration) -> Option<String> 
             return Some(format!("it says {said} {what}, {asked} were asked for"));
         }
     }
+    let done = sample.operations.saturating_add(sample.warmup_operations);
+    if let Some(writes) = sample.durable_writes.filter(|writes| *writes > done) {
+        return Some(format!("it says {writes} durable writes in {done} operations"));
+    }
     if !sample.cut_short && sample.operations < plan.operations {
         return Some(format!(
             "it says {} operations and no cut, {} were asked for",

@@ -127,7 +127,7 @@ impl<S: Site> Block<'_, '_, S> {
     }
 
     /// One burst in each of the sessions of `order`, and nothing between two but a look at the host's own operations, which
-    /// serves both: `before` is the first, where it is there already. An interruption ends the round before the burst that it
+    /// serves both: `before` is the first, where it is there already. Before durable writes the disk is watched while nothing runs. An interruption ends the round before the burst that it
     /// broke off.
     fn round(
         &mut self,
@@ -137,6 +137,8 @@ impl<S: Site> Block<'_, '_, S> {
         burst: BurstPlan,
         before: Option<u64>,
     ) -> anyhow::Result<()> {
+        let durable = workload.workload.durable(&workload.settings);
+        let idle = if durable { self.run.site.idle_flushes() } else { Vec::new() };
         let mut before_ns = before.map_or_else(|| self.canary(workload), Ok)?;
         let deadline = Duration::from_nanos(burst.limit_ns) * 3 + PATIENCE;
         for at in order {
@@ -144,6 +146,7 @@ impl<S: Site> Block<'_, '_, S> {
             let (outcome, mut evidence) =
                 self.run.site.watch(session.environment, || session.seat.burst(burst, deadline));
             evidence.overslept_ns = Some(session.seat.overslept().as_nanos() as u64);
+            evidence.idle_flushes = idle.get(session.environment).copied().flatten();
             let outcome = session.after(outcome);
             if let Err(SessionError::Interrupted) = outcome {
                 break;

@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use runners::session::{Session, SessionError};
-use workloads::evidence::{ClockFit, Evidence};
+use workloads::evidence::{ClockFit, Evidence, Idle};
 use workloads::protocol::{BurstPlan, Hello, Identity, Sample, Task};
 use workloads::{Check, PeerAddress, Resource};
 
@@ -71,6 +71,8 @@ pub trait Site {
     /// # Errors
     /// When one of them fails.
     fn canary(&mut self, resource: Resource) -> anyhow::Result<u64>;
+    /// How often the disk under each environment's data is flushed while nothing of ours runs; of those that are watched.
+    fn idle_flushes(&self) -> Vec<Option<Idle>>;
     /// Lets an environment do its burst, and says what the host saw meanwhile.
     fn watch<T>(&self, environment: usize, burst: impl FnOnce() -> T) -> (T, Evidence);
     /// Does steps of several environments side by side, a few at a time, and gives their results in the order of the steps. Never

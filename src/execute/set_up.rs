@@ -15,12 +15,12 @@ use runners::programs::Programs;
 use runners::session::Session;
 use runners::stage::Stage;
 use runners::stage::disk::check_data_dir;
-use runners::stage::evidence::Witness;
+use runners::stage::evidence::{self, Witness};
 use runners::stage::peer::PeerProcess;
 use runners::stage::shared::Shared;
 use workloads::Resource;
 use workloads::canary::Canaries;
-use workloads::evidence::Evidence;
+use workloads::evidence::{Evidence, Idle};
 use workloads::facts::{DataFacts, Network};
 use workloads::protocol::Identity;
 use workloads::settings::Settings;
@@ -36,6 +36,9 @@ const PEER: Duration = Duration::from_secs(10);
 
 /// From launch to the agent's first frame: a guest under emulation on a busy machine stays far below.
 const START: Duration = Duration::from_secs(30);
+
+/// How long nothing of ours runs before a round of durable writes, to see how often others flush the disk.
+const IDLE: Duration = Duration::from_millis(2);
 
 /// The part of a measurement that its plan leaves open.
 #[derive(Debug)]
@@ -98,6 +101,11 @@ impl Site for HostSite {
 
     fn canary(&mut self, resource: Resource) -> anyhow::Result<u64> {
         self.canaries.measure(resource)
+    }
+
+    fn idle_flushes(&self) -> Vec<Option<Idle>> {
+        let witnesses: Vec<_> = self.grounds.iter().map(|g| g.as_ref().map(|ground| &ground.witness)).collect();
+        evidence::idle_flushes(&witnesses, IDLE)
     }
 
     fn watch<T>(&self, environment: usize, burst: impl FnOnce() -> T) -> (T, Evidence) {

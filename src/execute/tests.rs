@@ -158,6 +158,15 @@ fn a_round_is_the_same_work_everywhere_and_no_two_rounds_are() {
 }
 
 #[test]
+fn before_durable_writes_the_idle_disk_is_watched() {
+    let stored = rows(&plan(1, &["control/syscall", "disk/fsync"]), &Script::default());
+    for record in &stored.records {
+        let watched = (record.workload == "disk/fsync").then_some(script::IDLE);
+        assert_eq!(record.evidence.idle_flushes, watched, "{} in {}", record.workload, record.environment);
+    }
+}
+
+#[test]
 fn a_run_without_trouble_has_a_row_of_everything() {
     let script = Script::default();
     let stored = rows(&plan(2, TWO), &script);

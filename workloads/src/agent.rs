@@ -67,6 +67,8 @@ struct ActiveWorkload {
     jobs: Vec<Job>,
     /// Operations that are in flight at a time, over all jobs.
     concurrency: u32,
+    /// Whether operations promise that their data survives a loss of power.
+    durable: bool,
     _directory: Directory,
 }
 
@@ -107,7 +109,11 @@ impl ActiveWorkload {
         }
         let mut sample = Stopwatch::sample_of(watches)?;
         sample.concurrency = self.concurrency;
-        for job in &mut self.jobs {
+        for (job, watch) in self.jobs.iter_mut().zip(watches.iter()) {
+            if self.durable {
+                let writes = job.prepared.durable_writes(watch.operations());
+                sample.durable_writes = Some(sample.durable_writes.unwrap_or(0) + writes);
+            }
             sample.drawn = Some(sample.drawn.unwrap_or(0).rotate_left(1) ^ job.prepared.drawn());
             for (name, count) in job.prepared.counters() {
                 *sample.counters.entry(name).or_default() += count;
@@ -328,7 +334,8 @@ impl<'a> Agent<'a> {
         let each = workload.needs(&settings, memory);
         let all = |bytes: u64| bytes.saturating_mul(u64::from(jobs));
         check_room(workload, Needs { disk: all(each.disk), memory: all(each.memory) }, self.data, memory)?;
-        let mut active = ActiveWorkload { jobs: Vec::new(), concurrency, _directory: directory };
+        let durable = workload.durable(&settings);
+        let mut active = ActiveWorkload { jobs: Vec::new(), concurrency, durable, _directory: directory };
         for job in 0..jobs {
             let place = place(job);
             std::fs::create_dir_all(&place.directory)
@@ -398,7 +405,7 @@ mod tests {
     fn with(bad: Bad, data: &Path) -> Agent<'_> {
         let directory = Directory::create(data.join(WORK)).expect("made");
         let jobs = vec![Job { prepared: Box::new(bad), pace: None }];
-        let active = ActiveWorkload { jobs, concurrency: 1, _directory: directory };
+        let active = ActiveWorkload { jobs, concurrency: 1, durable: false, _directory: directory };
         Agent { active: Some(active), ..Agent::new(data) }
     }
 

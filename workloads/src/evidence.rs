@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 /// Differences over one burst, as seen by the host. A counter that can't be read is `None`, never 0.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Evidence {
+    /// Over how long the counters were read, nanoseconds of the host.
+    pub wall_ns: Option<u64>,
     /// CPU time of everything in the environment (its cgroup), nanoseconds.
     pub cpu_ns: Option<u64>,
     /// How often the environment's cgroup was throttled.
@@ -27,6 +29,17 @@ pub struct Evidence {
     /// had no CPU. Runs that were stored before it was looked at don't have it.
     #[serde(default)]
     pub overslept_ns: Option<u64>,
+    /// Flushes that it completed just before the round, while nothing of ours ran.
+    pub idle_flushes: Option<Idle>,
+}
+
+/// Events that came while nothing of ours ran.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Idle {
+    /// How many.
+    pub events: u64,
+    /// Over how long, nanoseconds.
+    pub ns: u64,
 }
 
 /// A measurement of the host itself just before or after a burst.

@@ -16,7 +16,7 @@ use crate::workload::{Check, PeerAddress};
 pub use crate::sample::{BurstPlan, Latencies, PILOTS, Sample};
 
 /// Bumped when the meaning of a message changes; both ends are the same binary, so a mismatch is a mix-up.
-pub const PROTOCOL: u32 = 3;
+pub const PROTOCOL: u32 = 4;
 
 /// No frame is longer: a histogram of the full range stays far below, and garbage can't fill memory.
 pub const MAX_FRAME: usize = 1 << 20;
@@ -331,6 +331,7 @@ mod tests {
             concurrency: 4,
             counters: BTreeMap::from([("busy".into(), 3)]),
             drawn: None,
+            durable_writes: None,
         });
         let mut sent = Vec::new();
         send(&mut sent, 1, 2, &body, || 9).expect("a vector takes everything");

@@ -65,6 +65,10 @@ pub struct Sample {
     /// in bursts that were stored before it was kept, and in those of other programs.
     #[serde(default)]
     pub drawn: Option<u64>,
+    /// Operations that promised that their data survives a loss of power, warm-up included; `None` where the workload promises
+    /// nothing, in bursts that were stored before it was kept, and in those of other programs.
+    #[serde(default)]
+    pub durable_writes: Option<u64>,
 }
 
 /// Figures of one burst are not beyond: some 2^48 operations, a few days, an exabyte. Sums over many bursts then don't overflow.
@@ -98,6 +102,7 @@ impl Sample {
             ("nanoseconds", self.elapsed_ns, LONGEST_NS),
             ("nanoseconds of the warm-up", self.warmup_ns, LONGEST_NS),
             ("bytes", self.bytes, MOST_BYTES),
+            ("durable writes", self.durable_writes.unwrap_or(0), 2 * MOST_OPERATIONS),
         ] {
             if number > most {
                 return Err(format!("it says {number} {what}, which no burst has"));

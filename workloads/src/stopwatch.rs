@@ -437,6 +437,7 @@ impl Stopwatch {
             concurrency: watches.len() as u32,
             counters: Default::default(),
             drawn: None,
+            durable_writes: None,
         })
     }
 }

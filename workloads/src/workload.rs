@@ -157,6 +157,11 @@ pub trait Prepared: Send {
     fn drawn(&self) -> u64 {
         0
     }
+    /// How many operations of the last burst promised that their data survives a loss of power, of all its `operations`, warm-up
+    /// included. Asked only where [`Workload::durable`] says that there are such. Untimed.
+    fn durable_writes(&self, operations: u64) -> u64 {
+        operations
+    }
     /// Checks everything that the bursts should have left behind. Untimed.
     ///
     /// # Errors

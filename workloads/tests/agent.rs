@@ -192,11 +192,41 @@ fn every_workload_runs_and_its_check_depends_on_the_seed_alone() {
 }
 
 /// What a round compares: operations, bytes, what was drawn, and what was counted but for the environment's own doing.
-fn work_of(sample: &Sample) -> (u64, u64, u64, BTreeMap<String, u64>) {
+fn work_of(sample: &Sample) -> (u64, u64, u64, Option<u64>, BTreeMap<String, u64>) {
     let mut counters = sample.counters.clone();
     // Timeouts, late wake-ups and the stream beside are what an environment is measured by.
     counters.retain(|name, _| !name.starts_with("busy") && !name.starts_with("stream") && name != "overruns");
-    (sample.operations, sample.bytes, sample.drawn.expect("the agent always says"), counters)
+    (sample.operations, sample.bytes, sample.drawn.expect("the agent always says"), sample.durable_writes, counters)
+}
+
+#[test]
+fn a_burst_says_how_much_of_it_promised_to_last() {
+    let (data, peer) = (disk(), peer());
+    let mut agent = Driven::start(data.path());
+    let most = |operations: u64| (operations / 2)..operations;
+    for (name, given, expected) in [
+        ("disk/fsync", &[("jobs", "2")][..], Some(48..49)),
+        ("sqlite/commit", &[], Some(48..49)),
+        ("sqlite/mixed", &[("reads", "0")], Some(48..49)),
+        ("sqlite/mixed", &[("reads", "95")], Some(1..10)),
+        ("sqlite/mixed", &[("reads", "100")], None),
+        ("sqlite/mailbox", &[], Some(most(48))),
+        ("sqlite/mailbox", &[("journal", "memory")], None),
+        ("disk/maildir", &[("messages", "100")], Some(most(48))),
+        ("disk/maildir", &[("messages", "100"), ("kind", "deliver")], Some(48..49)),
+        ("disk/seqwrite", &[], None),
+        ("net/rr", &[], None),
+    ] {
+        agent.prepare(name, given, 1, peer.address());
+        for _ in 0..2 {
+            let said = agent.burst(40).durable_writes;
+            assert!(
+                said.zip(expected.clone()).map_or(said.is_none() && expected.is_none(), |(said, e)| e.contains(&said)),
+                "{name} {given:?}: {said:?}, {expected:?} is right"
+            );
+        }
+    }
+    agent.bye();
 }
 
 /// The baseline's pilot is a burst more than others have behind them: it must leave no trace in what is measured.

@@ -240,6 +240,7 @@ table! {
         concurrency: u32,
         counters: Option<Json<BTreeMap<String, u64>>>,
         drawn: Option<Bits>,
+        durable_writes: Option<Bits>,
     }
 }
 
@@ -274,6 +275,7 @@ impl BurstRow {
             concurrency: sample.map_or(1, |s| s.concurrency),
             counters: sample.map(|s| Json(s.counters.clone())),
             drawn: sample.and_then(|s| s.drawn).map(Bits),
+            durable_writes: sample.and_then(|s| s.durable_writes).map(Bits),
         }
     }
 
@@ -295,6 +297,7 @@ impl BurstRow {
                 concurrency: self.concurrency,
                 counters: self.counters.map(|c| c.0).unwrap_or_default(),
                 drawn: self.drawn.map(|d| d.0),
+                durable_writes: self.durable_writes.map(|w| w.0),
             }),
         };
         Ok(Record {

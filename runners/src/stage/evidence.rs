@@ -2,9 +2,9 @@
 
 use std::fs;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use workloads::evidence::Evidence;
+use workloads::evidence::{Evidence, Idle};
 use workloads::facts::{DataFacts, Keeper};
 use workloads::identity::boot_id;
 use workloads::protocol::Identity;
@@ -79,6 +79,13 @@ impl Witness {
         }
     }
 
+    /// Flushes of its disk between two readings of /proc/diskstats.
+    fn flushes(&self, before: &str, after: &str, ns: u64) -> Option<Idle> {
+        let device = self.device.as_deref()?;
+        let flushes = |table: &str| disk_counters(table, device)?.flushes;
+        Some(Idle { events: difference(flushes(before), flushes(after))?, ns })
+    }
+
     /// The differences since.
     pub fn since(&self, before: &Snapshot) -> Evidence {
         before.until(&self.snapshot())
@@ -96,6 +103,7 @@ impl Snapshot {
         });
         let disk = |f: fn(DiskCounters) -> Option<u64>| difference(self.disk.and_then(f), after.disk.and_then(f));
         Evidence {
+            wall_ns: Some((after.at - self.at).as_nanos() as u64),
             cpu_ns: difference(self.cpu_ns, after.cpu_ns),
             throttled: difference(self.throttled, after.throttled),
             steal,
@@ -106,8 +114,18 @@ impl Snapshot {
             device_flushes: disk(|d| d.flushes),
             device_bytes_written: disk(|d| Some(d.sectors_written * 512)),
             overslept_ns: None,
+            idle_flushes: None,
         }
     }
+}
+
+/// How often the disks under the data of several environments are flushed while nothing of ours runs, for so long; in their order.
+pub fn idle_flushes(witnesses: &[Option<&Witness>], long: Duration) -> Vec<Option<Idle>> {
+    let table = || fs::read_to_string("/proc/diskstats").unwrap_or_default();
+    let (before, began) = (table(), Instant::now());
+    std::thread::sleep(long);
+    let (after, ns) = (table(), began.elapsed().as_nanos() as u64);
+    witnesses.iter().map(|witness| witness.and_then(|w| w.flushes(&before, &after, ns))).collect()
 }
 
 /// Counters of a device that was replaced run backwards: that is no difference.
@@ -169,6 +187,21 @@ mod tests {
         assert_eq!(seen(DataFacts::default(), Some("another kernel".into()), &real), None, "its names are not ours");
         assert_eq!(seen(DataFacts::default(), None, &real), None);
         assert_eq!(seen(DataFacts::default(), boot_id(), "../block/vda"), None, "it is a stranger's word");
+    }
+
+    #[test]
+    fn flushes_of_others_are_those_of_ones_own_disk() {
+        let table = |vda: u64, vdb: u64| {
+            let line = |name: &str, flushes: u64| format!(" 254 0 {name} 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 {flushes} 17\n");
+            line("vda", vda) + &line("vdb", vdb)
+        };
+        let witness = |device: Option<&str>| Witness { cgroup: None, device: device.map(Into::into) };
+        let seen = |device| witness(device).flushes(&table(7, 100), &table(9, 100), 5);
+        assert_eq!(seen(Some("vda")), Some(Idle { events: 2, ns: 5 }));
+        assert_eq!(seen(Some("vdb")), Some(Idle { events: 0, ns: 5 }));
+        assert_eq!((seen(Some("vdc")), seen(None)), (None, None), "what can't be read is no 0");
+        let idle = idle_flushes(&[None, Some(&witness(Some("none")))], Duration::from_millis(1));
+        assert_eq!(idle, [None, None]);
     }
 
     #[test]

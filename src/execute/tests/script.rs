@@ -8,12 +8,15 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::{Serializer, V2DeflateSerializer};
 use runners::session::{SessionError, Tail};
-use workloads::evidence::{ClockFit, Evidence};
+use workloads::evidence::{ClockFit, Evidence, Idle};
 use workloads::protocol::{BurstPlan, Hello, Identity, PILOTS, Sample, Task};
 use workloads::stopwatch::HIGHEST_NS;
 use workloads::{Check, Resource};
 
 use super::super::seat::{Facts, Seat, Site, Started};
+
+/// Flushes of an idle disk.
+pub const IDLE: Idle = Idle { events: 3, ns: 1000 };
 
 /// The environments of every script, in the order of their numbers.
 pub const ENVIRONMENTS: [&str; 3] = ["bare", "control", "box"];
@@ -244,6 +247,10 @@ impl Site for Script {
         let us = story.canaries.get(story.measured).copied().unwrap_or(10);
         story.measured += 1;
         Ok(us * 1000)
+    }
+
+    fn idle_flushes(&self) -> Vec<Option<Idle>> {
+        vec![Some(IDLE); ENVIRONMENTS.len()]
     }
 
     fn watch<T>(&self, _: usize, burst: impl FnOnce() -> T) -> (T, Evidence) {

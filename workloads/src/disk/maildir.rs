@@ -422,6 +422,10 @@ impl Prepared for Delivering {
         self.drawn
     }
 
+    fn durable_writes(&self, _operations: u64) -> u64 {
+        self.next - self.messages
+    }
+
     fn verify(&mut self) -> anyhow::Result<Check> {
         if self.next != self.messages || !self.removed.is_empty() {
             self.compare()?;

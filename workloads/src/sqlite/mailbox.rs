@@ -136,7 +136,7 @@ impl Workload for Mailbox {
         });
         let original = copied.with_context(|| format!("can't copy {} to {}", path.display(), original.display()))?;
         let mut mover =
-            Mover { path, original, options, mails, initial: state.clone(), state, drawn: 0, database: None };
+            Mover { path, original, options, mails, initial: state.clone(), state, drawn: 0, writes: 0, database: None };
         mover.restore()?;
         Ok(Box::new(mover))
     }
@@ -282,6 +282,12 @@ enum Transaction {
 }
 
 impl Transaction {
+    /// Whether it changes anything.
+    #[inline]
+    fn writes(self) -> bool {
+        !matches!(self, Self::InsertInVain(_) | Self::List(_))
+    }
+
     #[inline]
     fn draw(choice: &mut Pcg64Mcg, state: &State) -> Self {
         let kind = below(choice, 100);
@@ -467,6 +473,8 @@ struct Mover {
     state: State,
     /// See [`Prepared::drawn`].
     drawn: u64,
+    /// Transactions of the last burst that wrote.
+    writes: u64,
     /// Open but for the moments in which it's put back.
     database: Option<Database>,
 }
@@ -530,7 +538,8 @@ impl Mover {
 
     fn work(&mut self, watch: &mut Stopwatch, burst: u64) -> anyhow::Result<u64> {
         self.restore()?;
-        let Self { path, mails, state, database, .. } = self;
+        let Self { path, mails, state, database, writes, .. } = self;
+        *writes = 0;
         let database = database.as_ref().context("the database couldn't be opened again")?;
         let mut statements = Statements::new(database).map_err(|e| database.explain(e))?;
         state.messages.reserve(watch.planned().min(ROOM) as usize);
@@ -548,6 +557,7 @@ impl Mover {
                     return Err(e.context(format!("can't {transaction:?} in {}", path.display())));
                 }
             };
+            *writes += u64::from(transaction.writes());
             watch.lap(bytes);
         }
         Ok(content::state(&choice))
@@ -600,6 +610,10 @@ impl Prepared for Mover {
 
     fn drawn(&self) -> u64 {
         self.drawn
+    }
+
+    fn durable_writes(&self, _operations: u64) -> u64 {
+        self.writes
     }
 
     fn verify(&mut self) -> anyhow::Result<Check> {

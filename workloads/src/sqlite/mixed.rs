@@ -107,6 +107,13 @@ impl Mixing {
         written
     }
 
+    /// How many operations of the last burst wrote.
+    fn writes(&self) -> u64 {
+        let mut choice = content::generator(self.entries.seed, STREAM, self.burst);
+        let draws = (0..self.done).map(|_| next(&mut choice, self.entries.rows, self.reads));
+        draws.filter(|(_, read)| !read).count() as u64
+    }
+
     /// Gives the rows that were written back what was laid out, with an empty log that keeps its size.
     fn restore(&mut self) -> anyhow::Result<()> {
         let Entries { database, seed, rows, .. } = &self.entries;
@@ -194,9 +201,11 @@ impl Prepared for Mixing {
     }
 
     fn counters(&mut self) -> BTreeMap<String, u64> {
-        let mut choice = content::generator(self.entries.seed, STREAM, self.burst);
-        let draws = (0..self.done).map(|_| next(&mut choice, self.entries.rows, self.reads));
-        BTreeMap::from([("writes".into(), draws.filter(|(_, read)| !read).count() as u64)])
+        BTreeMap::from([("writes".into(), self.writes())])
+    }
+
+    fn durable_writes(&self, _operations: u64) -> u64 {
+        self.writes()
     }
 
     fn facts(&mut self) -> BTreeMap<String, String> {

@@ -2,15 +2,14 @@
 
 use workloads::Resource;
 use workloads::canary::NO_DISK_NS;
+use workloads::evidence::Evidence;
 use workloads::facts::{Flushes, Keeper, Kernel};
+use workloads::protocol::Sample;
 
+use super::counts::{Counts, FEW, Verdict};
 use super::{Case, flag, per_operation};
 use crate::comparison::{Flag, Severity, quantile};
 use crate::record::{EnvironmentPlan, FIO, Record, Start, Stored};
-
-/// With less than this share of the baseline's flushes per operation, operations didn't wait for the device. Commits may
-/// share a flush, and other writers add some, so the line is far from 1.
-const FEW: f64 = 0.25;
 
 /// Where a device counts fewer flushes than one in so many of its writes, nobody flushed: others that use it add some, and of a
 /// durable write of a megabyte the device makes a dozen.
@@ -147,45 +146,63 @@ pub(super) fn unwatched_disk(case: &Case) -> Option<Flag> {
     Some(flag("unwatched-disk", Severity::Note, evidence))
 }
 
-/// Operations that promise durability ended before the device had the data. Counters of the host's device decide where
-/// they count at all; what the guest says and how fast it is only where they don't.
+/// Operations that promise durability ended before the device had the data. Counters of the host's device speak first. Where they
+/// accuse nobody, a guest's own disk does that takes no flushes: those that the device saw were then somebody else's. How fast it is
+/// says something only where counters leave it open.
 pub(super) fn fsync_not_durable(case: &Case) -> Option<Flag> {
     if !case.workload.durable || case.is_baseline() {
         return None;
     }
     let fatal = |evidence| Some(flag("fsync-not-durable", Severity::Fatal, evidence));
-    let flushes = (
-        per_operation(case.records, |r| r.evidence.device_flushes),
-        per_operation(case.baseline_records, |r| r.evidence.device_flushes),
-    );
-    if let (Some(own), Some(base)) = flushes
-        && base > 0.1
-    {
-        let evidence = || format!("{own:.3} flushes of the host's device per operation, the baseline needs {base:.3}");
-        return if own < FEW * base { fatal(evidence()) } else { None };
+    let (flushes, few_flushes) = counted(case, "flushes", |e| e.device_flushes, 0.1);
+    let (_, few_writes) = counted(case, "writes", |e| e.device_writes, 0.5);
+    if let Some(evidence) = few_flushes.or_else(|| guests_view(case)) {
+        return fatal(evidence);
     }
-    let writes = (
-        per_operation(case.records, |r| r.evidence.device_writes),
-        per_operation(case.baseline_records, |r| r.evidence.device_writes),
-    );
-    if let (Some(own), Some(base)) = writes
-        && base > 0.5
-        && own < FEW * base
-    {
-        return fatal(format!("{own:.3} writes of the host's device per operation, the baseline needs {base:.3}"));
+    if flushes == Some(Verdict::Enough) {
+        return None;
     }
-    if let Some(evidence) = guests_view(case) {
+    if let Some(evidence) = few_writes {
         return fatal(evidence);
     }
     // Time alone tells where it is the same disk, and of others nothing.
     let same = matches!(disks(case), (Some(own), Some(base)) if own == base);
-    let timed = same && !case.merged.histogram.is_empty() && !case.baseline.histogram.is_empty();
+    let timed = same
+        && !case.merged.histogram.is_empty()
+        && !case.baseline.histogram.is_empty()
+        && every_operation_lasts(case);
     let (own, base) = (quantile(case.merged.service(), 0.5), quantile(case.baseline.service(), 0.5));
     // The device is the same, so a durable operation can't take half as long from inside.
     (timed && own < 0.5 * base).then(|| {
         let evidence = format!("a median of {:.1} us where the host itself needs {:.1} us", own / 1e3, base / 1e3);
         flag("fsync-not-durable", Severity::Fatal, evidence)
     })
+}
+
+/// Events of the device held against the baseline's, and in words where they are too few.
+fn counted(
+    case: &Case,
+    events: &str,
+    count: fn(&Evidence) -> Option<u64>,
+    least: f64,
+) -> (Option<Verdict>, Option<String>) {
+    let (Some(own), Some(base)) = (Counts::of(case.records, count), Counts::of(case.baseline_records, count)) else {
+        return (None, None);
+    };
+    let verdict = own.against(&base, least);
+    let few = (verdict == Some(Verdict::Few)).then(|| {
+        let idle = own.idle_per_second().map_or_else(String::new, |rate| format!("; {rate:.0} a second come by themselves"));
+        let (own, base) = (own.each(), base.each());
+        format!("{own:.3} {events} of the host's device per durable write, the baseline needs {base:.3}{idle}")
+    });
+    (verdict, few)
+}
+
+/// Whether every operation is a durable write, so that the median is one's.
+fn every_operation_lasts(case: &Case) -> bool {
+    let all = |s: &Sample| s.operations.saturating_add(s.warmup_operations);
+    let mut samples = case.records.iter().filter_map(|r| r.outcome.as_ref().ok());
+    samples.all(|s| s.durable_writes.is_none_or(|writes| writes >= all(s)))
 }
 
 /// A guest whose disk takes no flushes. Where every write is on the disk before it is done, that is as it should be.

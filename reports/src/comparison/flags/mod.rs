@@ -4,6 +4,7 @@
 //! suspect, and what is fatal makes it invalid: it measures something else than it says.
 
 mod clock;
+mod counts;
 pub(super) mod disk;
 mod imported;
 mod load;
@@ -234,7 +235,8 @@ fn other_work(case: &Case) -> Option<Flag> {
         common += 1;
         // Of rounds that don't say what they drew the run as a whole says so.
         let drawn = own.drawn.zip(base.drawn).is_some_and(|(own, base)| own != base);
-        if drawn || (own.operations, own.bytes) != (base.operations, base.bytes) {
+        let written = own.durable_writes.zip(base.durable_writes).is_some_and(|(own, base)| own != base);
+        if drawn || written || (own.operations, own.bytes) != (base.operations, base.bytes) {
             other += 1;
             first.get_or_insert_with(|| {
                 let of = |s: &Sample| format!("{} operations of {} bytes", s.operations, s.bytes);
