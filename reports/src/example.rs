@@ -336,6 +336,7 @@ fn record(block: u32, round: u32, position: u32, work: &Work, place: &Place, med
             pressure_io: Some(0.01),
             pressure_cpu: Some(0.01),
             device_reads: Some(0),
+            device_bytes_read: Some(0),
             device_writes: durable.then_some(work.4 * 2),
             device_flushes: durable.then_some(flushes),
             device_bytes_written: durable.then_some(work.4 * 8192),

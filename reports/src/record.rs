@@ -157,7 +157,7 @@ pub struct Start {
     pub block: u32,
     /// Name of the environment.
     pub environment: String,
-    /// From launch to the first frame, nanoseconds; or why it didn't start.
+    /// From the first that is made for it (a bundle, a disk image, a container) to the agent's first frame, nanoseconds; or why it didn't start.
     pub outcome: Result<u64, Failure>,
     /// Memory held when idle after the start, bytes: of the environment's cgroup, else the resident size of its processes.
     pub memory_bytes: Option<u64>,

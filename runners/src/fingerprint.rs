@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crate::stage::cgroup;
 use crate::stage::disk::Disk;
+use crate::stage::evidence::stolen_ticks;
 
 /// Facts of the host by name, in the order to show them. What can't be found is left out. No host names, addresses or
 /// serial numbers.
@@ -30,6 +31,9 @@ pub fn facts(data_dir: &Path) -> Vec<(String, String)> {
     facts.add("transparent huge pages", read("/sys/kernel/mm/transparent_hugepage/enabled").and_then(|t| chosen(&t)));
     facts.add("clock source", read("/sys/devices/system/clocksource/clocksource0/current_clocksource"));
     facts.add("virtualization", Some(nested().unwrap_or_else(|| "none seen".into())));
+    let silent = nested().is_some() && stolen_ticks().is_none_or(|ticks| ticks == 0);
+    let stolen = if silent { "unknown: the hypervisor below reports none" } else { "reported" };
+    facts.add("stolen time", Some(stolen.into()));
     facts.add("kvm", Some(if Path::new("/dev/kvm").exists() { "/dev/kvm is there" } else { "no /dev/kvm" }.into()));
     facts.add("cgroup", Some(cgroup_version()));
     if let Ok(disk) = Disk::under(data_dir) {

@@ -44,7 +44,7 @@ pub struct Started<S> {
     pub seat: S,
     /// The peer as seen from inside, where there is one.
     pub peer: Option<PeerAddress>,
-    /// From launch to the first frame.
+    /// From the first that is made for it to the agent's first frame.
     pub took: Duration,
     /// The agent's first words.
     pub hello: Hello,

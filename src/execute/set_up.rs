@@ -85,12 +85,15 @@ impl Site for HostSite {
     fn start(&mut self, environment: usize) -> anyhow::Result<Started<Session>> {
         let ground = self.grounds[environment].as_mut().expect("only available environments are started");
         let Environment { runner, settings, .. } = &ground.environment;
+        // What an engine wants made beforehand, be it a bundle, a disk image or a container, is part of the start.
+        let began = Instant::now();
         let launch = ground.stage.launch(*runner, settings)?;
+        let made = began.elapsed();
         self.programs.unchanged(&launch.programs)?;
         let peer = launch.path.peer_address(self.peer.as_ref().map(|process| process.port));
         // What a probe has accepted must not be refused here.
         let session = Session::start(launch, START.max(runner.start_deadline()))?;
-        let (took, hello, memory_bytes) = (session.start, session.hello.clone(), session.memory());
+        let (took, hello, memory_bytes) = (made + session.start, session.hello.clone(), session.memory());
         Ok(Started { seat: session, peer, took, hello, memory_bytes })
     }
 

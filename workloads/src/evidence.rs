@@ -11,7 +11,8 @@ pub struct Evidence {
     pub cpu_ns: Option<u64>,
     /// How often the environment's cgroup was throttled.
     pub throttled: Option<u64>,
-    /// Share of the host's CPU time stolen by a hypervisor below, 0..1.
+    /// Share of the host's CPU time stolen by a hypervisor below, 0..1; `None` too where the host is a guest and nothing was ever
+    /// reported stolen.
     pub steal: Option<f64>,
     /// Share of the burst in which some task waited for I/O (PSI `some`), 0..1.
     pub pressure_io: Option<f64>,
@@ -19,6 +20,8 @@ pub struct Evidence {
     pub pressure_cpu: Option<f64>,
     /// Reads completed by the device under the data directory.
     pub device_reads: Option<u64>,
+    /// Bytes read from that device.
+    pub device_bytes_read: Option<u64>,
     /// Writes completed by that device.
     pub device_writes: Option<u64>,
     /// Flushes completed by that device.

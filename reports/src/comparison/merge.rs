@@ -30,6 +30,46 @@ pub(crate) struct Merged {
     pub batch: u32,
     /// Which rounds are in it.
     pub rounds: BTreeSet<u32>,
+    /// How much each of its rounds counts for.
+    shares: Shares,
+}
+
+/// How much each round of a block counts for: all the same. Where all did the same number of operations, their sums say so by
+/// themselves.
+#[derive(Debug, Clone)]
+enum Shares {
+    /// No rounds, or no longer rounds but blocks.
+    Sums,
+    /// So many operations in each.
+    Same(u64),
+    /// Rounds that the time limit ended at different lengths.
+    Equal(Box<Equal>),
+}
+
+/// Rounds of different lengths, each with the same weight.
+#[derive(Debug, Clone)]
+struct Equal {
+    histogram: Histogram<u64>,
+    rounds: f64,
+    /// Sums over the rounds of nanoseconds per operation and per byte.
+    per_operation: f64,
+    per_byte: f64,
+}
+
+/// Entries of a histogram that a round counts for among others of another length.
+const WEIGHT: u64 = 1 << 32;
+
+impl Equal {
+    fn add(&mut self, histogram: &Histogram<u64>, rounds: u32, operations: u64, bytes: u64, ns: u64) {
+        let each = u64::from(rounds) * WEIGHT / histogram.len().max(1);
+        for bucket in histogram.iter_recorded() {
+            let count = bucket.count_at_value().saturating_mul(each);
+            self.histogram.saturating_record_n(bucket.value_iterated_to(), count);
+        }
+        self.rounds += f64::from(rounds);
+        self.per_operation += f64::from(rounds) * ns as f64 / operations.max(1) as f64;
+        self.per_byte += f64::from(rounds) * ns as f64 / bytes.max(1) as f64;
+    }
 }
 
 /// Histograms of an open loop, beside that of its response times.
@@ -84,6 +124,7 @@ impl Merged {
             elapsed_ns: 0,
             batch: 1,
             rounds: BTreeSet::new(),
+            shares: Shares::Sums,
         }
     }
 
@@ -94,6 +135,7 @@ impl Merged {
 
     fn add_sample(&mut self, sample: &Sample, latencies: &Latencies) -> Result<(), String> {
         let misfit = |e| format!("its histogram doesn't fit the others: {e}");
+        self.share(sample, latencies);
         self.histogram.add(&latencies.histogram).map_err(misfit)?;
         if let Some(open) = &latencies.open {
             let own = self.open.get_or_insert_with(Open::new);
@@ -116,7 +158,34 @@ impl Merged {
         Ok(())
     }
 
+    /// Before a round is added.
+    fn share(&mut self, sample: &Sample, latencies: &Latencies) {
+        let first = self.operations == 0;
+        match &mut self.shares {
+            Shares::Sums if first => self.shares = Shares::Same(sample.operations),
+            Shares::Same(operations) if *operations != sample.operations => {
+                let rounds = self.operations / (*operations).max(1);
+                let mut equal = Box::new(Equal { histogram: empty(), rounds: 0.0, per_operation: 0.0, per_byte: 0.0 });
+                equal.add(
+                    &self.histogram,
+                    rounds as u32,
+                    self.operations / rounds.max(1),
+                    self.bytes / rounds.max(1),
+                    self.elapsed_ns / rounds.max(1),
+                );
+                equal.add(&latencies.histogram, 1, sample.operations, sample.bytes, sample.elapsed_ns);
+                self.shares = Shares::Equal(equal);
+            }
+            Shares::Equal(equal) => {
+                equal.add(&latencies.histogram, 1, sample.operations, sample.bytes, sample.elapsed_ns);
+            }
+            Shares::Same(_) | Shares::Sums => {}
+        }
+    }
+
+    /// Adds another block: from then on it is all operations that count, and not rounds.
     pub fn add(&mut self, other: &Merged) {
+        self.shares = Shares::Sums;
         const BOUNDS: &str = "all merged histograms have the same bounds";
         self.histogram.add(&other.histogram).expect(BOUNDS);
         if let Some(open) = &other.open {
@@ -144,10 +213,14 @@ impl Merged {
         }
         let seconds = self.elapsed_ns as f64 / 1e9;
         let value = match metric {
-            Metric::Mean => self.histogram.mean(),
+            Metric::Mean => self.latencies().mean(),
             Metric::Max => self.histogram.max() as f64,
-            Metric::Throughput if workload.streams => self.bytes as f64 / seconds,
-            Metric::Throughput => self.operations as f64 / seconds,
+            Metric::Throughput => match &self.shares {
+                Shares::Equal(equal) if workload.streams => 1e9 * equal.rounds / equal.per_byte,
+                Shares::Equal(equal) => 1e9 * equal.rounds / equal.per_operation,
+                _ if workload.streams => self.bytes as f64 / seconds,
+                _ => self.operations as f64 / seconds,
+            },
             Metric::P50 | Metric::P90 | Metric::P99 | Metric::P999 => {
                 self.quantile(metric.quantile().expect("these are percentiles"))
             }
@@ -155,16 +228,27 @@ impl Merged {
         (value > 0.0).then_some(value)
     }
 
+    /// Latencies in which every round of a block counts for the same.
+    fn latencies(&self) -> &Histogram<u64> {
+        match &self.shares {
+            Shares::Equal(equal) => &equal.histogram,
+            _ => &self.histogram,
+        }
+    }
+
     /// A latency, nanoseconds.
     pub fn quantile(&self, quantile: f64) -> f64 {
-        super::quantile(&self.histogram, quantile)
+        super::quantile(self.latencies(), quantile)
     }
 
     /// Time of one operation, nanoseconds: the metric itself for latencies, wall time per operation for throughput.
     pub fn per_operation(&self, metric: Metric, workload: &WorkloadPlan) -> Option<f64> {
         match metric {
             Metric::Throughput if self.operations == 0 => None,
-            Metric::Throughput => Some(self.elapsed_ns as f64 / self.operations as f64),
+            Metric::Throughput => Some(match &self.shares {
+                Shares::Equal(equal) => equal.per_operation / equal.rounds,
+                _ => self.elapsed_ns as f64 / self.operations as f64,
+            }),
             _ => self.value(metric, workload),
         }
     }
@@ -299,5 +383,81 @@ impl<'a> Counted<'a> {
             step: failure.step,
             message: failure.message.clone(),
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::example::{histogram, stored};
+
+    /// A round of so many operations, each of which took so long.
+    fn round(operations: u64, ns: u64) -> Sample {
+        Sample {
+            operations,
+            bytes: operations * 10,
+            elapsed_ns: operations * ns,
+            batch: 1,
+            histogram: histogram(std::iter::repeat_n(ns, operations as usize)),
+            ..Sample::default()
+        }
+    }
+
+    fn merged(rounds: &[Sample]) -> Merged {
+        let mut merged = Merged::new();
+        for sample in rounds {
+            let latencies = Latencies::of(sample, None).expect("reads");
+            merged.add_sample(sample, &latencies).expect("fits");
+        }
+        merged
+    }
+
+    fn workload(streams: bool) -> WorkloadPlan {
+        let mut plan = stored().run.workloads.swap_remove(0);
+        plan.streams = streams;
+        plan
+    }
+
+    #[track_caller]
+    fn assert_about(found: Option<f64>, right: f64) {
+        let found = found.expect("a value");
+        assert!((found / right - 1.0).abs() < 0.002, "{found}, {right} is right");
+    }
+
+    #[test]
+    fn rounds_that_the_limit_ended_count_as_much_as_whole_ones() {
+        let plan = workload(false);
+        // Three calm rounds and a rough one, which ends early: half of one round's operations are a fifth of the time.
+        let rounds = [round(100, 10_000), round(100, 10_000), round(20, 50_000), round(100, 10_000)];
+        let block = merged(&rounds);
+        assert_about(block.per_operation(Metric::Throughput, &plan), 20_000.0);
+        assert_about(block.value(Metric::Throughput, &plan), 1e9 / 20_000.0);
+        assert_about(block.value(Metric::Throughput, &workload(true)), 10e9 / 20_000.0);
+        assert_about(block.value(Metric::Mean, &plan), 20_000.0);
+        assert_about(Some(block.quantile(0.74)), 10_000.0);
+        assert_about(Some(block.quantile(0.76)), 50_000.0);
+        assert_eq!((block.operations, block.histogram.len()), (320, 320), "and what was done is what was done");
+        // The order of rounds is no matter.
+        let [a, b, c, d] = rounds;
+        let other = merged(&[c, a, b, d]);
+        assert_about(other.per_operation(Metric::Throughput, &plan), 20_000.0);
+        assert_about(Some(other.quantile(0.74)), 10_000.0);
+    }
+
+    #[test]
+    fn whole_rounds_are_added_up_as_they_are() {
+        let plan = workload(false);
+        let block = merged(&[round(100, 10_000), round(100, 50_000)]);
+        assert_eq!(block.value(Metric::Throughput, &plan), Some(200.0 / 6e-3));
+        assert!(matches!(block.shares, Shares::Same(100)));
+        let mut all = Merged::new();
+        for block in [block, merged(&[round(100, 10_000), round(10, 50_000)])] {
+            all.add(&block);
+        }
+        assert_eq!(
+            all.value(Metric::Throughput, &plan),
+            Some(310.0 / 7.5e-3),
+            "of several blocks all operations count"
+        );
     }
 }

@@ -316,9 +316,10 @@ impl Finding {
         self.ratios.iter().map(|(_, ratio)| ratio.ln()).collect()
     }
 
-    /// Gross less net in the cell's own unit: the tare. Above 0 is more, which for throughput is better.
-    pub fn tare(&self) -> f64 {
-        self.gross - self.net
+    /// The difference of net and gross in the cell's own unit: the tare. Above 0 is worse: what a latency is longer, what a
+    /// throughput is less.
+    pub fn tare(&self, unit: Unit) -> f64 {
+        if unit.more_is_better() { self.net - self.gross } else { self.gross - self.net }
     }
 }
 
@@ -422,7 +423,7 @@ pub struct Environment {
     pub role: Role,
     /// Whether it ran.
     pub outcome: Outcome,
-    /// From launch to the first frame, milliseconds, one per start that succeeded, in order of blocks.
+    /// From the first that is made for a start to the agent's first frame, milliseconds, one per start that succeeded, in order of blocks.
     pub starts_ms: Vec<f64>,
     /// Median of the starts with its interval, milliseconds; `None` without a start.
     pub start_ms: Option<Estimate>,

@@ -68,7 +68,7 @@ fn row(run: &str, cell: &Cell, latency: Latency) -> Vec<String> {
         cell.unit.name().to_owned(),
         number(|f| f.net),
         number(|f| f.gross),
-        number(Finding::tare),
+        finding.map(|f| f.tare(cell.unit)).map_or_else(String::new, plain),
         number(|f| f.overhead.value),
         end(overhead, |i| i.low),
         end(overhead, |i| i.high),

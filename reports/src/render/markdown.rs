@@ -113,7 +113,11 @@ fn table(c: &Comparison, plan: &WorkloadPlan, notes: &mut Notes, out: &mut Strin
         return;
     }
     say!(out, "### {}\n", safe(&plan.name));
-    say!(out, "| {} | net | gross | tare | overhead | p50 overhead | p99 overhead | flags |", beside::metric(plan));
+    say!(
+        out,
+        "| {} | net | gross | tare (+ is worse) | overhead | p50 overhead | p99 overhead | flags |",
+        beside::metric(plan)
+    );
     out.push_str("|---|--:|--:|--:|--:|--:|--:|---|\n");
     for cell in cells {
         say!(out, "| {} |", row(c, cell, notes).join(" | "));

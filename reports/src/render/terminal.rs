@@ -135,7 +135,7 @@ impl Terminal {
             let both = |cell: &&&Cell| cell.environment != CONTROL || cells.len() == 1;
             let net =
                 cells.iter().filter(both).find_map(|cell| Some(words::figures(cell, cell.finding.as_ref().ok()?)));
-            let net = net.map_or_else(String::new, |[net, ..]| format!(", net {net}"));
+            let net = net.map_or_else(String::new, |[net, ..]| format!(", net {net}; + is worse"));
             let title = fit(&one_line(workload), WIDTH / 2);
             let about = fit(
                 &one_line(about),
@@ -397,7 +397,7 @@ mod tests {
     fn a_workload_reads_like_this() {
         let text = text(&sample::comparison(), false);
         let expected = "\
-sqlite/commit  time per operation, net 155 µs  Commits one durable row to SQLite.
+sqlite/commit  time per operation, net 155 µs; + is worse  Commits one durable row to SQLite.
 environment      gross        tare  overhead               p50    p99  flags
 control         155 µs     +302 ns  1.00× (0.97–1.04)    1.00×  1.00×
 runc            158 µs    +3.01 µs  1.02× (0.99–1.05)    1.02×  1.02×

@@ -9,6 +9,7 @@ use workloads::facts::{DataFacts, Keeper};
 use workloads::identity::boot_id;
 use workloads::protocol::Identity;
 
+use crate::fingerprint;
 use crate::stage::cgroup::{Cgroup, pressure_total};
 use crate::stage::disk::{self, Disk};
 
@@ -17,12 +18,15 @@ use crate::stage::disk::{self, Disk};
 pub struct Witness {
     cgroup: Option<Arc<Cgroup>>,
     device: Option<String>,
+    /// Whether the host is itself a guest: a hypervisor below may not say what it steals.
+    guest: bool,
 }
 
 /// All counters at one moment.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
     at: Instant,
+    guest: bool,
     cpu_ns: Option<u64>,
     throttled: Option<u64>,
     ticks: Option<(u64, u64)>,
@@ -37,6 +41,7 @@ struct DiskCounters {
     reads: u64,
     writes: u64,
     sectors_written: u64,
+    sectors_read: u64,
     flushes: Option<u64>,
 }
 
@@ -46,7 +51,7 @@ impl Witness {
     /// counters would be no evidence.
     pub fn new(cgroup: Option<Arc<Cgroup>>, data: &DataFacts, disk: Option<&Disk>) -> Self {
         let instead = disk.filter(|_| data.keeper == Keeper::Memory).and_then(|disk| disk.device.clone());
-        Self { cgroup, device: data.device.clone().or(instead) }
+        Self { cgroup, device: data.device.clone().or(instead), guest: fingerprint::nested().is_some() }
     }
 
     /// Watches the disk that the agent says is under its data, where no disk was known and the agent runs on this kernel: in a
@@ -67,6 +72,7 @@ impl Witness {
         };
         Snapshot {
             at: Instant::now(),
+            guest: self.guest,
             cpu_ns: group.and_then(Cgroup::cpu_ns),
             throttled: group.and_then(Cgroup::throttled),
             ticks: fs::read_to_string("/proc/stat").ok().and_then(|t| ticks(&t)),
@@ -97,7 +103,9 @@ impl Snapshot {
     pub fn until(&self, after: &Self) -> Evidence {
         let wall_us = (after.at - self.at).as_secs_f64() * 1e6;
         let share = |a: Option<u64>, b: Option<u64>| Some((difference(a, b)? as f64 / wall_us).min(1.0));
-        let steal = self.ticks.zip(after.ticks).and_then(|((steal, all), (steal2, all2))| {
+        // A hypervisor that never stole anything since the start doesn't say what it steals.
+        let told = after.ticks.filter(|(steal, _)| *steal > 0 || !self.guest);
+        let steal = self.ticks.zip(told).and_then(|((steal, all), (steal2, all2))| {
             let all = all2.checked_sub(all).filter(|a| *a > 0)?;
             Some(steal2.checked_sub(steal)? as f64 / all as f64)
         });
@@ -110,6 +118,7 @@ impl Snapshot {
             pressure_io: share(self.io_us, after.io_us),
             pressure_cpu: share(self.cpu_us, after.cpu_us),
             device_reads: disk(|d| Some(d.reads)),
+            device_bytes_read: disk(|d| Some(d.sectors_read * 512)),
             device_writes: disk(|d| Some(d.writes)),
             device_flushes: disk(|d| d.flushes),
             device_bytes_written: disk(|d| Some(d.sectors_written * 512)),
@@ -133,6 +142,11 @@ fn difference(before: Option<u64>, after: Option<u64>) -> Option<u64> {
     after?.checked_sub(before?)
 }
 
+/// Ticks that a hypervisor below has stolen since the host started; `None` where nothing tells.
+pub fn stolen_ticks() -> Option<u64> {
+    ticks(&fs::read_to_string("/proc/stat").ok()?).map(|(stolen, _)| stolen)
+}
+
 /// Stolen and all ticks of all CPUs. Guest time is part of user time and not counted again.
 fn ticks(stat: &str) -> Option<(u64, u64)> {
     let line = stat.lines().next()?.strip_prefix("cpu ")?;
@@ -148,6 +162,7 @@ fn disk_counters(table: &str, device: &str) -> Option<DiskCounters> {
         reads: *fields.first()?,
         writes: *fields.get(4)?,
         sectors_written: *fields.get(6)?,
+        sectors_read: *fields.get(2)?,
         flushes: fields.get(15).copied(),
     })
 }
@@ -162,7 +177,10 @@ mod tests {
         assert_eq!(ticks("cpu  1 2\n"), None);
         let table = " 254 0 vda 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17\n";
         let counters = disk_counters(table, "vda").unwrap();
-        assert_eq!(counters, DiskCounters { reads: 1, writes: 5, sectors_written: 7, flushes: Some(16) });
+        assert_eq!(
+            counters,
+            DiskCounters { reads: 1, writes: 5, sectors_written: 7, sectors_read: 3, flushes: Some(16) }
+        );
         assert_eq!(disk_counters(" 8 0 sda 1 2 3 4 5 6 7 8 9 10 11\n", "sda").unwrap().flushes, None);
         assert_eq!(disk_counters(table, "vdb"), None);
     }
@@ -190,12 +208,30 @@ mod tests {
     }
 
     #[test]
+    fn what_a_hypervisor_does_not_report_is_unknown_and_not_none() {
+        let at = |guest, stolen, all| Snapshot {
+            at: Instant::now(),
+            guest,
+            cpu_ns: None,
+            throttled: None,
+            ticks: Some((stolen, all)),
+            io_us: None,
+            cpu_us: None,
+            disk: None,
+        };
+        let steal = |guest, before, after| at(guest, before, 100).until(&at(guest, after, 110)).steal;
+        assert_eq!((steal(false, 0, 0), steal(true, 0, 0)), (Some(0.0), None));
+        assert_eq!((steal(true, 5, 5), steal(true, 0, 1)), (Some(0.0), Some(0.1)));
+    }
+
+    #[test]
     fn flushes_of_others_are_those_of_ones_own_disk() {
         let table = |vda: u64, vdb: u64| {
-            let line = |name: &str, flushes: u64| format!(" 254 0 {name} 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 {flushes} 17\n");
+            let line =
+                |name: &str, flushes: u64| format!(" 254 0 {name} 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 {flushes} 17\n");
             line("vda", vda) + &line("vdb", vdb)
         };
-        let witness = |device: Option<&str>| Witness { cgroup: None, device: device.map(Into::into) };
+        let witness = |device: Option<&str>| Witness { cgroup: None, device: device.map(Into::into), guest: false };
         let seen = |device| witness(device).flushes(&table(7, 100), &table(9, 100), 5);
         assert_eq!(seen(Some("vda")), Some(Idle { events: 2, ns: 5 }));
         assert_eq!(seen(Some("vdb")), Some(Idle { events: 0, ns: 5 }));

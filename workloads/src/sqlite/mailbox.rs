@@ -135,8 +135,17 @@ impl Workload for Mailbox {
             Ok(file)
         });
         let original = copied.with_context(|| format!("can't copy {} to {}", path.display(), original.display()))?;
-        let mut mover =
-            Mover { path, original, options, mails, initial: state.clone(), state, drawn: 0, writes: 0, database: None };
+        let mut mover = Mover {
+            path,
+            original,
+            options,
+            mails,
+            initial: state.clone(),
+            state,
+            drawn: 0,
+            writes: 0,
+            database: None,
+        };
         mover.restore()?;
         Ok(Box::new(mover))
     }

@@ -35,6 +35,10 @@ fn overheads_that_were_put_in_come_out() {
     let finding = stream.finding.as_ref().expect("numbers");
     assert_eq!(stream.unit.name(), "B/s");
     assert!(finding.gross < finding.net && finding.difference.value > 0.0, "worse is fewer bytes and more time");
+    let [_, _, tare] = crate::render::words::figures(stream, finding);
+    assert!(finding.tare(stream.unit) > 0.0 && tare.starts_with('+'), "and a plus is worse: {tare}");
+    let slower = c.cell("sqlite/commit", "gvisor", Metric::P50).expect("a cell");
+    assert!(slower.finding.as_ref().is_ok_and(|f| f.tare(slower.unit) > 0.0));
     assert_eq!(c.control.len(), 9 * Metric::ALL.len());
     assert!(c.invalid.is_empty(), "{:?}", c.invalid);
 }

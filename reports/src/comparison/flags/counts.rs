@@ -211,7 +211,11 @@ mod tests {
     fn a_device_that_counts_nothing_says_nothing() {
         assert_eq!(counts(0, 100).against(&counts(0, 100), 0.1), None);
         assert_eq!(counts(0, 100).against(&counts(3, 100), 0.1), None, "somebody else's");
-        assert_eq!(beside(40, 100, 100, 400).against(&beside(40, 100, 100, 400), 0.1), None, "all of it somebody else's");
+        assert_eq!(
+            beside(40, 100, 100, 400).against(&beside(40, 100, 100, 400), 0.1),
+            None,
+            "all of it somebody else's"
+        );
     }
 
     #[test]

@@ -279,11 +279,30 @@ fn implausible_and_unequal_caches() {
     assert!(found(&stored, "disk/fsync", "qemu-unsafe", "implausible").is_some());
     direct(&mut stored, "disk/fsync");
     for (environment, reads) in [("bare", 600), ("qemu", 600)] {
-        evidence(&mut stored, "disk/fsync", environment, |e| e.device_reads = Some(reads));
+        evidence(&mut stored, "disk/fsync", environment, |e| {
+            (e.device_reads, e.device_bytes_read) = (Some(reads), None)
+        });
     }
     assert!(found(&stored, "disk/fsync", "qemu", "cache-unequal").is_none());
     evidence(&mut stored, "disk/fsync", "qemu", |e| e.device_reads = Some(4));
     assert!(found(&stored, "disk/fsync", "qemu", "cache-unequal").is_some());
+    // Reads that don't promise to go round the page cache: bytes tell, since one kernel asks for more at a time than another.
+    stored = honest();
+    let bytes = |stored: &mut Stored, bare: u64, qemu: u64| {
+        evidence(stored, "disk/fsync", "bare", |e| (e.device_reads, e.device_bytes_read) = (Some(600), Some(bare)));
+        evidence(stored, "disk/fsync", "qemu", |e| (e.device_reads, e.device_bytes_read) = (Some(20), Some(qemu)));
+    };
+    for (bare, qemu, raised) in [
+        (4 << 20, 4 << 20, false),
+        (4 << 20, 3 << 20, false),
+        (4 << 20, 1 << 16, true),
+        // What the host itself has in its cache, or a page now and then.
+        (0, 0, false),
+        (4096, 0, false),
+    ] {
+        bytes(&mut stored, bare, qemu);
+        assert_eq!(found(&stored, "disk/fsync", "qemu", "cache-unequal").is_some(), raised, "{bare} {qemu}");
+    }
 }
 
 #[test]
@@ -370,7 +389,30 @@ fn a_disturbed_or_limited_environment() {
         assert_eq!(found(&stored, "net/rr", "runc", name).map(|f| f.severity), Some(severity), "{name}");
     }
     evidence(&mut stored, "net/rr", "runc", |e| *e = Evidence::default());
+    let flag = found(&stored, "net/rr", "runc", "steal").expect("a guest that isn't told");
+    assert!(flag.severity == Severity::Note && flag.evidence.starts_with("unknown"), "{flag:?}");
+    stored.run.nested = None;
     assert!(found(&stored, "net/rr", "runc", "steal").is_none(), "what can't be read is no evidence");
+}
+
+#[test]
+fn under_a_third_of_the_operations_is_a_doubt() {
+    let mut stored = honest();
+    for (part, severity) in [(2, Severity::Note), (4, Severity::Doubt)] {
+        records(&mut stored, "net/rr", "runc", |r| {
+            let sample = r.outcome.as_mut().expect("a sample");
+            sample.operations /= part;
+            sample.elapsed_ns /= part;
+            sample.histogram = histogram(std::iter::repeat_n(20_000, sample.operations as usize));
+            sample.cut_short = true;
+        });
+        let flag = found(&stored, "net/rr", "runc", "fewer-operations").expect("it is cut");
+        assert_eq!(flag.severity, severity, "{}", flag.evidence);
+        assert!(
+            flag.evidence.contains("the baseline did") && flag.evidence.ends_with("in the same rounds"),
+            "{flag:?}"
+        );
+    }
 }
 
 #[test]

@@ -143,7 +143,7 @@ fn primary_table(c: &Comparison, plan: &WorkloadPlan, out: &mut Markup) {
     add!(
         out,
         "<div class=\"scroll\"><table>\n<caption>{}</caption>\n<thead><tr><th scope=\"col\">environment</th><th class=\"n\" scope=\"col\">net</th>\
-         <th class=\"n\" scope=\"col\">gross</th><th class=\"n\" scope=\"col\">tare</th>\
+         <th class=\"n\" scope=\"col\">gross</th><th class=\"n\" scope=\"col\">tare (+ is worse)</th>\
          <th class=\"n\" scope=\"col\">overhead</th><th class=\"n\" scope=\"col\">difference per operation</th>\
          <th class=\"n\" scope=\"col\">overhead p50</th><th class=\"n\" scope=\"col\">overhead p99</th>\
          <th class=\"n\" scope=\"col\">stalls per million</th>\
@@ -245,7 +245,7 @@ fn all_metrics(c: &Comparison, plan: &WorkloadPlan, out: &mut Markup) {
         out,
         "<details><summary>All metrics</summary>\n<div class=\"scroll\"><table>\n<thead><tr><th scope=\"col\">environment</th>\
          <th scope=\"col\">metric</th><th class=\"n\" scope=\"col\">net</th><th class=\"n\" scope=\"col\">gross</th>\
-         <th class=\"n\" scope=\"col\">tare</th><th class=\"n\" scope=\"col\">overhead</th>\
+         <th class=\"n\" scope=\"col\">tare (+ is worse)</th><th class=\"n\" scope=\"col\">overhead</th>\
          <th class=\"n\" scope=\"col\">per operation</th><th class=\"n\" scope=\"col\">geometric mean</th>\
          <th class=\"n\" scope=\"col\">ratio of means</th><th scope=\"col\">verdict</th><th scope=\"col\">flags</th></tr></thead>\n<tbody>\n"
     );

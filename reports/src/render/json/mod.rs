@@ -142,7 +142,7 @@ fn cell(c: &think::Cell) -> Cell<'_> {
         unit: c.unit.name(),
         net: finding.map(|f| f.net),
         gross: finding.map(|f| f.gross),
-        tare: finding.map(think::Finding::tare),
+        tare: finding.map(|f| f.tare(c.unit)),
         overhead: finding.map(|f| f.overhead.value),
         low: interval.map(|i| i.low),
         high: interval.map(|i| i.high),

@@ -92,7 +92,13 @@ fn latencies(c: &Comparison, out: &mut String) {
 
 fn environments(c: &Comparison, out: &mut String) {
     let labels = |name: &String| labels(&[("environment", name)]);
-    family(out, "tarebench_start_seconds", "gauge", "seconds", "From launch to the first frame, median.");
+    family(
+        out,
+        "tarebench_start_seconds",
+        "gauge",
+        "seconds",
+        "From the first that is made for a start to the agent's first word, median.",
+    );
     for e in &c.environments {
         if let Some(start) = e.start_ms {
             say!(out, "tarebench_start_seconds{} {}", labels(&e.plan.name), start.value / 1e3);

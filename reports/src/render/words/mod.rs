@@ -95,8 +95,8 @@ pub fn difference_interval(finding: &Finding) -> String {
     }
 }
 
-/// Net, gross and the difference with its sign, for a table. How much is done a second is turned into the time that an
-/// operation costs, so that a plus is worse; only in bytes a second is less the worse.
+/// Net, gross and the difference with its sign, for a table: a plus is worse. How much is done a second is turned into the time that
+/// an operation costs; of bytes a second it is what there are less.
 #[must_use]
 pub fn figures(cell: &Cell, finding: &Finding) -> [String; 3] {
     let (unit, turn): (Unit, fn(f64) -> f64) = match cell.unit {
@@ -104,7 +104,8 @@ pub fn figures(cell: &Cell, finding: &Finding) -> [String; 3] {
         unit => (unit, |value| value),
     };
     let (net, gross) = (turn(finding.net), turn(finding.gross));
-    [quantity(unit, net), quantity(unit, gross), units::signed(quantity(unit, gross - net))]
+    let tare = if unit == Unit::BytesPerSecond { net - gross } else { gross - net };
+    [quantity(unit, net), quantity(unit, gross), units::signed(quantity(unit, tare))]
 }
 
 /// Why a cell has no numbers, in words for a table.
