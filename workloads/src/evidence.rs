@@ -32,7 +32,7 @@ pub struct Evidence {
     /// had no CPU. Runs that were stored before it was looked at don't have it.
     #[serde(default)]
     pub overslept_ns: Option<u64>,
-    /// Flushes that it completed just before the round, while nothing of ours ran.
+    /// Flushes that the device under the data completed just before the round, while nothing of ours ran.
     pub idle_flushes: Option<Idle>,
 }
 
