@@ -210,7 +210,7 @@ pub(super) struct Cell<'a> {
     pub(super) net: Option<f64>,
     /// The environment's value.
     pub(super) gross: Option<f64>,
-    /// Gross less net.
+    /// What lies between: above 0 is worse, so of a throughput net less gross, else gross less net.
     pub(super) tare: Option<f64>,
     /// How many times worse than the baseline; above 1 is worse, for throughput too. Hodges-Lehmann over blocks.
     pub(super) overhead: Option<f64>,
