@@ -68,6 +68,10 @@ pub trait Runner: Sync + Debug {
     fn engine(&self, _settings: &Settings) -> Option<PathBuf> {
         None
     }
+    /// What to try where an agent never answered, where that says more than the settings do.
+    fn when_silent(&self) -> Option<&'static str> {
+        None
+    }
     /// How long a start may take before it counts as failed: a VM needs longer than a container.
     fn start_deadline(&self) -> Duration {
         Duration::from_secs(10)
@@ -95,6 +99,8 @@ pub struct Launch {
     pub emulated: Option<String>,
     /// Memory that a VM monitor needs besides the guest's, bytes: on top of the cgroup's limit.
     pub memory_beside: u64,
+    /// Its stdin is a terminal that passes every byte on as it is: some read their console from nothing else.
+    pub terminal: bool,
     /// A file that the environment's console is written to; its last lines are quoted when a session dies.
     pub console: Option<PathBuf>,
     /// Run in order once the command's process group and everything in its cgroup are gone: `runc delete`, unmounts, ...
@@ -147,6 +153,7 @@ impl Launch {
             unequal: None,
             emulated: None,
             memory_beside: 0,
+            terminal: false,
             console: None,
             cleanup: Cleanup::default(),
             confinement: Confinement::default(),

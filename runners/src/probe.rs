@@ -125,7 +125,10 @@ fn ask(runner: &dyn Runner, settings: &Settings, shared: &Arc<Shared>, data_dir:
             Ok(no) => answer(if no.broken { Verdict::Broken } else { Verdict::Absent }, Some(no.because), Some(no.fix)),
             Err(e) => {
                 // A launch that is refused says itself what to set; one that was tried and died can only be looked at.
-                let fix = e.is::<SessionError>().then(|| what_to_try(runner, settings));
+                let fix = e.downcast_ref::<SessionError>().map(|e| match (e, runner.when_silent()) {
+                    (SessionError::Deadline { .. }, Some(words)) => words.to_string(),
+                    _ => what_to_try(runner, settings),
+                });
                 answer(Verdict::Broken, Some(format!("{e:#}")), fix)
             }
         },

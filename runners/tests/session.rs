@@ -2,7 +2,7 @@
 //!
 //! The fake agents are this test binary itself, started with `TAREBENCH_FAKE` saying how to misbehave.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -71,8 +71,38 @@ fn fake_agent() {
             say(&mut out, request.id, Response::Identity(Box::new(identity)));
             std::thread::sleep(Duration::from_secs(60));
         }
+        "confess" => {
+            out.write_all(b"Linux version 6.1\r\n").unwrap();
+            let message = "the guest's init failed: can't mount /dev/vda on /data as ext4: EINVAL".into();
+            say(&mut out, 0, Response::Failed { message });
+            std::thread::sleep(Duration::from_secs(60));
+        }
+        "panic on the line" => {
+            out.write_all(b"[    1.2] Kernel panic - not syncing: No working init found.\r\n").unwrap();
+        }
+        "terminal" => {
+            assert!(std::io::stdin().is_terminal(), "its stdin is none");
+            assert!(std::env::var_os("RUST_BACKTRACE").is_none(), "backtraces push last words away");
+            say(&mut out, 0, Response::Hello(hello(PROTOCOL)));
+            let mut input = std::io::stdin().lock();
+            loop {
+                let request: Envelope<Request> = protocol::read_frame(&mut input).unwrap();
+                match request.body {
+                    Request::Ping => say(&mut out, request.id, Response::Pong),
+                    _ => break,
+                }
+                // A guest that is slow to read still gets its last order.
+                std::thread::sleep(Duration::from_millis(200));
+            }
+            std::fs::write(last_order(std::os::unix::process::parent_id()), "").unwrap();
+        }
         other => panic!("no fake agent does `{other}`"),
     }
+}
+
+/// The file by which a fake agent says that it got its last order.
+fn last_order(harness: u32) -> std::path::PathBuf {
+    std::env::temp_dir().join(format!("tarebench-test-last-order-{harness}"))
 }
 
 #[derive(Debug)]
@@ -92,7 +122,9 @@ impl Runner for Fake {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["--exact", "fake_agent", "--ignored", "--nocapture"]).env(FAKE, self.0);
         let cleaned = Arc::clone(&self.1);
-        Ok(Launch::new(command).cleanup(move || cleaned.store(true, Ordering::Relaxed)))
+        let mut launch = Launch::new(command).cleanup(move || cleaned.store(true, Ordering::Relaxed));
+        launch.terminal = self.0 == "terminal";
+        Ok(launch)
     }
 }
 
@@ -136,6 +168,30 @@ fn silence_ends_at_the_deadline() {
         assert!(took < Duration::from_secs(3), "{how}: {took:?}");
         assert!(error.to_string().len() < 8192, "{how}: the tail is bounded");
     }
+}
+
+#[test]
+fn a_guest_that_fails_says_why_and_is_believed() {
+    let (error, took) = fails("confess", Duration::from_secs(10));
+    assert!(matches!(error, SessionError::Refused(_)), "{error}");
+    assert_eq!(error.to_string(), "the guest's init failed: can't mount /dev/vda on /data as ext4: EINVAL");
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    // On some channels the kernel's own words come between the frames.
+    let (error, _) = fails("panic on the line", Duration::from_secs(10));
+    assert!(error.to_string().contains("Kernel panic - not syncing: No working init found."), "{error}");
+}
+
+#[test]
+fn an_engine_that_wants_a_terminal_gets_one_and_its_last_order_by_it() {
+    let place = place();
+    let (outcome, _stage) = start(&place, "terminal", Duration::from_secs(10));
+    let mut session = outcome.expect("it starts");
+    session.ping(Duration::from_secs(5)).expect("it is heard and answers");
+    let told = last_order(std::process::id());
+    assert!(!told.exists());
+    drop(session);
+    assert!(told.exists(), "it was killed before it had read its last order");
+    std::fs::remove_file(told).expect("removed");
 }
 
 #[test]

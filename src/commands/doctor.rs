@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use runners::Runner;
 use runners::fingerprint;
 use runners::host::{Host, Resources};
 use runners::leftovers;
@@ -44,6 +45,20 @@ struct Probed {
     name: &'static str,
     #[serde(flatten)]
     probe: Probe,
+    /// Every program of the engine's name on this host, the one that is taken first.
+    programs: Vec<Program>,
+}
+
+/// One of several that a host may have of an engine.
+#[derive(Debug, Serialize)]
+struct Program {
+    path: PathBuf,
+    version: Option<String>,
+}
+
+fn programs(runner: &dyn Runner) -> Vec<Program> {
+    let all = runner.program().map(|program| program.versions()).unwrap_or_default();
+    all.into_iter().map(|(path, version)| Program { path, version }).collect()
 }
 
 /// How evenly the host's own small operations went.
@@ -74,7 +89,11 @@ pub fn run(args: cli::Doctor) -> anyhow::Result<Exit> {
             return Ok(exit);
         }
         let settings = Settings::resolve(runner.settings(), &Default::default())?;
-        let found = Probed { name: runner.name(), probe: probe::probe(*runner, &settings, &shared, &data_dir) };
+        let found = Probed {
+            name: runner.name(),
+            probe: probe::probe(*runner, &settings, &shared, &data_dir),
+            programs: programs(*runner),
+        };
         // Whoever watches sees each as it is known.
         if !args.json {
             print(&row(&found))?;
@@ -123,13 +142,22 @@ fn clean(left: &[leftovers::Leftover]) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn row(Probed { name, probe }: &Probed) -> String {
+fn row(Probed { name, probe, programs }: &Probed) -> String {
     let mut row = format!(
         "{name:<16} {:<9} {:>6.2} s  {}\n",
         probe.verdict,
         probe.seconds,
         probe.version.as_deref().unwrap_or("")
     );
+    // One needs no word; of several it must be said which is meant.
+    for (nth, Program { path, version }) in programs.iter().enumerate().filter(|_| programs.len() > 1) {
+        let label = if nth == 0 { "taken" } else { "also there" };
+        row.push_str(&format!(
+            "{label:>16}: {} {}\n",
+            path.display(),
+            version.as_deref().unwrap_or("(says no version)")
+        ));
+    }
     for (label, text) in [("because", &probe.because), ("fix", &probe.fix)] {
         if let Some(text) = text {
             row.push_str(&format!("{label:>16}: {}\n", text.replace('\n', "\n                  ")));
@@ -213,4 +241,26 @@ fn text(findings: &Findings) -> anyhow::Result<String> {
         writeln!(out, "  {warning}")?;
     }
     Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use runners::probe::Verdict;
+
+    use super::*;
+
+    #[test]
+    fn of_several_programs_it_is_said_which_is_taken() {
+        let program =
+            |path: &str, version: Option<&str>| Program { path: path.into(), version: version.map(String::from) };
+        let with = |programs| {
+            let probe =
+                Probe { verdict: Verdict::Works, version: Some("1.0".into()), because: None, fix: None, seconds: 0.1 };
+            row(&Probed { name: "gvisor", probe, programs })
+        };
+        let two = with(vec![program("/usr/bin/runsc", Some("1.0")), program("/opt/runsc", None)]);
+        assert!(two.contains("           taken: /usr/bin/runsc 1.0\n"), "{two}");
+        assert!(two.contains("      also there: /opt/runsc (says no version)\n"), "{two}");
+        assert_eq!(with(vec![program("/usr/bin/runsc", Some("1.0"))]).lines().count(), 1);
+    }
 }

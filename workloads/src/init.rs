@@ -20,6 +20,8 @@ use nix::mount::{MsFlags, mount, umount};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::reboot::{RebootMode, reboot};
 
+use crate::protocol::{Envelope, Response, write_frame};
+
 /// Name of the virtio port that carries the protocol.
 pub const PORT: &str = "tarebench";
 /// Folder of the initramfs with the kernel modules.
@@ -60,6 +62,8 @@ pub struct Orders {
     pub hostfs: Option<PathBuf>,
     /// The serial line that carries the protocol, where it is not the virtio port [`PORT`].
     pub tty: Option<PathBuf>,
+    /// The machine is reset at the end: its monitor has no power off, and takes a reset for the end.
+    pub reset: bool,
 }
 
 impl fmt::Display for Orders {
@@ -74,7 +78,8 @@ impl fmt::Display for Orders {
         let tty = self.tty.as_ref().map(|t| format!("tarebench.tty={}", t.display()));
         let p9 = self.p9.as_ref().map(|cache| format!("tarebench.9p={cache}"));
         let virtiofs = self.virtiofs.then(|| format!("tarebench.virtiofs={SHARE}"));
-        let words = [disk, nfs, p9, virtiofs, address, address6, link, hostfs, tty];
+        let end = self.reset.then(|| "tarebench.end=reset".to_string());
+        let words = [disk, nfs, p9, virtiofs, address, address6, link, hostfs, tty, end];
         f.write_str(&words.into_iter().flatten().collect::<Vec<_>>().join(" "))
     }
 }
@@ -103,6 +108,7 @@ impl Orders {
                 "link" => orders.link = Some(value.to_string()),
                 "hostfs" => orders.hostfs = Some(PathBuf::from(value)),
                 "tty" => orders.tty = Some(PathBuf::from(value)),
+                "end" => orders.reset = value == "reset",
                 _ => bail!("unknown order `{word}` on the kernel command line"),
             }
         }
@@ -123,8 +129,15 @@ fn parse_address<A: FromStr<Err = AddrParseError>>(word: &str, value: &str, long
 /// Runs the guest from its first instruction in user space to power off. A failure goes to the console in words, which
 /// the host quotes: the exit status of a VM says nothing.
 pub fn main() -> ! {
-    if let Err(e) = run() {
+    let orders = orders();
+    if let Err(e) = run(&orders) {
         eprintln!("tarebench init: {e:#}");
+        // Where the channel is the only line, that nobody has seen.
+        if let Ok(Orders { tty: Some(line), .. }) = &orders
+            && let Err(e) = confess(line, &format!("the guest's init failed: {e:#}"))
+        {
+            eprintln!("tarebench init: {e:#}");
+        }
     }
     // The console is a UART behind a buffer in the kernel, and power off does not wait for it.
     if let Err(e) = nix::sys::termios::tcdrain(std::io::stderr()) {
@@ -132,17 +145,15 @@ pub fn main() -> ! {
     }
     // SAFETY: sync has no arguments and can't fail.
     unsafe { libc::sync() };
-    let Err(e) = reboot(RebootMode::RB_POWER_OFF);
+    let reset = orders.is_ok_and(|orders| orders.reset);
+    let Err(e) = reboot(if reset { RebootMode::RB_AUTOBOOT } else { RebootMode::RB_POWER_OFF });
     eprintln!("tarebench init: can't power off: {e}");
     // Leaving PID 1 makes the kernel panic, and `panic=-1` makes that a reboot, which QEMU takes for its end.
     std::process::exit(1)
 }
 
-fn run() -> anyhow::Result<()> {
-    // Orphans become children of PID 1; ignoring SIGCHLD makes the kernel reap them.
-    // SAFETY: SIG_IGN is no handler, and no other thread exists yet.
-    unsafe { nix::sys::signal::signal(nix::sys::signal::Signal::SIGCHLD, nix::sys::signal::SigHandler::SigIgn) }
-        .context("can't ignore SIGCHLD")?;
+/// The file systems that the kernel shows itself in, and its command line in one of them.
+fn orders() -> anyhow::Result<Orders> {
     for (source, target) in [("devtmpfs", "/dev"), ("proc", "/proc"), ("sysfs", "/sys"), ("tmpfs", "/tmp")] {
         fs::create_dir_all(target).with_context(|| format!("can't make {target}"))?;
         match mount(Some(source), target, Some(source), MsFlags::empty(), None::<&str>) {
@@ -151,8 +162,24 @@ fn run() -> anyhow::Result<()> {
             Err(e) => return Err(e).with_context(|| format!("can't mount {source} on {target}")),
         }
     }
-    let command_line = fs::read_to_string("/proc/cmdline").context("can't read the kernel command line")?;
-    let orders = Orders::parse(&command_line)?;
+    Orders::parse(&fs::read_to_string("/proc/cmdline").context("can't read the kernel command line")?)
+}
+
+/// Says to the host in a frame why there will be no hello.
+fn confess(line: &Path, message: &str) -> anyhow::Result<()> {
+    let mut line = open_line(line)?;
+    let body = Response::Failed { message: message.to_string() };
+    write_frame(&mut line, &Envelope { id: 0, received_ns: 0, sent_ns: 0, body })
+        .context("can't write to the channel")?;
+    nix::sys::termios::tcdrain(&line).context("can't drain the channel")
+}
+
+fn run(orders: &anyhow::Result<Orders>) -> anyhow::Result<()> {
+    // Orphans become children of PID 1; ignoring SIGCHLD makes the kernel reap them.
+    // SAFETY: SIG_IGN is no handler, and no other thread exists yet.
+    unsafe { nix::sys::signal::signal(nix::sys::signal::Signal::SIGCHLD, nix::sys::signal::SigHandler::SigIgn) }
+        .context("can't ignore SIGCHLD")?;
+    let orders = orders.as_ref().map_err(|e| anyhow::anyhow!("{e:#}"))?;
     // No initramfs, no modules: the kernel has what it needs.
     if Path::new(MODULES).exists() {
         load_modules(Path::new(MODULES))?;
@@ -226,7 +253,7 @@ fn serve(path: &Path) -> anyhow::Result<()> {
 }
 
 /// A serial line is 8-bit clean and passes everything on at once only when told so.
-fn serve_on_line(path: &Path) -> anyhow::Result<()> {
+fn open_line(path: &Path) -> anyhow::Result<File> {
     use nix::sys::termios::{SetArg, cfmakeraw, tcgetattr, tcsetattr};
     let line = File::options()
         .read(true)
@@ -237,6 +264,11 @@ fn serve_on_line(path: &Path) -> anyhow::Result<()> {
     let mut how = tcgetattr(&line).with_context(|| format!("{} is no serial line", path.display()))?;
     cfmakeraw(&mut how);
     tcsetattr(&line, SetArg::TCSANOW, &how).with_context(|| format!("can't make {} raw", path.display()))?;
+    Ok(line)
+}
+
+fn serve_on_line(path: &Path) -> anyhow::Result<()> {
+    let line = open_line(path)?;
     let mut output = line.try_clone().context("can't clone the channel")?;
     let served = crate::agent::serve(&mut BufReader::with_capacity(1 << 16, line), &mut output, Path::new(DATA));
     // Power off does not wait for what the line still holds. A host that has gone leaves a line that can't be drained.
@@ -457,6 +489,7 @@ mod tests {
             link: Some("vec0".into()),
             hostfs: Some("/var/tmp/data".into()),
             tty: Some("/dev/ttyS0".into()),
+            reset: true,
         };
         let line = format!("console=ttyS0 quiet {orders} panic=-1\n");
         assert_eq!(Orders::parse(&line).expect("our own words"), orders);

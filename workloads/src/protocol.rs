@@ -21,7 +21,8 @@ pub const PROTOCOL: u32 = 4;
 /// No frame is longer: a histogram of the full range stays far below, and garbage can't fill memory.
 pub const MAX_FRAME: usize = 1 << 20;
 
-const SEPARATOR: u8 = 0x1E;
+/// Begins a frame; whatever comes before it is noise.
+pub const SEPARATOR: u8 = 0x1E;
 
 /// Why a frame could not be read.
 #[derive(Debug, thiserror::Error)]

@@ -40,6 +40,7 @@ fn ask_both(mut command: Command, input: Stdio, patience: Duration) -> Result<(S
     log::debug!("ask: {command:?}");
     let name = command.get_program().to_string_lossy().into_owned();
     command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    command.env_remove("RUST_BACKTRACE").env_remove("RUST_LIB_BACKTRACE");
     let mut child = command.spawn().map_err(|e| format!("can't start `{name}`: {e}"))?;
     let (sender, output) = channel();
     let read = |stream: Option<Box<dyn Read + Send>>, out: bool| {

@@ -18,6 +18,7 @@ impl Beside {
     /// When it can't be started.
     pub(crate) fn start(command: &mut Command, name: &'static str) -> anyhow::Result<Self> {
         log::debug!("beside: {command:?}");
+        command.env_remove("RUST_BACKTRACE").env_remove("RUST_LIB_BACKTRACE");
         let child = command.spawn().with_context(|| format!("can't start {:?}", command.get_program()))?;
         Ok(Self { name, child })
     }

@@ -55,6 +55,11 @@ impl Program {
         all
     }
 
+    /// The same with what each says of its version, where it says something.
+    pub fn versions(&self) -> Vec<(PathBuf, Option<String>)> {
+        self.all().into_iter().map(|path| (path.clone(), version_of(&path).ok())).collect()
+    }
+
     /// The one that is `set`, else the installed one.
     pub(crate) fn find(&self, set: Option<&Path>) -> Option<PathBuf> {
         match set {

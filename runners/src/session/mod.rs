@@ -2,12 +2,16 @@
 
 pub mod clock;
 mod error;
+#[cfg_attr(not(target_os = "linux"), path = "../elsewhere/terminal.rs")]
+mod terminal;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Child, ChildStdin, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
@@ -32,6 +36,9 @@ pub use error::{SessionError, Tail};
 /// How much of stderr and console is kept for an error message, bytes.
 const TAIL: usize = 4096;
 
+/// Characters of a line of it.
+const LONGEST_LINE: usize = 300;
+
 /// How often a wait looks whether the run is being interrupted.
 const POLL: Duration = Duration::from_millis(40);
 
@@ -47,7 +54,9 @@ type Incoming = Result<(Envelope<Response>, u64), FrameError>;
 #[derive(Debug)]
 pub struct Session {
     child: Child,
-    stdin: Option<ChildStdin>,
+    stdin: Option<File>,
+    /// Whether that is one.
+    terminal: bool,
     /// Taken away at the end, so that a reader that waits for room gives up.
     incoming: Option<Receiver<Incoming>>,
     threads: Vec<JoinHandle<()>>,
@@ -76,10 +85,16 @@ impl Session {
     /// # Errors
     /// When it can't be started, dies, or says nothing sensible before the deadline; nothing of it is left then.
     pub fn start(launch: Launch, deadline: Duration) -> Result<Self, SessionError> {
-        let Launch { mut command, cleanup, path, confinement, console, .. } = launch;
+        let Launch { mut command, cleanup, path, confinement, console, terminal, .. } = launch;
         let program = command.get_program().to_string_lossy().into_owned();
         let spawn_error = |source| SessionError::Spawn { program: program.clone(), source };
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        // An engine's own last words would be pushed out of those that are kept.
+        command.env_remove("RUST_BACKTRACE").env_remove("RUST_LIB_BACKTRACE");
+        let line = terminal.then(terminal::raw).transpose().map_err(spawn_error)?.map(|(ours, theirs)| {
+            command.stdin(theirs);
+            ours
+        });
         let entrances = confinement.cgroup.as_ref().map(|c| c.entrances()).unwrap_or_default();
         confine(&mut command, path.netns.as_deref(), &entrances, &confinement.cpus).map_err(spawn_error)?;
         command.env(RUN, &confinement.run);
@@ -91,16 +106,22 @@ impl Session {
         let stdout = child.stdout.take().expect("stdout is piped");
         let stderr = child.stderr.take().expect("stderr is piped");
         let threads = vec![
-            std::thread::spawn(move || read_frames(stdout, epoch, &sender)),
+            std::thread::spawn({
+                let overheard = Overheard { stream: stdout, within: false, tail: Arc::clone(&tail) };
+                move || read_frames(overheard, epoch, &sender)
+            }),
             std::thread::spawn({
                 let tail = Arc::clone(&tail);
                 move || keep_tail(stderr, &tail)
             }),
         ];
-        let stdin = child.stdin.take();
+        // Held by the command too, a terminal would not end with its process.
+        drop(command);
+        let stdin = child.stdin.take().map(|pipe| File::from(OwnedFd::from(pipe))).or(line);
         let mut session = Self {
             child,
             stdin,
+            terminal,
             incoming: Some(incoming),
             threads,
             tail,
@@ -125,6 +146,11 @@ impl Session {
                 return Err(
                     session.garbage("hello", format!("it speaks protocol {}, we speak {PROTOCOL}", hello.protocol))
                 );
+            }
+            // A guest whose init got no further has no other way to say so.
+            Response::Failed { message } => {
+                session.end(Duration::ZERO);
+                return Err(SessionError::Refused(message));
             }
             other => return Err(session.garbage("hello", format!("{other:?}"))),
         }
@@ -305,7 +331,9 @@ impl Session {
         }
         let text = String::from_utf8_lossy(&bytes);
         // A console may hold escape sequences; they must not reach the user's terminal.
-        let clean = |l: &str| l.chars().filter(|c| !c.is_control()).collect::<String>().trim_end().to_string();
+        let clean = |l: &str| {
+            l.chars().filter(|c| !c.is_control()).take(LONGEST_LINE).collect::<String>().trim_end().to_string()
+        };
         let lines: Vec<String> = text.lines().map(clean).filter(|l| !l.is_empty()).collect();
         Tail(lines[lines.len().saturating_sub(12)..].join("\n"))
     }
@@ -326,12 +354,14 @@ impl Session {
     /// Ends the environment: waits `patience` for it to go by itself, kills the process group and whatever else is in the
     /// cgroup, reaps, cleans up. `None` where the front process can't be reaped.
     fn end(&mut self, patience: Duration) -> Option<ExitStatus> {
-        self.stdin = None;
+        // The end of a pipe is an order to go. Of a terminal it would throw away what is unread, the order itself included.
+        let line = self.stdin.take().filter(|_| self.terminal);
         if self.over {
             return None;
         }
         self.over = true;
         self.exited(patience);
+        drop(line);
         let group = Pid::from_raw(self.child.id() as i32);
         // Also where the front process is gone: what it left in its group must go too.
         if let Err(e) = killpg(group, Signal::SIGKILL) {
@@ -377,7 +407,7 @@ impl Drop for Session {
 
 /// The end of a console log.
 fn last_bytes(path: &std::path::Path) -> std::io::Result<Vec<u8>> {
-    let mut file = std::fs::File::open(path)?;
+    let mut file = File::open(path)?;
     let length = file.metadata()?.len();
     file.seek(SeekFrom::Start(length.saturating_sub(TAIL as u64)))?;
     let mut bytes = Vec::new();
@@ -400,10 +430,58 @@ fn read_frames(stdout: impl Read, epoch: Instant, sender: &SyncSender<Incoming>)
 fn keep_tail(mut stderr: impl Read, tail: &Mutex<VecDeque<u8>>) {
     let mut buffer = [0; 1024];
     while let Ok(n @ 1..) = stderr.read(&mut buffer) {
-        if let Ok(mut tail) = tail.lock() {
-            tail.extend(&buffer[..n]);
-            let over = tail.len().saturating_sub(TAIL);
-            tail.drain(..over);
+        keep(&buffer[..n], tail);
+    }
+}
+
+fn keep(words: &[u8], tail: &Mutex<VecDeque<u8>>) {
+    if let Ok(mut tail) = tail.lock() {
+        tail.extend(words);
+        let over = tail.len().saturating_sub(TAIL);
+        tail.drain(..over);
+    }
+}
+
+/// A channel whose words that are no frame are kept: on some it is the console, and a kernel that panics says so there.
+struct Overheard<R> {
+    stream: R,
+    /// Whether the last byte was within a frame.
+    within: bool,
+    tail: Arc<Mutex<VecDeque<u8>>>,
+}
+
+impl<R: Read> Read for Overheard<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.stream.read(buffer)?;
+        let mut rest = &buffer[..read];
+        while !rest.is_empty() {
+            let ends = if self.within { b'\n' } else { protocol::SEPARATOR };
+            let found = rest.iter().position(|byte| *byte == ends);
+            let (part, after) = rest.split_at(found.map_or(rest.len(), |at| at + 1));
+            if !self.within {
+                keep(part, &self.tail);
+            }
+            self.within ^= found.is_some();
+            rest = after;
+        }
+        Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_frame_is_overheard_wherever_it_is_cut() {
+        let text = b"Linux version 6.1\n\x1e01234567 {\"id\":0}\nKernel panic\r\n\x1ehalf a frame";
+        for size in [1, 7, text.len()] {
+            let tail = Arc::new(Mutex::new(VecDeque::new()));
+            let mut overheard = Overheard { stream: &text[..], within: false, tail: Arc::clone(&tail) };
+            let mut buffer = vec![0; size];
+            while overheard.read(&mut buffer).expect("readable") > 0 {}
+            let kept: Vec<u8> = tail.lock().expect("whole").iter().copied().collect();
+            assert_eq!(String::from_utf8_lossy(&kept), "Linux version 6.1\n\u{1e}Kernel panic\r\n\u{1e}");
         }
     }
 }

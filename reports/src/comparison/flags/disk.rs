@@ -237,12 +237,17 @@ pub(super) fn implausible(case: &Case) -> Option<Flag> {
     })
 }
 
-/// Reads that bare metal's device answered and this environment's never saw: a cache below did, the host's page cache above all. Bytes
-/// tell, since one kernel asks for more at a time than another; of runs that don't have them, the reads of direct I/O.
+/// Work that bare metal's device did and this environment's never saw: a cache below did it, the host's page cache above all.
 pub(super) fn cache_unequal(case: &Case) -> Option<Flag> {
     if case.workload.resource != Resource::Disk || case.is_baseline() || case.is_imported() {
         return None;
     }
+    let evidence = unseen_reads(case).or_else(|| unseen_direct_writes(case))?;
+    Some(flag("cache-unequal", Severity::Doubt, evidence))
+}
+
+/// Bytes tell, since one kernel asks for more at a time than another; of runs that don't have them, the reads of direct I/O.
+fn unseen_reads(case: &Case) -> Option<String> {
     let both = |count: fn(&Record) -> Option<u64>| {
         Some((per_operation(case.records, count)?, per_operation(case.baseline_records, count)?))
     };
@@ -251,8 +256,14 @@ pub(super) fn cache_unequal(case: &Case) -> Option<Flag> {
         None if case.workload.direct => ("reads of", 0.5, both(|r| r.evidence.device_reads)?),
         None => return None,
     };
-    (base > least && own < FEW * base).then(|| {
-        let evidence = format!("{own:.3} {what} the host's device per operation, the baseline needs {base:.3}");
-        flag("cache-unequal", Severity::Doubt, evidence)
-    })
+    (base > least && own < FEW * base)
+        .then(|| format!("{own:.3} {what} the host's device per operation, the baseline needs {base:.3}"))
+}
+
+/// A monitor that opens no file with O_DIRECT takes its guest's direct writes into the host's page cache.
+fn unseen_direct_writes(case: &Case) -> Option<String> {
+    let writes = |r: &Record| r.evidence.device_writes;
+    let (own, base) = (per_operation(case.records, writes)?, per_operation(case.baseline_records, writes)?);
+    (case.workload.direct && base > 0.5 && own < FEW * base)
+        .then(|| format!("{own:.3} writes of the host's device per operation, the baseline needs {base:.3}"))
 }

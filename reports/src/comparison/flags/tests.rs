@@ -303,6 +303,14 @@ fn implausible_and_unequal_caches() {
         bytes(&mut stored, bare, qemu);
         assert_eq!(found(&stored, "disk/fsync", "qemu", "cache-unequal").is_some(), raised, "{bare} {qemu}");
     }
+    // A monitor that knows no O_DIRECT takes direct writes into the host's page cache.
+    stored = honest();
+    evidence(&mut stored, "disk/fsync", "bare", |e| e.device_writes = Some(600));
+    evidence(&mut stored, "disk/fsync", "qemu", |e| e.device_writes = Some(0));
+    assert!(found(&stored, "disk/fsync", "qemu", "cache-unequal").is_none(), "it promises nothing about caches");
+    direct(&mut stored, "disk/fsync");
+    let flag = found(&stored, "disk/fsync", "qemu", "cache-unequal").expect("seen");
+    assert!(flag.evidence.contains(" writes of the host's device"), "{}", flag.evidence);
 }
 
 #[test]

@@ -1,5 +1,4 @@
-//! `firecracker`: a virtual machine under Firecracker, configured by one file and reached over its serial line. Checked
-//! against Firecracker's published interface; not yet seen running.
+//! `firecracker`: a virtual machine under Firecracker, configured by one file and reached over its serial line.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -132,7 +131,11 @@ impl Runner for Firecracker {
     }
 
     fn start_deadline(&self) -> Duration {
-        Duration::from_secs(30)
+        vm::start_deadline()
+    }
+
+    fn when_silent(&self) -> Option<&'static str> {
+        Some(vm::NO_KVM)
     }
 
     fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
@@ -142,13 +145,19 @@ impl Runner for Firecracker {
             bail!("launch=jailer needs root; set launch=direct");
         }
         let Options { launch: starter, engine, cache, .. } = options;
-        let guest = Guest::make(&options.guest, stage, DRIVERS, "/dev/ttyS0")?;
+        if starter == Starter::Jailer {
+            jail_can_be_in(stage.disk().map_or("", |disk| &disk.options))?;
+        }
+        let mut guest = Guest::make(&options.guest, stage, DRIVERS, "/dev/ttyS0")?;
+        // It has no power off, and a guest that asks for one halts for ever.
+        guest.orders.reset = true;
         let machine = Machine { guest, engine, cache };
         let id = stage.next_id();
         let mut launch = match starter {
             Starter::Direct => {
                 let config = stage.scratch().join("firecracker.json");
-                machine.write(&config, Some("/dev/stderr"))?;
+                // Where the device folder is bare, /dev/stderr would become a plain file.
+                machine.write(&config, Some("/proc/self/fd/2"))?;
                 let mut command = Command::new(&program);
                 command.args(["--id", &short(&id)]).arg("--no-api").arg("--config-file").arg(config);
                 Launch::new(command)
@@ -159,7 +168,7 @@ impl Runner for Firecracker {
             }
         };
         let words = format!(
-            "ext4 on virtio-blk, raw (full), cache_type={cache}, io_engine={engine}, on {}",
+            "ext4 on virtio-blk, raw (full), cache_type={cache}, io_engine={engine}, through the host's page cache, on {}",
             stage.data_file_system()
         );
         launch = launch.data(DataPath::on_image(stage, words, cache.flushes()));
@@ -177,8 +186,8 @@ struct Machine {
 }
 
 impl Machine {
-    /// The file that `--config-file` takes: `FullVmConfiguration` of its interface. Without a `log` it is silent; its words
-    /// would otherwise stand between the frames.
+    /// The file that `--config-file` takes: `FullVmConfiguration` of its interface. Without a `log` its words would stand between
+    /// the frames.
     fn config(&self, log: Option<&str>) -> Value {
         let guest = &self.guest;
         let engine = match self.engine {
@@ -239,8 +248,10 @@ fn jailed(machine: &Machine, jailer: &Path, program: &Path, id: &str, data: &Pat
     fs::hard_link(&guest.disk, root.join("disk")).with_context(naming)?;
     let boot = Boot { kernel: "/kernel".into(), initramfs: "/initramfs".into() };
     let inside = Machine { guest: Guest { boot, disk: "/disk".into(), ..guest.clone() }, ..*machine };
-    // There is no /dev/stderr in there.
-    inside.write(&root.join("config.json"), None)?;
+    // Without one it logs to its stdout, between our frames. It is a file outside too, which is there when the jail has gone.
+    let log = data.join("firecracker.log");
+    fs::write(&log, "").and_then(|()| fs::hard_link(&log, root.join("log"))).with_context(naming)?;
+    inside.write(&root.join("config.json"), Some("/log"))?;
     let mut command = Command::new(jailer);
     // As root, since a tap without an owner can be opened by nobody else.
     command.args(["--id", id]).args(["--uid", "0"]).args(["--gid", "0"]);
@@ -249,11 +260,22 @@ fn jailed(machine: &Machine, jailer: &Path, program: &Path, id: &str, data: &Pat
         command.arg("--netns").arg(netns);
     }
     command.args(["--", "--no-api", "--config-file", "/config.json"]);
-    Ok(Launch::new(command).cleanup(move || {
+    let mut launch = Launch::new(command).cleanup(move || {
         if let Err(e) = process::remove_tree(&jail) {
             log::warn!("{e:#}");
         }
-    }))
+    });
+    launch.console = Some(log);
+    Ok(launch)
+}
+
+/// The jailer makes device nodes in the jail, which lies beside the data, and starts a copy of the program there.
+fn jail_can_be_in(options: &str) -> anyhow::Result<()> {
+    let Some(option) = options.split(',').find(|option| matches!(*option, "nodev" | "noexec")) else { return Ok(()) };
+    bail!(
+        "launch=jailer makes its jail in the data directory, whose file system is mounted {option}; set launch=direct, or another \
+         directory with --data-dir"
+    )
 }
 
 /// An id has at most 64 characters: those at the end are what makes it the only one.
@@ -367,7 +389,8 @@ mod tests {
     }
 
     fn machine() -> Machine {
-        let guest = vm::tests::guest("/dev/ttyS0");
+        let mut guest = vm::tests::guest("/dev/ttyS0");
+        guest.orders.reset = true;
         Machine { guest, engine: IoEngine::Async, cache: CacheType::Writeback }
     }
 
@@ -379,7 +402,8 @@ mod tests {
         assert_eq!((drive["io_engine"].as_str(), drive["cache_type"].as_str()), (Some("Async"), Some("Writeback")));
         assert_eq!(config["machine-config"]["mem_size_mib"], 512);
         let arguments = config["boot-source"]["boot_args"].as_str().expect("text");
-        assert!(!arguments.contains("console=") && arguments.ends_with("tarebench.tty=/dev/ttyS0"), "{arguments}");
+        assert!(!arguments.contains("console=") && arguments.contains("reboot=k"), "{arguments}");
+        assert!(arguments.ends_with("tarebench.tty=/dev/ttyS0 tarebench.end=reset"), "{arguments}");
         let mut other = Machine { engine: IoEngine::Sync, cache: CacheType::Unsafe, ..machine() };
         other.guest.path.device = None;
         let other = other.config(None);
@@ -387,6 +411,18 @@ mod tests {
         assert_eq!(other["drives"][0]["io_engine"], "Sync");
         assert_eq!(other["drives"][0]["cache_type"], "Unsafe");
         assert!(other.get("network-interfaces").is_none() && other.get("logger").is_none());
+    }
+
+    #[test]
+    fn a_jail_is_not_made_where_it_can_not_be() {
+        jail_can_be_in("rw,relatime,data=ordered").expect("it can");
+        for option in ["nodev", "noexec"] {
+            let words = jail_can_be_in(&format!("rw,{option},relatime")).expect_err("it can't").to_string();
+            assert!(
+                words.contains(option) && words.contains("launch=direct") && words.contains("--data-dir"),
+                "{words}"
+            );
+        }
     }
 
     #[test]

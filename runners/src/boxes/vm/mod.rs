@@ -12,6 +12,7 @@ pub mod uml;
 pub mod xen;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context;
 use sha2::{Digest, Sha256};
@@ -19,6 +20,7 @@ use workloads::init::Orders;
 use workloads::settings::{Bytes, Kind, Setting, Value as _};
 use workloads::{settings, words};
 
+use crate::fingerprint;
 use crate::host::{Host, Resources};
 use crate::path::PathToPeer;
 use crate::process::Program;
@@ -195,6 +197,15 @@ pub(crate) fn boot_files(host: &Host, kernel: &Kernel, drivers: &[&str]) -> anyh
     let key: String = hash.finalize().iter().take(6).map(|b| format!("{b:02x}")).collect();
     initramfs::make(&host.scratch.join(format!("guest.{key}")), kernel, &drivers, &host.binary)
         .context("can't make what the guest boots")
+}
+
+/// What to try where a guest under KVM never answers.
+pub(crate) const NO_KVM: &str = "see whether any guest boots under KVM here: `tarebench doctor` says of qemu what `auto` is and why; \
+                                 on some hosts that are guests themselves KVM is there and boots none, and another host is needed";
+
+/// How long a guest may take to say hello: one of an emulated guest boots in 14 s where nothing else runs.
+pub(crate) fn start_deadline() -> Duration {
+    Duration::from_secs(if fingerprint::nested().is_some() { 120 } else { 30 })
 }
 
 /// Version of a monitor that needs KVM.

@@ -22,7 +22,6 @@ use workloads::settings::{Setting, SettingError, Settings};
 use crate::boxes::vm;
 use crate::boxes::vm::image;
 use crate::boxes::vm::kernel::Kernel;
-use crate::fingerprint;
 use crate::host::Host;
 use crate::launch::{Launch, Runner};
 use crate::process::Program;
@@ -95,8 +94,7 @@ impl Runner for Qemu {
     }
 
     fn start_deadline(&self) -> Duration {
-        // A guest of an emulated guest boots in 14 s where nothing else runs.
-        Duration::from_secs(if fingerprint::nested().is_some() { 120 } else { 30 })
+        vm::start_deadline()
     }
 
     fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
