@@ -77,6 +77,11 @@ pub enum Command {
         after_help = "Examples:\n  tarebench prune --keep 30\n  tarebench prune tp34jzs3 tp34k2y2 --shrink\n\nWhat stays can be listed, accepted, gated against and drawn by `trend`, and is a hundredth of the size. `report` can't draw it."
     )]
     Prune(Prune),
+    /// Draw what a suite cost from run to run, and where that changed for good
+    #[command(
+        after_help = "Examples:\n  tarebench trend\n  tarebench trend latest --store history.db -o trend.html\n\nA history are all runs of the same suite, settings, boxes and class of hosts as RUN: see `accept`."
+    )]
+    Trend(Trend),
     /// Let a run stand for how things should be: later runs of the same suite, settings and class of hosts are judged by it
     #[command(
         after_help = "Examples:\n  tarebench accept latest --reason 'new runc, costs 3 % more, known'\n  tarebench accept latest --add --reason 'the gate passed'"
@@ -411,6 +416,20 @@ pub struct Accept {
     /// Beside what was accepted before, instead of in its place: the run is as those were
     #[arg(long)]
     pub add: bool,
+    /// Where results are kept.
+    #[command(flatten)]
+    pub store: StoreArg,
+}
+
+/// Arguments of `trend`.
+#[derive(Debug, Args)]
+pub struct Trend {
+    /// A run of the history: an id, the beginning of one, `latest`, or a label
+    #[arg(default_value = "latest")]
+    pub run: String,
+    /// Write a page (HTML) to this file instead of text to stdout
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
     /// Where results are kept.
     #[command(flatten)]
     pub store: StoreArg,

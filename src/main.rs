@@ -64,6 +64,7 @@ fn dispatch(command: Command) -> anyhow::Result<Exit> {
         Command::Merge(args) => commands::stores::merge(args),
         Command::Remove(args) => commands::stores::remove(args),
         Command::Prune(args) => commands::stores::prune(args),
+        Command::Trend(args) => commands::trend::run(args),
         Command::Accept(args) => commands::stores::accept(args),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "tarebench", &mut std::io::stdout());

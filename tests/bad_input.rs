@@ -138,6 +138,7 @@ fn help_of_every_command_has_an_example() {
         "remove",
         "prune",
         "accept",
+        "trend",
         "completions",
         "man",
     ] {

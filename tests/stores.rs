@@ -46,6 +46,10 @@ fn a_run_goes_into_a_file_and_comes_back() {
     b.run(&["prune", "--keep", "0", "--shrink"]).ends_with(0).says("2 runs pruned: what they cost stays");
     b.run(&["report"]).ends_with(5).says("were removed on").says("tarebench trend");
     b.run(&["prune"]).ends_with(2);
+    b.run(&["trend"]).ends_with(0).says("quick on ").says("2 runs");
+    b.run(&["trend", "-o", "trend.html"]).ends_with(0);
+    assert!(std::fs::read_to_string(b.at("trend.html")).expect("a page").contains("tarebench trend"));
+    b.run(&["trend", "nothing"]).ends_with(2).says("no run in tarebench.db is called `nothing`");
     let list = b.run(&["list", "runs"]).ends_with(0).says("pruned").says("control/syscall in bare").stdout;
     assert_eq!(list.lines().count(), 2);
 }

@@ -12,3 +12,4 @@ pub mod record;
 pub mod render;
 pub mod statistics;
 pub mod store;
+pub mod trend;

@@ -10,6 +10,7 @@ pub mod plan;
 pub mod report;
 pub mod run;
 pub mod stores;
+pub mod trend;
 pub mod verify;
 
 use std::io::Write;

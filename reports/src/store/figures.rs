@@ -3,7 +3,7 @@
 //! Figures are made from the rows by the comparison and kept beside them, so that a year of runs can be drawn without reading a
 //! year of histograms.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use rusqlite::{OptionalExtension, params};
 
@@ -12,8 +12,9 @@ use super::load::WRITTEN;
 use super::rows::{FigureRow, Json, RunRow};
 use super::{Store, StoreError};
 use crate::comparison::{Cell, Comparison, Finding, Method, Metric, Verdict, compare};
-use crate::record::{Ending, Run};
-use crate::statistics::Estimate;
+use crate::record::{CONTROL, Ending, Run};
+use crate::statistics::{Estimate, Interval};
+use crate::trend::Trend;
 
 /// Counted up when the comparison comes to other numbers from the same rows: figures of before are then made again.
 const FIGURED: u32 = 1;
@@ -58,6 +59,36 @@ pub struct Accepted {
     pub reason: String,
     /// Its figures.
     pub figures: Vec<Figure>,
+}
+
+/// A run of a history.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Past {
+    /// Its id.
+    pub run: String,
+    /// When it was measured: UTC, RFC 3339.
+    pub started: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Why it was accepted, if it was.
+    pub accepted: Option<String>,
+    /// Its costs and medians.
+    pub overheads: Vec<Overhead>,
+}
+
+/// A figure without its blocks.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Overhead {
+    /// Name of the workload.
+    pub workload: String,
+    /// Name of the environment.
+    pub environment: String,
+    /// Which metric.
+    pub metric: Metric,
+    /// How many times worse the environment is.
+    pub overhead: Estimate,
+    /// Whether to believe it.
+    pub verdict: Verdict,
 }
 
 impl Figure {
@@ -123,7 +154,7 @@ impl Store {
         Ok(found.map_err(|e| self.failed("read a run", e))?.unwrap_or(false))
     }
 
-    fn keep_figures(&self, id: &str, figures: &[Figure]) -> Result<()> {
+    pub(crate) fn keep_figures(&self, id: &str, figures: &[Figure]) -> Result<()> {
         let failed = |e| self.failed("store the figures of a run", e);
         let transaction = self.db.unchecked_transaction().map_err(failed)?;
         let sql = "UPDATE run SET figured = ?2, bursts = (SELECT count(*) FROM burst WHERE run = ?1) WHERE id = ?1";
@@ -145,6 +176,75 @@ impl Store {
     /// When there is no run of this id, or the store can't be read.
     pub fn key(&self, id: &str) -> Result<Key> {
         Ok(Key::of(&self.run(id)?))
+    }
+
+    /// The history that a run belongs to: every run of its key that has ended, in the order in which they came into the store.
+    ///
+    /// # Errors
+    /// When there is no run of this id, or the store can't be read.
+    pub fn trend(&self, id: &str) -> Result<Trend> {
+        let run = self.run(id)?;
+        let key = Key::of(&run);
+        self.complete(&key)?;
+        let boxes = run.environments.iter().filter(|e| e.name != run.baseline && e.name != CONTROL);
+        let names: Vec<String> = boxes.map(|e| e.name.clone()).collect();
+        let past = self.history(&key)?;
+        Ok(Trend::of(key, &run.suite, &past, &run.workloads, &names))
+    }
+
+    /// Gives keys and figures to runs that were stored before there were any.
+    fn complete(&self, key: &Key) -> Result<()> {
+        for id in self.query("SELECT id FROM run WHERE key IS NULL", [], |r| r.get::<_, String>(0))? {
+            let own = self.key(&id)?;
+            self.written(
+                "store a key",
+                self.db.execute("UPDATE run SET key = ?2 WHERE id = ?1", params![id, Json(own)]),
+            )?;
+        }
+        let sql =
+            "SELECT id FROM run WHERE key = ?1 AND ending != 'unfinished' AND pruned IS NULL AND figured IS NOT ?2";
+        for id in self.query(sql, params![Json(key), FIGURED], |r| r.get::<_, String>(0))? {
+            self.figures(&id)?;
+        }
+        Ok(())
+    }
+
+    fn history(&self, key: &Key) -> Result<Vec<Past>> {
+        let sql = "SELECT id, started, labels, (SELECT reason FROM accepted WHERE accepted.run = id) AS reason
+                   FROM run WHERE key = ?1 AND ending != 'unfinished' ORDER BY rowid";
+        let mut past = self.query(sql, [Json(key)], |r| {
+            let Json(labels) = r.get("labels")?;
+            let (run, started, accepted) = (r.get("id")?, r.get("started")?, r.get("reason")?);
+            Ok(Past { run, started, labels, accepted, overheads: Vec::new() })
+        })?;
+        // One statement for all: a year has tens of thousands of figures.
+        let sql = "SELECT run, workload, environment, metric, overhead, low, high, verdict FROM figure
+                   WHERE run IN (SELECT id FROM run WHERE key = ?1) AND metric IN ('p50', 'throughput') ORDER BY nth";
+        let rows = self.query(sql, [Json(key)], |r| {
+            let ends: Option<(f64, f64)> = r.get::<_, Option<f64>>("low")?.zip(r.get("high")?);
+            let interval = ends.map(|(low, high)| Interval { low, high, confidence: Method::default().confidence });
+            let overhead = Overhead {
+                workload: r.get("workload")?,
+                environment: r.get("environment")?,
+                metric: r.get("metric")?,
+                overhead: Estimate { value: r.get("overhead")?, interval },
+                verdict: r.get("verdict")?,
+            };
+            Ok((r.get::<_, String>("run")?, overhead))
+        })?;
+        let numbers: HashMap<String, usize> = past.iter().enumerate().map(|(n, p)| (p.run.clone(), n)).collect();
+        for (run, overhead) in rows {
+            if let Some(n) = numbers.get(&run) {
+                past[*n].overheads.push(overhead);
+            }
+        }
+        Ok(past)
+    }
+
+    /// No waiting for the disk, for tests that make many runs up.
+    #[cfg(test)]
+    pub(crate) fn unsynced(&self) {
+        self.db.pragma_update(None, "synchronous", "off").expect("a setting");
     }
 
     /// The row of a run alone.

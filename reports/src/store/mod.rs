@@ -18,7 +18,7 @@ use rusqlite::{Connection, OpenFlags, params};
 use workloads::evidence::ClockFit;
 
 pub use error::StoreError;
-pub use figures::{Accepted, Figure};
+pub use figures::{Accepted, Figure, Overhead, Past};
 pub use key::{HOST_CLASS, Key};
 pub use load::Summary;
 pub use travel::Merged;

@@ -79,6 +79,8 @@ impl Store {
         let out = Store::open(part)?;
         for id in ids {
             out.put(&self.whole(id)?)?;
+            // Where the file can't be written they couldn't be kept.
+            out.figures(id)?;
         }
         // Without a log a store can be opened on a medium that can't be written.
         out.db.pragma_update(None, "journal_mode", "delete").map_err(|e| out.failed("finish the file", e))

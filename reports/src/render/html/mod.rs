@@ -3,6 +3,7 @@
 //! This file is the page and its first screen; `detail` is everything below. Style sheet and fixed prose are files of their own.
 
 mod detail;
+pub mod trend;
 
 use anyhow::Result;
 
@@ -13,6 +14,11 @@ use super::{Render, units};
 use crate::comparison::{Comparison, Outcome};
 
 const STYLE: &str = include_str!("style.css");
+
+/// The style sheet of every page.
+fn style() -> Markup {
+    Markup::file(STYLE)
+}
 
 /// The format `html`.
 #[derive(Debug, Clone, Copy)]

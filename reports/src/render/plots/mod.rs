@@ -9,6 +9,7 @@ pub mod forest;
 pub mod heat;
 pub mod insertions;
 pub mod png;
+pub mod trend;
 
 use std::fmt::Write as _;
 

@@ -163,11 +163,11 @@ fn strangers_are_refused_before_anything_is_taken() {
     refused("UPDATE burst SET histogram = zeroblob(9000000) WHERE nth = 1", "larger than any of tarebench's");
     refused("UPDATE run SET labels = 'no JSON'", "can't understand");
     refused(
-        "UPDATE run SET pruned = 'x'; INSERT INTO figure VALUES (1, 'one', 'w', 'e', 'p50', 1, 1, -1, NULL, NULL, 0, x'', 'trusted')",
+        "UPDATE run SET pruned = 'x'; INSERT INTO figure VALUES (9999, 'one', 'w', 'e', 'p50', 1, 1, -1, NULL, NULL, 0, x'', 'trusted')",
         "is no number",
     );
     refused(
-        "UPDATE run SET pruned = 'x'; INSERT INTO figure VALUES (1, 'one', 'w', 'e', 'p50', 1, 1, 1, NULL, NULL, 0, x'01', 'trusted')",
+        "UPDATE run SET pruned = 'x'; INSERT INTO figure VALUES (9999, 'one', 'w', 'e', 'p50', 1, 1, 1, NULL, NULL, 0, x'01', 'trusted')",
         "can't understand",
     );
 }
