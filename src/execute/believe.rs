@@ -62,14 +62,18 @@ fn doubt(sample: &Sample, plan: &BurstPlan, within: Duration) -> Option<String> 
             return Some(format!("it says {said:?} for a {what} whose answer was here within {within:?}"));
         }
     }
-    // As long as the burst, and a slice that has begun.
-    let last = timeline::decode(&sample.timeline).and_then(|entries| entries.last().map(|last| u64::from(last.slice)));
-    if last.is_some_and(|last| last > sample.elapsed_ns / SLICE_NS + 1) {
-        return Some("its timeline is longer than the burst".into());
-    }
     // Every job may end with a batch that isn't full.
     let fewest = sample.operations.div_ceil(u64::from(sample.batch));
     let most = fewest.saturating_add(more);
+    // As long as the burst, and a slice that has begun.
+    let entries = timeline::decode(&sample.timeline).unwrap_or_default();
+    if entries.last().is_some_and(|last| u64::from(last.slice) > sample.elapsed_ns / SLICE_NS + 1) {
+        return Some("its timeline is longer than the burst".into());
+    }
+    let counted = entries.iter().map(|entry| u64::from(entry.count)).sum::<u64>();
+    if counted > most {
+        return Some(format!("it says {} operations, and its timeline has {counted} entries", sample.operations));
+    }
     let counted = [("histogram", Some(&latencies.service)), ("response times", latencies.response.as_ref())];
     for (what, histogram) in counted {
         let entries = histogram.map_or(fewest, |h| h.len());

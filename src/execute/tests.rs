@@ -793,9 +793,16 @@ fn where_the_hosts_own_operations_fail_it_is_the_hosts_fault() {
     assert_eq!(script.up(), 0, "every session is ended");
 }
 
+/// A histogram whose header says that 4 GiB of counts follow, and none do.
+const FORGED: [u8; 39] = [
+    0x1c, 0x84, 0x93, 0x14, 0x00, 0x00, 0x00, 0x1f, 0x78, 0xda, 0x93, 0x69, 0x99, 0x2c, 0xfc, 0x1f, 0x08, 0x18, 0x20,
+    0x80, 0x19, 0x4a, 0x33, 0x02, 0x31, 0xef, 0x0f, 0xf7, 0x08, 0x06, 0xfb, 0x0f, 0x10, 0x01, 0x00, 0xd6, 0x55, 0x08,
+    0x1a,
+];
+
 #[test]
 fn a_box_that_lies_has_failures_and_no_samples() {
-    let lies: [(&str, Lie); 15] = [
+    let lies: [(&str, Lie); 21] = [
         ("it says 301 operations", |s| (s.operations, s.concurrency) = (301, 0)),
         ("299 operations and no cut", |s| (s.operations, s.cut_short) = (299, false)),
         ("of the warm-up, 75 were asked for", |s| s.warmup_operations = 1000),
@@ -809,6 +816,14 @@ fn a_box_that_lies_has_failures_and_no_samples() {
         ("4294967295 operations at a time", |s| s.concurrency = u32::MAX),
         ("its histogram can't be read", |s| s.histogram.truncate(9)),
         ("its histogram has 200 entries", |s| s.histogram = histogram(200)),
+        ("its histogram has 302 entries", |s| s.histogram = histogram(302)),
+        ("it says 4294967295 bytes of counts and has 0", |s| s.histogram = FORGED.to_vec()),
+        ("it says 4294967295 bytes of counts and has 0", |s| s.response = Some(FORGED.to_vec())),
+        ("302 of them were late", |s| s.lateness = Some(histogram(302))),
+        ("376 durable writes in 300 operations", |s| s.durable_writes = Some(376)),
+        ("its timeline has 302 entries", |s| {
+            s.timeline = timeline::encode(&[Entry { slice: 0, class: 40, count: 302 }]);
+        }),
         ("its timeline can't be read", |s| s.timeline = vec![0, 0xff, 1, 1]),
         ("its timeline is longer than the burst", |s| {
             s.timeline = timeline::encode(&[Entry { slice: 1000, class: 40, count: 1 }]);

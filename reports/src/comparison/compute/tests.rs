@@ -233,6 +233,37 @@ fn a_control_without_an_interval_makes_no_claim_easier() {
     assert!(c.cells.iter().any(|cell| cell.claim == Claim::Worse), "a run that never had one stands on its own");
 }
 
+/// A histogram whose header says that 4 GiB of counts follow, and none do.
+const FORGED: [u8; 39] = [
+    0x1c, 0x84, 0x93, 0x14, 0x00, 0x00, 0x00, 0x1f, 0x78, 0xda, 0x93, 0x69, 0x99, 0x2c, 0xfc, 0x1f, 0x08, 0x18, 0x20,
+    0x80, 0x19, 0x4a, 0x33, 0x02, 0x31, 0xef, 0x0f, 0xf7, 0x08, 0x06, 0xfb, 0x0f, 0x10, 0x01, 0x00, 0xd6, 0x55, 0x08,
+    0x1a,
+];
+
+#[test]
+fn a_forged_histogram_is_a_failure_row_and_no_report_falls_over_it() {
+    let mut forged = stored();
+    let of_qemu = |r: &&mut Record| r.environment == "qemu" && r.workload == "net/rr";
+    for (i, record) in forged.records.iter_mut().filter(of_qemu).enumerate() {
+        let Ok(sample) = &mut record.outcome else { continue };
+        match i % 3 {
+            0 => sample.histogram = FORGED.to_vec(),
+            1 => sample.operations = u64::MAX,
+            _ => sample.timeline = vec![0xff; 9],
+        }
+    }
+    let c = comparison(&forged);
+    let failed: Vec<_> = c.failures.iter().filter(|f| f.environment == "qemu").map(|f| f.message.as_str()).collect();
+    for words in ["4294967295 bytes of counts", "which no burst has", "its timeline can't be read"] {
+        assert!(failed.iter().any(|message| message.contains(words)), "{words}: {failed:?}");
+    }
+    assert!(c.cell("net/rr", "qemu", Metric::P50).expect("a cell").finding.is_err());
+    assert!(c.cell("net/rr", "runc", Metric::P50).expect("a cell").finding.is_ok());
+    for format in crate::render::formats() {
+        format.renderer.render(&c).expect(format.name);
+    }
+}
+
 #[test]
 fn a_damaged_histogram_is_a_failure_of_its_burst() {
     let mut damaged = stored();

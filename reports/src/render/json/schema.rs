@@ -132,7 +132,7 @@ pub(super) struct Environment<'a> {
     /// The part that it plays in the run.
     #[cfg_attr(test, schemars(extend("enum" = names::roles())))]
     pub(super) role: &'static str,
-    /// Launch to first frame, milliseconds: median.
+    /// From the first that is made for a start to the agent's first word, milliseconds: median.
     pub(super) start_ms: Option<f64>,
     /// Lower end of its interval.
     pub(super) start_ms_low: Option<f64>,
