@@ -249,7 +249,7 @@ fn a_forged_histogram_is_a_failure_row_and_no_report_falls_over_it() {
         match i % 3 {
             0 => sample.histogram = FORGED.to_vec(),
             1 => sample.operations = u64::MAX,
-            _ => sample.timeline = vec![0xff; 9],
+            _ => sample.timeline = vec![0, 0xff, 1, 1],
         }
     }
     let c = comparison(&forged);
