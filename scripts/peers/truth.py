@@ -9,6 +9,7 @@ import json
 import math
 import os
 import re
+import signal
 import sqlite3
 import statistics
 import subprocess
@@ -27,6 +28,8 @@ BEHIND = ROOT / "scripts/peers/behind.py"
 # What the aims of a share of runs are: truths inside their intervals, effects found where the run says that it could see them,
 # and runs that claim anything where nothing is (at most).
 INSIDE, FOUND, CLAIMED = 0.95, 0.80, 0.05
+# And of eight copies of bare in the workloads of quick: half of the interval in the middle workload and in the widest, and seconds.
+MIDDLE, WIDEST, SECONDS = 0.02, 0.05, 100
 # A cost that is to be found, and the smallest visible change of the runs that count for it.
 EFFECT = 0.05
 
@@ -238,8 +241,8 @@ def look(suite, truth, report, costs):
     metric = dict(environment=truth.environment, metric="throughput")
     cell = next((c for c in report["cells"] if all(c[key] == value for key, value in metric.items())), None)
     if not cell or cell["low"] is None:
-        why = next((f["message"] for f in report["failures"] if f["environment"] == truth.environment), "no interval")
-        raise Failed(f"{truth.name}: {why}")
+        why = next((e["because"] for e in report["environments"] if e["name"] == truth.environment), None)
+        raise Failed(f"{truth.name}: {why or 'it has no interval'}")
     nets = [costs[suite.workload, truth.environment, block["block"]] / block["ratio"] for block in cell["ratios"]]
     expected = interval([truth.cost(net) / net for net in nets])[0]
     visible = next((r["smallest_visible"] for r in report["resolution"] if r["metric"] == "throughput"), None)
@@ -249,13 +252,29 @@ def look(suite, truth, report, costs):
                  bool(said) and cell["low"] * 0.95 <= float(said[1]) <= cell["high"] * 1.05)
 
 
+@dataclass
+class Nothing:
+    """What a run of copies of bare without any limit said."""
+
+    # Cells that claim something, in words.
+    claims: list
+    # Half of the interval of the cost, by workload: the median over the copies.
+    widths: dict
+    seconds: float
+
+
 def nothing(place):
-    """Eight copies of bare in the workloads of quick: the environments and workloads with a claim, of which there should be none."""
+    """Eight copies of bare in the workloads of quick."""
     quick = (ROOT / "suites/quick.toml").read_text()
     head, workloads = quick[: quick.index("[environments")], quick[quick.index("[workloads") :]
     copies = "".join(f'[environments.copy-{nth}]\nrunner = "bare"\n' for nth in range(1, 9))
     report, _ = measure(place, f"{head}[environments.bare]\n{copies}{workloads}")
-    return [f"{c['workload']} of {c['environment']} {c['claim']}, {c['metric']} {c['overhead']:.3f}" for c in report["cells"] if c["claim"] != "none"]
+    claims = [f"{c['workload']} of {c['environment']} {c['claim']}, {c['metric']} {c['overhead']:.3f}" for c in report["cells"] if c["claim"] != "none"]
+    widths = {}
+    for cell in report["cells"]:
+        if cell["metric"] == "throughput" and cell["low"]:
+            widths.setdefault(cell["workload"], []).append(math.sqrt(cell["high"] / cell["low"]) - 1)
+    return Nothing(claims, {workload: statistics.median(all_of) for workload, all_of in widths.items()}, report["run"]["seconds"])
 
 
 # ---- The table -----------------------------------------------------------------------------------------------------
@@ -318,10 +337,21 @@ def line_of(truth, seen):
         yield Line(f"{truth.name}: said first", "", "", "", counted(said, len(seen)), "all", "met" if said == len(seen) else "miss")
 
 
-def line_of_nothing(claims):
-    count = sum(bool(found) for found in claims)
-    return Line("eight copies of bare: runs with a claim", "", "", "", counted(count, len(claims)), f"<= {CLAIMED:.0%}",
-                "met" if count <= CLAIMED * len(claims) else "miss")
+def lines_of_nothing(seen):
+    """How copies of bare fared: what was claimed of them, how narrow their intervals were, and how long that took."""
+    def met(yes):
+        return "met" if yes else "miss"
+
+    name, count = "eight copies of bare", sum(bool(found.claims) for found in seen)
+    yield Line(f"{name}: runs with a claim", "", "", "", counted(count, len(seen)), f"<= {CLAIMED:.0%}", met(count <= CLAIMED * len(seen)))
+    workloads = {workload for found in seen for workload in found.widths}
+    widths = {w: statistics.median(found.widths[w] for found in seen if w in found.widths) for w in workloads}
+    if widths:
+        middle, widest = statistics.median(widths.values()), max(widths, key=widths.get)
+        yield Line(f"{name}: the middle workload", "", "", f"{middle:.1%}", "", f"<= {MIDDLE:.0%}", met(middle <= MIDDLE))
+        yield Line(f"{name}: the widest, {widest}", "", "", f"{widths[widest]:.1%}", "", f"<= {WIDEST:.0%}", met(widths[widest] <= WIDEST))
+    seconds = statistics.median(found.seconds for found in seen)
+    yield Line(f"{name}: seconds of a run", "", f"{seconds:.0f} s", "", "", f"<= {SECONDS} s", met(seconds <= SECONDS))
 
 
 HEAD = ["what was put in", "expected", "found", "interval", "runs", "aim", ""]
@@ -333,7 +363,7 @@ def say(words):
     print("".join(word.ljust(width) for word, width in zip(words, WIDTHS)).rstrip(), flush=True)
 
 
-def markdown(lines, runs, place):
+def markdown(lines, failed, runs, place):
     disk = run(["stat", "-f", "-c", "%T", place.folder]).strip()
     table = [f"Measured {datetime.date.today()} on {machine()}, data on {disk}: {runs} runs of each; `scripts/bench --truth --runs {runs}`. "
              f"{aims(lines)}.", "", "| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
@@ -341,7 +371,7 @@ def markdown(lines, runs, place):
         words = line.words()
         words[-1] = "**miss**" if words[-1] == "miss" else words[-1]
         table.append("| " + " | ".join(words) + " |")
-    return "\n".join(table)
+    return "\n".join([*table, "", *(f"* Not measured: {why}." for why in failed)])
 
 
 def aims(lines):
@@ -363,45 +393,63 @@ def prove(args):
             raise Failed(f"nothing matches {args.only}; there are: {', '.join(suite.name for suite in suites(place))}, nothing")
         print(f"{run([binary, '--version']).strip()} on {machine()}; work on CPU {CPU}, data in {args.dir}; {runs} runs of "
               + ", ".join([suite.name for suite in chosen] + (["nothing"] if with_nothing else [])), flush=True)
-        seen, claims = go_through(place, chosen, with_nothing, runs)
-        lines = [line for suite in chosen for truth in suite.truths for line in line_of(truth, seen[truth.environment])]
-        lines += [line_of_nothing(claims)] if with_nothing else []
+        seen, copies, failed, whole = go_through(place, chosen, with_nothing, runs)
+        lines = [line for suite in chosen for truth in suite.truths if seen[truth.environment]
+                 for line in line_of(truth, seen[truth.environment])]
+        lines += lines_of_nothing(copies) if copies else []
         print()
         say(HEAD)
         for line in lines:
             say(line.words())
         if args.markdown:
-            print(f"\n{markdown(lines, runs, place)}\n")
-        if args.splice:
-            splice(args.splice, "truths", markdown(lines, runs, place))
+            print(f"\n{markdown(lines, failed, runs, place)}\n")
+        if args.splice and whole:
+            splice(args.splice, "truths", markdown(lines, failed, runs, place))
     missed = [line.name for line in lines if line.verdict == "miss"]
     print(f"\n{aims(lines)}" + "".join(f"\n  missed: {name}" for name in missed))
-    return 1 if missed else 0
+    return 1 if missed or failed else 0
 
 
 def go_through(place, chosen, with_nothing, runs):
-    """All runs, one after the other, each of all suites: so that a rough hour hits all of them alike."""
+    """All runs, one after the other, each of all suites: so that a rough hour hits all of them alike. What fails in one is said, and the
+    others go on."""
     seen = {truth.environment: [] for suite in chosen for truth in suite.truths}
-    claims = []
+    copies, failed, whole = [], [], True
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         for link in {id(suite.link): suite.link for suite in chosen if suite.link}.values():
             link.make()
         for nth in range(1, runs + 1):
             began = time.monotonic()
             for suite in chosen:
-                if suite.name == "filters":
-                    place.measure_filters()
-                report, costs = measure(place, text_of(suite, place))
-                for truth in suite.truths:
-                    found = look(suite, truth, report, costs)
-                    seen[truth.environment].append(found)
-                    print(f"{nth:3}  {truth.name:<48}{found.expected:9.3f} expected, {found.value:9.3f} ({found.low:.3f} to {found.high:.3f})"
-                          f"{'' if found.inside else '  outside'}{'' if found.said or not truth.first else '  not said first'}", flush=True)
-            if with_nothing:
-                claims.append(nothing(place))
-                print(f"{nth:3}  eight copies of bare: {'; '.join(claims[-1]) or 'no claim'}", flush=True)
+                try:
+                    for truth, found in truths_of(place, suite):
+                        seen[truth.environment].append(found)
+                        print(f"{nth:3}  {truth.name:<48}{found.expected:9.3f} expected, {found.value:9.3f} ({found.low:.3f} to {found.high:.3f})"
+                              f"{'' if found.inside else '  outside'}{'' if found.said or not truth.first else '  not said first'}", flush=True)
+                except Failed as why:
+                    failed.append(f"run {nth} of {suite.name}: {' '.join(str(why).split())[-300:]}")
+                    print(f"{nth:3}  NOT MEASURED: {failed[-1]}", flush=True)
+            try:
+                if with_nothing:
+                    copies.append(nothing(place))
+                    print(f"{nth:3}  eight copies of bare: {'; '.join(copies[-1].claims) or 'no claim'}", flush=True)
+            except Failed as why:
+                failed.append(f"run {nth} of eight copies of bare: {' '.join(str(why).split())[-300:]}")
+                print(f"{nth:3}  NOT MEASURED: {failed[-1]}", flush=True)
             print(f"{nth:3}  {time.monotonic() - began:.0f} s", flush=True)
+    except KeyboardInterrupt:
+        print("interrupted: what follows is of the runs until now, and nothing is written into a document", flush=True)
+        whole = False
     finally:
         for link in place.links:
             link.remove()
-    return seen, claims
+    return seen, copies, failed, whole
+
+
+def truths_of(place, suite):
+    """What one run of a suite says of each of its truths."""
+    if suite.name == "filters":
+        place.measure_filters()
+    report, costs = measure(place, text_of(suite, place))
+    return [(truth, look(suite, truth, report, costs)) for truth in suite.truths]
