@@ -116,7 +116,7 @@ pub enum Command {
     /// Remove what an agent left in a box that is not ours: started by `run`, not by people
     #[command(hide = true)]
     Leave {
-        /// What to remove; only what is called tarebench-...
+        /// The paths to remove; only what is called tarebench-...
         paths: Vec<PathBuf>,
     },
     /// The far end of network workloads: started by `run`, not by people
@@ -238,7 +238,7 @@ pub enum Listed {
 /// Arguments of `list`.
 #[derive(Debug, Args)]
 pub struct List {
-    /// What to list
+    /// The list to print
     pub what: Listed,
     /// For programs
     #[arg(long)]

@@ -10,7 +10,7 @@ mod plan;
 mod run_id;
 mod suite;
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::SystemTime;
 
@@ -31,9 +31,24 @@ fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|word| word == "enter") {
         return enter();
     }
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // Help is an answer: it goes to stdout, and whoever can't have it is told.
+        Err(e) if !e.use_stderr() => return ended(commands::print_bytes(styled(&e).as_bytes()).map(|()| Exit::Done)),
+        Err(e) => e.exit(),
+    };
     start_log(cli.verbose);
-    match dispatch(cli.command) {
+    ended(dispatch(cli.command))
+}
+
+/// The help or the version, in colours where a person looks at it.
+fn styled(answer: &clap::Error) -> String {
+    let text = answer.render();
+    if std::io::stdout().is_terminal() { text.ansi().to_string() } else { text.to_string() }
+}
+
+fn ended(result: anyhow::Result<Exit>) -> ExitCode {
+    match result {
         Ok(exit) => exit.into(),
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
@@ -67,7 +82,9 @@ fn dispatch(command: Command) -> anyhow::Result<Exit> {
         Command::Trend(args) => commands::trend::run(args),
         Command::Accept(args) => commands::stores::accept(args),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "tarebench", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "tarebench", &mut script);
+            commands::print_bytes(&script)?;
             Ok(Exit::Done)
         }
         Command::Man { dir } => commands::man::run(dir.as_deref()),
@@ -105,7 +122,9 @@ fn start_log(verbose: u8) {
 
 /// `tarebench report | head` is not an error.
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error
-        .chain()
-        .any(|e| e.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe))
+    let broken = |e: &anyhow::Error| {
+        let mut causes = e.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>());
+        causes.any(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe)
+    };
+    broken(error) || error.downcast_ref::<exit::Coded>().is_some_and(|coded| broken(&coded.error))
 }

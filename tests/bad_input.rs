@@ -53,7 +53,9 @@ fn environments_that_are_typed_have_names_of_their_own() {
     // A name of the suite's own stands for what the suite says.
     let s = b.suite("[environments.bare]\n[environments.qemu-none]\nrunner = \"qemu\"\nmachine = \"pc\"\n[workloads.\"control/syscall\"]\n");
     b.run(&["plan", &s, "--env", "qemu-none"]).ends_with(0).says("machine=pc");
-    b.run(&["plan", &s, "--env", "qemu:net=none"]).ends_with(0).says("machine=q35");
+    // What is at its default isn't listed.
+    let plan = b.run(&["plan", &s, "--env", "qemu:net=none"]).ends_with(0).says(" net=none\n");
+    assert!(!plan.stdout.contains("machine="), "{}", plan.stdout);
 }
 
 #[test]
@@ -147,4 +149,41 @@ fn help_of_every_command_has_an_example() {
     b.run(&["--help"]).ends_with(0).says("Exit codes:");
     b.run(&["completions", "bash"]).ends_with(0).says("complete -F");
     b.run(&["man"]).ends_with(0).says(".TH tarebench");
+}
+
+#[test]
+fn a_directory_is_no_store() {
+    let b = Dir::new();
+    for words in [["report", "--store", "."], ["run", "--store", "."]] {
+        b.run(&words).ends_with(5).says(". is a directory: name the file in it, as in --store ./tarebench.db");
+    }
+    b.holds_only(&[]);
+}
+
+#[test]
+fn a_full_disk_behind_stdout_is_an_error_and_a_closed_pipe_is_none() {
+    let b = Dir::new();
+    let commands: [&[&str]; 7] = [
+        &["completions", "bash"],
+        &["man"],
+        &["--help"],
+        &["report", "--help"],
+        &["list", "workloads"],
+        &["plan"],
+        &["list", "suites", "--json"],
+    ];
+    for words in commands {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("Linux has it");
+        let output = b.command(words).stdout(full).output().expect("the program starts");
+        common::ran(output).ends_with(6).says("can't write to stdout");
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let output = b.command(words).stdout(writer).output().expect("the program starts");
+        assert_eq!(common::ran(output).ends_with(0).stderr, "", "{words:?}");
+        // No stdin and no stdout at all, as some daemons start programs.
+        let program = env!("CARGO_BIN_EXE_tarebench");
+        let closed = format!("exec {program} {} <&- >&-", words.join(" "));
+        let output = std::process::Command::new("sh").args(["-c", &closed]).output().expect("a shell");
+        common::ran(output).ends_with(0);
+    }
 }

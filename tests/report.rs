@@ -70,6 +70,42 @@ fn the_json_is_what_programs_were_promised() {
     assert!(json["control"].as_array().is_some_and(|c| !c.is_empty()));
 }
 
+/// The latest report as a terminal of so many columns is sent it.
+fn on_a_terminal(b: &Dir, columns: u16, set: &[(&str, &str)]) -> String {
+    let size = nix::pty::Winsize { ws_row: 40, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    let terminal = nix::pty::openpty(Some(&size), None).expect("a pseudo terminal");
+    let mut command = b.command(&["report"]);
+    command.env("TERM", "xterm").env_remove("NO_COLOR").envs(set.iter().copied());
+    let mut child = command.stdout(terminal.slave).spawn().expect("the program starts");
+    drop(command);
+    // The end of a terminal that nobody has open any more is an error.
+    let (mut master, mut sent, mut part) = (fs::File::from(terminal.master), Vec::new(), [0; 4096]);
+    while let Ok(length @ 1..) = std::io::Read::read(&mut master, &mut part) {
+        sent.extend_from_slice(&part[..length]);
+    }
+    assert!(child.wait().expect("it ends").success());
+    String::from_utf8(sent).expect("text").replace('\r', "")
+}
+
+#[test]
+fn a_terminal_gets_its_own_width_and_colours_only_where_they_are_wanted() {
+    let b = Dir::new();
+    let fio = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fio/read-plus.json");
+    let [bare, boxed] = ["bare", "boxed"].map(|name| format!("{name}={}", fio.display()));
+    b.run(&["import", "fio", &bare, &boxed]).ends_with(0);
+    let widest = |text: &str| text.lines().filter(|l| !l.starts_with("again: ")).map(|l| l.chars().count()).max();
+    let plain = on_a_terminal(&b, 60, &[("NO_COLOR", "1")]);
+    assert!(!plain.contains('\u{1b}') && widest(&plain) <= Some(60), "{plain}");
+    assert_eq!(on_a_terminal(&b, 60, &[("TERM", "dumb")]), plain);
+    assert_eq!(on_a_terminal(&b, 20, &[("TERM", "dumb")]), plain, "there is an end to narrowness");
+    assert!(on_a_terminal(&b, 60, &[]).contains("\u{1b}["));
+    let wide = on_a_terminal(&b, 120, &[("NO_COLOR", "1")]);
+    assert!(widest(&wide) > Some(60) && widest(&wide) <= Some(120), "{wide}");
+    // A file is not a terminal, whoever watches.
+    b.run(&["report", "-o", "report.txt"]).ends_with(0);
+    assert!(!fs::read_to_string(b.at("report.txt")).expect("written").contains('\u{1b}'));
+}
+
 /// Appended to a copy of the page: what a person would see at a glance, as attributes of the root element.
 const LOOK: &str = r#"<script>
 const root = document.documentElement;
@@ -86,6 +122,12 @@ for (const svg of document.querySelectorAll("svg")) {
   }
 }
 root.dataset.overlaps = overlaps; root.dataset.texts = texts; root.dataset.example = example;
+let cut = [];
+for (const region of document.querySelectorAll(".scroll")) {
+  const table = region.querySelector("table");
+  if (table.getClientRects().length && table.getBoundingClientRect().width > region.clientWidth + 1) cut.push(region.getAttribute("aria-label"));
+}
+root.dataset.cut = cut.join(", ");
 root.dataset.plots = document.querySelectorAll("svg").length;
 </script>"#;
 
@@ -137,6 +179,14 @@ fn a_browser_shows_the_page_without_overlap_or_network() {
     );
     let page = b.at("looked-at.html");
     fs::write(&page, format!("{html}{LOOK}")).expect("written");
+    // A sheet of A4 across, less its margins, has the width of the second.
+    let sheet = b.at("sheet.html");
+    let printed = html.replace("@media print", "@media all").replace("<details", "<details open");
+    fs::write(&sheet, format!("{printed}{LOOK}")).expect("written");
+    for (page, width) in [(&page, 1280), (&sheet, 1030)] {
+        let dom = browse(&chromium, &b, page, width, &["--dump-dom"]);
+        assert!(dom.contains("data-cut=\"\""), "tables are cut at {width} px: {}", &dom[..dom.len().min(600)]);
+    }
     for width in [1280, 500] {
         let dom = browse(&chromium, &b, &page, width, &["--dump-dom"]);
         let of = |name: &str| {

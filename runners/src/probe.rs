@@ -36,6 +36,8 @@ pub enum Verdict {
     Broken,
     /// There is no such engine here, or it can't be used by this user.
     Absent,
+    /// It enters, or is, what the user names, and no setting names it yet.
+    Unset,
 }
 
 impl std::fmt::Display for Verdict {
@@ -45,6 +47,7 @@ impl std::fmt::Display for Verdict {
             Verdict::Emulated => "emulated",
             Verdict::Broken => "broken",
             Verdict::Absent => "absent",
+            Verdict::Unset => "unset",
         })
     }
 }
@@ -99,11 +102,19 @@ pub fn probe_cached(runner: &dyn Runner, settings: &Settings, shared: &Arc<Share
     probe(runner, settings, shared, data_dir)
 }
 
+fn verdict(no: &Unavailable) -> Verdict {
+    match no {
+        no if no.broken => Verdict::Broken,
+        no if no.wants_setting() => Verdict::Unset,
+        _ => Verdict::Absent,
+    }
+}
+
 fn ask(runner: &dyn Runner, settings: &Settings, shared: &Arc<Shared>, data_dir: &Path) -> Probe {
     let version = match runner.version(&shared.host, settings) {
         Ok(version) => version,
         Err(no) => {
-            let verdict = if no.broken { Verdict::Broken } else { Verdict::Absent };
+            let verdict = verdict(&no);
             return Probe { verdict, version: None, because: Some(no.because), fix: Some(no.fix), seconds: 0.0 };
         }
     };
@@ -122,7 +133,7 @@ fn ask(runner: &dyn Runner, settings: &Settings, shared: &Arc<Shared>, data_dir:
         }
         Err(e) => match e.downcast::<Unavailable>() {
             // What only the settings could tell.
-            Ok(no) => answer(if no.broken { Verdict::Broken } else { Verdict::Absent }, Some(no.because), Some(no.fix)),
+            Ok(no) => answer(verdict(&no), Some(no.because), Some(no.fix)),
             Err(e) => {
                 // A launch that is refused says itself what to set; one that was tried and died can only be looked at.
                 let fix = e.downcast_ref::<SessionError>().map(|e| match (e, runner.when_silent()) {

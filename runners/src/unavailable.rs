@@ -11,3 +11,10 @@ pub struct Unavailable {
     /// The engine is there but does not work, as opposed to not being there.
     pub broken: bool,
 }
+
+impl Unavailable {
+    /// Whether nothing is missing but a setting: those that enter what is there begin their reason with these words.
+    pub fn wants_setting(&self) -> bool {
+        self.because.starts_with("needs setting ")
+    }
+}

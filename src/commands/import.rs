@@ -20,8 +20,7 @@ pub fn run(args: cli::Import) -> anyhow::Result<Exit> {
     let stored = store.load(&stored.run.id).or_exit(Exit::Store)?;
     let comparison = compare(&stored, Method::default());
     print(&summary(&comparison))?;
-    let terminal = reports::render::find("terminal").expect("the terminal is a format");
-    print(&String::from_utf8_lossy(&report::bytes(&comparison, terminal)?))?;
+    report::print_for_terminal(&comparison)?;
     let id = &stored.run.id;
     eprintln!(
         "run {id} is in {}; `tarebench report {id} --format html -o report.html` draws it",

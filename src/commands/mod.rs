@@ -17,7 +17,15 @@ use std::io::Write;
 
 use anyhow::Context;
 
+use crate::exit::{Exit, OrExit};
+
 /// Writes to stdout and says so when that fails.
 fn print(text: &str) -> anyhow::Result<()> {
-    std::io::stdout().write_all(text.as_bytes()).context("can't write to stdout")
+    print_bytes(text.as_bytes())
+}
+
+/// Writes to stdout, all of it: what a buffer keeps back could fail when nobody listens any more.
+pub(crate) fn print_bytes(bytes: &[u8]) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(bytes).and_then(|()| out.flush()).context("can't write to stdout").or_exit(Exit::Host)
 }

@@ -1,7 +1,11 @@
 //! `tarebench plan`: what `run` would do, in order, and about how long.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
+
+use workloads::load;
+use workloads::settings::{Setting, Settings};
 
 use crate::cli;
 use crate::commands::print;
@@ -21,9 +25,11 @@ fn describe(plan: &Plan) -> anyhow::Result<String> {
     let mut out = String::new();
     writeln!(out, "{}: {}", suite.name, suite.description)?;
     writeln!(out, "seed {}", plan.seed)?;
-    writeln!(out, "\n{} blocks; each starts every environment afresh, in random order:", suite.blocks)?;
+    let blocks = if suite.blocks == 1 { "1 block, which".into() } else { format!("{} blocks; each", suite.blocks) };
+    writeln!(out, "\n{blocks} starts every environment afresh, in random order:")?;
     for environment in &plan.environments {
-        writeln!(out, "  {:<14} {:<12} {}", environment.name, environment.runner.name(), environment.settings)?;
+        let set = set(environment.runner.settings(), &environment.settings)?;
+        writeln!(out, "{}", item(&format!("{:<14} {:<12}", environment.name, environment.runner.name()), &set))?;
     }
     let rounds = if suite.rounds == 1 { "1 round".into() } else { format!("{} rounds", suite.rounds) };
     let burst = humantime::format_duration(suite.burst);
@@ -34,7 +40,8 @@ fn describe(plan: &Plan) -> anyhow::Result<String> {
     )?;
     writeln!(out, "environment in random order with a canary between two bursts, and checks what was done:")?;
     for workload in &plan.workloads {
-        writeln!(out, "  {:<18} {}", workload.name, workload.settings)?;
+        let set = set(&load::settings(workload.workload.settings()), &workload.settings)?;
+        writeln!(out, "{}", item(&format!("{:<18}", workload.name), &set))?;
     }
     writeln!(out, "\nwith {} for each environment", suite.resources)?;
     let all: Vec<usize> = (0..plan.environments.len()).collect();
@@ -50,4 +57,28 @@ fn describe(plan: &Plan) -> anyhow::Result<String> {
         writeln!(out, "no new block after {}", humantime::format_duration(budget))?;
     }
     Ok(out)
+}
+
+/// The settings that are not at their default, each as `name=value`.
+fn set(table: &[Setting], settings: &Settings) -> anyhow::Result<Vec<String>> {
+    let defaults = Settings::resolve(table, &BTreeMap::new())?;
+    let set = settings.iter().filter(|pair| !defaults.iter().any(|default| default == *pair));
+    Ok(set.map(|(name, value)| format!("{name}={value}")).collect())
+}
+
+/// A name and its settings, which go on below themselves where they are many.
+fn item(name: &str, set: &[String]) -> String {
+    const WIDTH: usize = 100;
+    let mut out = format!("  {name}");
+    let indent = out.chars().count();
+    let mut used = indent;
+    for word in set {
+        if used > indent && used + 1 + word.chars().count() > WIDTH {
+            out.push_str(&format!("\n{:indent$}", ""));
+            used = indent;
+        }
+        out.push_str(&format!(" {word}"));
+        used += 1 + word.chars().count();
+    }
+    out.trim_end().to_owned()
 }

@@ -1,14 +1,16 @@
 //! `tarebench report`: draws a stored run again.
 
-use std::io::IsTerminal;
 use std::path::Path;
 
 use anyhow::{Context, anyhow, bail};
 use reports::comparison::{Comparison, Method, compare};
+use reports::render::terminal::{self, Terminal};
 use reports::render::{self, Format, Render};
 use reports::store::Store;
+use terminal_size::Width;
 
 use crate::cli;
+use crate::commands::{print, print_bytes};
 use crate::exit::{Exit, OrExit};
 
 /// Loads the run, compares, renders.
@@ -22,23 +24,41 @@ pub fn run(args: cli::Report) -> anyhow::Result<Exit> {
     let store = Store::open_existing(&args.store.store).or_exit(Exit::Store)?;
     let id = store.find(&args.run).or_exit(Exit::Usage)?;
     let stored = store.load(&id).or_exit(Exit::Store)?;
-    let bytes = bytes(&compare(&stored, Method::default()), format)?;
+    let comparison = compare(&stored, Method::default());
+    if args.output.is_none() && format.name == "terminal" {
+        print_for_terminal(&comparison)?;
+        return Ok(Exit::Done);
+    }
+    let bytes = bytes(&comparison, format)?;
     match &args.output {
         Some(path) => std::fs::write(path, bytes)
             .with_context(|| format!("can't write {}", path.display()))
             .or_exit(Exit::Host)?,
-        None => std::io::Write::write_all(&mut std::io::stdout(), &bytes).context("can't write to stdout")?,
+        None => print_bytes(&bytes)?,
     }
     Ok(Exit::Done)
 }
 
-/// Renders; the terminal format has colours where a person looks at it.
+/// Renders for a file.
 pub fn bytes(comparison: &Comparison, format: &Format) -> anyhow::Result<Vec<u8>> {
-    if format.name == "terminal" {
-        let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-        return render::terminal::Terminal { colour }.render(comparison).context("can't render the terminal's report");
-    }
     format.renderer.render(comparison).with_context(|| format!("can't render {}", format.name))
+}
+
+/// Prints the report for a terminal: as wide as it is, and with colours where a person looks at it who wants them.
+pub fn print_for_terminal(comparison: &Comparison) -> anyhow::Result<()> {
+    print(&String::from_utf8_lossy(&looked_at().render(comparison).context("can't render the terminal's report")?))
+}
+
+fn looked_at() -> Terminal {
+    const WIDEST: u16 = 140;
+    let set = |name: &str| std::env::var(name).is_ok_and(|value| !value.is_empty());
+    let dumb = std::env::var("TERM").is_ok_and(|term| term == "dumb");
+    let Some((Width(width), _)) = terminal_size::terminal_size_of(std::io::stdout()) else {
+        return Terminal { colour: false, width: terminal::WIDTH };
+    };
+    // One that doesn't know its size says 0.
+    let width = if width == 0 { terminal::WIDTH } else { usize::from(width.min(WIDEST)).max(terminal::NARROWEST) };
+    Terminal { colour: !set("NO_COLOR") && !dumb, width }
 }
 
 fn by_name(name: &str) -> anyhow::Result<&'static Format> {

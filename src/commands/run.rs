@@ -11,7 +11,7 @@ use reports::render::Format;
 use reports::store::{HOST_CLASS, Store};
 
 use crate::cli;
-use crate::commands::{gate, gated, print, report};
+use crate::commands::{gate, gated, report};
 use crate::execute::{Options, measure, resume};
 use crate::exit::{Exit, OrExit};
 use crate::interrupt::Interrupt;
@@ -142,7 +142,9 @@ fn go_on(args: &cli::Run, wanted: &str) -> anyhow::Result<(Stored, Interrupt)> {
 
 fn say(plan: &Plan) {
     let at_most = if plan.suite.until.is_some() { "at most " } else { "" };
-    eprintln!("tarebench {}: {} ({at_most}{} blocks)", env!("CARGO_PKG_VERSION"), plan.suite.name, plan.suite.blocks);
+    let blocks = plan.suite.blocks;
+    let plural = if blocks == 1 { "" } else { "s" };
+    eprintln!("tarebench {}: {} ({at_most}{blocks} block{plural})", env!("CARGO_PKG_VERSION"), plan.suite.name);
 }
 
 fn options<'a>(args: &cli::Run, plan: &Plan, data_dir: &'a Path, labels: BTreeMap<String, String>) -> Options<'a> {
@@ -156,8 +158,7 @@ fn data_dir(args: &cli::Run) -> PathBuf {
 }
 
 fn show(comparison: &Comparison, outputs: &[(PathBuf, &'static Format)]) -> anyhow::Result<()> {
-    let terminal = reports::render::find("terminal").expect("the terminal is a format");
-    print(&String::from_utf8_lossy(&report::bytes(comparison, terminal)?))?;
+    report::print_for_terminal(comparison)?;
     write(comparison, outputs)
 }
 

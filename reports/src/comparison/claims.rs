@@ -1,4 +1,4 @@
-//! What a run may claim, and how far its control is to be believed: one family of comparisons, judged together.
+//! The claims that a run may make, and how far its control is to be believed: one family of comparisons, judged together.
 //!
 //! A run of eight workloads in eight boxes makes two hundred comparisons, and of so many that find nothing ten come out
 //! "different at 95 %". So a claim has to stand up to all of them at once (Holm), to reach beyond the margin, and to lie

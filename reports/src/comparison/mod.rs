@@ -152,7 +152,7 @@ impl Metric {
         workloads.iter().any(|w| w.name == workload && Self::primary(w) == self)
     }
 
-    /// What claims may be made about, the figure to look at first before the others.
+    /// The metrics that claims may be made about, the figure to look at first before the others.
     pub fn primaries(workload: &WorkloadPlan) -> &'static [Metric] {
         match () {
             () if workload.streams => &[Metric::Throughput],
@@ -244,7 +244,7 @@ pub struct Cell {
     pub operations: u64,
     /// The numbers, or why there are none.
     pub finding: Result<Finding, Withheld>,
-    /// What the run may claim of it beside all else that it compares.
+    /// The claim that the run may make of it beside all else that it compares.
     pub claim: Claim,
     /// Whether to believe it.
     pub verdict: Verdict,
@@ -264,7 +264,7 @@ impl Cell {
     }
 }
 
-/// What a run may claim of a cell: beyond the margin, outside the control's own interval, and with at most one false claim in
+/// A claim about a cell: beyond the margin, outside the control's own interval, and with at most one false claim in
 /// twenty runs in which nothing differs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Claim {

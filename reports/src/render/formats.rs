@@ -7,8 +7,8 @@ static FORMATS: [Format; 13] = [
     Format {
         name: "terminal",
         extension: "txt",
-        about: "sentences and a table per workload, 100 columns wide",
-        renderer: &terminal::Terminal { colour: false },
+        about: "sentences and a table per workload, as wide as the terminal",
+        renderer: &terminal::Terminal { colour: false, width: terminal::WIDTH },
     },
     Format {
         name: "html",

@@ -10,8 +10,12 @@ use super::{Render, units};
 use crate::comparison::{Cell, Comparison, Metric, Role, Severity, Verdict, Withheld};
 use crate::record::CONTROL;
 
-/// Columns of text; what wraps, wraps here.
-const WIDTH: usize = 100;
+/// Columns of text where nobody says how many there are.
+pub const WIDTH: usize = 100;
+/// Fewer columns than these have no room for a table.
+pub const NARROWEST: usize = 60;
+/// With fewer columns than these a table has room for the cost alone, and flags stand below their line.
+const ROOMY: usize = 90;
 /// Longest name of an environment that the tables make room for.
 const NAME: usize = 24;
 
@@ -20,6 +24,8 @@ const NAME: usize = 24;
 pub struct Terminal {
     /// Whether to write ANSI colours. The caller knows about terminals and `NO_COLOR`.
     pub colour: bool,
+    /// Columns of text, at least [`NARROWEST`]; whatever wraps, wraps there.
+    pub width: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -53,21 +59,32 @@ impl Terminal {
         if self.colour { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
     }
 
+    fn narrow(self) -> bool {
+        self.width < ROOMY
+    }
+
+    /// Longest name of an environment that a table has room for.
+    fn name(self) -> usize {
+        if self.narrow() { NAME / 2 + 2 } else { NAME }
+    }
+
     fn heading(self, c: &Comparison, out: &mut String) {
         let run = &c.run;
-        for line in words::not_durable(c).iter().flat_map(|words| wrapped(words, WIDTH)) {
+        for line in words::not_durable(c).iter().flat_map(|words| wrapped(words, self.width)) {
             say!(out, "{}", self.paint(Style::Red, &line));
         }
-        let title = fit(&format!("{} over {}", one_line(&run.suite), one_line(&run.baseline)), WIDTH - 2 - NAME);
+        let title = fit(&format!("{} over {}", one_line(&run.suite), one_line(&run.baseline)), self.width - 2 - NAME);
         say!(out, "{}  {}", self.paint(Style::Bold, &title), self.paint(Style::Dim, &fit(&one_line(&run.id), NAME)));
         // What names the machine; the page and the JSON have the rest.
         let named = |(name, _): &&(String, String)| HOST.contains(&name.as_str());
         let host = run.host.iter().filter(named).map(|(name, value)| format!("{name} {}", one_line(value)));
-        for line in wrapped(&host.collect::<Vec<_>>().join(", "), WIDTH) {
+        for line in wrapped(&host.collect::<Vec<_>>().join(", "), self.width) {
             say!(out, "{}", self.paint(Style::Dim, &line));
         }
         for reason in &c.invalid {
-            say!(out, "{}", self.paint(Style::Red, &format!("invalid: {}", one_line(reason))));
+            for line in wrapped(&format!("invalid: {}", one_line(reason)), self.width) {
+                say!(out, "{}", self.paint(Style::Red, &line));
+            }
         }
         out.push('\n');
     }
@@ -77,7 +94,7 @@ impl Terminal {
         for environment in words::compared(c) {
             let name = fit(&one_line(&environment.plan.name), width);
             let sentence = one_line(&words::plain(&words::sentence(c, environment)));
-            for (i, line) in wrapped(&sentence, WIDTH - width - 2).iter().enumerate() {
+            for (i, line) in wrapped(&sentence, self.width - width - 2).iter().enumerate() {
                 let label = if i == 0 { self.paint(Style::Bold, &name) } else { String::new() };
                 let pad = width - if i == 0 { name.chars().count() } else { 0 };
                 say!(out, "{label}{:pad$}  {line}", "");
@@ -97,12 +114,19 @@ impl Terminal {
                 Tone::Bad => Style::Red,
             };
             let sign = self.paint(style, trust.tone.sign());
-            let room = WIDTH.saturating_sub(label + value + 6);
+            if self.narrow() {
+                say!(out, "{sign} {:label$}  {}", trust.label, trust.value);
+                if !trust.detail.is_empty() {
+                    self.item(" ", &trust.detail, out);
+                }
+                continue;
+            }
+            let room = self.width.saturating_sub(label + value + 6);
             let detail = self.paint(Style::Dim, &fit(&one_line(&trust.detail), room));
             say!(out, "{sign} {:label$}  {:value$}  {detail}", trust.label, trust.value);
         }
         for remark in &c.remarks {
-            for (i, line) in wrapped(&one_line(remark), WIDTH - 2).iter().enumerate() {
+            for (i, line) in wrapped(&one_line(remark), self.width - 2).iter().enumerate() {
                 say!(out, "{} {line}", if i == 0 { "·" } else { " " });
             }
         }
@@ -120,12 +144,13 @@ impl Terminal {
             .filter(|(_, cells): &(_, Vec<_>)| !cells.is_empty())
             .collect();
         // One table for all, so that its columns stand under each other; its lines are then told apart again.
-        let mut table =
-            plain_table(&["environment", "gross", "tare", "overhead", "p50", "p99", "flags"], &[1, 2, 4, 5]);
+        let columns = if self.narrow() { COST } else { COLUMNS.len() };
+        let right: Vec<usize> = [1, 2, 4, 5].into_iter().filter(|column| *column < columns).collect();
+        let mut table = plain_table(&COLUMNS[..columns], &right);
         for cell in groups.iter().flat_map(|(_, cells)| cells) {
-            table.add_row(row(c, cell));
+            table.add_row(row(c, cell, self.name()).into_iter().take(columns));
         }
-        let mut lines = table.lines().map(|line| clip(line.trim_end()));
+        let mut lines = table.lines().map(|line| fit(line.trim_end(), self.width));
         let header = lines.next().unwrap_or_default();
         for (workload, cells) in groups {
             let plan = c.run.workloads.iter().find(|w| w.name == workload);
@@ -136,19 +161,17 @@ impl Terminal {
             let net =
                 cells.iter().filter(both).find_map(|cell| Some(words::figures(cell, cell.finding.as_ref().ok()?)));
             let net = net.map_or_else(String::new, |[net, ..]| format!(", net {net}; + is worse"));
-            let title = fit(&one_line(workload), WIDTH / 2);
-            let about = fit(
-                &one_line(about),
-                (WIDTH - 4).saturating_sub(title.chars().count() + primary.len() + net.chars().count()),
-            );
-            let title = self.paint(Style::Bold, &title);
-            say!(out, "{title}  {primary}{net}  {}", self.paint(Style::Dim, &about));
+            self.title(workload, &format!("{primary}{net}"), about, out);
             say!(out, "{}", self.paint(Style::Dim, &header));
             for cell in cells {
                 let line = lines.next().unwrap_or_default();
                 let control = c.environment(&cell.environment).is_some_and(|e| e.role == Role::Control);
                 let quiet = control || cell.verdict == Verdict::Invalid;
                 say!(out, "{}", if quiet { self.paint(Style::Dim, &line) } else { line });
+                let flags = flagged(cell);
+                if self.narrow() && !flags.is_empty() {
+                    self.item(" ⚑", &flags, out);
+                }
             }
             self.beside(c, workload, out);
             self.insertions(c, workload, out);
@@ -156,10 +179,31 @@ impl Terminal {
         }
     }
 
+    /// The name of a workload, its figure, and what it does, on one line where there is room.
+    fn title(self, workload: &str, figure: &str, about: &str, out: &mut String) {
+        let room = self.width.saturating_sub(2 + figure.chars().count());
+        let name = fit(&one_line(workload), room.min(self.width / 2));
+        let room = room.saturating_sub(2 + name.chars().count());
+        let name = self.paint(Style::Bold, &name);
+        if self.narrow() {
+            say!(out, "{name}  {figure}");
+            self.item(" ", about, out);
+        } else {
+            say!(out, "{name}  {figure}  {}", self.paint(Style::Dim, &fit(&one_line(about), room)));
+        }
+    }
+
     /// Service time and lateness of an open loop, and what was counted.
     fn beside(self, c: &Comparison, workload: &str, out: &mut String) {
         let rows = beside::beside(c, workload);
-        if !rows.is_empty() {
+        if self.narrow() {
+            for row in &rows {
+                let [name, figures @ ..] = &row.fields;
+                let told =
+                    beside::HEADINGS[1..].iter().zip(figures).map(|(heading, figure)| format!("{heading} {figure}"));
+                self.item("·", &format!("{name}: {}", told.collect::<Vec<_>>().join(", ")), out);
+            }
+        } else if !rows.is_empty() {
             let mut table = plain_table(&beside::HEADINGS, &[1, 2, 3, 4, 5, 6]);
             for row in rows {
                 let mut fields = row.fields;
@@ -188,12 +232,26 @@ impl Terminal {
     }
 
     fn table(self, table: &Table, out: &mut String) {
-        for (i, line) in table.lines().map(|line| clip(line.trim_end())).enumerate() {
+        for (i, line) in table.lines().map(|line| fit(line.trim_end(), self.width)).enumerate() {
             say!(out, "{}", if i == 0 { self.paint(Style::Dim, &line) } else { line });
         }
     }
 
     fn environments(self, c: &Comparison, out: &mut String) {
+        if self.narrow() {
+            for e in words::tried(c) {
+                let clock = e.clock_ns.map_or_else(|| units::NONE.to_owned(), units::duration);
+                let version = e.plan.version.as_deref().unwrap_or(&e.plan.runner);
+                let (name, start, memory) = (&e.plan.name, words::start(e), words::memory(e));
+                let text = format!(
+                    "{name}: start {start}, memory {memory}, clock read {clock}, {version}, {}",
+                    e.plan.network
+                );
+                self.item("·", &text, out);
+            }
+            out.push('\n');
+            return;
+        }
         let mut table = plain_table(&["environment", "start", "memory", "clock read", "runner", "network"], &[1, 2, 3]);
         for e in words::tried(c) {
             let clock = e.clock_ns.map_or_else(|| units::NONE.to_owned(), units::duration);
@@ -253,7 +311,7 @@ impl Terminal {
     }
 
     fn item(self, sign: &str, text: &str, out: &mut String) {
-        for (i, line) in wrapped(&one_line(text), WIDTH - 2).iter().enumerate() {
+        for (i, line) in wrapped(&one_line(text), self.width - 2).iter().enumerate() {
             say!(out, "{} {}", if i == 0 { sign } else { " " }, self.paint(Style::Dim, line));
         }
     }
@@ -287,9 +345,19 @@ fn plain_table(header: &[&str], right: &[usize]) -> Table {
     table
 }
 
-fn row(c: &Comparison, cell: &Cell) -> Vec<String> {
-    let name = fit(&one_line(&cell.environment), NAME);
-    let flags = words::doubts(cell).join(" ");
+/// Of a table; the first few are all that a narrow one has room for.
+const COLUMNS: [&str; 7] = ["environment", "gross", "tare", "overhead", "p50", "p99", "flags"];
+const COST: usize = 4;
+
+/// The doubts of a cell in words.
+fn flagged(cell: &Cell) -> String {
+    let not_ranked = if cell.finding.is_ok() && cell.verdict == Verdict::Invalid { "not ranked: " } else { "" };
+    format!("{not_ranked}{}", words::doubts(cell).join(" "))
+}
+
+fn row(c: &Comparison, cell: &Cell, longest: usize) -> Vec<String> {
+    let name = fit(&one_line(&cell.environment), longest);
+    let flags = flagged(cell);
     let none = || units::NONE.to_owned();
     match &cell.finding {
         Ok(finding) => {
@@ -298,16 +366,7 @@ fn row(c: &Comparison, cell: &Cell) -> Vec<String> {
                 other.map_or_else(none, |e| units::ratio(e.value, e.interval.map(|i| (i.low, i.high))))
             };
             let [_, gross, tare] = words::figures(cell, finding);
-            let not_ranked = if cell.verdict == Verdict::Invalid { "not ranked: " } else { "" };
-            vec![
-                name,
-                gross,
-                tare,
-                words::overhead(&finding.overhead),
-                ratio(Metric::P50),
-                ratio(Metric::P99),
-                format!("{not_ranked}{flags}"),
-            ]
+            vec![name, gross, tare, words::overhead(&finding.overhead), ratio(Metric::P50), ratio(Metric::P99), flags]
         }
         Err(why) => vec![name, none(), none(), fit(&words::withheld(why), 19), none(), none(), flags],
     }
@@ -352,11 +411,6 @@ fn fit(text: &str, width: usize) -> String {
     text.chars().take(width.saturating_sub(1)).chain(['…']).collect()
 }
 
-/// A line of a table within [`WIDTH`].
-fn clip(line: &str) -> String {
-    fit(line, WIDTH)
-}
-
 /// Lines of at most `width` characters, broken between words; a longer word has a line of its own, cut.
 fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
@@ -381,16 +435,37 @@ mod tests {
     use crate::render::sample;
 
     fn text(c: &Comparison, colour: bool) -> String {
-        String::from_utf8(Terminal { colour }.render(c).unwrap()).unwrap()
+        String::from_utf8(Terminal { colour, width: WIDTH }.render(c).unwrap()).unwrap()
     }
 
     #[test]
-    fn nothing_is_wider_than_a_hundred_columns() {
+    fn nothing_is_wider_than_the_terminal() {
         for c in [sample::comparison(), sample::large(), sample::short(), sample::hostile()] {
-            for line in text(&c, false).lines().filter(|l| !l.starts_with("again: ")) {
-                assert!(line.chars().count() <= WIDTH, "{} columns: {line}", line.chars().count());
+            for width in [NARROWEST, 75, 90, WIDTH, 140] {
+                let text = String::from_utf8(Terminal { colour: false, width }.render(&c).unwrap()).unwrap();
+                for line in text.lines().filter(|l| !l.starts_with("again: ")) {
+                    assert!(line.chars().count() <= width, "{} columns of {width}: {line}", line.chars().count());
+                }
             }
         }
+    }
+
+    #[test]
+    fn a_narrow_terminal_has_every_cost_and_every_flag_whole() {
+        let c = sample::comparison();
+        let text = String::from_utf8(Terminal { colour: false, width: NARROWEST }.render(&c).unwrap()).unwrap();
+        let expected = "\
+environment      gross        tare  overhead
+control         155 µs     +302 ns  1.00× (0.97–1.04)
+runc            158 µs    +3.01 µs  1.02× (0.99–1.05)
+gvisor          323 µs     +168 µs  2.09× (2.02–2.16)
+qemu            665 µs     +510 µs  4.3× (4.2–4.4)
+ ⚑ emulated-cpu
+qemu-unsafe    86.8 µs    −68.2 µs  0.56× (0.54–0.58)
+ ⚑ not ranked: fsync-not-durable emulated-cpu
+";
+        assert!(text.contains(expected), "{text}");
+        assert!(text.contains("· gvisor: start 74.0 ms, memory 31.0 MiB, clock read 25 ns"), "{text}");
     }
 
     #[test]

@@ -13,6 +13,9 @@ pub enum StoreError {
     /// There is no file to read.
     #[error("there is no store at {}: measure something with `tarebench run`, or name another with --store", .0.display())]
     Missing(PathBuf),
+    /// It is no file.
+    #[error("{path} is a directory: name the file in it, as in --store {file}", path = .0.display(), file = .0.join("tarebench.db").display())]
+    Directory(PathBuf),
     /// The file isn't SQLite's.
     #[error("{} is not a database: it was left as it is; choose another file with --store", .0.display())]
     NotDatabase(PathBuf),
@@ -146,6 +149,7 @@ impl StoreError {
     pub(super) fn from_sqlite(path: &Path, doing: &'static str, error: rusqlite::Error) -> Self {
         let path = path.to_path_buf();
         match error.sqlite_error_code() {
+            Some(ErrorCode::CannotOpen) if path.is_dir() => Self::Directory(path),
             Some(ErrorCode::NotADatabase) => Self::NotDatabase(path),
             Some(ErrorCode::DatabaseCorrupt) => Self::Corrupt { path, because: error.to_string() },
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Locked(path),

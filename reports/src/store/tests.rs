@@ -133,7 +133,7 @@ fn strangers_are_named_and_left_alone() {
     let error = Store::open(&path).expect_err("not ours");
     assert!(matches!(&error, StoreError::Foreign { tables, .. } if tables == "bookmarks"), "{error}");
 
-    assert!(matches!(Store::open(directory.path()), Err(StoreError::Denied(_))));
+    assert!(matches!(Store::open(directory.path()), Err(StoreError::Directory(_))));
     assert!(matches!(Store::open(&directory.path().join("no/t.db")), Err(StoreError::NoDirectory(_))));
     assert!(matches!(Store::open_existing(&directory.path().join("t.db")), Err(StoreError::Missing(_))));
 }

@@ -356,7 +356,7 @@ fn wide_interval(finding: &Finding, confidence: f64) -> Option<(f64, f64)> {
     claims::widest(&finding.logs(), confidence).map(|i| (i.low.exp(), i.high.exp()))
 }
 
-/// What a metric can be told apart by at best, in log units: three significant digits of a histogram.
+/// The resolution of a metric at best, in log units: three significant digits of a histogram.
 const GRAIN: f64 = 0.001;
 
 fn resolution(

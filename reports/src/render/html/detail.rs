@@ -1,11 +1,9 @@
 //! Everything below the first screen: curves, all cells with their flags, environments, trouble, method and settings.
 
-use std::collections::BTreeMap;
-
 use anyhow::Result;
 use workloads::facts::Program;
 
-use crate::comparison::{Cell, Comparison, Environment, Flag, Metric, Outcome, Role, Verdict, Withheld};
+use crate::comparison::{Cell, Comparison, Environment, Finding, Flag, Metric, Outcome, Role, Verdict, Withheld};
 use crate::record::WorkloadPlan;
 use crate::render::markup::{Markup, add, markup};
 use crate::render::plots::{Place, curves, heat, insertions};
@@ -28,7 +26,13 @@ pub(super) fn write(c: &Comparison, out: &mut Markup) -> Result<()> {
 }
 
 fn workload(c: &Comparison, plan: &WorkloadPlan, out: &mut Markup) -> Result<()> {
-    add!(out, "<h3>{}</h3>\n<p>{}{}</p>\n", &plan.name, &plan.about, set(plan));
+    add!(
+        out,
+        "<h3>{}</h3>\n<p>{} <small>{}</small></p>\n",
+        &plan.name,
+        &plan.about,
+        words::set(&c.run, "workloads", &plan.name, &plan.settings)
+    );
     if let Some(schedule) = beside::schedule(plan) {
         add!(
             out,
@@ -60,6 +64,11 @@ fn workload(c: &Comparison, plan: &WorkloadPlan, out: &mut Markup) -> Result<()>
     Ok(())
 }
 
+/// Opens a table that may be wider than the page: then it scrolls, by keys too, under a name of its own.
+fn scrolling(name: &str, out: &mut Markup) {
+    add!(out, "<div class=\"scroll\" role=\"region\" tabindex=\"0\" aria-label=\"{}\"><table>\n", name);
+}
+
 /// Service times and lateness beside the response times of an open loop.
 fn open_loop(c: &Comparison, plan: &WorkloadPlan, out: &mut Markup) {
     let rows = beside::beside(c, &plan.name);
@@ -67,7 +76,8 @@ fn open_loop(c: &Comparison, plan: &WorkloadPlan, out: &mut Markup) {
         return;
     }
     let [first, figures @ ..] = beside::HEADINGS;
-    add!(out, "<div class=\"scroll\"><table>\n<thead><tr><th scope=\"col\">{}</th>", first);
+    scrolling(&format!("Service time and lateness of {}", plan.name), out);
+    add!(out, "<thead><tr><th scope=\"col\">{}</th>", first);
     for heading in figures {
         add!(out, "<th class=\"n\" scope=\"col\">{}</th>", heading);
     }
@@ -112,20 +122,9 @@ fn heat_map(c: &Comparison, plan: &WorkloadPlan, out: &mut Markup) {
         units::count(heat.most)
     );
     for (name, length, picture) in &heat.panels {
-        add!(
-            out,
-            "<figure><figcaption>{} <span>bursts of {}</span></figcaption>\n{}</figure>\n",
-            name,
-            length,
-            picture
-        );
+        add!(out, "<figure><figcaption>{} <span>{} in all</span></figcaption>\n{}</figure>\n", name, length, picture);
     }
     add!(out, "</div></details>\n");
-}
-
-/// The settings of a workload after its sentence.
-fn set(plan: &WorkloadPlan) -> Markup {
-    if plan.settings.is_empty() { Markup::default() } else { markup!(" <small>{}</small>", pairs(&plan.settings)) }
 }
 
 fn primary_table(c: &Comparison, plan: &WorkloadPlan, out: &mut Markup) {
@@ -139,11 +138,12 @@ fn primary_table(c: &Comparison, plan: &WorkloadPlan, out: &mut Markup) {
         return;
     }
     let other =
-        |cell: &Cell, metric: Metric| c.beside(cell, metric).map_or_else(|| markup!("{}", units::NONE), overhead);
+        |cell: &Cell, metric: Metric| c.beside(cell, metric).map_or_else(|| markup!("{}", units::NONE), stacked);
+    scrolling(&format!("Cost of {}", plan.name), out);
     add!(
         out,
-        "<div class=\"scroll\"><table>\n<caption>{}</caption>\n<thead><tr><th scope=\"col\">environment</th><th class=\"n\" scope=\"col\">net</th>\
-         <th class=\"n\" scope=\"col\">gross</th><th class=\"n\" scope=\"col\">tare (+ is worse)</th>\
+        "<caption>{}</caption>\n<thead><tr><th scope=\"col\">environment</th><th class=\"n\" scope=\"col\">net</th>\
+         <th class=\"n\" scope=\"col\">gross</th><th class=\"n\" scope=\"col\">tare<br/>(+ is worse)</th>\
          <th class=\"n\" scope=\"col\">overhead</th><th class=\"n\" scope=\"col\">difference per operation</th>\
          <th class=\"n\" scope=\"col\">overhead p50</th><th class=\"n\" scope=\"col\">overhead p99</th>\
          <th class=\"n\" scope=\"col\">stalls per million</th>\
@@ -179,26 +179,49 @@ fn row_class(environment: &Environment, cell: &Cell) -> Markup {
 }
 
 /// Net, gross, tare, overhead and difference; one wide field of words where there are none.
-fn numbers(cell: &Cell, unit_of_difference: bool, out: &mut Markup) {
+fn numbers(cell: &Cell, one_line: bool, out: &mut Markup) {
     match &cell.finding {
         Ok(finding) => {
             let [net, gross, tare] = words::figures(cell, finding);
-            let difference =
-                if unit_of_difference { words::difference(finding) } else { words::difference_interval(finding) };
+            let (overhead, difference) = if one_line {
+                (overhead(cell), markup!("{}", words::difference(finding)))
+            } else {
+                (stacked(cell), difference(finding))
+            };
             add!(
                 out,
                 "<td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n strong\">{}</td><td class=\"n\">{}</td>",
                 net,
                 gross,
                 tare,
-                overhead(cell),
-                &difference
+                overhead,
+                difference
             );
         }
         Err(why) => {
             add!(out, "<td colspan=\"5\">{}</td>", &words::withheld(why));
         }
     }
+}
+
+/// The overhead of a cell with its interval below, which leaves the flags room.
+fn stacked(cell: &Cell) -> Markup {
+    match cell.overhead().and_then(|e| Some((e.value, e.interval?))) {
+        Some((value, i)) => {
+            let both = (i.low, i.high);
+            let (ratio, interval) = (units::ratio(value, Some(both)), units::interval(value, both));
+            markup!("{} <small class=\"ends\">{}</small>", ratio, interval)
+        }
+        None => overhead(cell),
+    }
+}
+
+/// The difference per operation, likewise.
+fn difference(finding: &Finding) -> Markup {
+    let end = |ns| units::signed(units::duration(ns));
+    let interval = finding.difference.interval;
+    let ends = interval.map(|i| markup!(" <small class=\"ends\">{} to {}</small>", end(i.low), end(i.high)));
+    markup!("{}{}", words::difference(finding), ends.unwrap_or_default())
 }
 
 /// The overhead of a cell, or why there is none.
@@ -241,11 +264,13 @@ fn all_metrics(c: &Comparison, plan: &WorkloadPlan, out: &mut Markup) {
     if cells.is_empty() {
         return;
     }
+    add!(out, "<details><summary>All metrics</summary>\n");
+    scrolling(&format!("All metrics of {}", plan.name), out);
     add!(
         out,
-        "<details><summary>All metrics</summary>\n<div class=\"scroll\"><table>\n<thead><tr><th scope=\"col\">environment</th>\
+        "<thead><tr><th scope=\"col\">environment</th>\
          <th scope=\"col\">metric</th><th class=\"n\" scope=\"col\">net</th><th class=\"n\" scope=\"col\">gross</th>\
-         <th class=\"n\" scope=\"col\">tare (+ is worse)</th><th class=\"n\" scope=\"col\">overhead</th>\
+         <th class=\"n\" scope=\"col\">tare<br/>(+ is worse)</th><th class=\"n\" scope=\"col\">overhead</th>\
          <th class=\"n\" scope=\"col\">per operation</th><th class=\"n\" scope=\"col\">geometric mean</th>\
          <th class=\"n\" scope=\"col\">ratio of means</th><th scope=\"col\">verdict</th><th scope=\"col\">flags</th></tr></thead>\n<tbody>\n"
     );
@@ -274,9 +299,11 @@ fn all_metrics(c: &Comparison, plan: &WorkloadPlan, out: &mut Markup) {
 }
 
 fn environments(c: &Comparison, out: &mut Markup) {
+    add!(out, "<h2>Environments</h2>\n");
+    scrolling("Environments", out);
     add!(
         out,
-        "<h2>Environments</h2>\n<div class=\"scroll\"><table>\n<thead><tr><th scope=\"col\">environment</th><th scope=\"col\">runner</th>\
+        "<thead><tr><th scope=\"col\">environment</th><th scope=\"col\">runner</th>\
          <th class=\"n\" scope=\"col\">start</th><th class=\"n\" scope=\"col\">starts</th><th class=\"n\" scope=\"col\">memory held</th>\
          <th class=\"n\" scope=\"col\">clock read</th><th scope=\"col\">network</th><th scope=\"col\">data</th>\
          <th scope=\"col\">inside, and flags</th></tr></thead>\n<tbody>\n"
@@ -288,7 +315,7 @@ fn environments(c: &Comparison, out: &mut Markup) {
              <td class=\"n\">{}</td><td>{}</td><td>{}</td><td>{}{}</td></tr>\n",
             &e.plan.name,
             e.plan.version.as_deref().unwrap_or(&e.plan.runner),
-            environment_settings(e),
+            environment_settings(c, e),
             programs(&e.plan.programs),
             start(e),
             e.starts_ms.len(),
@@ -339,13 +366,9 @@ fn start(e: &Environment) -> Markup {
     }
 }
 
-fn pairs(settings: &BTreeMap<String, String>) -> String {
-    settings.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(", ")
-}
-
-fn environment_settings(e: &Environment) -> Markup {
-    let settings = &e.plan.settings;
-    if settings.is_empty() { Markup::default() } else { markup!("<br/><small>{}</small>", pairs(settings)) }
+fn environment_settings(c: &Comparison, e: &Environment) -> Markup {
+    let set = words::set(&c.run, "environments", &e.plan.name, &e.plan.settings);
+    if set.is_empty() { Markup::default() } else { markup!("<br/><small>{}</small>", set) }
 }
 
 fn facts(e: &Environment) -> Markup {
@@ -362,9 +385,11 @@ fn facts(e: &Environment) -> Markup {
 
 fn trouble(c: &Comparison, out: &mut Markup) {
     if !c.failures.is_empty() {
+        add!(out, "<h2>Failures</h2>\n");
+        scrolling("Failures", out);
         add!(
             out,
-            "<h2>Failures</h2>\n<div class=\"scroll\"><table>\n<thead><tr><th scope=\"col\">environment</th><th scope=\"col\">workload</th>\
+            "<thead><tr><th scope=\"col\">environment</th><th scope=\"col\">workload</th>\
              <th class=\"n\" scope=\"col\">block</th><th class=\"n\" scope=\"col\">round</th><th scope=\"col\">step</th>\
              <th scope=\"col\">message</th></tr></thead>\n<tbody>\n"
         );
@@ -386,11 +411,15 @@ fn trouble(c: &Comparison, out: &mut Markup) {
     if !c.voids.is_empty() {
         add!(
             out,
-            "<h2>Void rounds</h2>\n<p>{} of {} rounds were dropped for all environments and replaced.</p>\n<div class=\"scroll\"><table>\n\
-             <thead><tr><th scope=\"col\">workload</th><th class=\"n\" scope=\"col\">block</th><th class=\"n\" scope=\"col\">round</th>\
-             <th scope=\"col\">reason</th></tr></thead>\n<tbody>\n",
+            "<h2>Void rounds</h2>\n<p>{} of {} rounds were dropped for all environments and replaced.</p>\n",
             c.voids.len(),
             units::count(c.rounds_begun)
+        );
+        scrolling("Void rounds", out);
+        add!(
+            out,
+            "<thead><tr><th scope=\"col\">workload</th><th class=\"n\" scope=\"col\">block</th><th class=\"n\" scope=\"col\">round</th>\
+             <th scope=\"col\">reason</th></tr></thead>\n<tbody>\n"
         );
         for v in &c.voids {
             add!(
@@ -412,9 +441,11 @@ fn resolution(c: &Comparison, out: &mut Markup) {
     if rows.is_empty() {
         return;
     }
+    add!(out, "<h2>What this run could see</h2>\n");
+    scrolling("What this run could see", out);
     add!(
         out,
-        "<h2>What this run could see</h2>\n<div class=\"scroll\"><table>\n<thead><tr><th scope=\"col\">workload</th>\
+        "<thead><tr><th scope=\"col\">workload</th>\
          <th scope=\"col\">metric</th><th class=\"n\" scope=\"col\">control</th><th class=\"n\" scope=\"col\">noise floor</th>\
          <th class=\"n\" scope=\"col\">smallest visible change</th><th scope=\"col\">verdict</th></tr></thead>\n<tbody>\n"
     );

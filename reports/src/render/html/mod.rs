@@ -164,7 +164,7 @@ fn forest_plot(c: &Comparison, out: &mut Markup) -> Result<()> {
 }
 
 fn fingerprint(c: &Comparison, out: &mut Markup) {
-    add!(out, "<h3>On this machine</h3>\n<dl class=\"facts wide\">\n");
+    add!(out, "<h2 class=\"minor\">On this machine</h2>\n<dl class=\"facts wide\">\n");
     let mut fact = |name: &str, value: &str| {
         add!(out, "<div><dt>{}</dt><dd>{}</dd></div>\n", name, value);
     };
@@ -178,7 +178,7 @@ fn fingerprint(c: &Comparison, out: &mut Markup) {
     for (name, value) in &c.run.labels {
         fact(&format!("label {name}"), value);
     }
-    add!(out, "</dl>\n<h3>Again</h3>\n<pre>{}</pre>\n", &c.run.command);
+    add!(out, "</dl>\n<h2 class=\"minor\">Again</h2>\n<pre>{}</pre>\n", &c.run.command);
 }
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ const LINES: u32 = 40;
 /// All panels of a workload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Heat<'a> {
-    /// Name of the environment, length of its bursts in words, and its panel.
+    /// Name of the environment, length of all its bursts in words, and its panel.
     pub panels: Vec<(&'a str, String, Markup)>,
     /// Most operations of any cell: what the darkest shade is.
     pub most: u64,

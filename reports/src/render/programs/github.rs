@@ -43,8 +43,9 @@ fn benchmark(c: &Comparison, series: &Series<'_>) -> Benchmark {
         value: series.value(),
         range: series.interval().map(|i| units::interval(series.value(), (i.low, i.high))),
         extra: escape::one_line(&format!(
-            "{gross}, {baseline} {net}, {} blocks, {}{flags}",
+            "{gross}, {baseline} {net}, {} block{}, {}{flags}",
             series.cell.blocks,
+            if series.cell.blocks == 1 { "" } else { "s" },
             series.cell.verdict.name()
         )),
     }

@@ -14,7 +14,7 @@ use crate::render::{Render, escape, words};
 #[derive(Debug, Clone, Copy)]
 pub struct OpenMetrics;
 
-/// What latencies are told at, as far as the operations carry them.
+/// The quantiles of latencies, as far as the operations carry them.
 const QUANTILES: [f64; 4] = [0.5, 0.9, 0.99, 0.999];
 
 impl Render for OpenMetrics {

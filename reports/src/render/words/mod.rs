@@ -3,7 +3,7 @@
 pub mod beside;
 mod trust;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub use trust::{Tone, Trust, trust};
 
@@ -11,7 +11,7 @@ use super::units;
 use crate::comparison::{
     Cell, Claim, Comparison, Environment, Finding, Metric, Outcome, Role, Severity, Unit, Verdict, Withheld,
 };
-use crate::record::WorkloadPlan;
+use crate::record::{CONTROL, Run, WorkloadPlan};
 use crate::statistics::{Estimate, FEWEST_FOR_INTERVAL};
 
 /// A piece of a sentence.
@@ -106,6 +106,25 @@ pub fn figures(cell: &Cell, finding: &Finding) -> [String; 3] {
     let (net, gross) = (turn(finding.net), turn(finding.gross));
     let tare = if unit == Unit::BytesPerSecond { net - gross } else { gross - net };
     [quantity(unit, net), quantity(unit, gross), units::signed(quantity(unit, tare))]
+}
+
+/// The settings that the suite sets, as `key=value`, or `defaults`; of a run without a suite, an import, all that are known.
+/// `section` is `environments` or `workloads`.
+#[must_use]
+pub fn set(run: &Run, section: &str, name: &str, all: &BTreeMap<String, String>) -> String {
+    let told = |pairs: Vec<(&String, &String)>| {
+        let pairs: Vec<_> = pairs.into_iter().map(|(key, value)| format!("{key}={value}")).collect();
+        pairs.join(", ")
+    };
+    let suite = run.suite_toml.parse::<toml::Table>().unwrap_or_default();
+    // The control is the baseline under another name.
+    let name = if name == CONTROL { &run.baseline } else { name };
+    let Some(own) = suite.get(section).and_then(|entries| entries.get(name)) else {
+        return told(all.iter().collect());
+    };
+    let is_set = |key: &str| key.split('.').try_fold(own, |table, part| table.get(part)).is_some();
+    let set = told(all.iter().filter(|(key, _)| is_set(key)).collect());
+    if set.is_empty() && !all.is_empty() { "defaults".to_owned() } else { set }
 }
 
 /// Why a cell has no numbers, in words for a table.
@@ -309,7 +328,7 @@ fn rest(cells: &[(&Cell, &Finding)]) -> Option<Vec<Piece>> {
 /// Where the cost is so many times the median's, the two tell different stories.
 const TWO_STORIES: f64 = 1.25;
 
-/// What isn't told from 1 more closely than this is told from nothing.
+/// An overhead that isn't told from 1 more closely than this is told from nothing.
 const TELLING: f64 = 0.25;
 
 /// A workload that costs more in an environment.
@@ -443,6 +462,21 @@ mod tests {
     }
 
     #[test]
+    fn only_what_was_set_is_shown() {
+        let mut run = sample::comparison().run;
+        let all = [("accel", "tcg"), ("disk.cache", "none"), ("memory", "512"), ("rate", "0")];
+        let all = all.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+        run.suite_toml = "[environments.qemu]\naccel = \"tcg\"\ndisk.cache = \"none\"\n[workloads.\"net/rr\"]\n[environments.bare]\n".into();
+        assert_eq!(set(&run, "environments", "qemu", &all), "accel=tcg, disk.cache=none");
+        assert_eq!(set(&run, "workloads", "net/rr", &all), "defaults");
+        assert_eq!(set(&run, "environments", CONTROL, &all), "defaults");
+        assert_eq!(set(&run, "environments", "bare", &BTreeMap::new()), "");
+        assert_eq!(set(&run, "environments", "other", &all), "accel=tcg, disk.cache=none, memory=512, rate=0");
+        run.suite_toml = "not a suite".into();
+        assert_eq!(set(&run, "environments", "qemu", &all), "accel=tcg, disk.cache=none, memory=512, rate=0");
+    }
+
+    #[test]
     fn a_sentence_starts_with_what_costs_most() {
         let c = sample::comparison();
         assert_eq!(said(&c, "runc"), "costs no more than 20 % in any of 9 workloads");
@@ -508,7 +542,7 @@ mod tests {
         }
     }
 
-    /// What comes behind "the slowest 1 %" would be read as said of the slowest too.
+    /// The words behind "the slowest 1 %" would be read as said of the slowest too.
     #[test]
     fn a_clause_says_what_it_is_of_where_the_one_before_was_of_something_else() {
         let mut c = sample::comparison();
