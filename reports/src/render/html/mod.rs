@@ -220,6 +220,22 @@ mod tests {
     }
 
     #[test]
+    fn whoever_listens_or_types_gets_everywhere() {
+        let page = page(&sample::comparison());
+        let levels: Vec<u32> =
+            page.match_indices("<h").filter_map(|(at, _)| page[at + 2..].chars().next()?.to_digit(10)).collect();
+        assert_eq!(levels[0], 1);
+        assert!(levels.windows(2).all(|pair| pair[1] <= pair[0] + 1), "a level is left out: {levels:?}");
+        let regions: Vec<&str> =
+            page.match_indices("<div class=\"scroll\"").map(|(at, _)| page[at..].split('>').next().unwrap()).collect();
+        assert!(regions.len() > 10, "{regions:?}");
+        for region in &regions {
+            assert!(region.contains("role=\"region\"") && region.contains("tabindex=\"0\""), "{region}");
+            assert_eq!(regions.iter().filter(|other| *other == region).count(), 1, "two of one name: {region}");
+        }
+    }
+
+    #[test]
     fn the_page_needs_nothing_from_elsewhere() {
         let page = page(&sample::comparison()).replace("http://www.w3.org/2000/svg", "");
         for outside in ["http", "//", "url(", "@import", "<script", "<link", "<iframe", "src="] {
