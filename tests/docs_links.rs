@@ -271,7 +271,9 @@ fn every_suite_that_is_shown_can_be_planned() {
     let mut seen = 0;
     for document in documents() {
         for text in suites(&document) {
-            let ran = b.run(&["plan", &b.suite(&text)]);
+            // Builds of the reader's own: a plan wants them to be programs.
+            let own = text.replace("/opt/runsc-old", "/bin/true").replace("/opt/runsc-new", "/bin/true");
+            let ran = b.run(&["plan", &b.suite(&own)]);
             assert_eq!(ran.code, 0, "{}:\n{text}\n{}", document.path.display(), ran.stderr);
             seen += 1;
         }
