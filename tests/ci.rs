@@ -125,11 +125,7 @@ fn what_got_slower_is_red_and_what_did_not_is_not() {
     for file in ["report.html", "report.json", "report.md", "gate.xml"] {
         assert!(fs::metadata(b.at(".tarebench/reports").join(file)).is_ok_and(|file| file.len() > 0), "{file}");
     }
-    fs::remove_file(b.at(".tarebench/reports/gate.xml")).expect("it is there");
-    suite(&b, "equal");
-    shell(&b).ends_with_any(&[0, 4, 8]);
-    assert!(b.at(".tarebench/reports/gate.xml").exists(), "the shell's recipe has written its own");
-    // All runs are in one store, each with its commit.
+    // Both runs are in one store, each with its commit.
     let runs = b.run(&["list", "runs", "--store", ".tarebench/tarebench.db"]).ends_with(0).stdout;
     assert!(runs.contains("commit=0123456789abcdef") && runs.contains("commit=fedcba9876543210"), "{runs}");
 }
@@ -139,6 +135,7 @@ fn a_job_that_measured_nothing_is_red_at_once() {
     let b = Dir::new();
     suite(&b, "equal");
     fs::write(b.at("suite.toml"), "blocks = \"many\"\n").expect("written");
-    assert_ne!(github(&b).code, 0);
+    shell(&b).ends_with(2).says("blocks");
+    github(&b).ends_with(2).says("blocks");
     assert!(!b.at(".tarebench/reports").exists(), "there is nothing to show");
 }

@@ -18,6 +18,8 @@ pub const NARROWEST: usize = 60;
 const ROOMY: usize = 90;
 /// Longest name of an environment that the tables make room for.
 const NAME: usize = 24;
+/// Room for less of a sentence isn't worth having.
+const SOME_WORDS: usize = 10;
 
 /// The format `terminal`.
 #[derive(Debug, Clone, Copy)]
@@ -185,7 +187,7 @@ impl Terminal {
         let name = fit(&one_line(workload), room.min(self.width / 2));
         let room = room.saturating_sub(2 + name.chars().count());
         let name = self.paint(Style::Bold, &name);
-        if self.narrow() {
+        if self.narrow() || room < SOME_WORDS {
             say!(out, "{name}  {figure}");
             self.item(" ", about, out);
         } else {
