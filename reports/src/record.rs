@@ -14,6 +14,9 @@ pub const FIO: &str = "fio";
 /// The name of the second baseline: the A/A pair that shows what a machine can resolve.
 pub const CONTROL: &str = "control";
 
+/// The fact of the host that another run was measuring there meanwhile, in words.
+pub const OTHER_RUN: &str = "other run";
+
 /// One suite on one host at one time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Run {

@@ -16,6 +16,7 @@ use runners::session::Session;
 use runners::stage::Stage;
 use runners::stage::disk::check_data_dir;
 use runners::stage::evidence::{self, Witness};
+use runners::stage::network::OwnLink;
 use runners::stage::peer::PeerProcess;
 use runners::stage::shared::Shared;
 use workloads::Resource;
@@ -58,6 +59,8 @@ pub struct Options<'a> {
 pub struct HostSite {
     /// The host's own small operations; their file lies in the first stage, so they go before it.
     canaries: Canaries,
+    /// What they ping over.
+    _link: Option<OwnLink>,
     /// The far end, where a workload has one.
     peer: Option<PeerProcess>,
     /// Of the plan's environments, in their order; `None` for those that aren't available.
@@ -103,7 +106,8 @@ impl Site for HostSite {
     }
 
     fn canary(&mut self, resource: Resource) -> anyhow::Result<u64> {
-        self.canaries.measure(resource)
+        let canaries = &mut self.canaries;
+        self.shared.host.on_cpus_of_work(|| canaries.measure(resource))?
     }
 
     fn idle_flushes(&self) -> Vec<Option<Idle>> {
@@ -154,8 +158,13 @@ pub fn set_up(plan: &Plan, options: Options, interrupt: &Interrupt) -> anyhow::R
     let grounds = grounds(plan, &shared, &data, &probes, &mut programs, &mut run)?;
     // In the baseline's directory, which is removed with everything else of the run, even after a kill.
     let baseline = grounds[0].as_ref().context("the baseline could not be set up").or_exit(Exit::NothingMeasured)?;
-    let canaries = Canaries::new(baseline.stage.data()).or_exit(Exit::Host)?;
-    Ok((run, HostSite { canaries, peer, grounds, programs, shared, began: Instant::now() }))
+    let mut canaries = Canaries::new(baseline.stage.data()).or_exit(Exit::Host)?;
+    // Over loopback nothing is seen of what a link goes through.
+    let mut link = if peer.is_some() { shared.own_link().or_exit(Exit::Host)? } else { None };
+    if let Some(sockets) = link.as_mut().and_then(|link| link.sockets.take()) {
+        canaries.ping_over(sockets).or_exit(Exit::Host)?;
+    }
+    Ok((run, HostSite { canaries, _link: link, peer, grounds, programs, shared, began: Instant::now() }))
 }
 
 /// The host under a new id, held to the resources, that a signal interrupts; with what its stages will share.

@@ -42,7 +42,9 @@ pub struct Canaries {
     path: PathBuf,
     file: File,
     block: Vec<u8>,
-    socket: UdpSocket,
+    /// Pings, and is the far end as well where there is no other.
+    near: UdpSocket,
+    far: Option<UdpSocket>,
     spent: [u64; OPERATIONS],
 }
 
@@ -53,16 +55,28 @@ impl Canaries {
     /// When the file can't be written, or there is no loopback network.
     pub fn new(directory: &Path) -> anyhow::Result<Self> {
         let (path, file) = create(directory)?;
-        let socket = UdpSocket::bind(("127.0.0.1", 0)).context("the canary can't open a socket on loopback")?;
+        let near = UdpSocket::bind(("127.0.0.1", 0)).context("the canary can't open a socket on loopback")?;
         // Built before anything can fail, so that the file is removed then too.
-        let mut canaries = Self { path, file, block: vec![0; BLOCKS * BLOCK], socket, spent: [0; OPERATIONS] };
+        let mut canaries = Self { path, file, block: vec![0; BLOCKS * BLOCK], near, far: None, spent: [0; OPERATIONS] };
         content::fill(&mut content::generator(0, 0x4341, 0), &mut canaries.block);
         canaries.file.write_all_at(&canaries.block, 0).context("can't fill the canary's file")?;
         canaries.file.sync_all().context("can't flush the canary's file")?;
-        let own = canaries.socket.local_addr().context("the canary can't tell its own address")?;
-        canaries.socket.connect(own).context("the canary can't connect to itself")?;
-        canaries.socket.set_read_timeout(Some(PATIENCE))?;
+        let own = canaries.near.local_addr().context("the canary can't tell its own address")?;
+        canaries.near.connect(own).context("the canary can't connect to itself")?;
+        canaries.near.set_read_timeout(Some(PATIENCE))?;
         Ok(canaries)
+    }
+
+    /// Pings over the link between these sockets from now on, which are connected with each other, to and fro.
+    ///
+    /// # Errors
+    /// When nothing comes through.
+    pub fn ping_over(&mut self, [near, far]: [UdpSocket; 2]) -> anyhow::Result<()> {
+        near.set_read_timeout(Some(PATIENCE))?;
+        far.set_read_timeout(Some(PATIENCE))?;
+        (self.near, self.far) = (near, Some(far));
+        // The first one has to find the other end's hardware address.
+        self.ping(u64::MAX).context("the canary's own link carries nothing")
     }
 
     /// Median of a look's operations on one resource, nanoseconds: 4 KiB overwritten and flushed, a datagram to itself,
@@ -76,7 +90,7 @@ impl Canaries {
         while count < OPERATIONS && (count < AT_LEAST || previous - begun < ENOUGH_NS) {
             match resource {
                 Resource::Disk => self.write(count % BLOCKS).context("the canary can't write and flush its file")?,
-                Resource::Network => self.ping(count as u64).context("the canary can't reach itself over loopback")?,
+                Resource::Network => self.ping(count as u64).context("the canary can't reach its other end")?,
                 Resource::Processor => compute(),
             }
             let now = stopwatch::now();
@@ -97,14 +111,22 @@ impl Canaries {
 
     fn ping(&self, number: u64) -> std::io::Result<()> {
         let sent = number.to_le_bytes();
-        self.socket.send(&sent)?;
-        let mut answer = [0; 8];
-        // A datagram that came too late for the look before is not this one's.
-        while answer != sent {
-            self.socket.recv(&mut answer)?;
+        self.near.send(&sent)?;
+        if let Some(far) = &self.far {
+            receive(far, sent)?;
+            far.send(&sent)?;
         }
-        Ok(())
+        receive(&self.near, sent)
     }
+}
+
+/// A datagram that came too late for the look before is not this one's.
+fn receive(socket: &UdpSocket, sent: [u8; 8]) -> std::io::Result<()> {
+    let mut answer = [0; 8];
+    while answer != sent {
+        socket.recv(&mut answer)?;
+    }
+    Ok(())
 }
 
 impl Drop for Canaries {
@@ -151,6 +173,23 @@ mod tests {
         }
         drop(canaries);
         assert_eq!(std::fs::read_dir(directory.path()).expect("readable").count(), 0);
+    }
+
+    #[test]
+    fn a_ping_goes_to_the_other_end_and_back() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut canaries = Canaries::new(directory.path()).expect("made");
+        let [near, far] = [0, 0].map(|port| UdpSocket::bind(("127.0.0.1", port)).expect("bound"));
+        near.connect(far.local_addr().expect("known")).expect("connected");
+        far.connect(near.local_addr().expect("known")).expect("connected");
+        let watching = far.try_clone().expect("cloned");
+        canaries.ping_over([near, far]).expect("it carries something");
+        canaries.measure(Resource::Network).expect("measured");
+        watching.set_nonblocking(true).expect("set");
+        assert!(watching.recv(&mut [0; 8]).is_err(), "all that came was answered");
+        drop(canaries.far.take());
+        canaries.near.set_read_timeout(Some(Duration::from_millis(50))).expect("set");
+        assert!(canaries.measure(Resource::Network).is_err(), "nobody answers");
     }
 
     #[test]

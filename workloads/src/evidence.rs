@@ -9,6 +9,13 @@ pub struct Evidence {
     pub wall_ns: Option<u64>,
     /// CPU time of everything in the environment (its cgroup), nanoseconds.
     pub cpu_ns: Option<u64>,
+    /// CPU time of all other environments of the run, whose sessions are up as well, nanoseconds.
+    #[serde(default)]
+    pub bystanders_ns: Option<u64>,
+    /// CPU time that the work's CPUs spent on anything but the environment, nanoseconds. The kernel counts
+    /// it in ticks of 10 ms, so that one burst says little, may be below zero, and only their sum tells.
+    #[serde(default)]
+    pub neighbours_ns: Option<i64>,
     /// How often the environment's cgroup was throttled.
     pub throttled: Option<u64>,
     /// Share of the host's CPU time stolen by a hypervisor below, 0..1; `None` too where the host is a guest and nothing was ever

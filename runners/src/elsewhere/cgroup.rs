@@ -41,6 +41,11 @@ impl Cgroup {
         None
     }
 
+    /// CPU time of all environments of the run, nanoseconds: not counted.
+    pub fn run_cpu_ns(&self) -> Option<u64> {
+        None
+    }
+
     /// How often the group used up its quota: not counted.
     pub fn throttled(&self) -> Option<u64> {
         None

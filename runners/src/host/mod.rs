@@ -87,11 +87,18 @@ impl Host {
     /// # Errors
     /// When the kernel refuses.
     pub fn pin_harness(&self) -> anyhow::Result<()> {
-        let mut set = CpuSet::new();
-        for cpu in &self.pinning.harness {
-            set.set(*cpu).with_context(|| format!("CPU {cpu} is beyond what can be pinned to"))?;
-        }
-        sched_setaffinity(Pid::from_raw(0), &set).context("can't pin the harness")
+        pin(&self.pinning.harness).context("can't pin the harness")
+    }
+
+    /// Does something of the harness's own on the CPUs of the work, to see what work would meet there.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn on_cpus_of_work<T>(&self, look: impl FnOnce() -> T) -> anyhow::Result<T> {
+        pin(&self.pinning.work).context("can't go to the CPUs of the work")?;
+        let seen = look();
+        self.pin_harness()?;
+        Ok(seen)
     }
 
     /// Refuses a binary that would not start in another root file system.
@@ -142,6 +149,15 @@ pub fn allowed_cpus() -> nix::Result<Vec<usize>> {
     Ok((0..CpuSet::count()).filter(|c| set.is_set(*c).unwrap_or(false)).collect())
 }
 
+/// Keeps the calling thread to these CPUs.
+fn pin(cpus: &[usize]) -> anyhow::Result<()> {
+    let mut set = CpuSet::new();
+    for cpu in cpus {
+        set.set(*cpu).with_context(|| format!("CPU {cpu} is beyond what can be pinned to"))?;
+    }
+    Ok(sched_setaffinity(Pid::from_raw(0), &set)?)
+}
+
 /// Whether an ELF file asks for no interpreter: no program header of type PT_INTERP (3). Offsets are those of ELF-64 in
 /// the machine's byte order; anything else could not be running here.
 fn is_static(elf: &[u8]) -> bool {
@@ -176,6 +192,20 @@ mod tests {
         assert!(!is_static(&std::fs::read("/bin/ls").unwrap()), "every distribution's ls is dynamic");
         assert!(!is_static(b"\x7fELF\x02"));
         assert!(!is_static(b"#!/bin/sh"));
+    }
+
+    #[test]
+    fn a_look_is_taken_where_the_work_is() {
+        let id = format!("lk{:x}", std::process::id() & 0xff_ffff);
+        let host = Host::new(&id, Path::new("/proc/self/exe"), Resources::new(1, 1 << 28)).unwrap();
+        let mine = || allowed_cpus().unwrap();
+        std::thread::scope(|scope| {
+            // A thread of its own: the affinity is the thread's.
+            scope.spawn(|| {
+                assert_eq!(host.on_cpus_of_work(mine).unwrap(), host.pinning.work);
+                assert_eq!(mine(), host.pinning.harness, "and then it is back");
+            });
+        });
     }
 
     #[test]

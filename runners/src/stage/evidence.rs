@@ -20,6 +20,8 @@ pub struct Witness {
     device: Option<String>,
     /// Whether the host is itself a guest: a hypervisor below may not say what it steals.
     guest: bool,
+    /// CPUs of the work.
+    cpus: Vec<usize>,
 }
 
 /// All counters at one moment.
@@ -28,6 +30,8 @@ pub struct Snapshot {
     at: Instant,
     guest: bool,
     cpu_ns: Option<u64>,
+    run_cpu_ns: Option<u64>,
+    busy_ns: Option<u64>,
     throttled: Option<u64>,
     ticks: Option<(u64, u64)>,
     io_us: Option<u64>,
@@ -49,9 +53,10 @@ impl Witness {
     /// Watches an environment's cgroup and the disk under its data. Of data in memory that is the disk where they would lie
     /// otherwise, which then sees nothing of them; where data lie on a disk that isn't known, no disk is watched: another's
     /// counters would be no evidence.
-    pub fn new(cgroup: Option<Arc<Cgroup>>, data: &DataFacts, disk: Option<&Disk>) -> Self {
+    pub fn new(cgroup: Option<Arc<Cgroup>>, cpus: &[usize], data: &DataFacts, disk: Option<&Disk>) -> Self {
         let instead = disk.filter(|_| data.keeper == Keeper::Memory).and_then(|disk| disk.device.clone());
-        Self { cgroup, device: data.device.clone().or(instead), guest: fingerprint::nested().is_some() }
+        let guest = fingerprint::nested().is_some();
+        Self { cgroup, device: data.device.clone().or(instead), guest, cpus: cpus.to_vec() }
     }
 
     /// Watches the disk that the agent says is under its data, where no disk was known and the agent runs on this kernel: in a
@@ -70,12 +75,15 @@ impl Witness {
             let own = group.and_then(|g| g.pressure_us(what));
             own.or_else(|| pressure_total(&fs::read_to_string(format!("/proc/pressure/{what}")).ok()?))
         };
+        let stat = fs::read_to_string("/proc/stat").ok();
         Snapshot {
             at: Instant::now(),
             guest: self.guest,
             cpu_ns: group.and_then(Cgroup::cpu_ns),
+            run_cpu_ns: group.and_then(Cgroup::run_cpu_ns),
+            busy_ns: stat.as_ref().and_then(|t| busy_ns(t, &self.cpus)),
             throttled: group.and_then(Cgroup::throttled),
-            ticks: fs::read_to_string("/proc/stat").ok().and_then(|t| ticks(&t)),
+            ticks: stat.as_ref().and_then(|t| ticks(t)),
             io_us: pressure("io"),
             cpu_us: pressure("cpu"),
             disk: self.device.as_ref().and_then(|d| {
@@ -110,9 +118,15 @@ impl Snapshot {
             Some(steal2.checked_sub(steal)? as f64 / all as f64)
         });
         let disk = |f: fn(DiskCounters) -> Option<u64>| difference(self.disk.and_then(f), after.disk.and_then(f));
+        let cpu_ns = difference(self.cpu_ns, after.cpu_ns);
+        let all_ns = difference(self.run_cpu_ns, after.run_cpu_ns);
+        let busy_ns = difference(self.busy_ns, after.busy_ns);
         Evidence {
             wall_ns: Some((after.at - self.at).as_nanos() as u64),
-            cpu_ns: difference(self.cpu_ns, after.cpu_ns),
+            cpu_ns,
+            // Two files are read one after the other, and what ran in between is nobody's.
+            bystanders_ns: all_ns.zip(cpu_ns).map(|(all, own)| all.saturating_sub(own)),
+            neighbours_ns: busy_ns.zip(cpu_ns).map(|(busy, own)| busy as i64 - own as i64),
             throttled: difference(self.throttled, after.throttled),
             steal,
             pressure_io: share(self.io_us, after.io_us),
@@ -154,6 +168,18 @@ fn ticks(stat: &str) -> Option<(u64, u64)> {
     Some((*fields.get(7)?, fields[..8].iter().sum()))
 }
 
+/// Time that these CPUs were busy, nanoseconds: all but idle, waiting and stolen.
+fn busy_ns(stat: &str, cpus: &[usize]) -> Option<u64> {
+    const TICK_NS: u64 = 10_000_000;
+    let of = |cpu: &usize| {
+        let name = format!("cpu{cpu} ");
+        let fields = stat.lines().find_map(|line| line.strip_prefix(&name))?;
+        let fields: Vec<u64> = fields.split_whitespace().map_while(|f| f.parse().ok()).collect();
+        Some([0, 1, 2, 5, 6].iter().filter_map(|at| fields.get(*at)).sum::<u64>() * TICK_NS)
+    };
+    cpus.iter().map(of).sum()
+}
+
 /// See the kernel's Documentation/admin-guide/iostats.rst; flushes are there since Linux 5.5.
 fn disk_counters(table: &str, device: &str) -> Option<DiskCounters> {
     let line = table.lines().find(|l| l.split_whitespace().nth(2) == Some(device))?;
@@ -175,6 +201,9 @@ mod tests {
     fn kernel_tables_are_read() {
         assert_eq!(ticks("cpu  1 2 3 4 5 6 7 8 9 10\ncpu0 1\n"), Some((8, 36)));
         assert_eq!(ticks("cpu  1 2\n"), None);
+        let stat = "cpu  9 9\ncpu0 1 2 3 40 50 6 7 80 1 0\ncpu1 1 1 1 1 1 1 1 1 1 1\ncpu10 5 5 5 5 5 5 5 5 0 0\n";
+        assert_eq!(busy_ns(stat, &[0, 1]), Some(240_000_000));
+        assert_eq!(busy_ns(stat, &[2]), None);
         let table = " 254 0 vda 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17\n";
         let counters = disk_counters(table, "vda").unwrap();
         assert_eq!(
@@ -188,7 +217,7 @@ mod tests {
     #[test]
     fn the_disk_under_each_environments_own_data_is_watched_or_none() {
         let disk = Disk { file_system: "ext4".into(), options: String::new(), device: Some("vda".into()) };
-        let watched = |data: DataFacts| Witness::new(None, &data, Some(&disk)).device;
+        let watched = |data: DataFacts| Witness::new(None, &[0], &data, Some(&disk)).device;
         let on = |device: &str| DataFacts { device: Some(device.into()), ..DataFacts::default() };
         assert_eq!(watched(on("vdb")).as_deref(), Some("vdb"));
         assert_eq!(watched(DataFacts { keeper: Keeper::Memory, ..DataFacts::default() }).as_deref(), Some("vda"));
@@ -196,7 +225,7 @@ mod tests {
         let Some(real) = fs::read_dir("/sys/block").into_iter().flatten().flatten().next() else { return };
         let real = real.file_name().to_string_lossy().into_owned();
         let seen = |data: DataFacts, boot_id: Option<String>, device: &str| {
-            let mut witness = Witness::new(None, &data, Some(&disk));
+            let mut witness = Witness::new(None, &[0], &data, Some(&disk));
             witness.recognise(&Identity { boot_id, device: Some(device.into()), ..Identity::default() });
             witness.device
         };
@@ -213,6 +242,8 @@ mod tests {
             at: Instant::now(),
             guest,
             cpu_ns: None,
+            run_cpu_ns: None,
+            busy_ns: None,
             throttled: None,
             ticks: Some((stolen, all)),
             io_us: None,
@@ -231,7 +262,8 @@ mod tests {
                 |name: &str, flushes: u64| format!(" 254 0 {name} 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 {flushes} 17\n");
             line("vda", vda) + &line("vdb", vdb)
         };
-        let witness = |device: Option<&str>| Witness { cgroup: None, device: device.map(Into::into), guest: false };
+        let bare = Witness::new(None, &[0], &DataFacts::default(), None);
+        let witness = |device: Option<&str>| Witness { device: device.map(Into::into), guest: false, ..bare.clone() };
         let seen = |device| witness(device).flushes(&table(7, 100), &table(9, 100), 5);
         assert_eq!(seen(Some("vda")), Some(Idle { events: 2, ns: 5 }));
         assert_eq!(seen(Some("vdb")), Some(Idle { events: 0, ns: 5 }));
@@ -245,7 +277,7 @@ mod tests {
         let dir = tempfile::tempdir_in("/var/tmp").unwrap();
         let disk = Disk::under(dir.path()).unwrap();
         let data = DataFacts { device: disk.device.clone(), ..DataFacts::default() };
-        let witness = Witness::new(None, &data, None);
+        let witness = Witness::new(None, &[0], &data, None);
         let before = witness.snapshot();
         let path = dir.path().join("f");
         fs::write(&path, vec![7; 1 << 16]).unwrap();

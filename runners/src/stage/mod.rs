@@ -97,7 +97,7 @@ impl Stage {
 
     /// The witness of this environment's counters while it works, with the disk that its launch says is under its data.
     pub fn witness(&mut self, data: &DataFacts) -> Witness {
-        Witness::new(Some(self.cgroup()), data, self.disk.as_ref())
+        Witness::new(Some(self.cgroup()), &self.host.pinning.work, data, self.disk.as_ref())
     }
 
     /// A name for one start of this environment that nothing else on this host has: `tarebench-<run>-<environment>-<n>`.

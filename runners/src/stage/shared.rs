@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::cgroup;
 use super::loopback::Loopback;
-use super::network::PeerNetwork;
+use super::network::{OwnLink, PeerNetwork};
 use crate::host::Host;
 
 /// Everything that the stages of a run share. Each of them keeps it, so that it goes after the last; the host with its
@@ -28,6 +28,14 @@ impl Shared {
     /// The address of the peer where it is on the host's loopback.
     pub fn loopback(&self) -> Ipv4Addr {
         self.loopback.get_or_init(|| Loopback::make(&self.host)).address
+    }
+
+    /// A link of the harness's own into the peer's namespace, for its own pings; `None` without privileges.
+    ///
+    /// # Errors
+    /// When it can't be made.
+    pub fn own_link(&self) -> anyhow::Result<Option<OwnLink>> {
+        self.peer_network().ok().map(|network| network.own_link(&self.host.journal)).transpose()
     }
 
     /// The peer's network namespace, made when first asked for; or why there is none.

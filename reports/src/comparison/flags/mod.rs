@@ -5,6 +5,7 @@
 
 mod clock;
 mod counts;
+mod crowd;
 pub(super) mod disk;
 mod imported;
 mod load;
@@ -96,6 +97,7 @@ pub(super) fn of(case: &Case) -> Vec<Flag> {
         topology,
         throttled,
         steal,
+        crowd::crowded,
         pressure,
         fewer_operations,
         other_work,

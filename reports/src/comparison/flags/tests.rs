@@ -464,6 +464,34 @@ fn a_low_sum_of_latencies_is_no_doubt() {
 }
 
 #[test]
+fn crowded_by_bystanders_neighbours_or_another_run() {
+    let mut stored = honest();
+    let weight = |stored: &Stored, workload| found(stored, workload, "runc", "crowded").map(|f| f.severity);
+    assert_eq!(weight(&stored, "control/syscall"), None);
+    // Of the time that its bursts and their warm-ups took.
+    let shares = |stored: &mut Stored, workload: &str, share: f64, of: fn(&mut Evidence, f64)| {
+        records(stored, workload, "runc", |r| {
+            let wall = r.evidence.wall_ns.expect("the example has it") as f64;
+            of(&mut r.evidence, share * wall);
+        });
+    };
+    let bystanders: fn(&mut Evidence, f64) = |e, ns| e.bystanders_ns = Some(ns as u64);
+    for (share, severity) in [(0.005, None), (0.02, Some(Severity::Note)), (0.06, Some(Severity::Doubt))] {
+        shares(&mut stored, "disk/fsync", share, bystanders);
+        assert_eq!(weight(&stored, "disk/fsync"), severity, "{share}");
+    }
+    // The kernel counts them in ticks: of 12 short bursts a sum of 10 ms says nothing, and half of a second does.
+    records(&mut stored, "control/syscall", "runc", |r| r.evidence.neighbours_ns = Some(1_000_000));
+    assert_eq!(weight(&stored, "control/syscall"), None);
+    records(&mut stored, "control/syscall", "runc", |r| r.evidence.neighbours_ns = Some(40_000_000));
+    assert_eq!(weight(&stored, "control/syscall"), Some(Severity::Doubt));
+    records(&mut stored, "sqlite/commit", "runc", |r| r.evidence.neighbours_ns = Some(40_000_000));
+    assert_eq!(weight(&stored, "sqlite/commit"), None, "the kernel works for the disk on the same CPU");
+    stored.run.host.push((crate::record::OTHER_RUN.into(), "process 7 was measuring".into()));
+    assert_eq!(weight(&stored, "sqlite/commit"), Some(Severity::Doubt));
+}
+
+#[test]
 fn late_generator() {
     let mut stored = honest();
     assert!(found(&stored, "net/paced", "runc", "late-generator").is_none(), "0.4 us of 22 us");

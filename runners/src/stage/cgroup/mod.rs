@@ -229,12 +229,22 @@ impl Cgroup {
         self.stat("nr_throttled")
     }
 
-    /// Memory held, bytes: what is charged to the group, less the file pages that the kernel would drop first.
+    /// Memory held, bytes: what goes with the processes. Pages of files and what the kernel remembers of them stay charged to
+    /// the group after the starts of earlier blocks, and so would grow from block to block.
     pub fn memory_bytes(&self) -> Option<u64> {
-        let usage = self.number(&["memory.current", "memory.usage_in_bytes"])?;
-        let stat = fs::read_to_string(self.file("memory.stat")?).ok()?;
-        let cold = keyed(&stat, "total_inactive_file").or_else(|| keyed(&stat, "inactive_file")).unwrap_or(0);
-        Some(usage.saturating_sub(cold))
+        let held = held(&fs::read_to_string(self.file("memory.stat")?).ok()?)?;
+        // In v1 they aren't in the table.
+        Some(held + self.number(&["memory.kmem.tcp.usage_in_bytes"]).unwrap_or(0))
+    }
+
+    /// CPU time used by the groups of all environments of the run, nanoseconds.
+    pub fn run_cpu_ns(&self) -> Option<u64> {
+        let above = |name: &str| {
+            let files = self.directories.iter().filter_map(|d| Some(d.parent()?.join(name)));
+            files.into_iter().find_map(|file| fs::read_to_string(file).ok())
+        };
+        let usage = above("cpuacct.usage").and_then(|text| text.trim().parse().ok());
+        usage.or_else(|| Some(keyed(&above("cpu.stat")?, "usage_usec")? * 1000))
     }
 
     /// Share of time in which some task of the group waited, from its pressure file (`cpu`, `io`): microseconds in all.
@@ -408,6 +418,16 @@ pub(crate) fn remove(name: &str) {
     }
 }
 
+/// Memory that a table `memory.stat` says is held by processes: anonymous and shared pages; in v2 also kernel stacks, page tables
+/// and the buffers of sockets, which v1 doesn't tell apart from what the kernel remembers of files.
+fn held(stat: &str) -> Option<u64> {
+    if let (Some(anonymous), shared) = (keyed(stat, "total_rss"), keyed(stat, "total_shmem")) {
+        return Some(anonymous + shared.unwrap_or(0));
+    }
+    let parts = ["shmem", "kernel_stack", "pagetables", "sock"];
+    Some(keyed(stat, "anon")? + parts.iter().filter_map(|part| keyed(stat, part)).sum::<u64>())
+}
+
 /// `total=` of the `some` line of a pressure file, microseconds.
 pub(crate) fn pressure_total(text: &str) -> Option<u64> {
     text.lines().find(|l| l.starts_with("some"))?.split("total=").nth(1)?.trim().parse().ok()
@@ -457,6 +477,31 @@ mod tests {
         assert!(cpu.controllers.contains(&"cpuacct".to_string()) && !cpu.v2);
         assert_eq!(cpu.point, Path::new("/sys/fs/cgroup/cpu"));
         assert!(unified.controllers.is_empty() && unified.v2);
+    }
+
+    #[test]
+    fn memory_held_is_that_of_the_processes_and_not_of_files() {
+        let v2 =
+            "anon 1000\nfile 900000\nkernel_stack 16\npagetables 40\nsock 4\nshmem 200\ninactive_file 7\nslab 5000\n";
+        assert_eq!(held(v2), Some(1260));
+        let v1 =
+            "cache 5\nrss 1\nshmem 1\ntotal_cache 900000\ntotal_rss 1000\ntotal_shmem 200\ntotal_inactive_file 3\n";
+        assert_eq!(held(v1), Some(1200));
+        assert_eq!(held("cache 5\n"), None);
+    }
+
+    #[test]
+    fn the_time_of_all_environments_is_counted_in_the_group_above() {
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        let [own, above] = ["tarebench-x/bare", "tarebench-x"].map(|name| folder.path().join(name));
+        fs::create_dir_all(&own).expect("made");
+        let directories = vec![own];
+        let group = Cgroup { name: String::new(), directories, entries: Vec::new(), throttle: None, unequal: None };
+        assert_eq!(group.run_cpu_ns(), None);
+        fs::write(above.join("cpu.stat"), "usage_usec 7\nuser_usec 1\n").expect("written");
+        assert_eq!(group.run_cpu_ns(), Some(7000));
+        fs::write(above.join("cpuacct.usage"), "123\n").expect("written");
+        assert_eq!(group.run_cpu_ns(), Some(123));
     }
 
     #[test]

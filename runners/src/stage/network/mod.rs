@@ -9,7 +9,7 @@ pub(crate) mod links;
 #[cfg(target_os = "linux")]
 mod translator;
 
-use std::net::{Ipv4Addr, Ipv6Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -172,6 +172,18 @@ impl PeerNetwork {
         Ok(veth)
     }
 
+    /// A link like an environment's, with a socket at either end.
+    pub(crate) fn own_link(&self, journal: &Journal) -> anyhow::Result<OwnLink> {
+        let veth = self.join("canary", journal)?;
+        let (Some((own, _)), Some(peer)) = (veth.path.own, veth.path.peer) else { bail!("the link has no addresses") };
+        let near = socket_in(&veth.netns.path(), own.into())?;
+        let far = socket_in(&self.netns.path(), peer)?;
+        near.connect(far.local_addr()?)
+            .and_then(|()| far.connect(near.local_addr()?))
+            .context("can't connect the link")?;
+        Ok(OwnLink { sockets: Some([near, far]), _veth: veth })
+    }
+
     /// Makes a tap in the peer's namespace.
     pub(crate) fn tap(&self) -> anyhow::Result<TapLink> {
         let number = self.number()?;
@@ -205,6 +217,35 @@ impl PeerNetwork {
 pub struct Veth {
     netns: Netns,
     path: PathToPeer,
+}
+
+/// A link of the harness's own.
+#[derive(Debug)]
+pub struct OwnLink {
+    /// Connected with each other: the one at our end and the one in the peer's namespace.
+    pub sockets: Option<[UdpSocket; 2]>,
+    _veth: Veth,
+}
+
+/// A socket in another network namespace: it stays there, and the thread that went to make it ends.
+fn socket_in(netns: &Path, address: IpAddr) -> anyhow::Result<UdpSocket> {
+    let naming = || format!("can't open a socket on {address} in {}", netns.display());
+    let open = || -> anyhow::Result<UdpSocket> {
+        enter(netns)?;
+        Ok(UdpSocket::bind((address, 0))?)
+    };
+    let opened = std::thread::scope(|scope| scope.spawn(open).join());
+    opened.map_err(|_| anyhow::anyhow!("the thread panicked")).flatten().with_context(naming)
+}
+
+#[cfg(target_os = "linux")]
+fn enter(netns: &Path) -> anyhow::Result<()> {
+    Ok(nix::sched::setns(std::fs::File::open(netns)?, nix::sched::CloneFlags::CLONE_NEWNET)?)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn enter(_: &Path) -> anyhow::Result<()> {
+    bail!("there are no network namespaces here")
 }
 
 impl Veth {
