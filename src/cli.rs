@@ -195,6 +195,9 @@ pub struct Run {
     /// Also write a report here; the ending says the format: .html, .md, .json, ... (`tarebench report --help` has all)
     #[arg(long, value_name = "FILE")]
     pub report: Vec<PathBuf>,
+    /// Don't wait for another run that is measuring on this host; the report flags it
+    #[arg(long, env = "TAREBENCH_BESIDE")]
+    pub beside: bool,
     /// A name for the run, as in host-class=rack7 or release; commit and branch are taken from CI's own variables, host-class from
     /// TAREBENCH_HOST_CLASS
     #[arg(long, value_name = "K=V")]

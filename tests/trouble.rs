@@ -80,6 +80,33 @@ fn a_second_signal_ends_at_once_and_says_what_is_left_and_how_to_remove_it() {
 }
 
 #[test]
+fn a_run_waits_for_another_one_or_is_flagged() {
+    let b = Dir::new();
+    let mut turn = None;
+    // Until no run of another test has it.
+    eventually("this process has the turn", Duration::from_secs(60), || {
+        turn = runners::host::turn::Turn::take().ok();
+        turn.is_some()
+    });
+    let words = ["run", "--env", "bare", "--workload", "control/syscall", "--blocks", "1", "--report", "r.json"];
+    let mut command = b.command(&words);
+    command.env_remove("TAREBENCH_BESIDE").stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("starts");
+    let lines = BufReader::new(child.stderr.take().expect("piped")).lines();
+    let mut lines = lines.map(|line| line.expect("text"));
+    let mine = format!("another run (process {}) is measuring on this host; waiting until it ends", std::process::id());
+    lines.find(|line| line.contains(&mine)).expect("it says for whom it waits");
+    kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).expect("ours");
+    let rest: Vec<String> = lines.collect();
+    assert_eq!(child.wait().expect("ends").code(), Some(130));
+    assert!(rest.iter().any(|line| line.contains("ended while it waited")), "{rest:?}");
+    b.run(&words).ends_with_any(&[0, 4]).says("control/syscall");
+    drop(turn);
+    let report = fs::read_to_string(b.at("r.json")).expect("a report");
+    assert!(report.contains("was measuring on this host when this one began"), "who goes on is flagged: {report}");
+}
+
+#[test]
 fn a_budget_ends_a_run_after_whole_blocks() {
     let b = Dir::new();
     b.run(&["run", "--env", "bare", "--workload", "control/syscall", "--blocks", "1000", "--budget", "2s"])

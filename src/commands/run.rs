@@ -148,7 +148,13 @@ fn say(plan: &Plan) {
 }
 
 fn options<'a>(args: &cli::Run, plan: &Plan, data_dir: &'a Path, labels: BTreeMap<String, String>) -> Options<'a> {
-    Options { data_dir, allow_memory: args.selection.allow_memory, command: command(args, plan), labels }
+    Options {
+        data_dir,
+        allow_memory: args.selection.allow_memory,
+        beside: args.beside,
+        command: command(args, plan),
+        labels,
+    }
 }
 
 /// The data directory: as given, else the folder of the store.

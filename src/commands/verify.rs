@@ -29,6 +29,8 @@ pub fn run(args: cli::Verify) -> anyhow::Result<Exit> {
     let options = Options {
         data_dir: &data_dir,
         allow_memory: args.selection.allow_memory,
+        // No figure of its is kept.
+        beside: true,
         command: format!("tarebench verify {} --seed {}", plan.suite.name, plan.seed),
         labels: BTreeMap::new(),
     };

@@ -7,8 +7,9 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use reports::record::{EnvironmentPlan, Run, WorkloadPlan};
+use reports::record::{EnvironmentPlan, OTHER_RUN, Run, WorkloadPlan};
 use runners::fingerprint;
+use runners::host::turn::{OtherRun, Turn};
 use runners::host::{Host, Resources, allowed_cpus};
 use runners::probe::{self, Probe};
 use runners::programs::Programs;
@@ -35,6 +36,9 @@ use crate::run_id::{new_id, now};
 /// How long the peer may take to say its address.
 const PEER: Duration = Duration::from_secs(10);
 
+/// How often it is looked whether another run is over.
+const WAIT: Duration = Duration::from_millis(100);
+
 /// From launch to the agent's first frame: a guest under emulation on a busy machine stays far below.
 const START: Duration = Duration::from_secs(30);
 
@@ -48,6 +52,8 @@ pub struct Options<'a> {
     pub data_dir: &'a Path,
     /// Accept a data directory in memory.
     pub allow_memory: bool,
+    /// Don't wait for another run that measures here.
+    pub beside: bool,
     /// The command that measures the same again.
     pub command: String,
     /// Names of the run.
@@ -67,6 +73,8 @@ pub struct HostSite {
     grounds: Vec<Option<Ground>>,
     programs: Programs,
     shared: Arc<Shared>,
+    /// Given back when everything else is gone.
+    _turn: Option<Turn>,
     began: Instant,
 }
 
@@ -141,6 +149,7 @@ pub fn set_up(plan: &Plan, options: Options, interrupt: &Interrupt) -> anyhow::R
         eprintln!("warning: nothing in the data directory is durable: {why}");
     }
     let data = options.data_dir.canonicalize().context("can't find the data directory").or_exit(Exit::Host)?;
+    let (turn, other) = take_turn(options.beside, interrupt)?;
     clean_leftovers();
     let shared = open_host(plan.suite.resources, interrupt)?;
     let probes = probes(plan, &shared, &data);
@@ -153,6 +162,9 @@ pub fn set_up(plan: &Plan, options: Options, interrupt: &Interrupt) -> anyhow::R
     }
     let peer = start_peer(plan, &shared)?;
     let mut run = describe(options, plan, &shared.host, &data);
+    let words =
+        |other: OtherRun| (OTHER_RUN.to_string(), format!("{other} was measuring on this host when this one began"));
+    run.host.extend(other.map(words));
     shared.host.pin_harness().or_exit(Exit::Host)?;
     let mut programs = Programs::default();
     let grounds = grounds(plan, &shared, &data, &probes, &mut programs, &mut run)?;
@@ -164,7 +176,29 @@ pub fn set_up(plan: &Plan, options: Options, interrupt: &Interrupt) -> anyhow::R
     if let Some(sockets) = link.as_mut().and_then(|link| link.sockets.take()) {
         canaries.ping_over(sockets).or_exit(Exit::Host)?;
     }
-    Ok((run, HostSite { canaries, _link: link, peer, grounds, programs, shared, began: Instant::now() }))
+    Ok((run, HostSite { canaries, _link: link, peer, grounds, programs, shared, _turn: turn, began: Instant::now() }))
+}
+
+/// Waits until no other run measures on this host, and says so; with `beside` it goes on, and says whom it is beside.
+fn take_turn(beside: bool, interrupt: &Interrupt) -> anyhow::Result<(Option<Turn>, Option<OtherRun>)> {
+    let mut said = None;
+    loop {
+        let other = match Turn::take() {
+            Ok(turn) => return Ok((turn, None)),
+            Err(other) if beside => return Ok((None, Some(other))),
+            Err(other) => other,
+        };
+        if said != Some(other) {
+            eprintln!(
+                "{other} is measuring on this host; waiting until it ends (--beside doesn't wait, and flags the run)"
+            );
+            said = Some(other);
+        }
+        if let Some(exit) = interrupt.exit() {
+            return Err(Coded { exit, error: anyhow::anyhow!("ended while it waited for {other}") }.into());
+        }
+        std::thread::sleep(WAIT);
+    }
 }
 
 /// The host under a new id, held to the resources, that a signal interrupts; with what its stages will share.

@@ -46,6 +46,8 @@ impl Dir {
     pub fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tarebench"));
         command.args(words).current_dir(self.root()).stdin(Stdio::null());
+        // Tests run beside each other.
+        command.env("TAREBENCH_BESIDE", "1");
         command.env_remove("TAREBENCH_STORE").env("XDG_CACHE_HOME", env!("CARGO_TARGET_TMPDIR"));
         command
     }

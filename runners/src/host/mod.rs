@@ -3,6 +3,7 @@
 pub mod journal;
 mod limits;
 pub(crate) mod scratch;
+pub mod turn;
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;

@@ -496,7 +496,13 @@ mod tests {
         let [own, above] = ["tarebench-x/bare", "tarebench-x"].map(|name| folder.path().join(name));
         fs::create_dir_all(&own).expect("made");
         let directories = vec![own];
-        let group = Cgroup { name: String::new(), directories, entries: Vec::new(), throttle: None, unequal: None };
+        let group = Cgroup {
+            name: "tarebench-nosuch/bare".into(),
+            directories,
+            entries: Vec::new(),
+            throttle: None,
+            unequal: None,
+        };
         assert_eq!(group.run_cpu_ns(), None);
         fs::write(above.join("cpu.stat"), "usage_usec 7\nuser_usec 1\n").expect("written");
         assert_eq!(group.run_cpu_ns(), Some(7000));
