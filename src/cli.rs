@@ -49,6 +49,11 @@ pub enum Command {
     /// Draw a stored run again: same store, same bytes
     #[command(after_help = report_help())]
     Report(Report),
+    /// Hold two runs of one suite against each other: what differs beside the overheads, and by how much they do
+    #[command(
+        after_help = "Examples:\n  tarebench compare host=rack7 host=rack8\n  tarebench compare commit=1e21665 latest -o both.html"
+    )]
+    Compare(Compare),
     /// Hold a stored run against a policy: pass, improved, regressed, inconclusive, invalid or no-baseline
     #[command(
         after_help = "Examples:\n  tarebench gate --policy gate.toml\n  tarebench gate --head runsc-new --base runsc-old\n  tarebench gate commit=1e21665 --policy gate.toml --format github --step-summary\n  tarebench gate --policy gate.toml --fail-on regressed --format junit > gate.xml"
@@ -274,6 +279,26 @@ pub struct Report {
     #[arg(default_value = "latest")]
     pub run: String,
     /// One of the formats below [default: by the ending of --output, else terminal]
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Option<String>,
+    /// Write to this file instead of stdout
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Where results are kept.
+    #[command(flatten)]
+    pub store: StoreArg,
+}
+
+/// Arguments of `compare`.
+#[derive(Debug, Args)]
+pub struct Compare {
+    /// The run to start from: an id, the beginning of one, `latest`, or a label
+    #[arg(value_name = "RUN")]
+    pub first: String,
+    /// The run that is held against it
+    #[arg(value_name = "RUN")]
+    pub second: String,
+    /// text, json or html [default: by the ending of --output, else text]
     #[arg(long, value_name = "FORMAT")]
     pub format: Option<String>,
     /// Write to this file instead of stdout

@@ -73,6 +73,7 @@ fn dispatch(command: Command) -> anyhow::Result<Exit> {
         Command::Plan(args) => commands::plan::run(args),
         Command::Verify(args) => commands::verify::run(args),
         Command::Report(args) => commands::report::run(args),
+        Command::Compare(args) => commands::compare::run(args),
         Command::Gate(args) => commands::gate::run(args),
         Command::Import(args) => commands::import::run(args),
         Command::Export(args) => commands::stores::export(args),

@@ -48,6 +48,34 @@ fn gate(b: &Dir, words: &[&str]) -> Ran {
 }
 
 #[test]
+fn two_runs_are_compared_by_their_overheads_and_what_differs_is_said_first() {
+    let b = measured(1.0);
+    add(&b, 1.3);
+    let runs: Value = serde_json::from_str(&b.run(&["list", "runs", "--json"]).ends_with(0).stdout).expect("JSON");
+    let id = |at: usize| runs[at]["id"].as_str().expect("an id").to_string();
+    let compare = |words: &[&str]| b.run(&[&["compare", &id(0), &id(1)], words].concat());
+    compare(&[])
+        .ends_with(0)
+        .says("worse in the second")
+        .says("no difference seen")
+        .says("Overheads are over the baseline");
+    let json: Value = serde_json::from_str(&compare(&["--format", "json"]).ends_with(0).stdout).expect("JSON");
+    let rows = json["rows"].as_array().expect("rows");
+    let of = |environment: &str| {
+        let here = |r: &&Value| r["environment"] == environment && r["metric"] == "throughput";
+        rows.iter().find(here).expect("a row")
+    };
+    assert!((of("head")["ratio"].as_f64().expect("a number") - 1.3).abs() < 0.02, "{json}");
+    assert_eq!((&of("head")["differs"], &of("base")["differs"]), (&true.into(), &false.into()));
+    compare(&["-o", "both.html"]).ends_with(0);
+    assert!(std::fs::read_to_string(b.at("both.html")).expect("a page").contains("<svg"));
+    b.run(&["compare", &id(0), &id(0)]).ends_with(2).says("both are run");
+    compare(&["--format", "htlm"]).ends_with(2).says("did you mean `html`?");
+    compare(&["-o", "gone/both.html"]).ends_with(6);
+    b.run(&["compare", &id(0), "nothing-like-it"]).ends_with(2).says("no run");
+}
+
+#[test]
 fn every_verdict_has_its_exit_code() {
     let equal = measured(1.0);
     gate(&equal, &[]).ends_with(0).says("import fio: pass");

@@ -3,6 +3,7 @@
 //! A report is a pure function of stored rows: nothing here touches the host but for the files that the store and imports are. Runners are
 //! known by the facts that they state, and their names are only shown.
 
+pub mod between;
 pub mod comparison;
 #[cfg(test)]
 mod example;

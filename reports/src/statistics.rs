@@ -186,20 +186,34 @@ pub fn student_mean(d: &[f64], confidence: f64) -> Option<Estimate> {
 /// How far the centre of `b` lies above that of `a`, from samples that aren't paired and whose deviations may differ: Welch's t
 /// interval (Welch 1947, *Biometrika* 34, 28-35). `None` where one of them is empty; no interval where one has a single value.
 pub fn welch(a: &[f64], b: &[f64], confidence: f64) -> Option<Estimate> {
-    if a.is_empty() || b.is_empty() {
-        return None;
-    }
-    let mean = |d: &[f64]| d.iter().sum::<f64>() / d.len() as f64;
-    let value = mean(b) - mean(a);
-    let interval = sigma(a).zip(sigma(b)).map(|(of_a, of_b)| {
-        let (va, vb) = (of_a.powi(2) / a.len() as f64, of_b.powi(2) / b.len() as f64);
-        let freedom = (va + vb).powi(2) / (va.powi(2) / (a.len() - 1) as f64 + vb.powi(2) / (b.len() - 1) as f64);
+    let value = mean(b)? - mean(a)?;
+    let interval = error_between(a, b).map(|(error, freedom)| {
         // Two samples without any deviation have no degrees of freedom and need none.
-        let half =
-            if va + vb > 0.0 { student(freedom).inverse_cdf(0.5 + confidence / 2.0) * (va + vb).sqrt() } else { 0.0 };
+        let half = if error > 0.0 { student(freedom).inverse_cdf(0.5 + confidence / 2.0) * error } else { 0.0 };
         Interval { low: value - half, high: value + half, confidence }
     });
     Some(Estimate { value, interval })
+}
+
+/// How likely centres look as far apart as these if they are the same: Welch's two-sided test. `None` where there is no interval.
+pub fn welch_p(a: &[f64], b: &[f64]) -> Option<f64> {
+    let apart = (mean(b)? - mean(a)?).abs();
+    let (error, freedom) = error_between(a, b)?;
+    if error > 0.0 {
+        return Some(2.0 * student(freedom).sf(apart / error));
+    }
+    Some(if apart > 0.0 { 0.0 } else { 1.0 })
+}
+
+fn mean(d: &[f64]) -> Option<f64> {
+    (!d.is_empty()).then(|| d.iter().sum::<f64>() / d.len() as f64)
+}
+
+/// Standard error of the difference of two means, and its degrees of freedom by Welch and Satterthwaite.
+fn error_between(a: &[f64], b: &[f64]) -> Option<(f64, f64)> {
+    let (va, vb) = (sigma(a)?.powi(2) / a.len() as f64, sigma(b)?.powi(2) / b.len() as f64);
+    let freedom = (va + vb).powi(2) / (va.powi(2) / (a.len() - 1) as f64 + vb.powi(2) / (b.len() - 1) as f64);
+    Some(((va + vb).sqrt(), freedom))
 }
 
 /// One value of a series: the logarithm of a ratio, and the standard error with which it is known.
@@ -422,7 +436,11 @@ mod tests {
         // Equal deviations and sizes: Student's interval with 8 degrees of freedom, half-width 2.306 * 1.
         let interval = w.interval.expect("five values each");
         assert!((w.value - 5.0).abs() < 1e-12 && (interval.high - 7.306_004).abs() < 1e-5, "{w:?}");
+        // The interval of a confidence ends where the test's probability is what it leaves out.
+        let at = [1.0 + 2.306_004, 2.0 + 2.306_004, 3.0 + 2.306_004, 4.0 + 2.306_004, 5.0 + 2.306_004];
+        assert!((welch_p(&a, &at).expect("five values each") - 0.05).abs() < 1e-5);
         assert_eq!(welch(&a, &[6.0], 0.95).expect("values").interval, None);
+        assert_eq!(welch_p(&a, &[6.0]), None);
         assert!(welch(&a, &[], 0.95).is_none());
         let exact = welch(&[1.0, 1.0], &[2.0, 2.0], 0.95).expect("values").interval.expect("two each");
         assert_eq!((exact.low, exact.high), (1.0, 1.0));

@@ -11,6 +11,7 @@ macro_rules! say {
     }};
 }
 
+pub mod between;
 pub mod csv;
 pub mod escape;
 mod formats;

@@ -27,7 +27,7 @@ pub struct Html;
 impl Render for Html {
     fn render(&self, c: &Comparison) -> Result<Vec<u8>> {
         let mut out = Markup::default();
-        head(c, &mut out);
+        head(&format!("{} over {}", c.run.suite, c.run.baseline), &mut out);
         first_screen(c, &mut out)?;
         detail::write(c, &mut out)?;
         add!(
@@ -42,8 +42,8 @@ impl Render for Html {
     }
 }
 
-fn head(c: &Comparison, out: &mut Markup) {
-    let title = format!("{} over {}", c.run.suite, c.run.baseline);
+/// The page up to its first words.
+pub(super) fn head(title: &str, out: &mut Markup) {
     add!(
         out,
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\

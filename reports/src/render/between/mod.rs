@@ -1,0 +1,103 @@
+//! Two runs held against each other, as bytes: what differs beside the overheads comes first.
+
+mod html;
+mod json;
+mod text;
+
+use anyhow::Result;
+
+pub use html::Html;
+pub use json::{Json, SCHEMA};
+pub use text::Text;
+
+use super::{units, words};
+use crate::between::{Between, Row};
+use crate::statistics::Estimate;
+
+/// A way to show two runs.
+pub trait Render: Sync {
+    /// The whole document.
+    ///
+    /// # Errors
+    /// When the document can't be made; never because of what the runs say.
+    fn render(&self, b: &Between) -> Result<Vec<u8>>;
+}
+
+/// A format by its name.
+pub struct Format {
+    /// Value of `--format`.
+    pub name: &'static str,
+    /// How it is made.
+    pub renderer: &'static dyn Render,
+}
+
+/// All formats, in the order to list them.
+pub static FORMATS: [Format; 3] = [
+    Format { name: "text", renderer: &Text },
+    Format { name: "json", renderer: &Json },
+    Format { name: "html", renderer: &Html },
+];
+
+impl std::fmt::Debug for Format {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Format").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// An overhead that may be missing.
+fn overhead(estimate: Option<&Estimate>) -> String {
+    estimate.map_or_else(|| units::NONE.to_owned(), words::overhead)
+}
+
+/// The ratio of a row, and whether it is more than chance.
+fn said(row: &Row) -> (String, &'static str) {
+    let ratio = match &row.ratio {
+        Ok(ratio) => words::overhead(ratio),
+        Err(why) => super::escape::one_line(why),
+    };
+    let word = match &row.ratio {
+        Ok(ratio) if row.differs() && ratio.value > 1.0 => "worse in the second",
+        Ok(_) if row.differs() => "better in the second",
+        Ok(ratio) if ratio.interval.is_none() => "too few blocks",
+        Ok(_) => "no difference seen",
+        Err(_) => "",
+    };
+    (ratio, word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::between::between;
+    use crate::comparison::{Method, compare};
+    use crate::example::Example;
+
+    fn example() -> Between {
+        let run = |id: &str, seed| {
+            let mut stored = Example { seed, ..Example::default() }.build();
+            stored.run.id = id.into();
+            stored.run.host[1].1 = format!("a CPU <of> {id}");
+            compare(&stored, Method::default())
+        };
+        between(run("first-run", 1), run("second-run", 2)).unwrap()
+    }
+
+    #[test]
+    fn every_format_says_what_differs_before_it_says_by_how_much() {
+        let b = example();
+        for format in &FORMATS {
+            let bytes = format.renderer.render(&b).unwrap();
+            assert!(bytes == format.renderer.render(&b).unwrap(), "{} isn't the same again", format.name);
+            let text = String::from_utf8(bytes).unwrap();
+            let host = text.rfind("a CPU").unwrap_or_else(|| panic!("{}: no host", format.name));
+            assert!(text.find("sqlite/commit").is_some_and(|work| host < work), "{}: {text}", format.name);
+            assert!(text.contains("gvisor"), "{}", format.name);
+        }
+        let html = String::from_utf8(Html.render(&b).unwrap()).unwrap();
+        assert!(html.contains("a CPU &lt;of&gt; first-run") && html.contains("<svg"));
+        let json: serde_json::Value = serde_json::from_slice(&Json.render(&b).unwrap()).unwrap();
+        assert_eq!((&json["schema"], &json["differences"][0]["part"]), (&SCHEMA.into(), &"host".into()));
+        let row = &json["rows"][0];
+        assert!(row["low"].as_f64() < row["ratio"].as_f64() && row["ratio"].as_f64() < row["high"].as_f64());
+    }
+}
