@@ -42,6 +42,17 @@ pub(crate) fn choose(places: &[PathBuf]) -> anyhow::Result<&Path> {
     )
 }
 
+#[cfg(target_os = "linux")]
+fn forbids_programs(flags: FsFlags) -> bool {
+    flags.contains(FsFlags::ST_NOEXEC)
+}
+
+/// POSIX has no word for it, and FreeBSD's call none either.
+#[cfg(not(target_os = "linux"))]
+fn forbids_programs(_: FsFlags) -> bool {
+    false
+}
+
 /// The reason why scratch can't lie there.
 fn unfit(place: &Path) -> Option<String> {
     let shown = place.display();
@@ -53,7 +64,7 @@ fn unfit(place: &Path) -> Option<String> {
     }
     match statvfs(place) {
         Err(e) => Some(format!("{shown}: {}", e.desc())),
-        Ok(about) if about.flags().contains(FsFlags::ST_NOEXEC) => Some(format!("{shown} is mounted noexec")),
+        Ok(about) if forbids_programs(about.flags()) => Some(format!("{shown} is mounted noexec")),
         Ok(about) if about.flags().contains(FsFlags::ST_RDONLY) => Some(format!("{shown} is mounted read-only")),
         Ok(_) => None,
     }

@@ -5,7 +5,6 @@ mod ask;
 mod beside;
 #[cfg_attr(not(target_os = "linux"), path = "../elsewhere/confine.rs")]
 mod confine;
-#[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "engines on Linux share it"))]
 mod find;
 #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "engines on Linux share it"))]
 mod program;
