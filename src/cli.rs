@@ -201,7 +201,7 @@ pub struct Run {
     #[arg(long, value_name = "FILE")]
     pub report: Vec<PathBuf>,
     /// Don't wait for another run that is measuring on this host; the report flags it
-    #[arg(long, env = "TAREBENCH_BESIDE")]
+    #[arg(long, env = "TAREBENCH_BESIDE", value_parser = clap::builder::FalseyValueParser::new())]
     pub beside: bool,
     /// A name for the run, as in host-class=rack7 or release; commit and branch are taken from CI's own variables, host-class from
     /// TAREBENCH_HOST_CLASS
