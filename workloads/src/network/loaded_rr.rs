@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::sync_channel;
+use std::sync::{Condvar, Mutex, PoisonError};
 
 use anyhow::Context as _;
 
@@ -108,6 +108,36 @@ impl Drop for Ending<'_> {
     }
 }
 
+/// Whether the stream runs: not yet, yes, or never. (A channel's end that has to wait allocates, and one that needn't doesn't.)
+#[derive(Default)]
+struct Begun {
+    runs: Mutex<Option<bool>>,
+    said: Condvar,
+}
+
+/// What the stream's thread has to say of it. It goes with the thread: one that fails before it streams must not be waited for.
+struct Saying<'a>(&'a Begun);
+
+impl Begun {
+    fn say(&self, runs: bool) {
+        self.runs.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(runs);
+        self.said.notify_one();
+    }
+
+    /// Waits until it is said.
+    fn wait(&self) -> bool {
+        let runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
+        let said = self.said.wait_while(runs, |runs| runs.is_none()).unwrap_or_else(PoisonError::into_inner);
+        *said == Some(true)
+    }
+}
+
+impl Drop for Saying<'_> {
+    fn drop(&mut self) {
+        self.0.say(false);
+    }
+}
+
 impl Load {
     fn open(address: SocketAddr, blocks: Blocks, send: bool) -> anyhow::Result<Self> {
         let lane = if send {
@@ -154,20 +184,18 @@ impl Prepared for Loaded {
     fn burst(&mut self, watch: &mut Stopwatch) -> anyhow::Result<()> {
         let Self { stream, asking, load, streamed } = self;
         let ending = AtomicBool::new(false);
-        let (sender, receiver) = sync_channel(1);
-        // Goes with the thread: one that fails before it streams must not be waited for.
-        let begun = move || _ = sender.send(());
+        let begun = Begun::default();
         *streamed = std::thread::scope(|scope| {
             let guard = Ending(&ending);
             let loading = std::thread::Builder::new()
                 .name("stream".into())
-                .spawn_scoped(scope, || load.run(&ending, begun))
+                .spawn_scoped(scope, || {
+                    let saying = Saying(&begun);
+                    load.run(&ending, || saying.0.say(true))
+                })
                 .context("can't start a thread for the stream")?;
             // An error where the stream has failed already: that is what the thread then says.
-            let asked = match receiver.recv() {
-                Ok(()) => ask(stream, asking, watch),
-                Err(_) => Ok(()),
-            };
+            let asked = if begun.wait() { ask(stream, asking, watch) } else { Ok(()) };
             drop(guard);
             let streamed = loading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             asked?;
