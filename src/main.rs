@@ -1,5 +1,8 @@
 //! tarebench: what does the box weigh? The thin command line over the workloads, the runners and the reports.
 
+#[macro_use]
+mod tell;
+
 mod cli;
 mod commands;
 mod estimate;
@@ -52,7 +55,7 @@ fn ended(result: anyhow::Result<Exit>) -> ExitCode {
         Ok(exit) => exit.into(),
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            tell!("error: {error:#}");
             exit::code_of(&error).into()
         }
     }
@@ -61,7 +64,7 @@ fn ended(result: anyhow::Result<Exit>) -> ExitCode {
 /// `tarebench enter`, which runners call: it becomes another program, or fails.
 fn enter() -> ExitCode {
     let Err(error) = runners::enter(std::env::args_os().skip(2));
-    eprintln!("tarebench enter: {error:#}");
+    tell!("tarebench enter: {error:#}");
     Exit::Internal.into()
 }
 

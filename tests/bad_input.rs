@@ -187,3 +187,19 @@ fn a_full_disk_behind_stdout_is_an_error_and_a_closed_pipe_is_none() {
         common::ran(output).ends_with(0);
     }
 }
+
+#[test]
+fn a_full_disk_behind_stderr_changes_no_exit_code() {
+    let b = Dir::new();
+    let commands: [(&[&str], i32); 4] = [
+        (&["report", "nosuch"], 5),
+        (&["run", "nosuch"], 2),
+        (&["run", "--env", "namespaces", "--workload", "control/syscall", "--blocks", "1", "-v"], 0),
+        (&["import", "fio", "missing.json"], 2),
+    ];
+    for (words, code) in commands {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("Linux has it");
+        let output = b.command(words).stderr(full).output().expect("the program starts");
+        assert_eq!(output.status.code(), Some(code), "{words:?}");
+    }
+}

@@ -230,7 +230,7 @@ fn facts(run: &Run) -> BTreeMap<(Part, String), String> {
 fn of_environment(environment: &EnvironmentPlan, add: &mut impl FnMut(Part, String, String)) {
     let name = &environment.name;
     add(Part::Engine, format!("{name} runner"), environment.runner.clone());
-    add(Part::Engine, format!("{name} version"), environment.version.clone().unwrap_or_else(|| "none".into()));
+    add(Part::Engine, format!("{name} version"), environment.version.clone().unwrap_or_else(|| "unknown".into()));
     for program in &environment.programs {
         let hash = program.sha256.as_deref().map_or("unread", short);
         add(Part::Engine, format!("{name} program {}", last(&program.path)), hash.into());

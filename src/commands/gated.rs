@@ -41,7 +41,7 @@ pub fn screen_and_confirm(
         return Ok(Gated { runs: vec![first], gate: screen });
     }
     let suspects: Vec<String> = screen.suspects().map(|j| format!("{} in {}", j.workload, j.environment)).collect();
-    eprintln!("not cleared: {}; a second run of fresh starts decides", deduplicated(suspects).join(", "));
+    tell!("not cleared: {}; a second run of fresh starts decides", deduplicated(suspects).join(", "));
     let second = measure(&narrowed(plan, &screen)?, Some(&first.run.id))?;
     let gate = gate::confirm(&compare(&second, gate::method()), policy, &accepted, &screen).or_exit(Exit::Usage)?;
     Ok(Gated { runs: vec![first, second], gate })

@@ -22,7 +22,7 @@ pub fn run(args: cli::Import) -> anyhow::Result<Exit> {
     print(&summary(&comparison))?;
     report::print_for_terminal(&comparison)?;
     let id = &stored.run.id;
-    eprintln!(
+    tell!(
         "run {id} is in {}; `tarebench report {id} --format html -o report.html` draws it",
         args.store.store.display()
     );

@@ -42,7 +42,7 @@ pub fn run(args: cli::Run) -> anyhow::Result<Exit> {
     let comparison = compare(&stored, Method::default());
     show(&comparison, &outputs)?;
     let id = &stored.run.id;
-    eprintln!(
+    tell!(
         "run {id} is in {}; `tarebench report {id} --format html -o report.html` draws it again",
         args.store.store.display()
     );
@@ -80,7 +80,7 @@ fn judged(
     write(&compare(&gated.runs[0], Method::default()), outputs)?;
     gate::show(&gated.gate, &args.shown)?;
     let ids: Vec<&str> = gated.runs.iter().map(|stored| stored.run.id.as_str()).collect();
-    eprintln!("in {}: {}; `tarebench gate {}` judges again", args.store.store.display(), ids.join(", "), ids[0]);
+    tell!("in {}: {}; `tarebench gate {}` judges again", args.store.store.display(), ids.join(", "), ids[0]);
     let failed = gated.runs.iter().map(|stored| Exit::of_run(stored, false)).find(|exit| *exit != Exit::Done);
     let judged = Some(gate::exit(&gated.gate, &args.shown.failing())).filter(|exit| *exit != Exit::Done);
     Ok(interrupt.exit().or(judged).or(failed).unwrap_or(Exit::Done))
@@ -144,7 +144,7 @@ fn say(plan: &Plan) {
     let at_most = if plan.suite.until.is_some() { "at most " } else { "" };
     let blocks = plan.suite.blocks;
     let plural = if blocks == 1 { "" } else { "s" };
-    eprintln!("tarebench {}: {} ({at_most}{blocks} block{plural})", env!("CARGO_PKG_VERSION"), plan.suite.name);
+    tell!("tarebench {}: {} ({at_most}{blocks} block{plural})", env!("CARGO_PKG_VERSION"), plan.suite.name);
 }
 
 fn options<'a>(args: &cli::Run, plan: &Plan, data_dir: &'a Path, labels: BTreeMap<String, String>) -> Options<'a> {
@@ -173,7 +173,7 @@ fn write(comparison: &Comparison, outputs: &[(PathBuf, &'static Format)]) -> any
         std::fs::write(path, report::bytes(comparison, format)?)
             .with_context(|| format!("can't write the report {}", path.display()))
             .or_exit(Exit::Host)?;
-        eprintln!("report: {}", path.display());
+        tell!("report: {}", path.display());
     }
     Ok(())
 }

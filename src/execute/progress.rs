@@ -49,7 +49,7 @@ impl Progress {
     /// Something the user should know now; it is in the report too.
     pub fn warn(&self, warning: impl AsRef<str>) {
         let line = format!("warning: {}", warning.as_ref());
-        if self.bar.is_hidden() { eprintln!("{line}") } else { self.bar.println(line) }
+        if self.bar.is_hidden() { tell!("{line}") } else { self.bar.println(line) }
     }
 }
 

@@ -146,7 +146,7 @@ impl Site for HostSite {
 pub fn set_up(plan: &Plan, options: Options, interrupt: &Interrupt) -> anyhow::Result<(Run, HostSite)> {
     let disk = check_data_dir(options.data_dir, options.allow_memory).or_exit(Exit::Host)?;
     if let Some(why) = disk.forgets() {
-        eprintln!("warning: nothing in the data directory is durable: {why}");
+        tell!("warning: nothing in the data directory is durable: {why}");
     }
     let data = options.data_dir.canonicalize().context("can't find the data directory").or_exit(Exit::Host)?;
     let (turn, other) = take_turn(options.beside, interrupt)?;
@@ -189,7 +189,7 @@ fn take_turn(beside: bool, interrupt: &Interrupt) -> anyhow::Result<(Option<Turn
             Err(other) => other,
         };
         if said != Some(other) {
-            eprintln!(
+            tell!(
                 "{other} is measuring on this host; waiting until it ends (--beside doesn't wait, and flags the run)"
             );
             said = Some(other);
@@ -229,10 +229,10 @@ fn enough_cpus(wanted: u32, there: usize) -> anyhow::Result<()> {
 fn clean_leftovers() {
     let left = runners::leftovers::find();
     for leftover in &left {
-        eprintln!("removing what a killed run left behind: {leftover}");
+        tell!("removing what a killed run left behind: {leftover}");
     }
     if let Err(e) = runners::leftovers::clean(&left) {
-        eprintln!("warning: {e:#}");
+        tell!("warning: {e:#}");
     }
 }
 
@@ -246,7 +246,7 @@ fn probes(plan: &Plan, shared: &Arc<Shared>, data: &Path) -> Vec<Probe> {
             if let Some((_, probe)) = known.iter().find(|(k, _)| *k == key) {
                 return probe.clone();
             }
-            eprintln!("looking whether {} works here", e.name);
+            tell!("looking whether {} works here", e.name);
             let probe = probe::probe_cached(e.runner, &e.settings, shared, data);
             known.push((key, probe.clone()));
             probe
@@ -284,7 +284,7 @@ fn grounds(
         row.version = probe.version.clone();
         if !probe.usable() {
             row.skipped = Some(why_not(probe));
-            eprintln!("skipping {}: {}", environment.name, row.skipped.as_deref().unwrap_or_default());
+            tell!("skipping {}: {}", environment.name, row.skipped.as_deref().unwrap_or_default());
             grounds.push(None);
             continue;
         }
@@ -304,7 +304,7 @@ fn grounds(
             }
             Err(e) => {
                 row.skipped = Some(format!("{e:#}"));
-                eprintln!("skipping {}: {e:#}", environment.name);
+                tell!("skipping {}: {e:#}", environment.name);
                 grounds.push(None);
             }
         }

@@ -1,0 +1,15 @@
+//! Words on standard error: for people, and no reason to end where nobody can be told (a full disk, a closed terminal).
+
+/// As `eprintln!`, which panics where the line can't be written.
+macro_rules! tell {
+    ($($words:tt)*) => {
+        $crate::tell::line(format_args!($($words)*))
+    };
+}
+
+/// Writes a line on standard error, or doesn't.
+pub fn line(words: std::fmt::Arguments<'_>) {
+    use std::io::Write as _;
+    // There is no other place to say it.
+    let _ = writeln!(std::io::stderr().lock(), "{words}");
+}
