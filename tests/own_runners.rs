@@ -87,7 +87,8 @@ fn every_setting_does_what_its_name_says() {
         ("b-bridge", "bubblewrap", "network = \"bridge\"", "bridge", &host, true),
     ];
     let bwrap = runners::registry::find("bubblewrap").unwrap();
-    let available = |runner: &str| runner != "bubblewrap" || bwrap.engine(&Settings::default()).is_some();
+    let available =
+        |runner: &str| runner != "bubblewrap" || bwrap.engine(&Settings::of(bwrap.settings(), &[])).is_some();
     let pasta = Path::new("/usr/bin/pasta").exists();
     assert!(pasta || !must_run("pasta"), "pasta must be installed here");
     let nft = has_nft();

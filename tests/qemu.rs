@@ -58,8 +58,10 @@ fn machines(host: &Host) -> Vec<PathBuf> {
     let name = format!("tarebench-{}-", host.id);
     let processes = fs::read_dir("/proc").expect("/proc").flatten().map(|e| e.path());
     let is_ours = |process: &PathBuf| {
-        fs::read(process.join("cmdline"))
-            .is_ok_and(|c| c.starts_with(b"qemu") && String::from_utf8_lossy(&c).contains(&name))
+        fs::read_to_string(process.join("cmdline")).is_ok_and(|line| {
+            let program = line.split('\0').next().and_then(|word| word.rsplit('/').next());
+            program.is_some_and(|p| p.starts_with("qemu")) && line.contains(&name)
+        })
     };
     processes.filter(is_ours).collect()
 }
