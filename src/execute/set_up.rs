@@ -10,7 +10,7 @@ use anyhow::Context;
 use reports::record::{EnvironmentPlan, OTHER_RUN, Run, WorkloadPlan};
 use runners::fingerprint;
 use runners::host::turn::{OtherRun, Turn};
-use runners::host::{Host, Resources, allowed_cpus};
+use runners::host::{Host, Pinned, Resources, allowed_cpus};
 use runners::probe::{self, Probe};
 use runners::programs::Programs;
 use runners::session::Session;
@@ -73,6 +73,8 @@ pub struct HostSite {
     grounds: Vec<Option<Ground>>,
     programs: Programs,
     shared: Arc<Shared>,
+    /// Until everything of the run is gone: the next one of this process must see all CPUs.
+    _pinned: Pinned,
     /// Given back when everything else is gone.
     _turn: Option<Turn>,
     began: Instant,
@@ -165,7 +167,7 @@ pub fn set_up(plan: &Plan, options: Options, interrupt: &Interrupt) -> anyhow::R
     let words =
         |other: OtherRun| (OTHER_RUN.to_string(), format!("{other} was measuring on this host when this one began"));
     run.host.extend(other.map(words));
-    shared.host.pin_harness().or_exit(Exit::Host)?;
+    let pinned = shared.host.pin_harness().or_exit(Exit::Host)?;
     let mut programs = Programs::default();
     let grounds = grounds(plan, &shared, &data, &probes, &mut programs, &mut run)?;
     // In the baseline's directory, which is removed with everything else of the run, even after a kill.
@@ -176,7 +178,8 @@ pub fn set_up(plan: &Plan, options: Options, interrupt: &Interrupt) -> anyhow::R
     if let Some(sockets) = link.as_mut().and_then(|link| link.sockets.take()) {
         canaries.ping_over(sockets).or_exit(Exit::Host)?;
     }
-    Ok((run, HostSite { canaries, _link: link, peer, grounds, programs, shared, _turn: turn, began: Instant::now() }))
+    let began = Instant::now();
+    Ok((run, HostSite { canaries, _link: link, peer, grounds, programs, shared, _pinned: pinned, _turn: turn, began }))
 }
 
 /// Waits until no other run measures on this host, and says so; with `beside` it goes on, and says whom it is beside.

@@ -83,11 +83,17 @@ impl Host {
         })
     }
 
-    /// Keeps the calling thread, and every thread it starts from now on, to the harness's CPUs.
+    /// Keeps the calling thread, and every thread it starts from now on, to the harness's CPUs, as long as what is given back lives.
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub fn pin_harness(&self) -> anyhow::Result<()> {
+    pub fn pin_harness(&self) -> anyhow::Result<Pinned> {
+        let before = sched_getaffinity(Pid::from_raw(0)).context("can't see which CPUs we may use")?;
+        self.to_harness()?;
+        Ok(Pinned { before })
+    }
+
+    fn to_harness(&self) -> anyhow::Result<()> {
         pin(&self.pinning.harness).context("can't pin the harness")
     }
 
@@ -98,7 +104,7 @@ impl Host {
     pub fn on_cpus_of_work<T>(&self, look: impl FnOnce() -> T) -> anyhow::Result<T> {
         pin(&self.pinning.work).context("can't go to the CPUs of the work")?;
         let seen = look();
-        self.pin_harness()?;
+        self.to_harness()?;
         Ok(seen)
     }
 
@@ -130,6 +136,22 @@ impl Host {
             fix: "run tarebench as root, or use `namespaces` or `bubblewrap`, which don't need it".into(),
             broken: false,
         })
+    }
+}
+
+/// A thread that is kept to the harness's CPUs. Dropped by it, it may run where it did before: the next run of the same process must
+/// find all CPUs again.
+#[derive(Debug)]
+#[must_use]
+pub struct Pinned {
+    before: CpuSet,
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        if let Err(e) = sched_setaffinity(Pid::from_raw(0), &self.before) {
+            log::warn!("can't go back to the CPUs of before: {e}");
+        }
     }
 }
 
@@ -185,6 +207,7 @@ fn is_static(elf: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fingerprint;
 
     #[test]
     fn a_dynamic_program_is_told_from_a_static_one() {
@@ -207,6 +230,22 @@ mod tests {
                 assert_eq!(mine(), host.pinning.harness, "and then it is back");
             });
         });
+    }
+
+    #[test]
+    fn a_second_run_of_one_process_finds_what_the_first_did() {
+        let run = |number: u32| {
+            let id = format!("p{number}{:x}", std::process::id() & 0xff_ffff);
+            let host = Host::new(&id, Path::new("/proc/self/exe"), Resources::new(1, 1 << 28)).unwrap();
+            let cpus = fingerprint::facts(&host.scratch).into_iter().find(|(name, _)| name == "cpus");
+            let pinned = host.pin_harness().unwrap();
+            assert_eq!(allowed_cpus().unwrap(), host.pinning.harness);
+            drop(pinned);
+            (host.pinning.clone(), cpus, allowed_cpus().unwrap())
+        };
+        // A thread of its own: the affinity is the thread's.
+        let (first, second) = std::thread::scope(|scope| scope.spawn(|| (run(1), run(2))).join().unwrap());
+        assert_eq!(first, second);
     }
 
     #[test]
