@@ -281,6 +281,53 @@ fn every_suite_that_is_shown_can_be_planned() {
     assert!(seen >= 4, "only {seen} suites were found");
 }
 
+/// Names in the tables of a suite below a key.
+fn names<'a>(suite: &'a toml::Table, key: &str) -> Vec<&'a str> {
+    let table = suite.get(key).and_then(toml::Value::as_table).expect("a table");
+    table.keys().map(String::as_str).collect()
+}
+
+/// What a document's `gate --head NAME --base NAME` has beside it: names of its suites, and of `--env NAME=...`.
+fn beside(document: &Document) -> Vec<String> {
+    let tables = suites(document).into_iter().map(|text| text.parse::<toml::Table>().expect("TOML"));
+    let in_suites = tables.flat_map(|t| names(&t, "environments").into_iter().map(String::from).collect::<Vec<_>>());
+    let words: Vec<String> = commands(document).concat();
+    let given = words.windows(2).filter(|pair| pair[0] == "--env").filter_map(|pair| pair[1].split_once('='));
+    in_suites.chain(given.map(|(name, _)| name.to_string())).collect()
+}
+
+#[test]
+fn every_gate_that_is_shown_fits_the_suite_beside_it() {
+    let (mut policies, mut pairs) = (0, 0);
+    for document in documents() {
+        let page = document.path.display();
+        let (blocks, _) = document.parts();
+        let is_policy = |b: &&Fenced| {
+            let begins = |line: &str| ["[[rule]]", "[[except]]", "head ="].iter().any(|start| line.starts_with(start));
+            b.language == "toml" && b.text.lines().any(begins)
+        };
+        for block in blocks.iter().filter(is_policy) {
+            let policy =
+                reports::gate::Policy::parse("a policy", &block.text).unwrap_or_else(|e| panic!("{page}: {e}"));
+            let suite = suites(&document).first().unwrap_or_else(|| panic!("{page}: no suite")).clone();
+            let suite: toml::Table = suite.parse().expect("TOML");
+            let mut compared = names(&suite, "environments");
+            compared.retain(|name| *name != "bare");
+            let fits = policy.check(&names(&suite, "workloads"), &compared, "bare");
+            fits.unwrap_or_else(|e| panic!("{page}: its policy doesn't fit its suite: {e}"));
+            policies += 1;
+        }
+        for words in commands(&document).iter().filter(|words| words[1] == "gate") {
+            let named = words.windows(2).filter(|pair| ["--head", "--base"].contains(&pair[0].as_str()));
+            for pair in named.filter(|pair| !pair[1].starts_with('-')) {
+                assert!(beside(&document).contains(&pair[1]), "{page}: {}: nothing measures it", words.join(" "));
+                pairs += 1;
+            }
+        }
+    }
+    assert!(policies >= 1 && pairs >= 2, "{policies} policies and {pairs} names of environments were found");
+}
+
 /// How many entries a list for programs has, with their names.
 fn listed(what: &str) -> Vec<String> {
     let ran = Dir::new().run(&["list", what, "--json"]).ends_with(0);

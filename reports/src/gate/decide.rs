@@ -64,6 +64,11 @@ impl Control {
         }
     }
 
+    /// The furthest that its noise moves an operation of so many nanoseconds.
+    fn noise_ns(self, operation_ns: f64) -> f64 {
+        operation_ns * self.noise.map_or(f64::INFINITY, |noise| noise.max(self.reach).exp_m1())
+    }
+
     /// Whether the machine is too unquiet to see a change of this size, in log units.
     fn is_coarse(self, margin: f64) -> bool {
         self.noise.is_some_and(|noise| noise > margin)
@@ -71,7 +76,8 @@ impl Control {
 }
 
 impl Case<'_> {
-    /// The decision. To pass, a change that matters has to be excluded, and by a machine that would see it. To be worse it has to
+    /// The decision. To pass, a change that matters has to be excluded, and by a machine that would see it: with a control noisier
+    /// than the margin only the floor can exclude it, that noise added. To be worse it has to
     /// be so beyond chance and by more than the floor, while the change that matters can't be excluded.
     pub fn verdict(&self, q: &Question) -> Verdict {
         let m = self.m;
@@ -87,7 +93,8 @@ impl Case<'_> {
         if q.mode != Mode::Budget && self.better < self.alpha && improvement && seen && new {
             return Verdict::Improved;
         }
-        if small && !coarse {
+        // A machine too unquiet for the margin can still be quiet enough for the floor.
+        if small && (!coarse || difference.high + self.control.noise_ns(m.dearest_ns) < q.floor_ns) {
             return Verdict::Pass;
         }
         if !small && self.worse < self.alpha && m.difference.value >= q.floor_ns && seen && new {

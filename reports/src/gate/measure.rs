@@ -21,6 +21,8 @@ pub(super) struct Measured {
     pub ratio: Estimate,
     /// Nanoseconds.
     pub difference: Estimate,
+    /// The most that an operation took in any block, nanoseconds: what a relative noise is a share of.
+    pub dearest_ns: f64,
     /// How likely it looks as bad as this if it isn't worse (than the budget).
     pub worse: Chance,
     /// How likely it looks as good as this if it isn't better.
@@ -92,10 +94,10 @@ pub(super) fn measure(c: &Comparison, q: &Question, accepted: &[Past]) -> Result
         believable(cell)?;
     }
     match (q.mode, base) {
-        (Mode::Budget, _) => numbers(&finding.logs(), net_of(finding), q.limit.ln(), notes),
+        (Mode::Budget, _) => numbers(&finding.logs(), net_of(finding), dearest(finding), q.limit.ln(), notes),
         (Mode::History, _) => history(q, finding, accepted, notes),
         (Mode::Paired, Some(base)) => paired(c, q, base, cell, finding, notes),
-        (Mode::Paired, None) => numbers(&finding.logs(), net_of(finding), 0.0, notes),
+        (Mode::Paired, None) => numbers(&finding.logs(), net_of(finding), dearest(finding), 0.0, notes),
     }
 }
 
@@ -149,7 +151,18 @@ fn net_of(finding: &Finding) -> Vec<f64> {
     pairs.map(|((_, ratio), (_, cost))| cost - cost / ratio).collect()
 }
 
-fn numbers(logs: &[f64], differences: Vec<f64>, null: f64, notes: Vec<String>) -> Result<Measured, Unmeasured> {
+/// The most that an operation took in any block.
+fn dearest(finding: &Finding) -> f64 {
+    finding.costs.iter().map(|(_, cost)| *cost).fold(0.0, f64::max)
+}
+
+fn numbers(
+    logs: &[f64],
+    differences: Vec<f64>,
+    dearest_ns: f64,
+    null: f64,
+    notes: Vec<String>,
+) -> Result<Measured, Unmeasured> {
     let estimates = hodges_lehmann(logs, CONFIDENCE).zip(hodges_lehmann(&differences, CONFIDENCE)).zip(spread(logs));
     let Some(((ratio, difference), sigma)) = estimates else {
         return invalid("fewer than two blocks count", Some("at least 6 blocks"));
@@ -158,6 +171,7 @@ fn numbers(logs: &[f64], differences: Vec<f64>, null: f64, notes: Vec<String>) -
     Ok(Measured {
         ratio,
         difference,
+        dearest_ns,
         worse: Chance::above(logs, null),
         better: Chance::above(&turned, -null),
         blocks: logs.len(),
@@ -206,7 +220,7 @@ fn paired(
             differences.push(cost - other_cost);
         }
     }
-    numbers(&logs, differences, 0.0, notes)
+    numbers(&logs, differences, dearest(of_head).max(dearest(of_base)), 0.0, notes)
 }
 
 /// A cell that doesn't measure what it says can be held against its like, but not against the baseline.
@@ -247,6 +261,7 @@ fn history(q: &Question, finding: &Finding, accepted: &[Past], notes: Vec<String
     Ok(Measured {
         ratio,
         difference: ratio.map(|log| cost * (1.0 - (-log).exp())),
+        dearest_ns: dearest(finding),
         worse: Chance::known(prediction.p_above(own.value)),
         better: Chance::known(1.0 - prediction.p_above(own.value)),
         blocks: logs.len(),

@@ -264,6 +264,8 @@ pub fn confirm(c: &Comparison, policy: &Policy, accepted: &[Past], screen: &Gate
         fresh.judgements.iter().find(|second| second.is_of(first)).cloned().unwrap_or_else(|| Judgement {
             verdict: Verdict::Inconclusive,
             because: format!("suspect in the first run, and run {} says nothing of it", fresh.run),
+            // There is no third run, so more blocks have nowhere to go.
+            enough: Some("both runs anew under this policy".into()),
             ..first.clone()
         })
     });

@@ -5,8 +5,9 @@ use std::time::Duration;
 use serde::Deserialize;
 use workloads::settings::nearest;
 
-use super::Mode;
+use super::{Mode, words};
 use crate::comparison::Metric;
+use crate::record::CONTROL;
 
 /// The change that matters where a policy doesn't say: 5 %.
 pub const MARGIN: f64 = 0.05;
@@ -117,18 +118,36 @@ impl Policy {
     pub fn check(&self, workloads: &[&str], compared: &[&str], baseline: &str) -> Result<(), PolicyError> {
         let scopes = self.rules.iter().map(|r| &r.scope).chain(self.exceptions.iter().map(|e| &e.scope));
         for scope in scopes {
+            judgeable("`environment` of a rule", scope.environment.as_deref(), baseline)?;
             known("workload", scope.workload.as_deref(), workloads)?;
             known("environment", scope.environment.as_deref(), compared)?;
         }
+        judgeable("`head`", self.head.as_deref(), baseline)?;
         known("environment", self.head.as_deref(), compared)?;
         let mut bases = compared.to_vec();
         bases.push(baseline);
+        if self.base.as_deref() == Some(CONTROL) {
+            return wrong(format!(
+                "`base` can't be `{CONTROL}`, which is `{baseline}` a second time and shows the machine's noise: to hold \
+                 an environment against bare work set a `budget`, or name `{baseline}` as `base`"
+            ));
+        }
         known("environment", self.base.as_deref(), &bases)?;
         if self.head.is_some() && self.head == self.base {
             return wrong("`head` and `base` are the same environment: name two");
         }
         Ok(())
     }
+}
+
+/// The baseline and its control are in every run, and what is judged is held against them.
+fn judgeable(what: &str, name: Option<&str>, baseline: &str) -> Result<(), PolicyError> {
+    let Some(name) = name.filter(|name| *name == baseline || *name == CONTROL) else { return Ok(()) };
+    let is = if name == baseline { "the baseline" } else { "the baseline a second time" };
+    wrong(format!(
+        "{what} can't be `{name}`, which is {is}: name an environment that is held against `{baseline}`, by a `budget` \
+         or with `{baseline}` as `base`"
+    ))
 }
 
 fn known(kind: &str, name: Option<&str>, names: &[&str]) -> Result<(), PolicyError> {
@@ -219,11 +238,18 @@ pub(super) fn wrong<T>(problem: impl Into<String>) -> Result<T, PolicyError> {
     Err(PolicyError(problem.into()))
 }
 
+/// A metric by its name for programs, or by the one that reports have for people: `cost` is `throughput`.
+fn metric_named(name: &str) -> Option<Metric> {
+    Metric::ALL.into_iter().find(|metric| [metric.name(), words::metric(*metric)].contains(&name))
+}
+
 fn scope(workload: Option<String>, environment: Option<String>, metric: Option<String>) -> Result<Scope, PolicyError> {
-    let metric = metric.map(|name| Metric::named(&name).ok_or(name)).transpose().or_else(|name| {
-        let known = Metric::ALL.map(Metric::name);
-        let hint =
-            nearest(&name, known).map_or(format!("there are {}", known.join(", ")), |n| format!("did you mean `{n}`?"));
+    let metric = metric.map(|name| metric_named(&name).ok_or(name)).transpose().or_else(|name| {
+        let known = || Metric::ALL.map(Metric::name).into_iter().chain([words::metric(Metric::Throughput)]);
+        let hint = nearest(&name, known()).map_or_else(
+            || format!("there are {}", known().collect::<Vec<_>>().join(", ")),
+            |near| format!("did you mean `{near}`?"),
+        );
         wrong(format!("there is no metric `{name}`; {hint}"))
     })?;
     Ok(Scope { workload, environment, metric })

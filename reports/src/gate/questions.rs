@@ -1,6 +1,8 @@
 //! What a policy asks of a run: one question for each comparison, every name looked up.
 
-use super::{FLOOR_NS, Judgement, LeftOut, MARGIN, Mode, Policy, PolicyError, Scope, Terms, policy::wrong};
+use super::{
+    FLOOR_NS, Judgement, LeftOut, MARGIN, Mode, Policy, PolicyError, Scope, Terms, policy::wrong, words as said,
+};
 use crate::comparison::{Comparison, Metric, Role, Withheld};
 use crate::record::WorkloadPlan;
 use crate::render::words;
@@ -41,11 +43,35 @@ pub(super) fn of(c: &Comparison, policy: &Policy) -> Result<Asked, PolicyError> 
     check_names(c, policy)?;
     let asked = all(c, policy)?;
     if asked.questions.is_empty() {
-        let problem =
-            "the policy asks nothing of this run: name `head` and `base`, set a `budget`, or say modes = [\"history\"]";
-        return wrong(problem);
+        return wrong(nothing(policy, &asked.left_out));
     }
     Ok(asked)
+}
+
+/// Why there is no question, and what to do.
+fn nothing(policy: &Policy, left_out: &[LeftOut]) -> String {
+    let excepted =
+        |l: &&LeftOut| policy.exceptions.iter().any(|e| e.scope.holds(&l.workload, &l.environment, l.metric));
+    let Some(first) = left_out.first() else {
+        return "the policy asks nothing of this run: name `head` and `base`, set a `budget`, or say modes = [\"history\"]"
+            .into();
+    };
+    match left_out.iter().find(|l| !excepted(l)) {
+        None => format!(
+            "nothing is left to judge: all that the policy asks of this run is left out by [[except]], {} of {} in {} \
+             among it; narrow an [[except]], or measure more workloads",
+            said::metric(first.metric),
+            first.workload,
+            first.environment
+        ),
+        Some(bare) => format!(
+            "nothing is left to judge: all that the policy asks of this run is left out, {} of {} in {} since {}",
+            said::metric(bare.metric),
+            bare.workload,
+            bare.environment,
+            bare.reason
+        ),
+    }
 }
 
 /// Goes through the run in its order.
@@ -124,7 +150,8 @@ fn ask(
             (Mode::Budget, Some(budget)) => budget,
             (Mode::Budget, None) => {
                 return wrong(format!(
-                    "`budget` is asked of {environment} in {workload}, but no rule sets one: budget = 1.1"
+                    "`modes` asks for a budget of {environment} in {workload}, but none is set: write `budget = 1.1` for at most \
+                     10 % over the baseline, at the top or in a [[rule]] that fits"
                 ));
             }
             (Mode::Paired | Mode::History, _) => 1.0 + terms.margin.unwrap_or(MARGIN),

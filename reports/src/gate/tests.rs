@@ -48,6 +48,14 @@ fn set(c: &mut Comparison, workload: &str, environment: &str, ratio: f64) {
     }
 }
 
+/// A control that scatters by so much to either side, in a workload.
+fn noisy(c: &mut Comparison, workload: &str, noise: f64) {
+    for r in c.resolution.iter_mut().filter(|r| r.workload == workload) {
+        let interval = crate::statistics::Interval { low: 1.0 / (1.0 + noise), high: 1.0 + noise, confidence: 0.95 };
+        (r.control, r.noise_floor) = (Some(Estimate { value: 1.0, interval: Some(interval) }), Some(noise));
+    }
+}
+
 fn cells<'a>(c: &'a mut Comparison, workload: &'a str) -> impl Iterator<Item = &'a mut Cell> {
     c.cells.iter_mut().filter(move |cell| cell.workload == workload)
 }
@@ -80,14 +88,28 @@ fn a_name_that_the_run_does_not_have_is_refused_with_the_nearest() {
     );
     refused("[[except]]\nenvironment = \"zzz\"\nreason = \"r\"\n", &["`zzz`", "there are runc"]);
     refused("head = \"runc\"\nbase = \"runc\"\n", &["the same environment"]);
-    refused("head = \"bare\"\nbase = \"runc\"\n", &["`bare`"]);
+    refused("head = \"bare\"\nbase = \"runc\"\n", &["`head` can't be `bare`", "the baseline", "`budget`"]);
+    refused("head = \"control\"\nbase = \"runc\"\n", &["`head` can't be `control`", "a second time"]);
+    refused("head = \"runc\"\nbase = \"control\"\n", &["`base` can't be `control`", "name `bare` as `base`"]);
+    refused("[[rule]]\nenvironment = \"bare\"\nbudget = 2.0\n", &["can't be `bare`"]);
+    assert!(judge(&example(), &pair("runc", "bare"), &[]).is_ok());
+}
+
+#[test]
+fn the_name_that_reports_have_for_a_metric_is_one_for_a_policy() {
+    let of = |name: &str| read(&format!("[[rule]]\nmetric = \"{name}\"\nbudget = 2.0\n")).rules[0].scope.metric;
+    assert_eq!((of("cost"), of("throughput")), (Some(Metric::Throughput), Some(Metric::Throughput)));
+    assert_eq!(of("p99.9"), Some(Metric::P999));
+    refused("[[rule]]\nmetric = \"cots\"\n", &["did you mean `cost`?"]);
 }
 
 #[test]
 fn a_policy_that_asks_for_nothing_is_refused() {
     refused("margin = 0.1\n", &["asks nothing"]);
+    let both = "head = \"runc\"\nbase = \"qemu\"\n[[except]]\nreason = \"r\"\nenvironment = \"runc\"\n";
+    refused(both, &["left out by [[except]]", "in runc"]);
     refused("modes = [\"paired\"]\n", &["name `head` and `base`"]);
-    refused("modes = [\"budget\"]\n", &["no rule sets one"]);
+    refused("modes = [\"budget\"]\n", &["none is set", "`budget = 1.1`", "[[rule]]"]);
 }
 
 #[test]
@@ -132,6 +154,13 @@ fn less_than_the_floor_does_not_matter_whatever_its_share_is() {
         judged(&judge(&c, &policy, &[]).unwrap(), "sqlite/lookup", Metric::P50).verdict
     };
     assert_eq!((verdict(40_000.0), verdict(60_000.0)), (Verdict::Regressed, Verdict::Pass));
+    // With a control noisier than the margin its noise counts as well: 20 % of the 150 us that an operation takes at most.
+    noisy(&mut c, "sqlite/lookup", 0.2);
+    let policy = |floor| Policy { all: Terms { floor_ns: Some(floor), ..Terms::default() }, ..pair("runc", "qemu") };
+    let noisy = |floor| judged(&judge(&c, &policy(floor), &[]).unwrap(), "sqlite/lookup", Metric::P50).clone();
+    assert_eq!(noisy(60_000.0).verdict, Verdict::Inconclusive);
+    let passed = noisy(90_000.0);
+    assert!(passed.verdict == Verdict::Pass && passed.because.contains("noise included: the floor"), "{passed:?}");
 }
 
 #[test]
@@ -192,11 +221,7 @@ fn a_control_that_failed_makes_its_figure_invalid_and_no_other() {
 fn a_machine_that_can_not_see_the_margin_lets_nothing_pass_but_sees_what_is_beyond_its_noise() {
     let mut c = example();
     set(&mut c, "sqlite/commit", "qemu", 1.0);
-    let coarse = |r: &&mut crate::comparison::Resolution| r.workload == "sqlite/commit";
-    for r in c.resolution.iter_mut().filter(|r| coarse(r)) {
-        let interval = crate::statistics::Interval { low: 0.9, high: 1.12, confidence: 0.95 };
-        (r.control, r.noise_floor) = (Some(Estimate { value: 1.0, interval: Some(interval) }), Some(0.11));
-    }
+    noisy(&mut c, "sqlite/commit", 0.11);
     let verdict = |c: &mut Comparison, ratio| {
         set(c, "sqlite/commit", "runc", ratio);
         judged(&judge(c, &pair("runc", "qemu"), &[]).unwrap(), "sqlite/commit", Metric::P50).clone()
@@ -328,6 +353,12 @@ fn a_second_run_decides_about_what_the_first_could_not_clear_and_about_nothing_e
     }
     let gate = confirm(&second, &pair("runc", "qemu"), &[], &screen).unwrap();
     assert_eq!(judged(&gate, "sqlite/commit", Metric::P50).verdict, Verdict::Inconclusive);
+    // Nor does one that lacks what another policy asks for, and which no further blocks can be added to.
+    second.run.workloads.retain(|w| w.name != "sqlite/commit");
+    let gate = confirm(&second, &pair("runc", "qemu"), &[], &screen).unwrap();
+    let commit = judged(&gate, "sqlite/commit", Metric::P50);
+    assert!(commit.verdict == Verdict::Inconclusive && commit.because.contains("says nothing of it"), "{commit:?}");
+    assert_eq!(commit.enough.as_deref(), Some("both runs anew under this policy"));
 }
 
 #[test]

@@ -19,10 +19,11 @@ pub(super) fn judged(q: &Question, case: &Case, verdict: Verdict) -> Said {
     let floor = units::duration(q.floor_ns);
     let said = |because: String| Said { because, enough: None };
     match verdict {
-        Verdict::Pass if case.m.ratio.interval.is_some_and(|i| i.high < q.limit.ln()) => {
-            said(format!("{limit} is excluded"))
+        Verdict::Pass if case.is_coarse(q) => {
+            said(format!("it takes less than {floor} more for an operation, the control's noise included: the floor"))
         }
-        Verdict::Pass => said(format!("it takes less than {floor} more for an operation")),
+        Verdict::Pass if case.m.ratio.interval.is_some_and(|i| i.high < q.limit.ln()) => said(excluded(q.limit)),
+        Verdict::Pass => said(format!("it takes less than {floor} more for an operation: the floor")),
         Verdict::Improved => said(format!("better beyond chance{}", of_all(case.size))),
         Verdict::Regressed if q.mode == Mode::Budget => {
             said(format!("over the budget of {limit} beyond chance{}", of_all(case.size)))
@@ -62,6 +63,11 @@ fn enough(more: Option<u64>) -> String {
 
 fn of_all(size: usize) -> String {
     if size > 1 { format!(" among {size} comparisons") } else { String::new() }
+}
+
+/// Why a comparison passes by its margin or budget, which nobody needs to be told twice.
+pub(crate) fn excluded(limit: f64) -> String {
+    format!("{} is excluded", times(limit))
 }
 
 /// A limit as it was written: `1.05×`.

@@ -82,6 +82,15 @@ fn the_text_begins_with_what_is_worst() {
 }
 
 #[test]
+fn the_text_says_why_something_passes_that_is_beyond_the_margin() {
+    let pass = |workload, because| Judgement { enough: None, ..judgement(Verdict::Pass, workload, because) };
+    let by_floor = pass("second", "it takes less than 2.00 µs more for an operation: the floor");
+    let gate = gate(vec![pass("first", "1.05× is excluded"), by_floor]);
+    let text = text("text", &gate, &ALL);
+    assert!(text.contains("µs more for an operation: the floor\n") && !text.contains("is excluded"), "{text}");
+}
+
+#[test]
 fn the_json_has_numbers_and_verdicts() {
     let json: serde_json::Value = serde_json::from_str(&text("json", &example(), &ALL)).unwrap();
     assert_eq!((&json["schema"], &json["verdict"]), (&SCHEMA.into(), &"regressed".into()));

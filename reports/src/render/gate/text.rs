@@ -33,7 +33,8 @@ impl Render for Text {
             let figures = words::figures(j);
             say!(out, "{:12}  {:width$}  {figures}", j.verdict.name(), one_line(&name(j)));
             let enough = j.enough.as_ref().map(|e| format!("; enough would be {e}")).unwrap_or_default();
-            if j.verdict != Verdict::Pass {
+            // What passes by the floor may look worse than the margin: a reader has to see why it passes.
+            if j.verdict != Verdict::Pass || j.because != words::excluded(j.limit) {
                 say!(out, "{:12}  {}{enough}", "", one_line(&j.because));
             }
             for note in &j.notes {
