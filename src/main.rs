@@ -53,7 +53,6 @@ fn styled(answer: &clap::Error) -> String {
 fn ended(result: anyhow::Result<Exit>) -> ExitCode {
     match result {
         Ok(exit) => exit.into(),
-        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             tell!("error: {error:#}");
             exit::code_of(&error).into()
@@ -95,7 +94,8 @@ fn dispatch(command: Command) -> anyhow::Result<Exit> {
         Command::Agent { data, visit, copy } => {
             let visit = visit.then(|| Visit::begin(&data, copy.as_deref())).transpose()?;
             visit.as_ref().map(Visit::end_with_channel).transpose()?;
-            workloads::agent::serve(&mut std::io::stdin().lock(), &mut std::io::stdout().lock(), &data)?;
+            let served = workloads::agent::serve(&mut std::io::stdin().lock(), &mut std::io::stdout().lock(), &data);
+            served.or_else(|error| if is_broken_pipe(&error) { Ok(()) } else { Err(error) })?;
             Ok(Exit::Done)
         }
         Command::Leave { paths } => {
@@ -118,17 +118,14 @@ fn start_log(verbose: u8) {
     env_logger::Builder::from_env(env_logger::Env::new().filter_or("TAREBENCH_LOG", level))
         .format(|out, record| {
             let time = humantime::format_rfc3339_millis(SystemTime::now());
-            let words = record.args().to_string().replace('\n', "\n    ");
+            let words = reports::render::escape::lines(&record.args().to_string()).replace('\n', "\n    ");
             writeln!(out, "[{time} {:<5} {}] {words}", record.level(), record.target())
         })
         .init();
 }
 
-/// `tarebench report | head` is not an error.
+/// Whether nobody is there any more to answer: an agent then has no words for it.
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    let broken = |e: &anyhow::Error| {
-        let mut causes = e.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>());
-        causes.any(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe)
-    };
-    broken(error) || error.downcast_ref::<exit::Coded>().is_some_and(|coded| broken(&coded.error))
+    let mut causes = error.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>());
+    causes.any(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe)
 }

@@ -84,6 +84,13 @@ fn every_verdict_has_its_exit_code() {
     gate(&worse, &["--fail-on", "invalid,no-baseline"]).ends_with(0).says("regressed");
     gate(&measured(0.9), &[]).ends_with(0).says("import fio: improved");
 
+    // Whoever looks at the words only in part, as `head` does, has the verdict all the same.
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let words = ["gate", "--head", "head", "--base", "base"];
+    let output = worse.command(&words).stdout(writer).output().expect("the program starts");
+    assert_eq!(common::ran(output).ends_with(1).stderr, "");
+
     let policy = |text: &str| {
         std::fs::write(worse.at("gate.toml"), text).expect("written");
         worse.run(&["gate", "--policy", "gate.toml"])
@@ -104,6 +111,9 @@ fn what_can_not_be_judged_is_an_error_that_says_what_to_do() {
     b.run(&["gate"]).ends_with(2).says("--policy FILE, or --head ENV and --base ENV");
     b.run(&["gate", "--head", "head"]).ends_with(2).says("--base");
     b.run(&["gate", "--policy", "gone.toml"]).ends_with(2).says("can't read the policy gone.toml");
+    b.run(&["gate", "--policy", "/dev/zero"]).ends_with(2).says("it is longer than 1 MiB");
+    let escaped = b.run(&["gate", "--head", "\u{1b}[2J-none", "--base", "base"]).ends_with(2).stderr;
+    assert!(escaped.contains("·[2J-none") && !escaped.contains('\u{1b}'), "{escaped}");
     b.run(&["gate", "--head", "haed", "--base", "base"]).ends_with(2).says("did you mean `head`?");
     gate(&b, &["nothing-like-it"]).ends_with(2).says("no run");
     gate(&b, &["--format", "jnuit"]).ends_with(2).says("did you mean `junit`?");

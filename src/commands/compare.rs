@@ -7,6 +7,7 @@ use reports::render::between::{FORMATS, Format};
 use reports::store::Store;
 
 use crate::cli;
+use crate::commands::print_bytes;
 use crate::exit::{Exit, OrExit};
 
 /// Loads both, holds them against each other, renders.
@@ -20,7 +21,7 @@ pub fn run(args: cli::Compare) -> anyhow::Result<Exit> {
         Some(path) => std::fs::write(path, bytes)
             .with_context(|| format!("can't write {}", path.display()))
             .or_exit(Exit::Host)?,
-        None => std::io::Write::write_all(&mut std::io::stdout(), &bytes).context("can't write to stdout")?,
+        None => print_bytes(&bytes)?,
     }
     Ok(Exit::Done)
 }

@@ -1,9 +1,9 @@
 //! `tarebench gate`: holds a stored run against a policy.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::Path;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use reports::comparison::compare;
 use reports::gate::{self, CONFIRMS, Gate, Past, Policy, Verdict};
 use reports::record::{Run, Stored};
@@ -55,7 +55,7 @@ pub fn policy(file: Option<&Path>, head: Option<String>, base: Option<String>) -
     let mut policy = match file {
         Some(path) => {
             let name = path.display().to_string();
-            let text = std::fs::read_to_string(path).with_context(|| format!("can't read the policy {name}"))?;
+            let text = read(path).with_context(|| format!("can't read the policy {name}"))?;
             Policy::parse(&name, &text)?
         }
         None if head.is_none() => bail!("a gate needs --policy FILE, or --head ENV and --base ENV"),
@@ -64,6 +64,15 @@ pub fn policy(file: Option<&Path>, head: Option<String>, base: Option<String>) -
     policy.head = head.or(policy.head);
     policy.base = base.or(policy.base);
     Ok(policy)
+}
+
+/// The text of a policy: all of it, unless it has no end.
+fn read(path: &Path) -> anyhow::Result<String> {
+    const LONGEST: u64 = 1 << 20;
+    let mut text = String::new();
+    std::fs::File::open(path)?.take(LONGEST + 1).read_to_string(&mut text)?;
+    ensure!(text.len() as u64 <= LONGEST, "it is longer than 1 MiB, which no policy is");
+    Ok(text)
 }
 
 /// The overheads of all accepted runs of the same key, but for the run itself.

@@ -25,8 +25,12 @@ fn print(text: &str) -> anyhow::Result<()> {
     print_bytes(text.as_bytes())
 }
 
-/// Writes to stdout, all of it: what a buffer keeps back could fail when nobody listens any more.
+/// Writes to stdout, all of it: what a buffer keeps back could fail when nobody listens any more. A reader that has gone, as `head`
+/// does, is no error: what the command found and its exit code are the same without one.
 pub(crate) fn print_bytes(bytes: &[u8]) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
-    out.write_all(bytes).and_then(|()| out.flush()).context("can't write to stdout").or_exit(Exit::Host)
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("can't write to stdout").or_exit(Exit::Host),
+    }
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::bail;
+use reports::render::escape::one_line;
 use reports::store::{Store, Summary};
 
 use crate::cli;
@@ -71,7 +72,7 @@ pub fn accept(args: cli::Accept) -> anyhow::Result<Exit> {
     let key = store.accept(&id, &now(), args.reason.trim(), !args.add).or_exit(Exit::Store)?;
     let count = store.accepted(&key).or_exit(Exit::Store)?.len();
     let stands = if count == 1 { "it is the baseline now".into() } else { format!("it is one of {count} now") };
-    print(&format!("run {id} is accepted for {}: {stands}\n", key.host_class()))?;
+    print(&format!("run {id} is accepted for {}: {stands}\n", one_line(key.host_class())))?;
     Ok(Exit::Done)
 }
 

@@ -28,25 +28,25 @@ pub struct Before {
 impl Before {
     /// What a stored run did.
     pub fn of(stored: &Stored) -> Self {
-        let sample = |r: &reports::record::Record| Some((r.workload.clone(), r.outcome.as_ref().ok()?.batch));
+        let sample = |r: &reports::record::Record| Some((r.workload.clone(), r.outcome.as_ref().ok()?.batch.max(1)));
         Self {
             blocks: begun(stored),
             batches: stored.records.iter().filter_map(sample).collect(),
-            seconds: stored.seconds.unwrap_or(0.0),
+            seconds: stored.seconds.filter(|s| s.is_finite()).unwrap_or(0.0),
         }
     }
 }
 
 /// Blocks that were begun.
 fn begun(stored: &Stored) -> u32 {
-    stored.starts.iter().map(|s| s.block + 1).max().unwrap_or(0)
+    stored.starts.iter().map(|s| s.block.saturating_add(1)).max().unwrap_or(0)
 }
 
 /// Blocks that were broken off: without checks of their last workload. They stay, and don't count.
 fn broken_off(stored: &Stored) -> u32 {
     let last = stored.run.workloads.last().map_or("", |w| &w.name);
     let whole: BTreeSet<u32> = stored.checks.iter().filter(|c| c.workload == last).map(|c| c.block).collect();
-    begun(stored) - whole.len() as u32
+    begun(stored).saturating_sub(whole.len() as u32)
 }
 
 /// The number of the last block, counted from 1, that gives so many whole ones in all.
@@ -62,7 +62,7 @@ pub fn last_block(stored: &Stored, wanted: u32) -> anyhow::Result<u32> {
             stored.run.id
         );
     }
-    Ok(wanted + broken_off)
+    Ok(wanted.saturating_add(broken_off))
 }
 
 /// Adds blocks to a stored run until the plan's last, and gives back all of its rows.
@@ -179,5 +179,13 @@ mod tests {
         assert!(error.contains("3 whole blocks already") && error.contains("--blocks"), "{error}");
         stored.checks.retain(|c| c.block < 2);
         assert_eq!(last_block(&stored, 3).expect("one was broken off"), 4);
+        // Whatever somebody wrote into a store, this is no reason to panic.
+        let mut stray = stored.checks[0].clone();
+        stored.starts[0].block = u32::MAX;
+        last_block(&stored, 5).expect("the block of the large number is one that was broken off");
+        stored.starts.clear();
+        stray.block = 7;
+        stored.checks.push(stray);
+        assert_eq!(last_block(&stored, 5).expect("nothing was begun"), 5);
     }
 }

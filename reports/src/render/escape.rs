@@ -38,6 +38,12 @@ pub fn one_line(text: &str) -> String {
     lines.join(" / ").chars().map(|c| if c == '\t' { ' ' } else { visible(c) }).collect()
 }
 
+/// The same of words for a terminal that may have several lines, which stay.
+#[must_use]
+pub fn lines(text: &str) -> String {
+    text.chars().map(visible).collect()
+}
+
 /// `·` for what has no width, reorders its neighbours or drives a terminal.
 pub(super) fn visible(c: char) -> char {
     match c {
@@ -71,5 +77,6 @@ mod tests {
     #[test]
     fn a_terminal_gets_no_escape_sequences() {
         assert_eq!(one_line("one\r\n\x1b]0;title\x07two\n\n"), "one / ·]0;title·two");
+        assert_eq!(lines("one\n\tt\x1b[2Jwo\r\n"), "one\n\tt·[2Jwo·\n");
     }
 }

@@ -289,7 +289,7 @@ fn distribution(
     let smallest = own.0.values().map(|m| m.histogram.len()).min().unwrap_or(0).max(1);
     let seconds = all.elapsed_ns.max(1) as f64 / 1e9;
     let done = all.operations as f64 / seconds;
-    let blocks = stored.records.iter().map(|r| r.block + 1).max().unwrap_or(0);
+    let blocks = stored.records.iter().map(|r| r.block.saturating_add(1)).max().unwrap_or(0);
     let open = all.open.map(|open| OpenLoop {
         service: open.service,
         lateness: open.lateness,
