@@ -8,7 +8,7 @@ use serde_json::Value;
 /// Blocks of the made-up runs.
 const BLOCKS: usize = 12;
 
-/// A store with a run of `bare`, `base` and `head` in which head takes `factor` times as long as base, give or take the noise of a block.
+/// A store with a run of `bare`, `control`, `base` and `head` in which head takes `factor` times as long as base, give or take the noise of a block.
 fn measured(factor: f64) -> Dir {
     let b = Dir::new();
     add(&b, factor);
@@ -18,7 +18,9 @@ fn measured(factor: f64) -> Dir {
 fn add(b: &Dir, factor: f64) {
     let mut words = vec!["import".to_string(), "fio".into()];
     for block in 0..BLOCKS {
-        for (nth, (name, times)) in [("bare", 1.0), ("base", 1.2), ("head", 1.2 * factor)].into_iter().enumerate() {
+        for (nth, (name, times)) in
+            [("bare", 1.0), ("control", 1.0), ("base", 1.2), ("head", 1.2 * factor)].into_iter().enumerate()
+        {
             let noise = 1.0 + 0.01 * ((block * 7 + nth * 5) % 5) as f64;
             let file = b.at(&format!("{name}-{block}.json"));
             std::fs::write(&file, fio(times * noise).to_string()).expect("written");

@@ -46,22 +46,31 @@ pub(super) struct Case<'a> {
 }
 
 /// What two copies of the baseline say of the machine.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Control {
-    /// Half the width of the control's interval, in log units; `None` where there is no control.
+    /// Half the width of the control's interval, in log units; `None` where the control is unknown.
     pub noise: Option<f64>,
     /// How far from 1 the control's interval reaches, in log units.
     pub reach: f64,
+    /// Why it is unknown.
+    unknown: Option<String>,
 }
 
 impl Control {
     fn of(c: &Comparison, q: &Question) -> Self {
-        let resolution = c.resolution(&q.workload, q.metric).filter(|r| !matches!(r.state, ControlState::Unknown(_)));
-        let interval = resolution.and_then(|r| r.control).and_then(|control| control.interval);
-        Control {
-            noise: resolution.and_then(|r| r.noise_floor).map(f64::ln_1p),
-            reach: interval.map_or(0.0, |i| i.low.ln().abs().max(i.high.ln().abs())),
+        let resolution = c.resolution(&q.workload, q.metric);
+        if let Some(ControlState::Unknown(why)) = resolution.map(|r| &r.state) {
+            return Self::unknown(why.clone());
         }
+        let Some((noise, control)) = resolution.and_then(|r| r.noise_floor.zip(r.control)) else {
+            return Self::unknown("there is no control".into());
+        };
+        let reach = control.interval.map_or(f64::INFINITY, |i| i.low.ln().abs().max(i.high.ln().abs()));
+        Control { noise: Some(noise.ln_1p()), reach, unknown: None }
+    }
+
+    fn unknown(why: String) -> Self {
+        Control { noise: None, reach: f64::INFINITY, unknown: Some(why) }
     }
 
     /// The furthest that its noise moves an operation of so many nanoseconds.
@@ -70,7 +79,7 @@ impl Control {
     }
 
     /// Whether the machine is too unquiet to see a change of this size, in log units.
-    fn is_coarse(self, margin: f64) -> bool {
+    fn is_coarse(&self, margin: f64) -> bool {
         self.noise.is_some_and(|noise| noise > margin)
     }
 }
@@ -80,6 +89,9 @@ impl Case<'_> {
     /// than the margin only the floor can exclude it, that noise added. To be worse it has to
     /// be so beyond chance and by more than the floor, while the change that matters can't be excluded.
     pub fn verdict(&self, q: &Question) -> Verdict {
+        if self.blind().is_some() {
+            return Verdict::Inconclusive;
+        }
         let m = self.m;
         let (Some(ratio), Some(difference)) = (m.ratio.interval, m.difference.interval) else {
             return Verdict::Inconclusive;
@@ -101,6 +113,20 @@ impl Case<'_> {
             return Verdict::Regressed;
         }
         Verdict::Inconclusive
+    }
+
+    /// Why nothing can be said, whatever the numbers are, and what would be enough: fewer blocks must never say more than more of
+    /// them do.
+    pub fn blind(&self) -> Option<(String, String)> {
+        let (blocks, fewest) = (self.m.blocks as u64, u64::from(FEWEST_FOR_INTERVAL));
+        if blocks < fewest {
+            let more = fewest - blocks;
+            let because = format!("{blocks} blocks are too few to judge by: {fewest} are needed");
+            return Some((because, format!("{more} more block{} at least", if more == 1 { "" } else { "s" })));
+        }
+        let why = self.control.unknown.as_ref()?;
+        let because = format!("nobody knows what this machine can tell apart: {why}");
+        Some((because, format!("a run whose control has at least {fewest} blocks of this")))
     }
 
     /// Whether the control is what stands in the way.
@@ -137,7 +163,10 @@ fn null(q: &Question) -> f64 {
 
 fn judged(c: &Comparison, q: &Question, case: &Case) -> Judgement {
     let verdict = case.verdict(q);
-    let said = words::judged(q, case, verdict);
+    let said = match case.blind() {
+        Some((because, enough)) => words::Said { because, enough: Some(enough) },
+        None => words::judged(q, case, verdict),
+    };
     Judgement {
         ratio: Some(case.m.ratio.map(f64::exp)),
         difference_ns: Some(case.m.difference.value),

@@ -6,7 +6,8 @@ use crate::comparison::{Cell, Comparison, ControlState, Environment, Finding, Ou
 use crate::record::Ending;
 use crate::render::words;
 use crate::statistics::{
-    Estimate, Known, hodges_lehmann, p_above, p_mean_above, predict, robust_sigma, sigma, superiority,
+    Estimate, FEWEST_FOR_INTERVAL, Known, hodges_lehmann, p_above, p_mean_above, predict, robust_sigma, sigma,
+    superiority,
 };
 
 /// What a metric can be told apart by at best, in log units: three significant digits of a histogram.
@@ -236,7 +237,21 @@ fn believable(cell: &Cell) -> Result<(), Unmeasured> {
 
 fn history(q: &Question, finding: &Finding, accepted: &[Past], notes: Vec<String>) -> Result<Measured, Unmeasured> {
     let about = |p: &&Past| (&p.workload, &p.environment, p.metric) == (&q.workload, &q.environment, q.metric);
-    let series: Vec<Known> = accepted.iter().filter(about).map(|p| p.overhead).collect();
+    // A run of so few blocks that it couldn't be judged itself is no measure for others.
+    let (long, short): (Vec<&Past>, Vec<&Past>) =
+        accepted.iter().filter(about).partition(|p| p.blocks >= FEWEST_FOR_INTERVAL);
+    let series: Vec<Known> = long.iter().map(|p| p.overhead).collect();
+    if series.len() < FEWEST_ACCEPTED && series.len() + short.len() >= FEWEST_ACCEPTED {
+        let more = FEWEST_ACCEPTED - series.len();
+        return Err(Unmeasured {
+            verdict: Verdict::Inconclusive,
+            because: format!(
+                "{} of the accepted runs have fewer than {FEWEST_FOR_INTERVAL} blocks of this",
+                short.len()
+            ),
+            enough: Some(format!("{more} more accepted run{} of more blocks", if more == 1 { "" } else { "s" })),
+        });
+    }
     if series.len() < FEWEST_ACCEPTED {
         let more = FEWEST_ACCEPTED - series.len();
         return Err(Unmeasured {
@@ -281,7 +296,8 @@ pub(super) fn same(c: &Comparison, head: &str, base: &str) -> Option<String> {
     head.same_code(base).then(|| {
         let short = hash.get(..12).unwrap_or(hash);
         format!(
-            "{} and {} ran the same programs ({short}): this is an A/A run, and all it can show is error",
+            "{} and {} ran the same named programs, byte for byte ({short}): this is an A/A run, and all it can show is error, \
+             unless a program is a script: what a script starts isn't looked at",
             head.name, base.name
         )
     })

@@ -128,6 +128,8 @@ pub struct Past {
     pub metric: Metric,
     /// Logarithm of the overhead over the baseline, with its standard error.
     pub overhead: Known,
+    /// Blocks that it rests on.
+    pub blocks: u32,
 }
 
 impl Past {
@@ -137,7 +139,8 @@ impl Past {
         let past = figures.filter_map(|f| {
             let logs: Vec<f64> = f.ratios.iter().map(|(_, ratio)| ratio.ln()).collect();
             let (workload, environment) = (f.workload.clone(), f.environment.clone());
-            Some(Past { workload, environment, metric: f.metric, overhead: measure::known(&logs)? })
+            let blocks = logs.len() as u32;
+            Some(Past { workload, environment, metric: f.metric, overhead: measure::known(&logs)?, blocks })
         });
         past.collect()
     }
@@ -272,6 +275,26 @@ pub fn confirm(c: &Comparison, policy: &Policy, accepted: &[Past], screen: &Gate
     let mut notes = screen.notes.clone();
     notes.extend(fresh.notes);
     Ok(Gate { judgements: judgements.collect(), confirmed_by: Some(fresh.run), notes, ..screen.clone() })
+}
+
+/// What the screen could not clear where several runs say that they confirm it: nobody knows which of them was not picked for
+/// what it says, so that none decides.
+#[must_use]
+pub fn disputed(screen: &Gate, runs: &[&str]) -> Gate {
+    let because =
+        format!("runs {} all say that they confirm {}, and one second run decides", runs.join(", "), screen.run);
+    let judgements = screen.judgements.iter().map(|first| match first.verdict {
+        Verdict::Regressed | Verdict::Inconclusive => Judgement {
+            verdict: Verdict::Invalid,
+            because: because.clone(),
+            enough: Some("a store with the one that followed".into()),
+            ..first.clone()
+        },
+        _ => first.clone(),
+    });
+    let mut notes = screen.notes.clone();
+    notes.push(because.clone());
+    Gate { judgements: judgements.collect(), notes, ..screen.clone() }
 }
 
 fn answer(c: &Comparison, policy: &Policy, accepted: &[Past], asked: questions::Asked, alpha: f64) -> Gate {

@@ -291,6 +291,7 @@ fn past(overheads: &[f64]) -> Vec<Past> {
         environment: "runc".into(),
         metric: Metric::Throughput,
         overhead: Known { value: overhead.ln(), error: 0.002 },
+        blocks: 12,
     };
     overheads.iter().map(one).collect()
 }
@@ -396,4 +397,87 @@ fn five_blocks_are_inconclusive_and_say_how_many_are_missing() {
         commit.because.contains("too few") && commit.enough.as_ref().unwrap().contains("2 more blocks"),
         "{commit:?}"
     );
+}
+
+/// The run with so many blocks of everything, and a control that is unknown for a reason.
+fn cut(blocks: usize, control: Option<&str>) -> Comparison {
+    let mut c = example();
+    for (environment, ratio) in [("qemu", 1.0), ("gvisor", 1.0), ("runc", 1.0)] {
+        set(&mut c, "sqlite/commit", environment, ratio);
+    }
+    for cell in &mut c.cells {
+        if let Ok(finding) = &mut cell.finding {
+            finding.ratios.truncate(blocks);
+            finding.costs.truncate(blocks);
+        }
+    }
+    for r in c.resolution.iter_mut().filter(|_| control.is_some()) {
+        (r.control, r.noise_floor) = (None, None);
+        r.state = ControlState::Unknown(control.unwrap_or_default().into());
+    }
+    c
+}
+
+#[test]
+fn what_an_unknown_control_or_too_few_blocks_leave_open_never_passes_nor_is_it_better_or_worse() {
+    let budget = read("[[rule]]\nworkload = \"sqlite/commit\"\nenvironment = \"qemu\"\nbudget = 1.3\n");
+    let all = |c: &Comparison| {
+        [&pair("qemu", "gvisor"), &budget]
+            .map(|p| judged(&judge(c, p, &[]).unwrap(), "sqlite/commit", Metric::P50).clone())
+    };
+    assert!(all(&cut(8, None)).iter().all(|j| j.verdict == Verdict::Pass));
+    for j in all(&cut(8, Some("the control has no value here"))) {
+        assert_eq!(j.verdict, Verdict::Inconclusive, "{j:?}");
+        assert!(j.because.contains("no value here") && j.enough.unwrap().contains("control"));
+    }
+    for blocks in 2..6 {
+        for control in [None, Some("no interval")] {
+            for j in all(&cut(blocks, control)) {
+                assert_eq!(j.verdict, Verdict::Inconclusive, "{blocks} blocks: {j:?}");
+                assert!(j.enough.unwrap().starts_with(&format!("{} more block", 6 - blocks)));
+            }
+        }
+    }
+    let mut none = cut(8, None);
+    none.resolution.clear();
+    assert!(all(&none).iter().all(|j| j.verdict == Verdict::Inconclusive && j.because.contains("no control")));
+    // Twice the time, or half of it, by so few blocks says no more.
+    for factor in [2.0, 0.5] {
+        let mut few = cut(5, Some("no interval"));
+        set(&mut few, "sqlite/commit", "qemu", factor);
+        assert!(all(&few).iter().all(|j| j.verdict == Verdict::Inconclusive));
+    }
+}
+
+#[test]
+fn a_history_wants_six_blocks_of_this_run_and_of_each_that_it_is_held_against() {
+    let policy = read("[[rule]]\nworkload = \"sqlite/commit\"\nenvironment = \"runc\"\nmodes = [\"history\"]\n");
+    let of = |blocks: usize, accepted: &[Past]| {
+        let gate = judge(&cut(blocks, None), &policy, accepted).unwrap();
+        judged(&gate, "sqlite/commit", Metric::Throughput).clone()
+    };
+    let mut accepted = past(&[1.4; 12]);
+    assert_eq!(of(8, &accepted).verdict, Verdict::Improved);
+    let few = of(2, &accepted);
+    assert_eq!(
+        (few.verdict, few.enough.as_deref()),
+        (Verdict::Inconclusive, Some("4 more blocks at least")),
+        "{few:?}"
+    );
+    accepted[0].blocks = 2;
+    assert_eq!(of(8, &accepted).verdict, Verdict::Improved, "eleven others are enough");
+    accepted.iter_mut().for_each(|p| p.blocks = 5);
+    let short = of(8, &accepted);
+    assert_eq!(short.verdict, Verdict::Inconclusive);
+    assert!(short.because.contains("fewer than 6 blocks") && short.enough.unwrap().starts_with("10 more"));
+}
+
+#[test]
+fn where_several_runs_say_that_they_confirm_none_of_them_does() {
+    let screen = judge(&example(), &pair("qemu", "gvisor"), &[]).unwrap();
+    assert_eq!(screen.verdict(), Verdict::Regressed);
+    let gate = disputed(&screen, &["one", "two"]);
+    assert_eq!(gate.verdict(), Verdict::Invalid);
+    assert_eq!(gate.of(Verdict::Invalid).count(), screen.suspects().count() + screen.of(Verdict::Invalid).count());
+    assert!(gate.notes.iter().any(|note| note.contains("one, two")) && gate.suspects().next().is_none());
 }
