@@ -183,7 +183,7 @@ pub struct Run {
     /// The parts of the run.
     #[command(flatten)]
     pub selection: Selection,
-    /// Begin no new block after this time, as in 5m; at least one block is done
+    /// Begin no new block after this time, as in 5m; at least one block is done. Waiting for another run isn't counted
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub budget: Option<Duration>,
     /// Go on until the intervals reach no further than this to either side, as in 3%; --blocks (100 unless given) and --budget

@@ -9,6 +9,7 @@ mod estimate;
 mod execute;
 mod exit;
 mod interrupt;
+mod live;
 mod plan;
 mod run_id;
 mod suite;

@@ -30,12 +30,22 @@ fn signal_when_under_way(dir: &Dir, child: Child, signal: Signal) -> Ran {
     ran
 }
 
+fn nobody_else_changes_a_run_that_is_being_measured(dir: &Dir) {
+    eventually("the run is in the store", Duration::from_secs(60), || runs(dir)[0]["id"].is_string());
+    for words in [["remove", "latest"].as_slice(), &["run", "--resume", "latest", "--blocks", "600"]] {
+        dir.run(words).ends_with(5).says("is still being measured");
+    }
+}
+
 #[test]
 fn a_signal_ends_cleanly_and_what_is_finished_is_reported() {
     let signals = [(Signal::SIGINT, 130), (Signal::SIGTERM, 143), (Signal::SIGHUP, 143), (Signal::SIGQUIT, 143)];
     for (signal, code) in signals {
         let b = Dir::new();
         let child = b.start(&["run", "--env", "namespaces", "--workload", "disk/fsync", "--blocks", "500"]);
+        if signal == Signal::SIGINT {
+            nobody_else_changes_a_run_that_is_being_measured(&b);
+        }
         let ran = signal_when_under_way(&b, child, signal).ends_with(code).says("disk/fsync").says("cleaning up ...");
         let list = runs(&b);
         assert_eq!(list[0]["ending"], "interrupted", "{}", ran.stderr);
@@ -82,15 +92,12 @@ fn a_second_signal_ends_at_once_and_says_what_is_left_and_how_to_remove_it() {
 #[test]
 fn a_run_waits_for_another_one_or_is_flagged() {
     let b = Dir::new();
-    let mut turn = None;
-    // Until no run of another test has it.
-    eventually("this process has the turn", Duration::from_secs(60), || {
-        turn = runners::host::turn::Turn::take().ok();
-        turn.is_some()
-    });
+    // A lock of its own: runs of other tests have the host's.
+    let lock = b.at("lock");
+    let turn = runners::host::turn::Turn::take_at(&lock).expect("nobody has it");
     let words = ["run", "--env", "bare", "--workload", "control/syscall", "--blocks", "1", "--report", "r.json"];
     let mut command = b.command(&words);
-    command.env_remove("TAREBENCH_BESIDE").stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.env_remove("TAREBENCH_BESIDE").env("TAREBENCH_LOCK", &lock).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("starts");
     let lines = BufReader::new(child.stderr.take().expect("piped")).lines();
     let mut lines = lines.map(|line| line.expect("text"));
@@ -100,7 +107,8 @@ fn a_run_waits_for_another_one_or_is_flagged() {
     let rest: Vec<String> = lines.collect();
     assert_eq!(child.wait().expect("ends").code(), Some(130));
     assert!(rest.iter().any(|line| line.contains("ended while it waited")), "{rest:?}");
-    b.run(&words).ends_with_any(&[0, 4]).says("control/syscall");
+    let beside = b.command(&words).env("TAREBENCH_LOCK", &lock).output().expect("the program starts");
+    ran(beside).ends_with_any(&[0, 4]).says("control/syscall");
     drop(turn);
     let report = fs::read_to_string(b.at("r.json")).expect("a report");
     assert!(report.contains("was measuring on this host when this one began"), "who goes on is flagged: {report}");

@@ -17,6 +17,9 @@ pub const CONTROL: &str = "control";
 /// The fact of the host that another run was measuring there meanwhile, in words.
 pub const OTHER_RUN: &str = "other run";
 
+/// The fact of the host that nobody could say whether another run was measuring there, and why.
+pub const UNSEEN_RUN: &str = "other run unknown";
+
 /// One suite on one host at one time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Run {

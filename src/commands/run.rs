@@ -15,6 +15,7 @@ use crate::commands::{gate, gated, report};
 use crate::execute::{Options, measure, resume};
 use crate::exit::{Exit, OrExit};
 use crate::interrupt::Interrupt;
+use crate::live::Live;
 use crate::plan::Plan;
 use crate::suite::Suite;
 
@@ -120,6 +121,8 @@ fn new(args: &cli::Run, labels: BTreeMap<String, String>) -> anyhow::Result<(Sto
 fn go_on(args: &cli::Run, wanted: &str) -> anyhow::Result<(Stored, Interrupt)> {
     let store = Store::open_existing(&args.store.store).or_exit(Exit::Store)?;
     let id = store.find(wanted).or_exit(Exit::Usage)?;
+    // Before it is read: of two who go on with it, one would do the other's blocks again.
+    let _live = Live::take(&id)?;
     let before = store.load(&id).or_exit(Exit::Store)?;
     let run = &before.run;
     let suite = Suite::parse(&run.suite, &run.suite_toml)

@@ -10,6 +10,7 @@ use reports::store::{Store, Summary};
 use crate::cli;
 use crate::commands::print;
 use crate::exit::{Exit, OrExit};
+use crate::live::Live;
 use crate::run_id::now;
 
 /// Writes runs into a store of their own.
@@ -36,6 +37,8 @@ pub fn merge(args: cli::Merge) -> anyhow::Result<Exit> {
 pub fn remove(args: cli::Remove) -> anyhow::Result<Exit> {
     let store = Store::open_existing(&args.store.store).or_exit(Exit::Store)?;
     let ids = find(&store, &args.runs)?;
+    // A run that is being measured would lose its rows under its hands; one that was killed may go.
+    let _live = ids.iter().map(|id| Live::take(id)).collect::<anyhow::Result<Vec<_>>>()?;
     store.remove(&ids).or_exit(Exit::Store)?;
     print(&format!("{} removed: {}\n", runs(ids.len()), ids.join(" ")))?;
     Ok(Exit::Done)

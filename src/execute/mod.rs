@@ -21,6 +21,7 @@ use reports::store::Store;
 
 use crate::exit::{Exit, OrExit};
 use crate::interrupt::Interrupt;
+use crate::live::Live;
 use crate::plan::Plan;
 use block::Block;
 use execution::{Execution, Rows};
@@ -36,6 +37,7 @@ use stop::{Looks, Over};
 /// When the host does not allow it, the baseline can't run, or the store can't be written; with the exit code.
 pub fn measure(plan: &Plan, options: Options, store: &Store, interrupt: &Interrupt) -> anyhow::Result<Stored> {
     let (run, site) = set_up::set_up(plan, options, interrupt)?;
+    let _live = Live::take(&run.id)?;
     record(plan, &run, store, site, Progress::on_terminal())
 }
 

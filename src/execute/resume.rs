@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use anyhow::bail;
-use reports::record::{EnvironmentPlan, Run, Stored};
+use reports::record::{EnvironmentPlan, OTHER_RUN, Run, Stored, UNSEEN_RUN};
 use reports::store::Store;
 
 use super::{Options, Progress, execution::Rows, finish, set_up};
@@ -12,7 +12,7 @@ use crate::interrupt::Interrupt;
 use crate::plan::Plan;
 
 /// Facts of a host that are others at every look.
-const FLEETING: [&str; 2] = ["load", "uptime"];
+const FLEETING: [&str; 4] = ["load", "uptime", OTHER_RUN, UNSEEN_RUN];
 
 /// What was done before: nothing, for a new run.
 #[derive(Debug, Default)]
@@ -149,6 +149,7 @@ mod tests {
         then.host = vec![("kernel".into(), "6.1".into()), ("load".into(), "0.1".into())];
         then.binary_sha256 = "abc".into();
         let mut now = then.clone();
+        now.host.push((OTHER_RUN.into(), "another run was measuring".into()));
         (now.host[1].1, now.id, now.started) = ("3.9".into(), "other".into(), "later".into());
         assert!(differences(&then, &now).is_empty());
         now.host[0].1 = "6.2".into();

@@ -7,9 +7,9 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use reports::record::{EnvironmentPlan, OTHER_RUN, Run, WorkloadPlan};
+use reports::record::{EnvironmentPlan, OTHER_RUN, Run, UNSEEN_RUN, WorkloadPlan};
 use runners::fingerprint;
-use runners::host::turn::{OtherRun, Turn};
+use runners::host::turn::{NoTurn, Turn};
 use runners::host::{Host, Pinned, Resources, allowed_cpus};
 use runners::probe::{self, Probe};
 use runners::programs::Programs;
@@ -151,7 +151,7 @@ pub fn set_up(plan: &Plan, options: Options, interrupt: &Interrupt) -> anyhow::R
         tell!("warning: nothing in the data directory is durable: {why}");
     }
     let data = options.data_dir.canonicalize().context("can't find the data directory").or_exit(Exit::Host)?;
-    let (turn, other) = take_turn(options.beside, interrupt)?;
+    let (turn, doubt) = take_turn(options.beside, interrupt)?;
     clean_leftovers();
     let shared = open_host(plan.suite.resources, interrupt)?;
     let probes = probes(plan, &shared, &data);
@@ -164,9 +164,7 @@ pub fn set_up(plan: &Plan, options: Options, interrupt: &Interrupt) -> anyhow::R
     }
     let peer = start_peer(plan, &shared)?;
     let mut run = describe(options, plan, &shared.host, &data);
-    let words =
-        |other: OtherRun| (OTHER_RUN.to_string(), format!("{other} was measuring on this host when this one began"));
-    run.host.extend(other.map(words));
+    run.host.extend(doubt);
     let pinned = shared.host.pin_harness().or_exit(Exit::Host)?;
     let mut programs = Programs::default();
     let grounds = grounds(plan, &shared, &data, &probes, &mut programs, &mut run)?;
@@ -182,15 +180,27 @@ pub fn set_up(plan: &Plan, options: Options, interrupt: &Interrupt) -> anyhow::R
     Ok((run, HostSite { canaries, _link: link, peer, grounds, programs, shared, _pinned: pinned, _turn: turn, began }))
 }
 
-/// Waits until no other run measures on this host, and says so; with `beside` it goes on, and says whom it is beside.
-fn take_turn(beside: bool, interrupt: &Interrupt) -> anyhow::Result<(Option<Turn>, Option<OtherRun>)> {
+/// A fact of the host: its name and its words.
+type Fact = (String, String);
+
+/// Waits until no other run measures on this host, and says so; with `beside` it goes on, and a fact of the host says beside
+/// whom. So it does where nobody can say whether there is one.
+fn take_turn(beside: bool, interrupt: &Interrupt) -> anyhow::Result<(Option<Turn>, Option<Fact>)> {
     let mut said = None;
     loop {
         let other = match Turn::take() {
-            Ok(turn) => return Ok((turn, None)),
-            Err(other) if beside => return Ok((None, Some(other))),
-            Err(other) => other,
+            Ok(turn) => return Ok((Some(turn), None)),
+            Err(NoTurn::Unseen(because)) => {
+                let words = format!("whether another run is measuring on this host can't be seen: {because}");
+                tell!("warning: {words}");
+                return Ok((None, Some((UNSEEN_RUN.to_string(), words))));
+            }
+            Err(NoTurn::Taken(other)) => other,
         };
+        if beside {
+            let words = format!("{other} was measuring on this host when this one began");
+            return Ok((None, Some((OTHER_RUN.to_string(), words))));
+        }
         if said != Some(other) {
             tell!(
                 "{other} is measuring on this host; waiting until it ends (--beside doesn't wait, and flags the run)"

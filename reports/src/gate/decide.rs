@@ -74,7 +74,7 @@ impl Control {
     }
 
     /// The furthest that its noise moves an operation of so many nanoseconds.
-    fn noise_ns(self, operation_ns: f64) -> f64 {
+    fn noise_ns(&self, operation_ns: f64) -> f64 {
         operation_ns * self.noise.map_or(f64::INFINITY, |noise| noise.max(self.reach).exp_m1())
     }
 

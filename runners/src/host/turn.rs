@@ -1,17 +1,22 @@
 //! One run measures on a host at a time: two would each be in the other's figures.
 //!
 //! Whose turn it is a lock says, on a file that has the same place for everybody. Another user's is seen too, since a lock needs
-//! no right to write. What runs in a container with a `/tmp` of its own isn't seen.
+//! no right to write. What runs in a container with a `/tmp` of its own isn't seen, but where `TAREBENCH_LOCK` names a file that both
+//! share.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
 /// Where it is, whatever TMPDIR says.
 const PLACE: &str = "/tmp/tarebench.lock";
+
+/// The variable that names another place.
+const VARIABLE: &str = "TAREBENCH_LOCK";
 
 /// How often the file may go away between opening and locking it.
 const TRIES: u32 = 100;
@@ -20,7 +25,7 @@ const TRIES: u32 = 100;
 #[derive(Debug)]
 pub struct Turn {
     path: PathBuf,
-    _lock: Flock<File>,
+    lock: Flock<File>,
 }
 
 /// Another run that is measuring.
@@ -28,6 +33,15 @@ pub struct Turn {
 pub struct OtherRun {
     /// Its process, where the kernel says.
     pub pid: Option<u32>,
+}
+
+/// Why nobody gets the turn.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NoTurn {
+    /// Another run has it.
+    Taken(OtherRun),
+    /// Nobody can say whether another one has it, since the lock can't be looked at: why.
+    Unseen(String),
 }
 
 impl std::fmt::Display for OtherRun {
@@ -40,37 +54,46 @@ impl std::fmt::Display for OtherRun {
 }
 
 impl Turn {
-    /// Takes it where nobody has it. `None` where nobody can say, since the file can't be opened.
+    /// Takes it where nobody has it.
     ///
     /// # Errors
-    /// Who has it.
-    pub fn take() -> Result<Option<Self>, OtherRun> {
-        Self::take_at(Path::new(PLACE))
+    /// Who has it, or that nobody can say.
+    pub fn take() -> Result<Self, NoTurn> {
+        let named = std::env::var_os(VARIABLE).filter(|name| !name.is_empty());
+        Self::take_at(&named.map_or_else(|| PathBuf::from(PLACE), PathBuf::from))
     }
 
-    fn take_at(path: &Path) -> Result<Option<Self>, OtherRun> {
+    /// The same with the lock in another place.
+    ///
+    /// # Errors
+    /// Who has it, or that nobody can say.
+    pub fn take_at(path: &Path) -> Result<Self, NoTurn> {
+        let unseen = |because: String| NoTurn::Unseen(format!("{}: {because}", path.display()));
         for _ in 0..TRIES {
             let file = match open(path) {
                 Ok(file) => file,
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => continue,
-                Err(e) => {
-                    log::info!("whether another run is measuring can't be seen: {}: {e}", path.display());
-                    return Ok(None);
-                }
+                Err(e) => return Err(unseen(e.to_string())),
             };
-            let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock)
-                .map_err(|(file, _)| OtherRun { pid: holder(&file) })?;
+            let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(file, e)| match e {
+                Errno::EWOULDBLOCK => NoTurn::Taken(OtherRun { pid: holder(&file) }),
+                e => unseen(e.desc().to_string()),
+            })?;
             // One who ended meanwhile has removed it: then it is nobody's lock any more.
             if same(&lock, path) {
-                return Ok(Some(Self { path: path.to_path_buf(), _lock: lock }));
+                return Ok(Self { path: path.to_path_buf(), lock });
             }
         }
-        Ok(None)
+        Err(unseen("it goes away whenever it is looked at".into()))
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
+        // What has something in it was not made by us.
+        if self.lock.metadata().map_or(true, |about| about.len() > 0) {
+            return;
+        }
         // While it is still locked. Another user's can't be removed, and does no harm.
         if let Err(e) = fs::remove_file(&self.path) {
             log::debug!("{}: {e}", self.path.display());
@@ -83,7 +106,10 @@ fn open(path: &Path) -> io::Result<File> {
     let there = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path);
     match there {
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            OpenOptions::new().write(true).create_new(true).mode(0o644).open(path)
+            let made = OpenOptions::new().write(true).create_new(true).mode(0o644).open(path)?;
+            // Whatever the umask is: who can't read it can't see that it is locked.
+            made.set_permissions(fs::Permissions::from_mode(0o644))?;
+            Ok(made)
         }
         other => other,
     }
@@ -118,14 +144,16 @@ mod tests {
     fn one_has_the_turn_and_the_other_knows_who() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("lock");
-        let mine = Turn::take_at(&path).expect("nobody has it").expect("it can be seen");
-        let other = Turn::take_at(&path).expect_err("it is taken");
+        let mine = Turn::take_at(&path).expect("nobody has it");
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o644, "others can look at it");
+        let Err(NoTurn::Taken(other)) = Turn::take_at(&path) else { panic!("it is taken") };
         if cfg!(target_os = "linux") {
             assert_eq!(other.to_string(), format!("another run (process {})", std::process::id()));
         }
         drop(mine);
         assert!(!path.exists(), "nothing stays");
-        drop(Turn::take_at(&path).expect("it is free again").expect("it can be seen"));
+        drop(Turn::take_at(&path).expect("it is free again"));
     }
 
     #[test]
@@ -146,9 +174,19 @@ mod tests {
         let (path, letter) = (folder.path().join("lock"), folder.path().join("letter"));
         fs::write(&letter, "keep me").unwrap();
         std::os::unix::fs::symlink(&letter, &path).unwrap();
-        assert!(Turn::take_at(&path).expect("nobody has it").is_none());
+        let unseen = |path: &Path| matches!(Turn::take_at(path), Err(NoTurn::Unseen(why)) if why.contains("lock"));
+        assert!(unseen(&path));
         assert_eq!(fs::read_to_string(&letter).unwrap(), "keep me");
-        assert!(Turn::take_at(&folder.path().join("no such folder/lock")).expect("nobody").is_none());
+        assert!(unseen(&folder.path().join("no such folder/lock")));
+    }
+
+    #[test]
+    fn a_file_that_is_somebodys_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let letter = folder.path().join("letter");
+        fs::write(&letter, "keep me").unwrap();
+        drop(Turn::take_at(&letter).expect("nobody has it"));
+        assert_eq!(fs::read_to_string(&letter).unwrap(), "keep me");
     }
 
     #[test]

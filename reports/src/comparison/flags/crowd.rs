@@ -4,7 +4,7 @@ use workloads::Resource;
 
 use super::{Case, flag};
 use crate::comparison::{Flag, Severity};
-use crate::record::{OTHER_RUN, Record};
+use crate::record::{OTHER_RUN, Record, UNSEEN_RUN};
 
 /// From this share of a CPU on, bystanders are worth knowing.
 const NOTED: f64 = 0.01;
@@ -20,9 +20,12 @@ pub(super) fn crowded(case: &Case) -> Option<Flag> {
     if case.is_imported() {
         return None;
     }
-    let other_run = case.stored.run.host.iter().find(|(name, _)| name == OTHER_RUN);
-    let found = other_run.map(|(_, words)| (Severity::Doubt, words.clone()));
-    let (severity, evidence) = found.or_else(|| bystanders(case)).or_else(|| neighbours(case))?;
+    let fact = |wanted: &str, severity| {
+        let found = case.stored.run.host.iter().find(|(name, _)| name == wanted);
+        found.map(|(_, words)| (severity, words.clone()))
+    };
+    let found = fact(OTHER_RUN, Severity::Doubt).or_else(|| bystanders(case)).or_else(|| neighbours(case));
+    let (severity, evidence) = found.or_else(|| fact(UNSEEN_RUN, Severity::Note))?;
     Some(flag("crowded", severity, evidence))
 }
 

@@ -487,6 +487,8 @@ fn crowded_by_bystanders_neighbours_or_another_run() {
     assert_eq!(weight(&stored, "control/syscall"), Some(Severity::Doubt));
     records(&mut stored, "sqlite/commit", "runc", |r| r.evidence.neighbours_ns = Some(40_000_000));
     assert_eq!(weight(&stored, "sqlite/commit"), None, "the kernel works for the disk on the same CPU");
+    stored.run.host.push((crate::record::UNSEEN_RUN.into(), "it can't be seen".into()));
+    assert_eq!(weight(&stored, "sqlite/commit"), Some(Severity::Note));
     stored.run.host.push((crate::record::OTHER_RUN.into(), "process 7 was measuring".into()));
     assert_eq!(weight(&stored, "sqlite/commit"), Some(Severity::Doubt));
 }
