@@ -16,6 +16,12 @@ pub enum StoreError {
     /// It is no file.
     #[error("{path} is a directory: name the file in it, as in --store {file}", path = .0.display(), file = .0.join("tarebench.db").display())]
     Directory(PathBuf),
+    /// A device, a pipe or a socket.
+    #[error("{} is not a regular file: copy the store to a disk first", .0.display())]
+    NoFile(PathBuf),
+    /// A file from elsewhere without a byte in it.
+    #[error("{} is empty: a truncated copy? copy it again, or `tarebench export` on the machine that measured", .0.display())]
+    Empty(PathBuf),
     /// The file isn't SQLite's.
     #[error("{} is not a database: it was left as it is; choose another file with --store", .0.display())]
     NotDatabase(PathBuf),

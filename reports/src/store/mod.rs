@@ -8,6 +8,7 @@ mod figures;
 mod key;
 mod load;
 mod rows;
+mod sound;
 mod travel;
 
 use std::path::{Path, PathBuf};

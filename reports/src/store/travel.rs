@@ -14,7 +14,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, 
 use super::figures::Figure;
 use super::load::WRITTEN;
 use super::rows::{FigureRow, RunRow};
-use super::{MIGRATIONS, PATIENCE, Store, StoreError, check_ours, connect_reading, migrate};
+use super::{MIGRATIONS, PATIENCE, Store, StoreError, check_ours, connect_reading, migrate, sound};
 use crate::record::{Run, Stored};
 
 /// The longest value of a file from elsewhere, bytes: many times the largest histogram.
@@ -62,20 +62,20 @@ impl Store {
         if to.exists() {
             return Err(StoreError::Exists(to.to_path_buf()));
         }
-        let mut name = to.file_name().unwrap_or_default().to_owned();
-        name.push(".part");
-        let part = to.with_file_name(name);
-        let written = self.export_to(ids, &part);
-        // The last connection is closed: its log is gone, and the file whole.
-        let moved = written.and_then(|()| std::fs::rename(&part, to).map_err(|_| StoreError::Denied(to.to_path_buf())));
-        if moved.is_err() {
-            let _ = std::fs::remove_file(&part);
+        let directory = to.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        if !directory.is_dir() {
+            return Err(StoreError::NoDirectory(directory.to_path_buf()));
         }
-        moved
+        let denied = |_| StoreError::Denied(to.to_path_buf());
+        // Its name is nobody else's, and whatever is in it when this fails goes with it.
+        let folder = tempfile::Builder::new().prefix(".tarebench-export-").tempdir_in(directory).map_err(denied)?;
+        let part = folder.path().join("export.db");
+        self.export_to(ids, &part)?;
+        // The last connection is closed: its log is gone, and the file whole.
+        std::fs::rename(&part, to).map_err(denied)
     }
 
     fn export_to(&self, ids: &[String], part: &Path) -> Result<()> {
-        let _ = std::fs::remove_file(part);
         let out = Store::open(part)?;
         for id in ids {
             out.put(&self.whole(id)?)?;
@@ -97,7 +97,11 @@ impl Store {
         let ids: Vec<String> = theirs.runs()?.into_iter().map(|run| run.id).collect();
         for id in &ids {
             check_id(file, id)?;
-            self.standing(&theirs.whole(id)?)?;
+            let whole = theirs.whole(id)?;
+            if let Some(what) = sound::finding(&whole.stored) {
+                return Err(StoreError::Altered { path: file.to_path_buf(), what });
+            }
+            self.standing(&whole)?;
         }
         let mut merged = Merged::default();
         for id in ids {
@@ -244,9 +248,7 @@ impl Store {
 
 /// A copy of a store from elsewhere, brought up to date; nothing else is done with the file.
 fn copy(file: &Path) -> Result<Connection> {
-    if !file.exists() {
-        return Err(StoreError::Missing(file.to_path_buf()));
-    }
+    check_file(file)?;
     let failed = |e| StoreError::from_sqlite(file, "read", e);
     let mut theirs = connect_reading(file)?;
     let version = check_ours(&mut theirs, file)?;
@@ -263,6 +265,19 @@ fn copy(file: &Path) -> Result<Connection> {
     }
     migrate(&mut copy, MIGRATIONS).map_err(failed)?;
     Ok(copy)
+}
+
+/// What is no file has no end, or is waited for: it is not opened.
+fn check_file(file: &Path) -> Result<()> {
+    let path = || file.to_path_buf();
+    match std::fs::metadata(file) {
+        Ok(about) if about.is_dir() => Err(StoreError::Directory(path())),
+        Ok(about) if !about.is_file() => Err(StoreError::NoFile(path())),
+        Ok(about) if about.len() == 0 => Err(StoreError::Empty(path())),
+        Ok(_) => Ok(()),
+        Err(_) if file.exists() => Err(StoreError::Denied(path())),
+        Err(_) => Err(StoreError::Missing(path())),
+    }
 }
 
 /// Refuses views, triggers, and tables that aren't made as ours are.

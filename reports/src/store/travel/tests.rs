@@ -173,6 +173,33 @@ fn strangers_are_refused_before_anything_is_taken() {
 }
 
 #[test]
+fn numbers_that_no_run_has_are_refused() {
+    let last =
+        |table: &str, what: &str| format!("UPDATE {table} SET {what} WHERE nth = (SELECT max(nth) FROM {table})");
+    for (table, row) in [("start", "a start"), ("burst", "a burst"), ("checked", "a check")] {
+        refused(&last(table, "block = 4294967295"), &format!("run one: {row} has block 4294967295, and there are"));
+    }
+    refused(&last("burst", "round = 1000000"), "a burst has round 1000000");
+    refused(&last("burst", "batch = 0"), "has no operation for a clock reading");
+    refused(&last("checked", "block = 7"), "a check is of block 7, which was never begun");
+    refused("UPDATE run SET seconds = 9e999", "it says that it took inf seconds");
+    refused("UPDATE run SET seconds = -1", "it says that it took -1 seconds");
+    refused("UPDATE run SET rounds = 4294967295", "it has rounds 4294967295");
+    refused("UPDATE run SET baseline = 'none'", "its baseline `none` is none of its environments");
+}
+
+#[test]
+fn an_export_leaves_what_is_beside_it_alone() {
+    let place = Place::new();
+    let store = place.store("t.db", &[run("one", 1)]);
+    fs::write(place.at("x.db.part"), "mine").expect("written");
+    store.export(&["one".into()], &place.at("x.db")).expect("exported");
+    assert_eq!(fs::read(place.at("x.db.part")).expect("read"), b"mine");
+    let hidden = fs::read_dir(place.at(".")).expect("a directory").flatten();
+    assert!(hidden.map(|e| e.file_name()).all(|name| !name.to_string_lossy().starts_with('.')), "something is left");
+}
+
+#[test]
 fn what_is_no_store_at_all_is_refused() {
     let place = Place::new();
     let store = place.store("t.db", &[]);
@@ -181,6 +208,9 @@ fn what_is_no_store_at_all_is_refused() {
         .expect("written");
     assert!(matches!(store.merge(&place.at("text")), Err(StoreError::NotDatabase(_))));
     let file = place.file("out.db", &[run("one", 1)]);
+    assert!(matches!(store.merge(Path::new("/dev/null")), Err(StoreError::NoFile(_))));
+    fs::write(place.at("empty"), "").expect("written");
+    assert!(matches!(store.merge(&place.at("empty")), Err(StoreError::Empty(_))));
     let whole = fs::read(&file).expect("the file");
     fs::write(&file, &whole[..whole.len() / 2]).expect("half of it");
     assert!(matches!(store.merge(&file), Err(StoreError::Corrupt { .. })));
