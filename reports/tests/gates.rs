@@ -2,13 +2,13 @@
 //!
 //! Seeds are fixed, so these are tests of the method and not of luck. The figures of docs/ci.md come from here.
 
+mod dice;
+
 use std::collections::BTreeMap;
-use std::f64::consts::TAU;
 use std::path::Path;
 use std::time::Instant;
 
-use rand::{RngExt, SeedableRng};
-use rand_pcg::Pcg64;
+use dice::Dice;
 use reports::comparison::{
     Cell, Claim, Comparison, ControlState, Environment, Finding, Metric, Outcome, Resolution, Role, Unit, Verdict,
     Withheld,
@@ -24,27 +24,10 @@ const WORKLOADS: usize = 8;
 /// Of an operation on the baseline, nanoseconds: a commit of SQLite.
 const OPERATION: f64 = 140_000.0;
 
-struct Dice(Pcg64);
-
-impl Dice {
-    fn new(seed: u64) -> Self {
-        Self(Pcg64::seed_from_u64(seed))
-    }
-
-    fn uniform(&mut self) -> f64 {
-        1.0 - self.0.random::<f64>()
-    }
-
-    fn normal(&mut self) -> f64 {
-        (-2.0 * self.uniform().ln()).sqrt() * (TAU * self.uniform()).cos()
-    }
-
-    /// Of unit deviation, with the tails of a machine that is shared: seven parts normal, three parts Student's t of three degrees.
-    fn noise(&mut self) -> f64 {
-        let chi = (0..3).map(|_| self.normal().powi(2)).sum::<f64>();
-        let heavy = self.normal() / (chi / 3.0).sqrt();
-        (0.7 * self.normal() + 0.3 * heavy) / 0.76f64.sqrt()
-    }
+/// Of unit deviation, with the tails of a machine that is shared: seven parts normal, three parts Student's t of three degrees.
+fn noise(dice: &mut Dice) -> f64 {
+    let heavy = dice.heavy();
+    (0.7 * dice.normal() + 0.3 * heavy) / 0.76f64.sqrt()
 }
 
 /// A run of `bare`, `control`, `base` and `head`: every block of every environment has noise of its own.
@@ -89,7 +72,7 @@ impl Bench {
 
     /// Of four environments, by block.
     fn series(self, dice: &mut Dice) -> Vec<Vec<f64>> {
-        (0..4).map(|_| (0..self.blocks).map(|_| self.sigma / 2f64.sqrt() * dice.noise()).collect()).collect()
+        (0..4).map(|_| (0..self.blocks).map(|_| self.sigma / 2f64.sqrt() * noise(dice)).collect()).collect()
     }
 }
 
@@ -340,8 +323,8 @@ fn two_machines_of_unequal_noise_differ_in_one_comparison_of_twenty() {
     {
         let mut dice = Dice::new(seed);
         let missed = (0..2000).filter(|_| {
-            let a: Vec<f64> = (0..blocks.0).map(|_| sigmas.0 * dice.noise()).collect();
-            let b: Vec<f64> = (0..blocks.1).map(|_| 0.1 + sigmas.1 * dice.noise()).collect();
+            let a: Vec<f64> = (0..blocks.0).map(|_| sigmas.0 * noise(&mut dice)).collect();
+            let b: Vec<f64> = (0..blocks.1).map(|_| 0.1 + sigmas.1 * noise(&mut dice)).collect();
             let interval = welch(&a, &b, 0.95).and_then(|e| e.interval).expect("blocks");
             !interval.contains(0.1)
         });

@@ -2,10 +2,9 @@
 //!
 //! Seeds are fixed, so these are tests of the method and not of luck.
 
-use std::f64::consts::TAU;
+mod dice;
 
-use rand::{RngExt, SeedableRng};
-use rand_pcg::Pcg64;
+use dice::Dice;
 use reports::comparison::precision;
 use reports::statistics::{
     Interval, critical_rank, hodges_lehmann, holm, p_above, p_mean_above, smallest_visible, student_mean,
@@ -13,28 +12,6 @@ use reports::statistics::{
 };
 
 const RUNS: usize = 4000;
-
-struct Dice(Pcg64);
-
-impl Dice {
-    fn new(seed: u64) -> Self {
-        Self(Pcg64::seed_from_u64(seed))
-    }
-
-    fn uniform(&mut self) -> f64 {
-        1.0 - self.0.random::<f64>()
-    }
-
-    fn normal(&mut self) -> f64 {
-        (-2.0 * self.uniform().ln()).sqrt() * (TAU * self.uniform()).cos()
-    }
-
-    /// Student's t with three degrees of freedom: the tails of a machine that is shared.
-    fn heavy(&mut self) -> f64 {
-        let chi = (0..3).map(|_| self.normal().powi(2)).sum::<f64>();
-        self.normal() / (chi / 3.0).sqrt()
-    }
-}
 
 /// In which order two environments take their bursts.
 #[derive(Clone, Copy)]
