@@ -64,9 +64,9 @@ pub trait Runner: Sync + Debug {
         None
     }
     /// The engine's program that these settings stand for, where there is one: a remembered probe holds as long as this file is
-    /// the same.
-    fn engine(&self, _settings: &Settings) -> Option<PathBuf> {
-        None
+    /// the same. By default the [`program`](Runner::program), or what the setting `binary` names in its place.
+    fn engine(&self, settings: &Settings) -> Option<PathBuf> {
+        self.program()?.find(process::binary(settings))
     }
     /// What to try where an agent never answered, where that says more than the settings do.
     fn when_silent(&self) -> Option<&'static str> {

@@ -12,6 +12,12 @@ pub(crate) const BINARY: Setting = Setting::new("binary", Kind::Program).with_ab
     "Full path of the engine's program, for another release or build than the installed one; by default the one in PATH",
 );
 
+/// What [`BINARY`] names, where it is among these settings and set.
+pub(crate) fn binary(settings: &Settings) -> Option<&Path> {
+    let (_, path) = settings.iter().find(|(name, path)| *name == BINARY.name && !path.is_empty())?;
+    Some(Path::new(path))
+}
+
 /// A program of the host that a runner starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Program {

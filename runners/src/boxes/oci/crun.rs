@@ -2,7 +2,6 @@
 
 use std::ffi::CStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
 
 use workloads::settings::{Setting, SettingError, Settings};
 
@@ -52,10 +51,6 @@ impl Runner for Crun {
 
     fn program(&self) -> Option<Program> {
         Some(PROGRAM)
-    }
-
-    fn engine(&self, settings: &Settings) -> Option<PathBuf> {
-        PROGRAM.find(Options::read(settings).binary.as_deref())
     }
 
     fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {

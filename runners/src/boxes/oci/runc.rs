@@ -1,7 +1,5 @@
 //! `runc`: a container by the OCI reference runtime, straight from a bundle, without Docker or an image.
 
-use std::path::PathBuf;
-
 use workloads::settings::{Setting, SettingError, Settings};
 
 use crate::boxes::oci::{Installed as Options, Runtime};
@@ -40,10 +38,6 @@ impl Runner for Runc {
 
     fn program(&self) -> Option<Program> {
         Some(PROGRAM)
-    }
-
-    fn engine(&self, settings: &Settings) -> Option<PathBuf> {
-        PROGRAM.find(Options::read(settings).binary.as_deref())
     }
 
     fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {

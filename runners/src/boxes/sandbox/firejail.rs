@@ -57,10 +57,6 @@ impl Runner for Firejail {
         Some(PROGRAM)
     }
 
-    fn engine(&self, settings: &Settings) -> Option<PathBuf> {
-        PROGRAM.find(Options::read(settings).binary.as_deref())
-    }
-
     fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
         let options = Options::read(settings);
         let program = PROGRAM.require(options.binary.as_deref())?;

@@ -1,7 +1,7 @@
 //! `lxc`: an application container by `lxc-execute`, from a configuration of our own.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::Context;
@@ -47,10 +47,6 @@ impl Runner for Lxc {
 
     fn program(&self) -> Option<Program> {
         Some(PROGRAM)
-    }
-
-    fn engine(&self, settings: &Settings) -> Option<PathBuf> {
-        PROGRAM.find(Options::read(settings).binary.as_deref())
     }
 
     fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {

@@ -1,7 +1,7 @@
 //! `nspawn`: systemd-nspawn, a container from a directory by systemd's own tool, without machined or a bus.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::Context;
@@ -44,10 +44,6 @@ impl Runner for Nspawn {
 
     fn program(&self) -> Option<Program> {
         Some(PROGRAM)
-    }
-
-    fn engine(&self, settings: &Settings) -> Option<PathBuf> {
-        PROGRAM.find(Options::read(settings).binary.as_deref())
     }
 
     fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {

@@ -126,10 +126,6 @@ impl Runner for Firecracker {
         Some(PROGRAM)
     }
 
-    fn engine(&self, settings: &Settings) -> Option<PathBuf> {
-        PROGRAM.find(Options::read(settings).binary.as_deref())
-    }
-
     fn start_deadline(&self) -> Duration {
         vm::start_deadline()
     }

@@ -126,10 +126,6 @@ impl Runner for Uml {
         Some(PROGRAM)
     }
 
-    fn engine(&self, settings: &Settings) -> Option<PathBuf> {
-        PROGRAM.find(Options::read(settings).binary.as_deref())
-    }
-
     fn start_deadline(&self) -> Duration {
         Duration::from_secs(30)
     }

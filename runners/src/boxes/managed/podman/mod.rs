@@ -165,10 +165,6 @@ impl Runner for Podman {
         Some(PROGRAM)
     }
 
-    fn engine(&self, settings: &Settings) -> Option<PathBuf> {
-        PROGRAM.find(Options::read(settings).binary.as_deref())
-    }
-
     fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
         let options = Options::read(settings);
         let Options { network, data, storage, .. } = options;

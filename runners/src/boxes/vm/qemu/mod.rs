@@ -11,7 +11,7 @@ mod share;
 mod tsc;
 mod value;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -87,10 +87,6 @@ impl Runner for Qemu {
 
     fn program(&self) -> Option<Program> {
         Some(QEMU)
-    }
-
-    fn engine(&self, settings: &Settings) -> Option<PathBuf> {
-        QEMU.find(Options::read(settings).binary.as_deref())
     }
 
     fn start_deadline(&self) -> Duration {
