@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use runners::Runner;
 use workloads::Workload;
 use workloads::load::{Common, Load};
-use workloads::settings::{Settings, nearest};
+use workloads::settings::{Settings, did_you_mean};
 
 use crate::cli::Selection;
 use crate::suite::{Entry, LONGEST_NAME, Suite, Typed, fitted};
@@ -159,14 +159,8 @@ fn choose(text: &str, among: &[Entry], before: &[Entry], longest: usize) -> anyh
 
 fn environment(entry: &Entry) -> anyhow::Result<Environment> {
     let runner = runners::registry::find(entry.kind()).with_context(|| {
-        let names = || runners::registry::RUNNERS.iter().map(|r| r.name());
-        let hint = nearest(entry.kind(), names()).map(|n| format!("did you mean `{n}`?"));
-        format!(
-            "there is no runner `{}` (environment `{}`); {}",
-            entry.kind(),
-            entry.name,
-            hint.unwrap_or_else(|| format!("there are {}", names().collect::<Vec<_>>().join(", ")))
-        )
+        let hint = did_you_mean(entry.kind(), runners::registry::RUNNERS.iter().map(|r| r.name()));
+        format!("there is no runner `{}` (environment `{}`); {hint}", entry.kind(), entry.name)
     })?;
     if entry.name.is_empty()
         || entry.name.len() > LONGEST_NAME
@@ -182,13 +176,8 @@ fn environment(entry: &Entry) -> anyhow::Result<Environment> {
 
 fn workload(entry: &Entry, suite: &Suite) -> anyhow::Result<PlannedWorkload> {
     let workload = workloads::registry::find(entry.kind()).with_context(|| {
-        let names = || workloads::registry::WORKLOADS.iter().map(|w| w.name());
-        let hint = nearest(entry.kind(), names()).map(|n| format!("did you mean `{n}`?"));
-        format!(
-            "there is no workload `{}`; {}",
-            entry.kind(),
-            hint.unwrap_or_else(|| format!("there are {}", names().collect::<Vec<_>>().join(", ")))
-        )
+        let hint = did_you_mean(entry.kind(), workloads::registry::WORKLOADS.iter().map(|w| w.name()));
+        format!("there is no workload `{}`; {hint}", entry.kind())
     })?;
     let settings = workload.resolve(&entry.settings).with_context(|| format!("workload `{}`", entry.name))?;
     let length = length(&settings, suite);

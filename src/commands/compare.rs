@@ -5,9 +5,10 @@ use reports::between::between;
 use reports::comparison::{Comparison, Method, compare};
 use reports::render::between::{FORMATS, Format};
 use reports::store::Store;
+use workloads::settings::did_you_mean;
 
 use crate::cli;
-use crate::commands::print_bytes;
+use crate::commands::hand_out;
 use crate::exit::{Exit, OrExit};
 
 /// Loads both, holds them against each other, renders.
@@ -17,12 +18,7 @@ pub fn run(args: cli::Compare) -> anyhow::Result<Exit> {
     let (first, second) = (load(&store, &args.first)?, load(&store, &args.second)?);
     let both = between(first, second).map_err(|problem| anyhow!(problem)).or_exit(Exit::Usage)?;
     let bytes = format.renderer.render(&both).with_context(|| format!("can't render {}", format.name))?;
-    match &args.output {
-        Some(path) => std::fs::write(path, bytes)
-            .with_context(|| format!("can't write {}", path.display()))
-            .or_exit(Exit::Host)?,
-        None => print_bytes(&bytes)?,
-    }
+    hand_out(&bytes, args.output.as_deref())?;
     Ok(Exit::Done)
 }
 
@@ -36,9 +32,7 @@ fn format(args: &cli::Compare) -> anyhow::Result<&'static Format> {
     let ending = args.output.as_ref().and_then(|path| path.extension()).and_then(|ending| ending.to_str());
     let of_file = ending.filter(|ending| FORMATS.iter().any(|f| f.name == *ending));
     let name = args.format.as_deref().or(of_file).unwrap_or("text");
-    let names = || FORMATS.iter().map(|f| f.name);
-    FORMATS.iter().find(|f| f.name == name).with_context(|| match workloads::settings::nearest(name, names()) {
-        Some(near) => format!("`compare` has no format `{name}`; did you mean `{near}`?"),
-        None => format!("`compare` has no format `{name}`; there are {}", names().collect::<Vec<_>>().join(", ")),
+    FORMATS.iter().find(|f| f.name == name).with_context(|| {
+        format!("`compare` has no format `{name}`; {}", did_you_mean(name, FORMATS.iter().map(|f| f.name)))
     })
 }

@@ -9,6 +9,7 @@ use reports::gate::{self, CONFIRMS, Gate, Past, Policy, Verdict};
 use reports::record::{Run, Stored};
 use reports::render::gate::{FORMATS, Format, summary};
 use reports::store::{Key, Store};
+use workloads::settings::did_you_mean;
 
 use crate::cli;
 use crate::commands::{gated, print};
@@ -110,10 +111,8 @@ pub fn format(shown: &cli::Shown) -> anyhow::Result<&'static Format> {
 }
 
 fn by_name(name: &str) -> anyhow::Result<&'static Format> {
-    let names = || FORMATS.iter().map(|f| f.name);
-    FORMATS.iter().find(|f| f.name == name).with_context(|| match workloads::settings::nearest(name, names()) {
-        Some(near) => format!("a gate has no format `{name}`; did you mean `{near}`?"),
-        None => format!("a gate has no format `{name}`; there are {}", names().collect::<Vec<_>>().join(", ")),
+    FORMATS.iter().find(|f| f.name == name).with_context(|| {
+        format!("a gate has no format `{name}`; {}", did_you_mean(name, FORMATS.iter().map(|f| f.name)))
     })
 }
 

@@ -15,6 +15,7 @@ pub mod trend;
 pub mod verify;
 
 use std::io::Write;
+use std::path::Path;
 
 use anyhow::Context;
 
@@ -23,6 +24,16 @@ use crate::exit::{Exit, OrExit};
 /// Writes to stdout and says so when that fails.
 fn print(text: &str) -> anyhow::Result<()> {
     print_bytes(text.as_bytes())
+}
+
+/// Writes into the file that is named, else to stdout.
+fn hand_out(bytes: &[u8], file: Option<&Path>) -> anyhow::Result<()> {
+    match file {
+        Some(path) => {
+            std::fs::write(path, bytes).with_context(|| format!("can't write {}", path.display())).or_exit(Exit::Host)
+        }
+        None => print_bytes(bytes),
+    }
 }
 
 /// Writes to stdout, all of it: what a buffer keeps back could fail when nobody listens any more. A reader that has gone, as `head`

@@ -8,9 +8,10 @@ use reports::render::terminal::{self, Terminal};
 use reports::render::{self, Format, Render};
 use reports::store::Store;
 use terminal_size::Width;
+use workloads::settings::did_you_mean;
 
 use crate::cli;
-use crate::commands::{print, print_bytes};
+use crate::commands::{hand_out, print};
 use crate::exit::{Exit, OrExit};
 
 /// Loads the run, compares, renders.
@@ -30,12 +31,7 @@ pub fn run(args: cli::Report) -> anyhow::Result<Exit> {
         return Ok(Exit::Done);
     }
     let bytes = bytes(&comparison, format)?;
-    match &args.output {
-        Some(path) => std::fs::write(path, bytes)
-            .with_context(|| format!("can't write {}", path.display()))
-            .or_exit(Exit::Host)?,
-        None => print_bytes(&bytes)?,
-    }
+    hand_out(&bytes, args.output.as_deref())?;
     Ok(Exit::Done)
 }
 
@@ -62,10 +58,8 @@ fn looked_at() -> Terminal {
 }
 
 fn by_name(name: &str) -> anyhow::Result<&'static Format> {
-    let names = || render::formats().iter().map(|f| f.name);
-    render::find(name).with_context(|| match workloads::settings::nearest(name, names()) {
-        Some(near) => format!("there is no format `{name}`; did you mean `{near}`?"),
-        None => format!("there is no format `{name}`; there are {}", names().collect::<Vec<_>>().join(", ")),
+    render::find(name).with_context(|| {
+        format!("there is no format `{name}`; {}", did_you_mean(name, render::formats().iter().map(|f| f.name)))
     })
 }
 

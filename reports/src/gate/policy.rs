@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde::Deserialize;
-use workloads::settings::nearest;
+use workloads::settings::{did_you_mean, nearest};
 
 use super::{Mode, words};
 use crate::comparison::Metric;
@@ -152,11 +152,7 @@ fn judgeable(what: &str, name: Option<&str>, baseline: &str) -> Result<(), Polic
 
 fn known(kind: &str, name: Option<&str>, names: &[&str]) -> Result<(), PolicyError> {
     let Some(name) = name.filter(|name| !names.contains(name)) else { return Ok(()) };
-    let hint = match nearest(name, names.iter().copied()) {
-        Some(near) => format!("did you mean `{near}`?"),
-        None => format!("there are {}", names.join(", ")),
-    };
-    wrong(format!("there is no {kind} `{name}` to judge; {hint}"))
+    wrong(format!("there is no {kind} `{name}` to judge; {}", did_you_mean(name, names.iter().copied())))
 }
 
 /// The nearest of the names that serde lists after the one that it doesn't know.
@@ -245,12 +241,8 @@ fn metric_named(name: &str) -> Option<Metric> {
 
 fn scope(workload: Option<String>, environment: Option<String>, metric: Option<String>) -> Result<Scope, PolicyError> {
     let metric = metric.map(|name| metric_named(&name).ok_or(name)).transpose().or_else(|name| {
-        let known = || Metric::ALL.map(Metric::name).into_iter().chain([words::metric(Metric::Throughput)]);
-        let hint = nearest(&name, known()).map_or_else(
-            || format!("there are {}", known().collect::<Vec<_>>().join(", ")),
-            |near| format!("did you mean `{near}`?"),
-        );
-        wrong(format!("there is no metric `{name}`; {hint}"))
+        let known = Metric::ALL.map(Metric::name).into_iter().chain([words::metric(Metric::Throughput)]);
+        wrong(format!("there is no metric `{name}`; {}", did_you_mean(&name, known)))
     })?;
     Ok(Scope { workload, environment, metric })
 }

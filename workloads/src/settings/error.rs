@@ -36,6 +36,15 @@ fn hint(nearest: &Option<String>, known: &[&'static str]) -> String {
     }
 }
 
+/// What to say to a name that is none of these: the nearest, or all that there are.
+pub fn did_you_mean<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    let known: Vec<&str> = known.into_iter().collect();
+    match nearest(typed, known.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("there are {}", known.join(", ")),
+    }
+}
+
 /// The known name nearest to what was typed, where one is near enough to be meant.
 pub fn nearest<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
     known

@@ -10,7 +10,7 @@ mod setting;
 mod value;
 
 pub use declare::{count, joined, with_default};
-pub use error::{SettingError, nearest};
+pub use error::{SettingError, did_you_mean, nearest};
 pub use resolved::Settings;
 pub use setting::{Kind, Setting};
 pub use value::{Amount, Bytes, CommandLine, Value};
