@@ -23,6 +23,9 @@ const LONGEST: i32 = 8 << 20;
 /// The longest id of a run from elsewhere.
 const LONGEST_ID: usize = 32;
 
+/// Tables with the rows of a run.
+const ROWS: [&str; 4] = ["start", "burst", "void", "checked"];
+
 /// Pages that are copied at a time.
 const PAGES: i32 = 4096;
 
@@ -122,13 +125,12 @@ impl Store {
         let standing = self.standing(whole)?;
         match standing {
             Standing::Known => return Ok(standing),
-            Standing::New => {}
+            Standing::New => self.write(&whole.stored)?,
             // What was accepted stays accepted: the row of the run is changed, and its own rows are written anew.
-            Standing::Grown => self.clear(&whole.stored.run.id)?,
-        }
-        match standing {
-            Standing::Grown => self.rewrite(&whole.stored)?,
-            _ => self.write(&whole.stored)?,
+            Standing::Grown => {
+                self.clear("merge a run", &whole.stored.run.id, &[&ROWS[..], &["figure"]].concat())?;
+                self.rewrite(&whole.stored)?;
+            }
         }
         self.keep_pruned(whole)?;
         transaction.commit().map_err(failed)?;
@@ -220,9 +222,7 @@ impl Store {
         }
         let failed = |e| self.failed("prune a run", e);
         let transaction = self.db.unchecked_transaction().map_err(failed)?;
-        for table in ["start", "burst", "void", "checked"] {
-            self.db.execute(&format!("DELETE FROM {table} WHERE run = ?1"), [id]).map_err(failed)?;
-        }
+        self.clear("prune a run", id, &ROWS)?;
         self.db.execute("UPDATE run SET pruned = ?2 WHERE id = ?1", params![id, at]).map_err(failed)?;
         transaction.commit().map_err(failed)?;
         Ok(true)
@@ -237,12 +237,9 @@ impl Store {
         shrunk.map_err(|e| self.failed("give back what was removed", e))
     }
 
-    fn clear(&self, id: &str) -> Result<()> {
-        for table in ["start", "burst", "void", "checked", "figure"] {
-            let cleared = self.db.execute(&format!("DELETE FROM {table} WHERE run = ?1"), [id]);
-            self.written("merge a run", cleared)?;
-        }
-        Ok(())
+    fn clear(&self, doing: &'static str, id: &str, tables: &[&str]) -> Result<()> {
+        let clear = |table: &&str| self.db.execute(&format!("DELETE FROM {table} WHERE run = ?1"), [id]);
+        tables.iter().try_for_each(|table| self.written(doing, clear(table)))
     }
 }
 
