@@ -1,9 +1,12 @@
 //! The command line as it is typed: clap structs and nothing else. `plan` resolves them; nothing here touches the host.
 
+use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::builder::{PathBufValueParser, TypedValueParser};
+use clap::parser::ValueSource;
+use clap::{Arg, Args, Parser, Subcommand, ValueEnum};
 use reports::gate::Verdict;
 
 use crate::suite::Percent;
@@ -169,11 +172,38 @@ pub struct Selection {
     pub allow_memory: bool,
 }
 
+/// The store where none is named.
+pub const STORE: &str = "tarebench.db";
+
+/// The path of a store. A variable that is empty is as one that isn't set, as CI leaves those that it knows nothing for; an empty word
+/// on the command line is a mistake.
+#[derive(Debug, Clone)]
+struct StoreFile;
+
+impl TypedValueParser for StoreFile {
+    type Value = PathBuf;
+
+    fn parse_ref(&self, command: &clap::Command, arg: Option<&Arg>, value: &OsStr) -> Result<PathBuf, clap::Error> {
+        PathBufValueParser::new().parse_ref(command, arg, value)
+    }
+
+    fn parse_ref_(
+        &self,
+        command: &clap::Command,
+        arg: Option<&Arg>,
+        value: &OsStr,
+        source: ValueSource,
+    ) -> Result<PathBuf, clap::Error> {
+        let unset = value.is_empty() && source == ValueSource::EnvVariable;
+        self.parse_ref(command, arg, if unset { OsStr::new(STORE) } else { value })
+    }
+}
+
 /// Where results are kept.
 #[derive(Debug, Args)]
 pub struct StoreArg {
     /// The SQLite file that keeps all runs
-    #[arg(long, value_name = "FILE", env = "TAREBENCH_STORE", default_value = "tarebench.db")]
+    #[arg(long, value_name = "FILE", env = "TAREBENCH_STORE", default_value = STORE, value_parser = StoreFile)]
     pub store: PathBuf,
 }
 
@@ -494,4 +524,20 @@ pub struct ImportFio {
     /// Where results are kept.
     #[command(flatten)]
     pub store: StoreArg,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn a_variable_that_is_empty_names_no_store_and_an_empty_word_is_a_mistake() {
+        let command = Cli::command();
+        let of = |value: &str, source| StoreFile.parse_ref_(&command, None, OsStr::new(value), source).ok();
+        assert_eq!(of("", ValueSource::EnvVariable), Some(STORE.into()));
+        assert_eq!(of("a.db", ValueSource::EnvVariable), Some("a.db".into()));
+        assert_eq!(of("", ValueSource::CommandLine), None);
+    }
 }

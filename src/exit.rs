@@ -84,6 +84,19 @@ impl Exit {
         let baseline = asked.contains(&run.baseline);
         if skipped == beside().count() && !baseline { Exit::NothingMeasured } else { Exit::SomeFailed }
     }
+
+    /// This end, though it could not be told everywhere: what was found out counts more than that it didn't reach a file.
+    ///
+    /// # Errors
+    /// The one of telling, where there is no other news.
+    pub fn or_untold(self, told: anyhow::Result<()>) -> anyhow::Result<Self> {
+        match told {
+            Err(error) if self == Exit::Done => return Err(error),
+            Err(error) => tell!("error: {error:#}"),
+            Ok(()) => {}
+        }
+        Ok(self)
+    }
 }
 
 impl From<Exit> for ExitCode {
@@ -122,6 +135,14 @@ pub fn code_of(error: &anyhow::Error) -> Exit {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_verdict_is_not_lost_where_it_can_not_be_written() {
+        let full = || Err(anyhow::anyhow!("the disk is full")).or_exit(Exit::Host);
+        let code = |exit: Exit, told| exit.or_untold(told).unwrap_or_else(|error| code_of(&error));
+        assert_eq!((code(Exit::Regressed, full()), code(Exit::Done, full())), (Exit::Regressed, Exit::Host));
+        assert_eq!(code(Exit::Regressed, Ok(())), Exit::Regressed);
+    }
 
     #[test]
     fn every_code_is_in_the_table() {

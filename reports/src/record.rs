@@ -14,6 +14,9 @@ pub const FIO: &str = "fio";
 /// The name of the second baseline: the A/A pair that shows what a machine can resolve.
 pub const CONTROL: &str = "control";
 
+/// In why a run stopped: it was to go on until it is sure enough, and is not.
+pub const NOT_SURE: &str = "it is not sure to";
+
 /// The fact of the host that another run was measuring there meanwhile, in words.
 pub const OTHER_RUN: &str = "other run";
 

@@ -1,7 +1,8 @@
 //! `tarebench gate`: holds a stored run against a policy.
 
+use std::ffi::OsString;
 use std::io::{Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use reports::comparison::compare;
@@ -12,7 +13,7 @@ use reports::store::{Key, Store};
 use workloads::settings::did_you_mean;
 
 use crate::cli;
-use crate::commands::{gated, print};
+use crate::commands::{gated, print, writable};
 use crate::exit::{Exit, OrExit};
 
 /// The file that GitHub Actions shows as the summary of a step.
@@ -21,11 +22,12 @@ const SUMMARY: &str = "GITHUB_STEP_SUMMARY";
 /// Loads the run, judges, shows.
 pub fn run(args: cli::Gate) -> anyhow::Result<Exit> {
     let policy = policy(args.policy.as_deref(), args.head, args.base).or_exit(Exit::Usage)?;
+    let summary = step_summary(&args.shown)?;
     let store = Store::open_existing(&args.store.store).or_exit(Exit::Store)?;
     let id = store.find(&args.run).or_exit(Exit::Usage)?;
     let gate = judge(&store, &id, &policy)?;
-    show(&gate, &args.shown)?;
-    Ok(exit(&gate, &args.shown.failing()))
+    let told = show(&gate, &args.shown, summary.as_deref());
+    exit(&gate, &args.shown.failing()).or_untold(told)
 }
 
 /// A stored run, together with the one that confirms it, whichever of them is asked for.
@@ -83,23 +85,44 @@ pub fn accepted(store: &Store, run: &Run) -> anyhow::Result<Vec<Past>> {
     Ok(Past::of(&accepted))
 }
 
+/// The file of the summary where one is asked for, found out and tried before anything is measured or judged.
+///
+/// # Errors
+/// When none is named, or it can't be written.
+pub fn step_summary(shown: &cli::Shown) -> anyhow::Result<Option<PathBuf>> {
+    summary_file(shown, std::env::var_os(SUMMARY))
+}
+
+fn summary_file(shown: &cli::Shown, named: Option<OsString>) -> anyhow::Result<Option<PathBuf>> {
+    if !shown.step_summary {
+        return Ok(None);
+    }
+    let path = named
+        .filter(|name| !name.is_empty())
+        .map(PathBuf::from)
+        .with_context(|| format!("--step-summary writes to the file in ${SUMMARY}, which isn't set here"))
+        .or_exit(Exit::Usage)?;
+    writable(&path).with_context(|| unwritten(&path)).or_exit(Exit::Host)?;
+    Ok(Some(path))
+}
+
+fn unwritten(path: &Path) -> String {
+    format!("can't write the summary {}", path.display())
+}
+
 /// Prints the gate, and writes the summary where it is asked for.
 ///
 /// # Errors
-/// When it can't be written.
-pub fn show(gate: &Gate, shown: &cli::Shown) -> anyhow::Result<()> {
+/// When one of them can't be written; the other is written all the same.
+pub fn show(gate: &Gate, shown: &cli::Shown, file: Option<&Path>) -> anyhow::Result<()> {
     let bytes = format(shown)?.renderer.render(gate, &shown.failing())?;
-    print(&String::from_utf8_lossy(&bytes))?;
-    if !shown.step_summary {
-        return Ok(());
-    }
-    let path = std::env::var_os(SUMMARY)
-        .with_context(|| format!("--step-summary writes to the file in ${SUMMARY}, which isn't set here"))
-        .or_exit(Exit::Usage)?;
-    let context = || format!("can't write the summary {}", Path::new(&path).display());
-    let mut file =
-        std::fs::OpenOptions::new().create(true).append(true).open(&path).with_context(context).or_exit(Exit::Host)?;
-    file.write_all(summary(gate).as_bytes()).with_context(context).or_exit(Exit::Host)
+    let printed = print(&String::from_utf8_lossy(&bytes));
+    file.map_or(Ok(()), |path| append(path, &summary(gate))).and(printed)
+}
+
+fn append(path: &Path, text: &str) -> anyhow::Result<()> {
+    let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
+    file.and_then(|mut file| file.write_all(text.as_bytes())).with_context(|| unwritten(path)).or_exit(Exit::Host)
 }
 
 /// The format that was asked for.
@@ -124,5 +147,27 @@ pub fn exit(gate: &Gate, failing: &[Verdict]) -> Exit {
         Some(Verdict::Inconclusive) => Exit::Inconclusive,
         Some(Verdict::Invalid) => Exit::Invalid,
         Some(Verdict::NoBaseline) => Exit::NoBaseline,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_summary_that_can_not_be_written_is_found_out_before_anything_is_done() {
+        let of = |step_summary: bool, named: Option<&Path>| {
+            let shown = cli::Shown { format: None, fail_on: Vec::new(), step_summary };
+            summary_file(&shown, named.map(OsString::from)).map_err(|error| crate::exit::code_of(&error))
+        };
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("summary.md");
+        assert_eq!(of(false, None), Ok(None));
+        assert_eq!(of(true, None), Err(Exit::Usage));
+        assert_eq!(of(true, Some(Path::new(""))), Err(Exit::Usage));
+        assert_eq!(of(true, Some(dir.path())), Err(Exit::Host));
+        assert_eq!(of(true, Some(&dir.path().join("gone/summary.md"))), Err(Exit::Host));
+        assert_eq!(of(true, Some(&file)), Ok(Some(file.clone())));
+        assert!(!file.exists(), "nothing stands there until there is a summary");
     }
 }

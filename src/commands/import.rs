@@ -5,7 +5,7 @@ use reports::import::{self, Named};
 use reports::store::Store;
 
 use crate::cli;
-use crate::commands::{print, report};
+use crate::commands::{print, report, typed};
 use crate::exit::{Exit, OrExit};
 use crate::run_id::{new_id, now};
 
@@ -21,11 +21,9 @@ pub fn run(args: cli::Import) -> anyhow::Result<Exit> {
     let comparison = compare(&stored, Method::default());
     print(&summary(&comparison))?;
     report::print_for_terminal(&comparison)?;
-    let id = &stored.run.id;
-    tell!(
-        "run {id} is in {}; `tarebench report {id} --format html -o report.html` draws it",
-        args.store.store.display()
-    );
+    let (id, store) = (&stored.run.id, &args.store.store);
+    let draws = typed(&["tarebench", "report", id, "--format", "html", "-o", "report.html"], store);
+    tell!("run {id} is in {}; `{draws}` draws it", store.display());
     Ok(if stored.records.iter().any(|r| r.outcome.is_err()) { Exit::SomeFailed } else { Exit::Done })
 }
 

@@ -11,13 +11,13 @@ use reports::render::Format;
 use reports::store::{HOST_CLASS, Store};
 
 use crate::cli;
-use crate::commands::{gate, gated, report};
+use crate::commands::{gate, gated, quoted, report, typed, writable};
 use crate::execute::{Options, measure, resume};
 use crate::exit::{Exit, OrExit};
 use crate::interrupt::Interrupt;
 use crate::live::Live;
 use crate::plan::Plan;
-use crate::suite::Suite;
+use crate::suite::{Percent, Suite};
 
 /// How many blocks there are at most where a run goes on until it is sure enough.
 const MOST: u32 = 100;
@@ -41,22 +41,20 @@ pub fn run(args: cli::Run) -> anyhow::Result<Exit> {
         Some(wanted) => go_on(&args, wanted)?,
     };
     let comparison = compare(&stored, Method::default());
-    show(&comparison, &outputs)?;
-    let id = &stored.run.id;
-    tell!(
-        "run {id} is in {}; `tarebench report {id} --format html -o report.html` draws it again",
-        args.store.store.display()
-    );
+    let told = show(&comparison, &outputs);
+    let (id, store) = (&stored.run.id, &args.store.store);
+    let again = typed(&["tarebench", "report", id, "--format", "html", "-o", "report.html"], store);
+    tell!("run {id} is in {}; `{again}` draws it again", store.display());
     let too_unquiet = !comparison.invalid.is_empty() || comparison.failed_controls().next().is_some();
     let asked = &args.selection.environments;
-    Ok(interrupt.exit().unwrap_or_else(|| Exit::of_run(&stored, too_unquiet).or_missing(&stored, asked)))
+    interrupt.exit().unwrap_or_else(|| Exit::of_run(&stored, too_unquiet).or_missing(&stored, asked)).or_untold(told)
 }
 
 /// Measures and judges, with a second run where the first can't clear something. The gate goes to stdout, the first run's reports
 /// into their files.
 fn judged(
     args: &cli::Run,
-    policy: &Path,
+    file: &Path,
     labels: &BTreeMap<String, String>,
     outputs: &[(PathBuf, &'static Format)],
 ) -> anyhow::Result<Exit> {
@@ -65,9 +63,10 @@ fn judged(
     plan.suite.until = None;
     plan.suite.blocks = args.selection.blocks.unwrap_or(gated::SCREEN);
     // A typing error must not cost an hour, here neither.
-    let policy = gate::policy(Some(policy), None, None).or_exit(Exit::Usage)?;
+    let policy = gate::policy(Some(file), None, None).or_exit(Exit::Usage)?;
     check(&policy, &plan).or_exit(Exit::Usage)?;
     gate::format(&args.shown)?;
+    let summary = gate::step_summary(&args.shown)?;
     let interrupt = Interrupt::listen()?;
     let store = Store::open(&args.store.store).or_exit(Exit::Store)?;
     let data_dir = data_dir(args);
@@ -78,13 +77,14 @@ fn judged(
     };
     let accepted = |run: &Run| gate::accepted(&store, run).or_exit(Exit::Store);
     let gated = gated::screen_and_confirm(&plan, &policy, accepted, look)?;
-    write(&compare(&gated.runs[0], Method::default()), outputs)?;
-    gate::show(&gated.gate, &args.shown)?;
+    let written = write(&compare(&gated.runs[0], Method::default()), outputs);
+    let told = gate::show(&gated.gate, &args.shown, summary.as_deref()).and(written);
     let ids: Vec<&str> = gated.runs.iter().map(|stored| stored.run.id.as_str()).collect();
-    tell!("in {}: {}; `tarebench gate {}` judges again", args.store.store.display(), ids.join(", "), ids[0]);
+    let again = typed(&["tarebench", "gate", ids[0], "--policy", &file.display().to_string()], &args.store.store);
+    tell!("in {}: {}; `{again}` judges again", args.store.store.display(), ids.join(", "));
     let failed = gated.runs.iter().map(|stored| Exit::of_run(stored, false)).find(|exit| *exit != Exit::Done);
     let judged = Some(gate::exit(&gated.gate, &args.shown.failing())).filter(|exit| *exit != Exit::Done);
-    Ok(interrupt.exit().or(judged).or(failed).unwrap_or(Exit::Done))
+    interrupt.exit().or(judged).or(failed).unwrap_or(Exit::Done).or_untold(told)
 }
 
 /// The labels of a run that confirms another one. Those of the user's stay with the first: who asks for a commit means the run that
@@ -138,7 +138,9 @@ fn go_on(args: &cli::Run, wanted: &str) -> anyhow::Result<(Stored, Interrupt)> {
     say(&plan);
     let interrupt = Interrupt::listen()?;
     let data_dir = data_dir(args);
-    let options = options(args, &plan, &data_dir, BTreeMap::new());
+    let mut options = options(args, &plan, &data_dir, BTreeMap::new());
+    let more = args.selection.blocks.is_some() || args.until.is_some();
+    options.command = if more { went_on(&run.command, wanted, args.until) } else { run.command.clone() };
     let stored = resume::resume(&plan, options, &before, &store, &interrupt)?;
     Ok((stored, interrupt))
 }
@@ -188,13 +190,7 @@ fn outputs(paths: &[PathBuf]) -> anyhow::Result<Vec<(PathBuf, &'static Format)>>
         .map(|path| {
             let format = report::by_ending(path).or_exit(Exit::Usage)?;
             let context = || format!("can't write the report {}", path.display());
-            if path.exists() {
-                std::fs::OpenOptions::new().append(true).open(path).with_context(context).or_exit(Exit::Host)?;
-            } else {
-                // A file without a name: nothing stands there until there is a report.
-                let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-                tempfile::tempfile_in(folder).with_context(context).or_exit(Exit::Host)?;
-            }
+            writable(path).with_context(context).or_exit(Exit::Host)?;
             Ok((path.clone(), format))
         })
         .collect()
@@ -238,12 +234,31 @@ fn labels(given: &[String]) -> anyhow::Result<BTreeMap<String, String>> {
     Ok(labels)
 }
 
+/// The command of a run that was gone on with: it is to have as many blocks now, and to be as sure.
+fn went_on(command: &str, blocks: u32, until: Option<Percent>) -> String {
+    let command = with(command, "--blocks", &blocks.to_string());
+    until.map_or_else(|| command.clone(), |until| with(&command, "--until", &until.to_string()))
+}
+
+/// The command with another value of an option; one that it doesn't have goes before the seed, which every command ends with.
+fn with(command: &str, option: &str, value: &str) -> String {
+    let said = format!(" {option} ");
+    if let Some((before, after)) = command.split_once(&said) {
+        let rest = after.find(' ').map_or("", |end| &after[end..]);
+        return format!("{before}{said}{value}{rest}");
+    }
+    let (before, seed) = command.split_at(command.find(" --seed ").unwrap_or(command.len()));
+    format!("{before}{said}{value}{seed}")
+}
+
 /// The command that measures the same again: what was typed, with the seed.
 fn command(args: &cli::Run, plan: &Plan) -> String {
     let mut words: Vec<String> = vec!["tarebench".into(), "run".into(), plan.suite.name.clone()];
     words.extend(args.selection.environments.iter().flat_map(|e| ["--env".into(), e.clone()]));
     words.extend(args.selection.workloads.iter().flat_map(|w| ["--workload".into(), w.clone()]));
-    words.extend(args.selection.blocks.iter().flat_map(|b| ["--blocks".into(), b.to_string()]));
+    // A gate has blocks of its own, and its second run twice as many.
+    let blocks = args.gate.as_ref().map(|_| plan.suite.blocks).or(args.selection.blocks);
+    words.extend(blocks.iter().flat_map(|b| ["--blocks".into(), b.to_string()]));
     words.extend(
         args.budget
             .iter()
@@ -258,24 +273,25 @@ fn command(args: &cli::Run, plan: &Plan) -> String {
     words.iter().map(|w| quoted(w)).collect::<Vec<_>>().join(" ")
 }
 
-/// As a shell wants it.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@+%".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_string()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_command_to_reproduce_can_be_pasted() {
-        assert_eq!(quoted("qemu:disk.cache=none"), "qemu:disk.cache=none");
-        assert_eq!(quoted("a b'c"), r"'a b'\''c'");
+    fn the_command_of_a_run_that_went_on_says_what_it_has_now() {
+        let until = "3%".parse().expect("a share");
+        assert_eq!(
+            went_on("tarebench run quick --blocks 8 --seed 5", 24, None),
+            "tarebench run quick --blocks 24 --seed 5"
+        );
+        assert_eq!(
+            went_on("tarebench run quick --env 'a b' --seed 5", 24, Some(until)),
+            "tarebench run quick --env 'a b' --blocks 24 --until 3% --seed 5"
+        );
+        assert_eq!(
+            went_on("tarebench run x --until 5% --seed 5", 9, Some(until)),
+            "tarebench run x --until 3% --blocks 9 --seed 5"
+        );
     }
 
     #[test]

@@ -85,7 +85,7 @@ pub fn resume(
         );
         return Err(error).or_exit(Exit::Host);
     }
-    store.resume(&before.run.id, plan.suite.blocks).or_exit(Exit::Store)?;
+    store.resume(&before.run.id, plan.suite.blocks, &now.command).or_exit(Exit::Store)?;
     finish(plan, Rows::of(&before.run.id, store), Before::of(before), site, Progress::on_terminal())
 }
 

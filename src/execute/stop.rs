@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use reports::comparison::precision::{self, IN_A_ROW, Widest};
 use reports::comparison::{Method, compare};
-use reports::record::Ending;
+use reports::record::{Ending, NOT_SURE};
 
 use super::execution::Rows;
 use crate::plan::Plan;
@@ -57,17 +57,15 @@ impl Looks {
 
     /// The end after all blocks: by plan, unless they were to make it surer.
     pub fn all_done(&self, blocks: u32) -> Over {
-        let stopped = self
-            .until
-            .map(|until| format!("all {blocks} blocks are done, and it is not sure to {until}; {}", self.words()));
+        let stopped =
+            self.until.map(|until| format!("all {blocks} blocks are done, and {NOT_SURE} {until}; {}", self.words()));
         Over { ending: Ending::Complete, stopped }
     }
 
     /// The end of a budget.
     pub fn spent(&self, budget: Duration, blocks: u32, planned: u32) -> Over {
         let budget = humantime::format_duration(budget);
-        let sure =
-            self.until.map_or(String::new(), |until| format!(", and it is not sure to {until}; {}", self.words()));
+        let sure = self.until.map_or(String::new(), |until| format!(", and {NOT_SURE} {until}; {}", self.words()));
         let stopped = format!("interrupted: the budget of {budget} was spent after {blocks} of {planned} blocks{sure}");
         Over { ending: Ending::Interrupted, stopped: Some(stopped) }
     }

@@ -186,14 +186,14 @@ impl Store {
         self.written("store a clock fit", self.db.execute(sql, params![run, block, environment, Json(*fit)]))
     }
 
-    /// Opens a run again, which is to have so many blocks. Its figures will be others.
+    /// Opens a run again, which is to have so many blocks; `command` is what measures all of them. Its figures will be others.
     ///
     /// # Errors
     /// When its rows were removed, or the store can't be written.
-    pub fn resume(&self, run: &str, blocks: u32) -> Result<(), StoreError> {
-        let sql = "UPDATE run SET ending = ?2, blocks = ?3, stopped = NULL, figured = NULL, bursts = NULL
+    pub fn resume(&self, run: &str, blocks: u32, command: &str) -> Result<(), StoreError> {
+        let sql = "UPDATE run SET ending = ?2, blocks = ?3, command = ?4, stopped = NULL, figured = NULL, bursts = NULL
                    WHERE id = ?1 AND pruned IS NULL";
-        match self.db.execute(sql, params![run, Ending::Unfinished, blocks]) {
+        match self.db.execute(sql, params![run, Ending::Unfinished, blocks, command]) {
             Ok(0) => Err(self.no_run(run)),
             rows => self.written("open a run again", rows),
         }
@@ -224,7 +224,7 @@ impl Store {
 
     /// The same of a run that is here, and whose rows were removed.
     fn rewrite(&self, stored: &Stored) -> Result<(), StoreError> {
-        self.resume(&stored.run.id, stored.run.blocks)?;
+        self.resume(&stored.run.id, stored.run.blocks, &stored.run.command)?;
         self.write_rows(stored)
     }
 

@@ -307,9 +307,9 @@ fn check_id(file: &Path, id: &str) -> Result<()> {
     Err(StoreError::Altered { path: file.to_path_buf(), what: format!("`{shown}` is no id of a run") })
 }
 
-/// Whether it is the same run: what it is to have in all may have grown.
+/// Whether it is the same run: what it is to have in all may have grown, and the command that says so.
 fn is_same(ours: &Run, theirs: &Run) -> bool {
-    Run { blocks: ours.blocks, ..theirs.clone() } == *ours
+    Run { blocks: ours.blocks, command: ours.command.clone(), ..theirs.clone() } == *ours
 }
 
 /// Whether all rows of `short` are the first ones of `long`.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{no_interval, overhead};
 use crate::comparison::{Comparison, ControlState, Metric, Resolution};
-use crate::record::Ending;
+use crate::record::{Ending, NOT_SURE};
 use crate::render::units;
 use crate::statistics::FEWEST_FOR_INTERVAL;
 
@@ -137,6 +137,9 @@ fn voids(c: &Comparison) -> Trust {
 fn ending(c: &Comparison) -> Trust {
     let value = c.seconds.map_or_else(|| units::NONE.to_owned(), |s| units::duration(s * 1e9));
     let (words, tone) = match c.ending {
+        Ending::Complete if c.stopped.as_ref().is_some_and(|why| why.contains(NOT_SURE)) => {
+            ("not sure enough", Tone::Care)
+        }
         Ending::Complete => ("complete, as planned", Tone::Good),
         Ending::Interrupted => ("interrupted; what was finished counts", Tone::Care),
         Ending::Unfinished => ("unfinished, or still running", Tone::Care),
@@ -160,6 +163,10 @@ mod tests {
         let mut c = sample::comparison();
         assert_eq!(tone(&c, "control"), Tone::Good);
         assert_eq!(tone(&c, "run"), Tone::Good);
+        c.stopped = Some("stopped after 8 blocks: sure to 3%; the widest interval is 1.0 % to either side".into());
+        assert_eq!(tone(&c, "run"), Tone::Good);
+        c.stopped = Some(format!("all 8 blocks are done, and {NOT_SURE} 3%; no interval was looked at"));
+        assert_eq!(tone(&c, "run"), Tone::Care);
         let headline = c.resolution.iter_mut().find(|r| r.metric == Metric::Throughput).unwrap();
         headline.state = ControlState::Failed("1.2 (1.1 to 1.3)".into());
         assert_eq!(tone(&c, "control"), Tone::Bad);

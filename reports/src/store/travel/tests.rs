@@ -89,6 +89,7 @@ fn a_run_that_went_on_elsewhere_grows_and_stays_accepted() {
     let long = run("one", 7);
     let mut short = run("one", 6);
     (short.ending, short.seconds) = (Ending::Interrupted, Some(3.0));
+    short.run.command = "tarebench run --blocks 6".into();
     let store = place.store("t.db", std::slice::from_ref(&short));
     store.accept("one", "2026-01-01T00:00:00Z", "the first", false).expect("accepted");
     let (long_file, short_file) =
