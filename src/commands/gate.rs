@@ -33,21 +33,46 @@ pub fn run(args: cli::Gate) -> anyhow::Result<Exit> {
 /// A stored run, together with the one that confirms it, whichever of them is asked for.
 fn judge(store: &Store, id: &str, policy: &Policy) -> anyhow::Result<Gate> {
     let asked = store.load(id).or_exit(Exit::Store)?;
-    let (first, second) = match gated::confirms(&asked.run) {
-        Some(first) => (store.load(first).or_exit(Exit::Store)?, Some(asked)),
-        None => {
-            let label = format!("{CONFIRMS}={id}");
-            let second = store.runs().or_exit(Exit::Store)?.into_iter().find(|run| run.labels.contains(&label));
-            (asked, second.map(|run| store.load(&run.id)).transpose().or_exit(Exit::Store)?)
+    let first = match gated::confirms(&asked.run) {
+        Some(first) => {
+            let first = store.load(first).or_exit(Exit::Store)?;
+            if let Err(why) = gated::fits(&first.run, &asked.run) {
+                let error = anyhow::anyhow!("run {id} says that it confirms {}, and can't: {why}", first.run.id);
+                return Err(error).or_exit(Exit::Invalid);
+            }
+            first
         }
+        None => asked,
     };
+    let (seconds, others) = seconds(store, &first.run)?;
     let accepted = accepted(store, &first.run).or_exit(Exit::Store)?;
     let of = |stored: &Stored| compare(stored, gate::method());
-    let screen = gate::judge(&of(&first), policy, &accepted).or_exit(Exit::Usage)?;
-    match second {
-        None => Ok(screen),
-        Some(second) => gate::confirm(&of(&second), policy, &accepted, &screen).or_exit(Exit::Usage),
+    let mut screen = gate::judge(&of(&first), policy, &accepted).or_exit(Exit::Usage)?;
+    screen.notes.extend(others);
+    match seconds.as_slice() {
+        [] => Ok(screen),
+        [second] => gate::confirm(&of(second), policy, &accepted, &screen).or_exit(Exit::Usage),
+        several => {
+            let ids: Vec<&str> = several.iter().map(|stored| stored.run.id.as_str()).collect();
+            Ok(gate::disputed(&screen, &ids))
+        }
     }
+}
+
+/// The runs that confirm this one, and why others that say so don't: a label is anybody's word.
+fn seconds(store: &Store, first: &Run) -> anyhow::Result<(Vec<Stored>, Vec<String>)> {
+    let label = format!("{CONFIRMS}={}", first.id);
+    let (mut fitting, mut others) = (Vec::new(), Vec::new());
+    for summary in store.runs().or_exit(Exit::Store)?.into_iter().filter(|run| run.labels.contains(&label)) {
+        let stored = store.load(&summary.id).or_exit(Exit::Store)?;
+        match gated::fits(first, &stored.run) {
+            Ok(()) => fitting.push(stored),
+            Err(why) => {
+                others.push(format!("run {} says that it confirms this one, and counts for nothing: {why}", summary.id))
+            }
+        }
+    }
+    Ok((fitting, others))
 }
 
 /// The policy of a file, with the environments that were named beside it.

@@ -7,13 +7,18 @@ use anyhow::Context;
 use reports::comparison::compare;
 use reports::gate::{self, CONFIRMS, Gate, Past, Policy};
 use reports::record::{Ending, Run, Stored};
+use reports::store::Key;
 use workloads::content::mix;
 
+use crate::execute::resume::FLEETING;
 use crate::exit::{Exit, OrExit};
 use crate::plan::Plan;
 
 /// Blocks of the first look where nothing is said; a second one has twice as many.
 pub const SCREEN: u32 = 12;
+
+/// So many times the blocks of the first look has the second.
+const CONFIRM_TIMES: u32 = 2;
 
 /// What was measured, and what is to be said of it.
 #[derive(Debug)]
@@ -59,13 +64,51 @@ fn narrowed(plan: &Plan, screen: &Gate) -> anyhow::Result<Plan> {
     let asked = |name: &str| screen.suspects().any(|j| j.environment == name || j.against == name);
     let baseline = suite.baseline.clone();
     suite.environments.retain(|entry| entry.name == baseline || asked(&entry.name));
-    suite.blocks *= 2;
+    suite.blocks *= CONFIRM_TIMES;
     Plan::of(suite, mix(plan.seed) % 1_000_000_000).context("can't plan the second look")
 }
 
 /// The run that this one confirms, by its label.
 pub fn confirms(run: &Run) -> Option<&str> {
     run.labels.get(CONFIRMS).map(String::as_str)
+}
+
+/// Whether a run can be the second look of another one: the same work in the same boxes, by the same programs on the same host,
+/// from another seed and often enough. It may have less of it, never more.
+///
+/// # Errors
+/// With what stands against it.
+pub fn fits(first: &Run, second: &Run) -> Result<(), String> {
+    let (key, own) = (Key::of(first), Key::of(second));
+    let narrowed = |name: &str| name.starts_with("environment ") || name.starts_with("workload ");
+    let other = own.differences(&key).find(|(name, own, _)| !(own.is_none() && narrowed(name)));
+    if let Some((name, ..)) = other {
+        return Err(format!("its {name} is another"));
+    }
+    if first.binary_sha256 != second.binary_sha256 {
+        return Err("another tarebench measured it".into());
+    }
+    let fact = |run: &Run, name: &str| run.host.iter().find(|(n, _)| n == name).map(|(_, value)| value.clone());
+    let mut facts =
+        first.host.iter().chain(&second.host).map(|(name, _)| name).filter(|n| !FLEETING.contains(&n.as_str()));
+    if let Some(name) = facts.find(|name| fact(first, name) != fact(second, name)) {
+        return Err(format!("its host has another {name}"));
+    }
+    let of_first = |name: &str| first.environments.iter().find(|e| e.name == name);
+    let changed = second.environments.iter().find(|e| of_first(&e.name).is_none_or(|f| f.programs != e.programs));
+    if let Some(environment) = changed {
+        return Err(format!("other programs ran in its {}", environment.name));
+    }
+    if first.seed == second.seed {
+        return Err("its work was drawn from the same seed".into());
+    }
+    if second.blocks < first.blocks.saturating_mul(CONFIRM_TIMES) {
+        return Err(format!(
+            "{} blocks are fewer than {CONFIRM_TIMES} times the first's {}",
+            second.blocks, first.blocks
+        ));
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -252,5 +295,32 @@ mod tests {
             },
         );
         assert_eq!((gated.expect("a look").gate.verdict(), looks), (Verdict::Regressed, 1));
+    }
+
+    #[test]
+    fn only_the_look_that_followed_confirms() {
+        let (gated, _) = looked(1.2, 1.2);
+        let (first, second) = (&gated.runs[0].run, &gated.runs[1].run);
+        assert_eq!(fits(first, second), Ok(()));
+        let refused = |change: fn(&mut Run)| {
+            let mut other = second.clone();
+            change(&mut other);
+            fits(first, &other).expect_err("not the one")
+        };
+        assert!(refused(|r| r.seed = 7).contains("seed"));
+        assert!(refused(|r| r.blocks = 23).contains("23 blocks"));
+        assert!(refused(|r| r.suite = "full".into()).contains("suite"));
+        assert!(refused(|r| r.binary_sha256 = "abc".into()).contains("tarebench"));
+        assert!(refused(|r| r.host.push(("kernel".into(), "7.0".into()))).contains("kernel"));
+        assert!(refused(|r| r.workloads[0].name = "net/rr".into()).contains("net/rr"));
+        assert!(refused(|r| drop(r.environments[2].settings.insert("a".into(), "b".into()))).contains("old"));
+        let program = |r: &mut Run| {
+            let program = workloads::facts::Program { path: "/runsc".into(), version: None, sha256: Some("1".into()) };
+            r.environments[2].programs.push(program);
+        };
+        assert!(refused(program).contains("programs"));
+        let mut load = second.clone();
+        load.host.push(("load".into(), "3".into()));
+        assert_eq!(fits(first, &load), Ok(()));
     }
 }

@@ -227,6 +227,9 @@ fn labels(given: &[String]) -> anyhow::Result<BTreeMap<String, String>> {
         if key.is_empty() || value.is_empty() {
             bail!("`{text}` is not a label; write K=V, as in host=rack7");
         }
+        if key == CONFIRMS {
+            bail!("the label `{CONFIRMS}` is reserved: the second run of `--gate` has it, and decides for the first");
+        }
         if labels.insert(key.to_string(), value.to_string()).is_some() {
             bail!("the label `{key}` is given twice");
         }
@@ -311,5 +314,6 @@ mod tests {
         assert_eq!(labels(&["release".into()]).expect("reads")["name"], "release");
         assert!(labels(&["=x".into()]).is_err());
         assert!(labels(&["a=1".into(), "a=2".into()]).is_err());
+        assert!(labels(&["confirms=abc".into()]).expect_err("reserved").to_string().contains("reserved"));
     }
 }

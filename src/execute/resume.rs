@@ -12,7 +12,7 @@ use crate::interrupt::Interrupt;
 use crate::plan::Plan;
 
 /// Facts of a host that are others at every look.
-const FLEETING: [&str; 4] = ["load", "uptime", OTHER_RUN, UNSEEN_RUN];
+pub const FLEETING: [&str; 4] = ["load", "uptime", OTHER_RUN, UNSEEN_RUN];
 
 /// What was done before: nothing, for a new run.
 #[derive(Debug, Default)]
