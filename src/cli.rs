@@ -305,7 +305,7 @@ pub struct Verify {
 /// Arguments of `report`.
 #[derive(Debug, Args)]
 pub struct Report {
-    /// An id, the beginning of one, `latest`, or a label
+    /// An id or a commit, the beginning of one, `latest`, or a label
     #[arg(default_value = "latest")]
     pub run: String,
     /// One of the formats below [default: by the ending of --output, else terminal]
@@ -322,7 +322,7 @@ pub struct Report {
 /// Arguments of `compare`.
 #[derive(Debug, Args)]
 pub struct Compare {
-    /// The run to start from: an id, the beginning of one, `latest`, or a label
+    /// The run to start from: an id or a commit, the beginning of one, `latest`, or a label
     #[arg(value_name = "RUN")]
     pub first: String,
     /// The run that is held against it
@@ -342,7 +342,7 @@ pub struct Compare {
 /// Arguments of `gate`.
 #[derive(Debug, Args)]
 pub struct Gate {
-    /// An id, the beginning of one, `latest`, or a label
+    /// An id or a commit, the beginning of one, `latest`, or a label
     #[arg(default_value = "latest")]
     pub run: String,
     /// A TOML file that says what is compared and which change matters; default: 5 % and 2 us an operation
@@ -413,7 +413,7 @@ pub enum FailOn {
 /// Arguments of `export`.
 #[derive(Debug, Args)]
 pub struct Export {
-    /// Ids, the beginnings of ids, `latest`, or labels
+    /// Ids or commits, the beginnings of those, `latest`, or labels
     #[arg(required = true, value_name = "RUN")]
     pub runs: Vec<String>,
     /// The file; there must be none yet
@@ -438,7 +438,7 @@ pub struct Merge {
 /// Arguments of `remove`.
 #[derive(Debug, Args)]
 pub struct Remove {
-    /// Ids, the beginnings of ids, `latest`, or labels
+    /// Ids or commits, the beginnings of those, `latest`, or labels
     #[arg(required = true, value_name = "RUN")]
     pub runs: Vec<String>,
     /// Where results are kept.
@@ -449,7 +449,7 @@ pub struct Remove {
 /// Arguments of `prune`.
 #[derive(Debug, Args)]
 pub struct Prune {
-    /// Ids, the beginnings of ids, `latest`, or labels
+    /// Ids or commits, the beginnings of those, `latest`, or labels
     #[arg(required_unless_present = "keep", value_name = "RUN")]
     pub runs: Vec<String>,
     /// All runs but the last N that came into the store
@@ -466,7 +466,7 @@ pub struct Prune {
 /// Arguments of `accept`.
 #[derive(Debug, Args)]
 pub struct Accept {
-    /// An id, the beginning of one, `latest`, or a label
+    /// An id or a commit, the beginning of one, `latest`, or a label
     pub run: String,
     /// Why: others will read it
     #[arg(long, value_name = "TEXT")]
@@ -482,7 +482,7 @@ pub struct Accept {
 /// Arguments of `trend`.
 #[derive(Debug, Args)]
 pub struct Trend {
-    /// A run of the history: an id, the beginning of one, `latest`, or a label
+    /// A run of the history: an id or a commit, the beginning of one, `latest`, or a label
     #[arg(default_value = "latest")]
     pub run: String,
     /// Write a page (HTML) to this file instead of text to stdout

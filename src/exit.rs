@@ -24,15 +24,16 @@ exits! {
     Done = 0, "done";
     /// A gate found it worse than it may be.
     Regressed = 1, "regressed: the gate found it worse than the policy allows";
-    /// The command line, the suite, the policy or a file to import can't be understood or contradicts itself; nothing was touched.
-    Usage = 2, "usage: the command line, the suite, the policy or a file to import can't be understood";
+    /// The command line, the suite, the policy or a file to import can't be understood or contradicts itself, or no
+    /// run is called so; nothing was touched.
+    Usage = 2, "usage: command line, suite, policy or file to import not understood, or no run is called so";
     /// No environment, not the baseline, or nothing of what was asked for by name could be measured.
     NothingMeasured = 3, "nothing could be measured, or nothing of what --env asked for";
     /// Measured, but the control says that this machine was too unquiet to tell, or a gate could show neither a regression nor its
     /// absence.
     Inconclusive = 4, "inconclusive: the machine was too unquiet, by its control, or a gate can't tell yet";
-    /// The store can't be opened, read or written.
-    Store = 5, "the store can't be opened, read or written";
+    /// The store can't be opened, read or written, or what was asked for can't be done with what it has of a run.
+    Store = 5, "the store can't be opened, read or written, or hasn't the bursts of a run any more";
     /// The host does not allow it: data directory, disk space, permissions.
     Host = 6, "the host does not allow it: data directory, disk space, permissions";
     /// Measured, but a workload failed or a check differed in some environment, or one that was asked for by name can't run

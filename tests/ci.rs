@@ -130,6 +130,40 @@ fn what_got_slower_is_red_and_what_did_not_is_not() {
     assert!(runs.contains("commit=0123456789abcdef") && runs.contains("commit=fedcba9876543210"), "{runs}");
 }
 
+/// The labels that the script gives to a run where these are all of CI's variables.
+fn labels_given(b: &Dir, set: &[(&str, &str)]) -> Vec<String> {
+    let mut script = Command::new("bash");
+    script.arg("-c").arg(format!("'{0}' get && '{0}' run", top().join("scripts/ci").display()));
+    script.env_clear().envs(std::env::var_os("PATH").map(|path| ("PATH", path))).envs(set.iter().copied());
+    // A repository around the directory of tests is none of theirs.
+    script.env("GIT_CEILING_DIRECTORIES", b.root().parent().expect("a parent"));
+    script.env("TAREBENCH_SUITE", "s").env("TAREBENCH_POLICY", "p").env("TAREBENCH_BINARY", b.at("words"));
+    let told = ran(script.current_dir(b.root()).output().expect("bash starts")).ends_with(0).stdout;
+    let words: Vec<&str> = told.split_whitespace().collect();
+    words.windows(2).filter(|two| two[0] == "--label").map(|two| two[1].to_string()).collect()
+}
+
+#[test]
+fn git_is_asked_only_for_what_ci_does_not_say() {
+    let b = Dir::new();
+    let shell = |line: &str| {
+        let git = Command::new("bash").args(["-ec", line]).current_dir(b.root()).output().expect("bash starts");
+        ran(git).ends_with(0).stdout.trim().to_string()
+    };
+    shell("printf '#!/bin/sh\\necho \"$@\"\\n' > words; chmod +x words");
+    assert!(labels_given(&b, &[]).is_empty(), "there is nothing to ask");
+    let made = "git init -q -b mend . && git -c user.name=x -c user.email=x@y commit -q --allow-empty -m x && git rev-parse HEAD";
+    let commit = format!("commit={}", shell(made));
+    assert_eq!(labels_given(&b, &[]), [commit.as_str(), "branch=mend"]);
+    assert_eq!(labels_given(&b, &[("GIT_COMMIT", "abc"), ("GIT_BRANCH", "")]), ["branch=mend"]);
+    shell("git checkout -q --detach");
+    assert_eq!(labels_given(&b, &[]), [commit.as_str()], "a detached checkout is on no branch");
+    assert!(
+        labels_given(&b, &[("GITHUB_SHA", "abc"), ("GITHUB_HEAD_REF", "mend")]).is_empty(),
+        "the program sees them"
+    );
+}
+
 #[test]
 fn a_job_that_measured_nothing_is_red_at_once() {
     let b = Dir::new();

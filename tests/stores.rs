@@ -48,6 +48,8 @@ fn a_run_goes_into_a_file_and_comes_back() {
     b.run(&["prune"]).ends_with(2);
     b.run(&["trend"]).ends_with(0).says("quick on ").says("2 runs");
     b.run(&["trend", "-o", "trend.html"]).ends_with(0);
+    b.run(&["trend", "-o", "trend.svg"]).ends_with(2).says("has to end in .html");
+    b.run(&["merge", "nothing.db"]).ends_with(5).says("there is no file nothing.db");
     assert!(std::fs::read_to_string(b.at("trend.html")).expect("a page").contains("tarebench trend"));
     b.run(&["trend", "nothing"]).ends_with(2).says("no run in tarebench.db is called `nothing`");
     let list = b.run(&["list", "runs"]).ends_with(0).says("pruned").says("control/syscall in bare").stdout;

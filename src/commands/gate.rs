@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use reports::comparison::compare;
-use reports::gate::{self, CONFIRMS, Gate, Past, Policy, Verdict};
+use reports::gate::{self, Gate, Past, Policy, Verdict};
 use reports::record::{Run, Stored};
 use reports::render::gate::{FORMATS, Format, summary};
-use reports::store::{Key, Store};
+use reports::store::{Key, Store, Summary};
 use workloads::settings::did_you_mean;
 
 use crate::cli;
@@ -61,9 +61,9 @@ fn judge(store: &Store, id: &str, policy: &Policy) -> anyhow::Result<Gate> {
 
 /// The runs that confirm this one, and why others that say so don't: a label is anybody's word.
 fn seconds(store: &Store, first: &Run) -> anyhow::Result<(Vec<Stored>, Vec<String>)> {
-    let label = format!("{CONFIRMS}={}", first.id);
     let (mut fitting, mut others) = (Vec::new(), Vec::new());
-    for summary in store.runs().or_exit(Exit::Store)?.into_iter().filter(|run| run.labels.contains(&label)) {
+    let says_so = |run: &Summary| run.confirms() == Some(&first.id);
+    for summary in store.runs().or_exit(Exit::Store)?.into_iter().filter(says_so) {
         let stored = store.load(&summary.id).or_exit(Exit::Store)?;
         match gated::fits(first, &stored.run) {
             Ok(()) => fitting.push(stored),

@@ -98,10 +98,7 @@ fn line(run: &Summary) -> String {
     let took = run
         .seconds
         .map_or("-".into(), |s| humantime::format_duration(Duration::from_secs(s.ceil() as u64)).to_string());
-    let ending = match (&run.pruned, run.ending) {
-        (Some(_), _) => "pruned",
-        (None, ending) => ending.name(),
-    };
+    let bursts = if run.pruned.is_some() { "pruned".into() } else { format!("{:>5} bursts", run.bursts) };
     let workloads = match run.workloads.as_slice() {
         few @ ([] | [_] | [_, _]) => few.join(", "),
         many => format!("{} workloads", many.len()),
@@ -109,11 +106,11 @@ fn line(run: &Summary) -> String {
     let boxes: Vec<&str> = run.environments.iter().map(String::as_str).filter(|name| *name != CONTROL).collect();
     let accepted = if run.accepted { "accepted  " } else { "" };
     let line = format!(
-        "{}  {}  {:<10} {ending:<12} {took:>9}  {:>5} bursts  {workloads} in {}  {accepted}{}",
+        "{}  {}  {:<10} {:<12} {took:>9}  {bursts:>12}  {workloads} in {}  {accepted}{}",
         run.id,
         run.started,
         run.suite,
-        run.bursts,
+        run.ending.name(),
         boxes.join(", "),
         run.labels.join(" ")
     );

@@ -87,11 +87,12 @@ fn judged(
     interrupt.exit().or(judged).or(failed).unwrap_or(Exit::Done).or_untold(told)
 }
 
-/// The labels of a run that confirms another one. Those of the user's stay with the first: who asks for a commit means the run that
-/// has all of it.
+/// The labels of a run that confirms another one: those of the first too, since it is of the same commit. Who asks for that gets the
+/// first, which has all of it.
 fn of_second(labels: &BTreeMap<String, String>, first: &str) -> BTreeMap<String, String> {
-    let class = labels.get_key_value(HOST_CLASS).map(|(key, class)| (key.clone(), class.clone()));
-    [(CONFIRMS.to_string(), first.to_string())].into_iter().chain(class).collect()
+    let mut labels = labels.clone();
+    labels.insert(CONFIRMS.into(), first.into());
+    labels
 }
 
 /// Whether every name of a policy is in the plan.
@@ -307,6 +308,21 @@ mod tests {
         let gitlab = [("CI_COMMIT_SHA", "def"), ("CI_COMMIT_REF_NAME", "v1"), ("TAREBENCH_HOST_CLASS", "rack7")];
         assert_eq!(of(&gitlab), [("commit", "def".into()), ("branch", "v1".into()), ("host-class", "rack7".into())]);
         assert!(of(&[]).is_empty());
+    }
+
+    #[test]
+    fn the_script_for_ci_asks_git_only_where_none_of_these_is_set() {
+        let script = include_str!("../../scripts/ci");
+        for (key, names) in &SURROUNDINGS[..2] {
+            assert!(script.contains(&format!("set_any {} ||", names.join(" "))), "{key}");
+        }
+    }
+
+    #[test]
+    fn a_run_that_confirms_another_has_its_labels() {
+        let of_first = labels(&["commit=abc".into()]).expect("reads");
+        let second = of_second(&of_first, "first");
+        assert_eq!((second["commit"].as_str(), second[CONFIRMS].as_str(), second.len()), ("abc", "first", 2));
     }
 
     #[test]

@@ -1,11 +1,9 @@
 //! `tarebench export`, `merge`, `remove`, `prune` and `accept`: runs that travel between stores, are given up, or stand for how things
 //! should be.
 
-use std::collections::BTreeSet;
-
 use anyhow::bail;
 use reports::render::escape::one_line;
-use reports::store::{Store, Summary};
+use reports::store::Store;
 
 use crate::cli;
 use crate::commands::print;
@@ -48,7 +46,7 @@ pub fn remove(args: cli::Remove) -> anyhow::Result<Exit> {
 pub fn prune(args: cli::Prune) -> anyhow::Result<Exit> {
     let store = Store::open_existing(&args.store.store).or_exit(Exit::Store)?;
     let ids = match args.keep {
-        Some(keep) => older(&store.runs().or_exit(Exit::Store)?, keep),
+        Some(keep) => store.older(keep).or_exit(Exit::Store)?,
         None => find(&store, &args.runs)?,
     };
     let mut pruned = 0;
@@ -79,27 +77,14 @@ pub fn accept(args: cli::Accept) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// The ids of what was named, each once.
+/// The ids of what was named and of what belongs to it, each once.
 fn find(store: &Store, wanted: &[String]) -> anyhow::Result<Vec<String>> {
-    let mut seen = BTreeSet::new();
-    let mut ids = Vec::new();
-    for name in wanted {
-        let id = store.find(name).or_exit(Exit::Usage)?;
-        if seen.insert(id.clone()) {
-            ids.push(id);
-        }
-    }
+    let ids: Vec<String> = wanted.iter().map(|name| store.find(name)).collect::<Result<_, _>>().or_exit(Exit::Usage)?;
     if ids.is_empty() {
         let none = || -> anyhow::Result<()> { bail!("no run is named: `tarebench list runs` shows what there is") };
         none().or_exit(Exit::Usage)?;
     }
-    Ok(ids)
-}
-
-/// All but the newest runs; those that have not ended are left alone.
-fn older(all: &[Summary], keep: usize) -> Vec<String> {
-    let ended = |run: &&Summary| run.ending != reports::record::Ending::Unfinished;
-    all[..all.len().saturating_sub(keep)].iter().filter(ended).map(|run| run.id.clone()).collect()
+    store.with_pairs(&ids).or_exit(Exit::Store)
 }
 
 fn runs(count: usize) -> String {

@@ -13,6 +13,9 @@ pub enum StoreError {
     /// There is no file to read.
     #[error("there is no store at {}: measure something with `tarebench run`, or name another with --store", .0.display())]
     Missing(PathBuf),
+    /// There is no file to take runs from.
+    #[error("there is no file {}: nothing was taken from it", .0.display())]
+    NoSource(PathBuf),
     /// It is no file.
     #[error("{path} is a directory: name the file in it, as in --store {file}", path = .0.display(), file = .0.join("tarebench.db").display())]
     Directory(PathBuf),
@@ -70,12 +73,12 @@ pub enum StoreError {
         /// The runs that there are.
         hint: String,
     },
-    /// Several runs begin so.
-    #[error("`{wanted}` could be any of {candidates}: write more of the id")]
+    /// Several runs or commits begin so.
+    #[error("`{wanted}` could be any of {candidates}: write more of it")]
     Ambiguous {
         /// The id or label asked for.
         wanted: String,
-        /// The ids.
+        /// Ids and commits.
         candidates: String,
     },
     /// A store that somebody is writing, or was, where nothing can be written.

@@ -57,7 +57,7 @@ impl Store {
         self.query(
             "SELECT id, started, suite, labels, ending, seconds, workloads, environments, pruned,
              EXISTS (SELECT 1 FROM accepted WHERE accepted.run = run.id) AS accepted,
-             ifnull(bursts, (SELECT count(*) FROM burst WHERE burst.run = run.id)) AS bursts FROM run ORDER BY rowid",
+             iif(pruned IS NULL, ifnull(bursts, (SELECT count(*) FROM burst WHERE burst.run = run.id)), 0) AS bursts FROM run ORDER BY rowid",
             [],
             |r| {
                 let Json::<BTreeMap<String, String>>(labels) = r.get("labels")?;
@@ -80,41 +80,6 @@ impl Store {
                 })
             },
         )
-    }
-
-    /// The id of the run that is meant: `latest`, an id, the beginning of exactly one id, or a label (`key=value` or
-    /// only the value; of several runs with it the latest).
-    ///
-    /// # Errors
-    /// When none or, for the beginning of an id, several are meant, or the store can't be read.
-    pub fn find(&self, wanted: &str) -> Result<String> {
-        let runs = self.runs()?;
-        if wanted == "latest"
-            && let Some(last) = runs.last()
-        {
-            return Ok(last.id.clone());
-        }
-        if let Some(run) = runs.iter().find(|r| r.id == wanted) {
-            return Ok(run.id.clone());
-        }
-        let labelled = |l: &String| l == wanted || l.split_once('=').is_some_and(|(_, value)| value == wanted);
-        if let Some(run) = runs.iter().rev().find(|r| r.labels.iter().any(labelled)) {
-            return Ok(run.id.clone());
-        }
-        let begun: Vec<&str> = runs.iter().map(|r| r.id.as_str()).filter(|id| id.starts_with(wanted)).collect();
-        match begun.as_slice() {
-            [id] if !wanted.is_empty() => Ok(id.to_string()),
-            [_, ..] if !wanted.is_empty() => {
-                Err(StoreError::Ambiguous { wanted: wanted.into(), candidates: begun.join(", ") })
-            }
-            _ => {
-                let hint = match runs.last() {
-                    Some(last) => format!("there are {}, the latest is {}", runs.len(), last.id),
-                    None => "it holds no run yet".into(),
-                };
-                Err(StoreError::NoRun { path: self.path.clone(), wanted: wanted.into(), hint })
-            }
-        }
     }
 
     /// A run with all its rows, each list in the order of writing.

@@ -5,6 +5,7 @@
 
 mod error;
 mod figures;
+mod find;
 mod key;
 mod load;
 mod rows;

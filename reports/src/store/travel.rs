@@ -273,7 +273,7 @@ fn check_file(file: &Path) -> Result<()> {
         Ok(about) if about.len() == 0 => Err(StoreError::Empty(path())),
         Ok(_) => Ok(()),
         Err(_) if file.exists() => Err(StoreError::Denied(path())),
-        Err(_) => Err(StoreError::Missing(path())),
+        Err(_) => Err(StoreError::NoSource(path())),
     }
 }
 

@@ -101,6 +101,12 @@ impl Trend {
         Self { key, suite: suite.into(), runs: past.iter().map(night).collect(), series }
     }
 
+    /// How many runs there are, in words.
+    pub(crate) fn count(&self) -> String {
+        let plural = if self.runs.len() == 1 { "" } else { "s" };
+        format!("{} run{plural}", self.runs.len())
+    }
+
     /// The series of a workload.
     pub(crate) fn of_workload<'a>(&'a self, workload: &'a str) -> impl Iterator<Item = &'a Series> {
         self.series.iter().filter(move |s| s.workload == workload)

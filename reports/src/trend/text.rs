@@ -20,7 +20,7 @@ const LEAST_RANGE: f64 = 1.1;
 pub fn text(t: &Trend) -> String {
     let (first, last) = (t.runs.first(), t.runs.last());
     let span = first.zip(last).map_or(String::new(), |(a, b)| format!(", {} to {}", a.words(), b.words()));
-    let mut out = one_line(&format!("{} on {}: {} runs{span}", t.suite, t.key.host_class(), t.runs.len())) + "\n";
+    let mut out = one_line(&format!("{} on {}: {}{span}", t.suite, t.key.host_class(), t.count())) + "\n";
     for workload in t.workloads() {
         let metric = t
             .of_workload(workload)

@@ -27,15 +27,17 @@ pub trait Render: Sync {
 pub struct Format {
     /// Value of `--format`.
     pub name: &'static str,
+    /// Of files, without the dot.
+    pub extension: &'static str,
     /// How it is made.
     pub renderer: &'static dyn Render,
 }
 
 /// All formats, in the order to list them.
 pub static FORMATS: [Format; 3] = [
-    Format { name: "text", renderer: &Text },
-    Format { name: "json", renderer: &Json },
-    Format { name: "html", renderer: &Html },
+    Format { name: "text", extension: "txt", renderer: &Text },
+    Format { name: "json", extension: "json", renderer: &Json },
+    Format { name: "html", extension: "html", renderer: &Html },
 ];
 
 impl std::fmt::Debug for Format {

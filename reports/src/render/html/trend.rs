@@ -18,7 +18,7 @@ in which they came into the store.";
 /// # Errors
 /// When plotters fails.
 pub fn page(t: &Trend) -> Result<Vec<u8>> {
-    let title = format!("{}: {} runs on {}", t.suite, t.runs.len(), t.key.host_class());
+    let title = format!("{}: {} on {}", t.suite, t.count(), t.key.host_class());
     let mut out = markup!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
