@@ -10,6 +10,7 @@ mod heat;
 mod insertions;
 mod merge;
 pub mod precision;
+mod seen;
 
 use std::collections::BTreeMap;
 
@@ -20,6 +21,7 @@ pub(crate) use claims::judge as claim;
 pub use compute::compare;
 pub use heat::HeatMap;
 pub use insertions::{Insertions, Population, Standing};
+pub use seen::Seen;
 
 use crate::record::{Ending, EnvironmentPlan, Run, Step, Void, WorkloadPlan};
 use crate::statistics::Estimate;
@@ -523,6 +525,8 @@ pub struct Distribution {
     pub carried: f64,
     /// The overhead along the percentiles, as far as they are carried; empty for the baseline.
     pub overhead: Vec<OverheadAt>,
+    /// What the host's counters saw beside the operations.
+    pub seen: Seen,
     /// The doubts of this workload in this environment, whatever the metric; the baseline has them too.
     pub flags: Vec<Flag>,
 }

@@ -3,8 +3,8 @@
 use super::merge::{Blocks, Counted, Merged};
 use super::{
     Cell, Claim, Comparison, ControlState, Distribution, Environment, FailureRow, Finding, Flag, Headline, HeatMap,
-    Latency, Method, Metric, OpenLoop, Outcome, OverheadAt, Resolution, Role, Severity, Verdict, Withheld, claims,
-    flags, insertions,
+    Latency, Method, Metric, OpenLoop, Outcome, OverheadAt, Resolution, Role, Seen, Severity, Verdict, Withheld,
+    claims, flags, insertions,
 };
 use workloads::agent::CLOCK;
 
@@ -96,7 +96,9 @@ fn compare_pair(
     if !own.0.is_empty() {
         let curve = if e == base { Vec::new() } else { pair.curve() };
         let records = counted.records.get(&(w, e)).map_or(&[][..], Vec::as_slice);
-        c.distributions.push(distribution(stored, workload, e, own, records, curve, &found, c.method));
+        let baseline = counted.records.get(&(w, base)).filter(|_| e != base).map_or(&[][..], Vec::as_slice);
+        let seen = Seen::of(&in_blocks(records, own), &in_blocks(baseline, net), c.method.confidence);
+        c.distributions.push(distribution(stored, workload, e, own, records, curve, seen, &found, c.method));
         c.insertions.extend(insertions::place(workload, e, own, records, &found, c.method.confidence));
     }
     if e == base {
@@ -265,6 +267,11 @@ fn needed(quantile: f64, beyond: u64) -> u64 {
     (beyond as f64 / thin - 1e-6).ceil() as u64
 }
 
+/// The records of the blocks that count.
+fn in_blocks<'a>(records: &[&'a Record], blocks: &Blocks) -> Vec<&'a Record> {
+    records.iter().copied().filter(|r| blocks.0.contains_key(&r.block)).collect()
+}
+
 fn pooled<'a>(parts: impl Iterator<Item = &'a Merged>) -> Merged {
     parts.fold(Merged::new(), |mut all, part| {
         all.add(part);
@@ -280,6 +287,7 @@ fn distribution(
     own: &Blocks,
     records: &[&Record],
     curve: Vec<OverheadAt>,
+    seen: Seen,
     flags: &[Flag],
     method: Method,
 ) -> Distribution {
@@ -304,7 +312,7 @@ fn distribution(
         counters: all.counters,
         warmup_operations: all.warmup_operations,
         // A block that doesn't count has a gap of its own width.
-        heat: HeatMap::of(records.iter().copied().filter(|r| own.0.contains_key(&r.block)), blocks),
+        heat: HeatMap::of(in_blocks(records, own).into_iter(), blocks),
         batch: all.batch,
         operations: all.operations,
         bytes: all.bytes,
@@ -314,6 +322,7 @@ fn distribution(
         stalls_per_million: stalls as f64 / all.histogram.len().max(1) as f64 * 1e6,
         carried: (1.0 - method.beyond as f64 / smallest as f64).max(0.0),
         overhead: curve,
+        seen,
         flags: flags.to_vec(),
         histogram: all.histogram,
     }

@@ -7,7 +7,8 @@ use workloads::facts::{Flushes, Keeper, Kernel};
 use workloads::protocol::Sample;
 
 use super::counts::{Counts, FEW, Verdict};
-use super::{Case, flag, per_operation};
+use super::{Case, flag};
+use crate::comparison::seen::per_operation;
 use crate::comparison::{Flag, Severity, quantile};
 use crate::record::{EnvironmentPlan, FIO, Record, Start, Stored};
 
@@ -249,7 +250,10 @@ pub(super) fn cache_unequal(case: &Case) -> Option<Flag> {
 /// Bytes tell, since one kernel asks for more at a time than another; of runs that don't have them, the reads of direct I/O.
 fn unseen_reads(case: &Case) -> Option<String> {
     let both = |count: fn(&Record) -> Option<u64>| {
-        Some((per_operation(case.records, count)?, per_operation(case.baseline_records, count)?))
+        Some((
+            per_operation(case.records.iter().copied(), count)?,
+            per_operation(case.baseline_records.iter().copied(), count)?,
+        ))
     };
     let (what, least, (own, base)) = match both(|r| r.evidence.device_bytes_read) {
         Some(both) => ("bytes read from", LEAST_BYTES, both),
@@ -263,7 +267,10 @@ fn unseen_reads(case: &Case) -> Option<String> {
 /// A monitor that opens no file with O_DIRECT takes its guest's direct writes into the host's page cache.
 fn unseen_direct_writes(case: &Case) -> Option<String> {
     let writes = |r: &Record| r.evidence.device_writes;
-    let (own, base) = (per_operation(case.records, writes)?, per_operation(case.baseline_records, writes)?);
+    let (own, base) = (
+        per_operation(case.records.iter().copied(), writes)?,
+        per_operation(case.baseline_records.iter().copied(), writes)?,
+    );
     (case.workload.direct && base > 0.5 && own < FEW * base)
         .then(|| format!("{own:.3} writes of the host's device per operation, the baseline needs {base:.3}"))
 }

@@ -271,16 +271,3 @@ fn mean(records: &[&Record], value: impl Fn(&Record) -> Option<f64>) -> Option<f
     let known: Vec<f64> = records.iter().filter_map(|r| value(r)).collect();
     (!known.is_empty()).then(|| known.iter().sum::<f64>() / known.len() as f64)
 }
-
-/// Events counted on the device per operation, over the bursts whose counter could be read; `None` where none could.
-fn per_operation(records: &[&Record], count: impl Fn(&Record) -> Option<u64>) -> Option<f64> {
-    let (mut events, mut operations) = (0, 0);
-    for record in records {
-        if let (Some(n), Ok(sample)) = (count(record), &record.outcome) {
-            events += n;
-            // The counters saw the warm-up too.
-            operations += sample.operations + sample.warmup_operations;
-        }
-    }
-    (operations > 0).then(|| events as f64 / operations as f64)
-}

@@ -7,7 +7,7 @@ use crate::comparison::{Cell, Comparison, Environment, Finding, Flag, Metric, Ou
 use crate::record::WorkloadPlan;
 use crate::render::markup::{Markup, add, markup};
 use crate::render::plots::{Place, curves, heat, insertions};
-use crate::render::words::beside;
+use crate::render::words::{beside, seen};
 use crate::render::{units, words};
 
 const METHOD: &str = include_str!("method.html");
@@ -55,6 +55,7 @@ fn workload(c: &Comparison, plan: &WorkloadPlan, out: &mut Markup) -> Result<()>
     }
     primary_table(c, plan, out);
     open_loop(c, plan, out);
+    counted(c, plan, out);
     for text in beside::counters(c, &plan.name) {
         add!(out, "<p>{}</p>\n", &text);
     }
@@ -84,6 +85,28 @@ fn open_loop(c: &Comparison, plan: &WorkloadPlan, out: &mut Markup) {
     add!(out, "</tr></thead>\n<tbody>\n");
     for row in rows {
         let [name, figures @ ..] = &row.fields;
+        add!(out, "<tr><th scope=\"row\">{}</th>", name);
+        for figure in figures {
+            add!(out, "<td class=\"n\">{}</td>", figure);
+        }
+        add!(out, "</tr>\n");
+    }
+    add!(out, "</tbody></table></div>\n");
+}
+
+/// The host's counters beside the operations.
+fn counted(c: &Comparison, plan: &WorkloadPlan, out: &mut Markup) {
+    let Some(table) = seen::table(c, plan) else { return };
+    scrolling(&format!("The host's counters beside {}", plan.name), out);
+    add!(
+        out,
+        "<caption>by operation, as the host counted, warm-ups included</caption>\n<thead><tr><th scope=\"col\">environment</th>"
+    );
+    for heading in &table.headings {
+        add!(out, "<th class=\"n\" scope=\"col\">{}</th>", *heading);
+    }
+    add!(out, "</tr></thead>\n<tbody>\n");
+    for (name, figures) in &table.rows {
         add!(out, "<tr><th scope=\"row\">{}</th>", name);
         for figure in figures {
             add!(out, "<td class=\"n\">{}</td>", figure);

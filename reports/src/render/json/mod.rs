@@ -14,7 +14,7 @@ use crate::comparison as think;
 use crate::record;
 use schema::{
     BlockRatio, Cell, Distribution, Environment, Failure, Flag, Insertions, Lateness, Method, OverheadAt, Pairs,
-    Report, Resolution, Run, Service, Void, Withheld, Workload,
+    Report, Resolution, Run, Seen, Service, Void, Withheld, Workload,
 };
 
 /// The name and version of the format.
@@ -244,7 +244,23 @@ fn distribution(d: &think::Distribution) -> Distribution<'_> {
         stalls_per_million: d.stalls_per_million,
         carried_quantile: d.carried,
         overhead: d.overhead.iter().map(at).collect(),
+        seen: seen(&d.seen),
         flags: flags(&d.flags),
+    }
+}
+
+fn seen(seen: &think::Seen) -> Seen {
+    let interval = seen.cpu.and_then(|cpu| cpu.interval);
+    Seen {
+        cpu_ns: seen.cpu_ns,
+        cpu_ratio: seen.cpu.map(|cpu| cpu.value),
+        cpu_ratio_low: interval.map(|i| i.low),
+        cpu_ratio_high: interval.map(|i| i.high),
+        device_reads: seen.reads,
+        device_bytes_read: seen.bytes_read,
+        device_writes: seen.writes,
+        device_bytes_written: seen.bytes_written,
+        device_flushes: seen.flushes,
     }
 }
 

@@ -342,7 +342,7 @@ pub(super) struct Distribution<'a> {
     pub(super) operations_asked_per_second: Option<f64>,
     /// By name, in all rounds that count, warm-ups included.
     pub(super) counters: &'a BTreeMap<String, u64>,
-    /// Operations of the warm-ups, which only `counters` counts.
+    /// Operations of the warm-ups, which only `counters` and `seen` count.
     pub(super) warmup_operations: u64,
     /// Operations in all.
     pub(super) operations: u64,
@@ -362,8 +362,34 @@ pub(super) struct Distribution<'a> {
     pub(super) carried_quantile: f64,
     /// The overhead along the percentiles; empty for the baseline.
     pub(super) overhead: Vec<OverheadAt>,
+    /// The host's counters beside the operations.
+    pub(super) seen: Seen,
     /// The doubts of this workload in this environment, whatever the metric.
     pub(super) flags: Vec<Flag<'a>>,
+}
+
+/// What the host counted by operation, operations of warm-ups included; null where a counter couldn't be read.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(super) struct Seen {
+    /// CPU time of everything in the environment, nanoseconds.
+    pub(super) cpu_ns: Option<f64>,
+    /// How many times that of the baseline it is, from the ratios within blocks; null for the baseline.
+    pub(super) cpu_ratio: Option<f64>,
+    /// Lower end of its interval.
+    pub(super) cpu_ratio_low: Option<f64>,
+    /// Upper end.
+    pub(super) cpu_ratio_high: Option<f64>,
+    /// Reads of the device under the data.
+    pub(super) device_reads: Option<f64>,
+    /// Bytes read from it.
+    pub(super) device_bytes_read: Option<f64>,
+    /// Writes to it.
+    pub(super) device_writes: Option<f64>,
+    /// Bytes written to it.
+    pub(super) device_bytes_written: Option<f64>,
+    /// Its flushes.
+    pub(super) device_flushes: Option<f64>,
 }
 
 /// Service times, nanoseconds; null where the operations don't carry a percentile.

@@ -1,6 +1,7 @@
 //! Words that all formats share: a sentence per environment, the trust strip, the text of a cell.
 
 pub mod beside;
+pub mod seen;
 mod trust;
 
 use std::collections::{BTreeMap, BTreeSet};

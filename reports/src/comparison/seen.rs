@@ -1,0 +1,116 @@
+//! The host's counters beside the operations of a workload: where time went that the box itself doesn't see, and work that it
+//! made of work.
+
+use std::collections::BTreeMap;
+
+use crate::record::Record;
+use crate::statistics::{Estimate, hodges_lehmann};
+
+/// What the host counted, by operation; the counters see warm-ups, so their operations count too. `None` where a counter
+/// couldn't be read, never 0.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Seen {
+    /// CPU time of everything in the environment, nanoseconds: its helpers and a machine's own threads included.
+    pub cpu_ns: Option<f64>,
+    /// How many times that of the baseline it is, from the ratios within blocks.
+    pub cpu: Option<Estimate>,
+    /// Reads of the device under the data.
+    pub reads: Option<f64>,
+    /// Bytes read from it.
+    pub bytes_read: Option<f64>,
+    /// Writes to it.
+    pub writes: Option<f64>,
+    /// Bytes written to it.
+    pub bytes_written: Option<f64>,
+    /// Its flushes.
+    pub flushes: Option<f64>,
+}
+
+impl Seen {
+    /// Beside the baseline, whose records are empty where that is what is looked at.
+    pub(super) fn of(records: &[&Record], baseline: &[&Record], confidence: f64) -> Self {
+        let each = |count: fn(&Record) -> Option<u64>| per_operation(records.iter().copied(), count);
+        let (own, base) = (cpu_of_blocks(records), cpu_of_blocks(baseline));
+        let logs: Vec<f64> = own.iter().filter_map(|(block, own)| Some((own / base.get(block)?).ln())).collect();
+        // Where a counter stands still in a block there is no ratio.
+        let cpu = logs.iter().all(|log| log.is_finite()).then(|| hodges_lehmann(&logs, confidence)).flatten();
+        Self {
+            cpu_ns: each(|r| r.evidence.cpu_ns),
+            cpu: cpu.map(|ratio| ratio.map(f64::exp)),
+            reads: each(|r| r.evidence.device_reads),
+            bytes_read: each(|r| r.evidence.device_bytes_read),
+            writes: each(|r| r.evidence.device_writes),
+            bytes_written: each(|r| r.evidence.device_bytes_written),
+            flushes: each(|r| r.evidence.device_flushes),
+        }
+    }
+}
+
+fn cpu_of_blocks(records: &[&Record]) -> BTreeMap<u32, f64> {
+    let blocks: BTreeMap<u32, Vec<&Record>> = records.iter().fold(BTreeMap::new(), |mut blocks, record| {
+        blocks.entry(record.block).or_insert_with(Vec::new).push(*record);
+        blocks
+    });
+    let cpu = |records: Vec<&Record>| per_operation(records, |r| r.evidence.cpu_ns);
+    blocks.into_iter().filter_map(|(block, records)| Some((block, cpu(records)?))).collect()
+}
+
+/// Events counted per operation, over the bursts whose counter could be read; `None` where none could.
+pub(super) fn per_operation<'a>(
+    records: impl IntoIterator<Item = &'a Record>,
+    count: impl Fn(&Record) -> Option<u64>,
+) -> Option<f64> {
+    let (mut events, mut operations) = (0_u64, 0_u64);
+    for record in records {
+        if let (Some(n), Ok(sample)) = (count(record), &record.outcome) {
+            events = events.saturating_add(n);
+            // The counters saw the warm-up too.
+            operations = operations.saturating_add(sample.operations).saturating_add(sample.warmup_operations);
+        }
+    }
+    (operations > 0).then(|| events as f64 / operations as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::example;
+
+    /// A burst in each block, beside which the environment took so much CPU time.
+    fn rows(cpu: impl Fn(u32) -> Option<u64>) -> Vec<Record> {
+        let all = example::stored().records.into_iter();
+        let mut rows: Vec<Record> = all
+            .filter(|r| (r.workload.as_str(), r.environment.as_str(), r.round) == ("disk/fsync", "bare", 0))
+            .collect();
+        assert_eq!(rows.len(), 8);
+        rows.iter_mut().for_each(|r| r.evidence.cpu_ns = cpu(r.block));
+        rows
+    }
+
+    #[test]
+    fn cpu_time_is_by_operation_and_held_against_the_baseline_of_its_own_block() {
+        let operations = |r: &Record| r.outcome.as_ref().map(|s| s.operations + s.warmup_operations).unwrap();
+        // The machine was twice as slow in every second block, for both.
+        let weather = |block: u32| 1_000_000 * (1 + u64::from(block % 2));
+        let (base, own) = (rows(|b| Some(weather(b))), rows(|b| Some(3 * weather(b))));
+        let (base, own): (Vec<&Record>, Vec<&Record>) = (base.iter().collect(), own.iter().collect());
+        let seen = Seen::of(&own, &base, 0.95);
+        let ratio = seen.cpu.unwrap();
+        assert!((ratio.value - 3.0).abs() < 1e-9, "{ratio:?}");
+        assert!(ratio.interval.is_some_and(|i| i.high - i.low < 1e-9), "{ratio:?}");
+        let expected = 4_500_000.0 / operations(own[0]) as f64;
+        assert!((seen.cpu_ns.unwrap() - expected).abs() < 1e-6, "{seen:?}");
+    }
+
+    #[test]
+    fn what_nobody_read_is_unknown_and_not_nothing() {
+        let (base, own) = (rows(|_| Some(1000)), rows(|_| None));
+        let (base, own): (Vec<&Record>, Vec<&Record>) = (base.iter().collect(), own.iter().collect());
+        assert_eq!(Seen::of(&own, &base, 0.95).cpu_ns, None);
+        assert_eq!(Seen::of(&own, &base, 0.95).cpu, None);
+        // A counter that stood still has a value and no ratio.
+        let still = rows(|_| Some(0));
+        let seen = Seen::of(&still.iter().collect::<Vec<_>>(), &base, 0.95);
+        assert_eq!((seen.cpu_ns, seen.cpu), (Some(0.0), None));
+    }
+}

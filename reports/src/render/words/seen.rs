@@ -1,0 +1,102 @@
+//! The host's counters of a workload as a table: CPU time and work of the device by operation.
+
+use workloads::Resource;
+
+use super::super::units;
+use crate::comparison::{Comparison, Distribution};
+use crate::record::WorkloadPlan;
+
+/// A table of words, with a column only for what some environment has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Table {
+    /// Of the figures; the environment's name stands before them.
+    pub headings: Vec<&'static str>,
+    /// The environment and its figures.
+    pub rows: Vec<(String, Vec<String>)>,
+}
+
+type Figure = fn(&Distribution, &WorkloadPlan) -> Option<f64>;
+type Column = (&'static str, Figure, fn(f64) -> String);
+
+const CPU: &str = "CPU time";
+
+const COLUMNS: [Column; 7] = [
+    (CPU, |d, _| d.seen.cpu_ns, units::duration),
+    ("reads", |d, plan| device(plan, d.seen.reads), units::three),
+    ("bytes read", |d, plan| device(plan, d.seen.bytes_read), units::bytes),
+    ("writes", |d, plan| device(plan, d.seen.writes), units::three),
+    ("bytes written", |d, plan| device(plan, d.seen.bytes_written), units::bytes),
+    ("written by byte", amplification, units::three),
+    ("flushes", |d, plan| device(plan, d.seen.flushes), units::three),
+];
+
+/// Beside work that needs no disk the device's counters are others' work.
+fn device(plan: &WorkloadPlan, count: Option<f64>) -> Option<f64> {
+    count.filter(|_| plan.resource == Resource::Disk)
+}
+
+/// Bytes that reached the device for each that the work made durable.
+fn amplification(d: &Distribution, plan: &WorkloadPlan) -> Option<f64> {
+    let own = d.bytes as f64 / d.operations.max(1) as f64;
+    device(plan, d.seen.bytes_written).filter(|_| plan.durable && own > 0.0).map(|written| written / own)
+}
+
+/// The counters of a workload, the baseline's first; `None` where nothing was counted.
+#[must_use]
+pub fn table(c: &Comparison, plan: &WorkloadPlan) -> Option<Table> {
+    let here: Vec<&Distribution> = super::tried(c).filter_map(|e| c.distribution(&plan.name, &e.plan.name)).collect();
+    let shown = |column: &Column| here.iter().any(|d| column.1(d, plan).is_some_and(|figure| figure > 0.0));
+    let columns: Vec<&Column> = COLUMNS.iter().filter(|column| shown(column)).collect();
+    let compared = here.iter().any(|d| d.seen.cpu.is_some());
+    if columns.is_empty() {
+        return None;
+    }
+    let mut headings: Vec<&str> = columns.iter().map(|(heading, ..)| *heading).collect();
+    let at = usize::from(headings.first() == Some(&CPU));
+    if compared {
+        headings.insert(at, "to the baseline's");
+    }
+    let row = |d: &&Distribution| {
+        let figure = |(_, figure, unit): &&Column| figure(d, plan).map_or_else(|| units::NONE.into(), unit);
+        let mut figures: Vec<String> = columns.iter().map(figure).collect();
+        if compared {
+            figures.insert(at, d.seen.cpu.map_or_else(|| units::NONE.into(), |cpu| super::overhead(&cpu)));
+        }
+        (d.environment.clone(), figures)
+    };
+    Some(Table { headings, rows: here.iter().map(row).collect() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::sample;
+
+    fn of(c: &Comparison, workload: &str) -> Table {
+        let plan = c.run.workloads.iter().find(|w| w.name == workload).unwrap();
+        table(c, plan).unwrap()
+    }
+
+    #[test]
+    fn a_durable_workload_has_the_devices_work_and_another_has_not() {
+        let c = sample::comparison();
+        let durable = of(&c, "sqlite/commit");
+        assert_eq!(
+            durable.headings,
+            ["CPU time", "to the baseline's", "writes", "bytes written", "written by byte", "flushes"]
+        );
+        assert_eq!(of(&c, "net/rr").headings, ["CPU time", "to the baseline's"]);
+        let (name, figures) = &durable.rows[0];
+        assert_eq!((name.as_str(), figures[0].as_str(), figures[1].as_str()), ("bare", "38.0 µs", units::NONE));
+        assert_eq!((figures[3].as_str(), figures[4].as_str()), ("12.0 KiB", "3.00"));
+    }
+
+    #[test]
+    fn a_counter_that_nobody_read_is_no_zero() {
+        let c = sample::comparison();
+        let table = of(&c, "sqlite/commit");
+        let emulated = c.environments.iter().find(|e| e.plan.emulated.is_some()).unwrap();
+        let (_, figures) = table.rows.iter().find(|(name, _)| *name == emulated.plan.name).unwrap();
+        assert_eq!(figures[5], units::NONE, "{figures:?}");
+    }
+}
