@@ -5,9 +5,12 @@
 mod common;
 
 use std::ffi::OsStr;
-use std::fs;
+use std::fs::{self, Permissions};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use common::{Dir, ran};
 use nix::mount::{MsFlags, mount};
@@ -70,5 +73,89 @@ fn data_and_store_may_have_odd_names() {
         command.arg("--data-dir").arg(&data).arg("--store").arg(data.join("s.db"));
         ran(command.output().expect("starts")).ends_with(0).says("control/cpu");
         assert!(data.join("s.db").exists());
+    }
+}
+
+/// The program in something that takes a command, with its own words after those of the other.
+fn inside(around: &[&str], b: &Dir, words: &[&str]) -> common::Ran {
+    let plain = b.command(words);
+    let mut command = Command::new(around[0]);
+    command.args(&around[1..]).arg(plain.get_program()).args(plain.get_args()).current_dir(b.root());
+    command.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?)))).stdin(Stdio::null());
+    ran(command.output().expect("starts"))
+}
+
+#[test]
+fn a_host_that_is_itself_a_container_is_said_to_be_one() {
+    let b = Dir::new();
+    let around = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc"];
+    if !Command::new(around[0]).args(&around[1..]).arg("true").status().is_ok_and(|s| s.success()) {
+        eprintln!("SKIPPED: no namespaces can be made here");
+        return;
+    }
+    let run = inside(&around, &b, &SHORT).ends_with_any(&[0, 4, 7]);
+    run.says("the host is itself a container").says("in a user namespace");
+    b.holds_only(&["tarebench.db"]);
+}
+
+#[test]
+fn without_capabilities_root_is_told_which_one_is_missing() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("SKIPPED: only root has capabilities to lose");
+        return;
+    }
+    let b = Dir::new();
+    let around = ["setpriv", "--bounding-set", "-sys_admin", "--inh-caps", "-sys_admin"];
+    let words = ["run", "--env", "chroot", "--workload", "control/cpu", "--blocks", "1"];
+    let run = inside(&around, &b, &words).ends_with(3);
+    run.says("skipping chroot").says("root without CAP_SYS_ADMIN").says("--privileged");
+    b.holds_only(&["tarebench.db"]);
+}
+
+/// A user that nobody is, so that limits on users count our processes alone.
+const NOBODY_ELSE: u32 = 54_321;
+
+/// As another user, who can neither read this directory nor the program in it unless it is shown elsewhere; `None` where only
+/// root can be another user.
+fn in_a_users_hands() -> Option<(tempfile::TempDir, PathBuf)> {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("SKIPPED: only root runs something as another user");
+        return None;
+    }
+    let home =
+        tempfile::Builder::new().permissions(Permissions::from_mode(0o755)).tempdir_in("/var/tmp").expect("made");
+    let program = home.path().join("tarebench");
+    // By a child: what this process has open for writing, another test's child has open too, and nobody can start it then.
+    let mut copy = Command::new("cp");
+    copy.arg(env!("CARGO_BIN_EXE_tarebench")).arg(&program);
+    assert!(copy.status().expect("cp starts").success());
+    std::os::unix::fs::chown(home.path(), Some(NOBODY_ELSE), Some(NOBODY_ELSE)).expect("given away");
+    Some((home, program))
+}
+
+/// The program with its words, as that user with so many processes and threads at most.
+fn with_threads(limit: u32, program: &Path, home: &Path) -> Command {
+    let mut command = Command::new("prlimit");
+    // What asks an engine for its version needs threads too.
+    command.arg(format!("--nproc={limit}")).arg(program).args(SHORT).args(["--env", "runc", "--store", "s.db"]);
+    command.uid(NOBODY_ELSE).gid(NOBODY_ELSE).current_dir(home).env("HOME", home);
+    command.env("TAREBENCH_BESIDE", "1").env_remove("XDG_CACHE_HOME").stdin(Stdio::null());
+    command
+}
+
+#[test]
+fn where_no_more_threads_can_be_made_that_is_said_and_nothing_stays() {
+    let Some((home, program)) = in_a_users_hands() else { return };
+    for limit in [1, 4, 7] {
+        let run = ran(with_threads(limit, &program, home.path()).output().expect("prlimit starts"));
+        run.ends_with_any(&[0, 3, 4, 6, 7]).says(if limit < 5 { "allow more processes and threads" } else { "" });
+        for place in [home.path(), Path::new("/tmp")] {
+            let ours = |entry: &fs::DirEntry| {
+                let user = entry.metadata().is_ok_and(|about| about.uid() == NOBODY_ELSE);
+                user && entry.file_name().to_string_lossy().starts_with("tarebench-")
+            };
+            let left: Vec<_> = fs::read_dir(place).expect("readable").flatten().filter(ours).collect();
+            assert!(left.is_empty(), "{limit}: {left:?}");
+        }
     }
 }

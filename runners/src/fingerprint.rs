@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use crate::container;
 use crate::stage::cgroup;
 use crate::stage::disk::Disk;
 use crate::stage::evidence::stolen_ticks;
@@ -31,6 +32,7 @@ pub fn facts(data_dir: &Path) -> Vec<(String, String)> {
     facts.add("transparent huge pages", read("/sys/kernel/mm/transparent_hugepage/enabled").and_then(|t| chosen(&t)));
     facts.add("clock source", read("/sys/devices/system/clocksource/clocksource0/current_clocksource"));
     facts.add("virtualization", Some(nested().unwrap_or_else(|| "none seen".into())));
+    facts.add("container", container::around().map(|c| c.to_string()));
     let silent = nested().is_some() && stolen_ticks().is_none_or(|ticks| ticks == 0);
     let stolen = if silent { "unknown: the hypervisor below reports none" } else { "reported" };
     facts.add("stolen time", Some(stolen.into()));

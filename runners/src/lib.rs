@@ -3,8 +3,10 @@
 //! This crate knows nothing of SQLite or of statistics. A runner is one file in a folder of [`boxes`], its `mod` line and its
 //! line in [`registry`].
 
+mod advice;
 pub mod boxes;
 mod cache;
+pub mod container;
 #[cfg(not(target_os = "linux"))]
 mod elsewhere;
 pub mod fingerprint;

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use workloads::settings::Settings;
 
+use crate::advice;
 use crate::cache;
 use crate::host::{Host, Resources};
 use crate::launch::Runner;
@@ -136,11 +137,12 @@ fn ask(runner: &dyn Runner, settings: &Settings, shared: &Arc<Shared>, data_dir:
             Ok(no) => answer(verdict(&no), Some(no.because), Some(no.fix)),
             Err(e) => {
                 // A launch that is refused says itself what to set; one that was tried and died can only be looked at.
+                let because = format!("{e:#}");
                 let fix = e.downcast_ref::<SessionError>().map(|e| match (e, runner.when_silent()) {
                     (SessionError::Deadline { .. }, Some(words)) => words.to_string(),
-                    _ => what_to_try(runner, settings),
+                    _ => advice::on(&because).unwrap_or_else(|| what_to_try(runner, settings)),
                 });
-                answer(Verdict::Broken, Some(format!("{e:#}")), fix)
+                answer(Verdict::Broken, Some(because), fix)
             }
         },
     }

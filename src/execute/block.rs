@@ -410,7 +410,10 @@ impl<'b, 'a, S: Site> Block<'b, 'a, S> {
     fn end_all(&mut self) {
         std::thread::scope(|scope| {
             for session in self.sessions.drain(..) {
-                scope.spawn(move || drop(session));
+                // Where no thread can be made what it was to do goes at once, and the session with it.
+                if let Err(e) = std::thread::Builder::new().spawn_scoped(scope, move || drop(session)) {
+                    log::debug!("a session was ended without a thread of its own: {e}");
+                }
             }
         });
     }

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::panic::resume_unwind;
 use std::sync::{Mutex, PoisonError};
+use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 use runners::session::{Session, SessionError};
@@ -96,8 +97,13 @@ fn side_by_side<T: Send, F: FnOnce() -> T + Send>(steps: Vec<F>) -> Vec<T> {
     let take = || waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
     let work = || std::iter::from_fn(take).map(|(at, step)| (at, step())).collect::<Vec<_>>();
     let mut done: Vec<(usize, T)> = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..AT_A_TIME.min(count)).map(|_| scope.spawn(work)).collect();
-        threads.into_iter().flat_map(|t| t.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
+        let thread = |_| Builder::new().spawn_scoped(scope, work);
+        // Under a limit on threads there may be fewer, or none: then it is done here, one after the other.
+        let threads: Vec<_> = (0..AT_A_TIME.min(count)).map_while(|at| thread(at).ok()).collect();
+        let here = if threads.is_empty() { work() } else { Vec::new() };
+        here.into_iter()
+            .chain(threads.into_iter().flat_map(|t| t.join().unwrap_or_else(|panic| resume_unwind(panic))))
+            .collect()
     });
     done.sort_by_key(|(at, _)| *at);
     done.into_iter().map(|(_, result)| result).collect()

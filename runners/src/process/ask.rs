@@ -45,7 +45,7 @@ fn ask_both(mut command: Command, input: Stdio, patience: Duration) -> Result<(S
     let (sender, output) = channel();
     let read = |stream: Option<Box<dyn Read + Send>>, out: bool| {
         let sender = sender.clone();
-        std::thread::spawn(move || {
+        let read = move || {
             let mut bytes = Vec::new();
             if let Some(stream) = stream {
                 // What came before an error still tells something.
@@ -53,10 +53,15 @@ fn ask_both(mut command: Command, input: Stdio, patience: Duration) -> Result<(S
             }
             // The receiver may have given up; then nobody wants it.
             let _ = sender.send((out, String::from_utf8_lossy(&bytes).into_owned()));
-        });
+        };
+        std::thread::Builder::new().spawn(read).map(drop)
     };
-    read(child.stdout.take().map(|s| Box::new(s) as Box<dyn Read + Send>), true);
-    read(child.stderr.take().map(|s| Box::new(s) as Box<dyn Read + Send>), false);
+    let stdout = read(child.stdout.take().map(|s| Box::new(s) as Box<dyn Read + Send>), true);
+    let stderr = read(child.stderr.take().map(|s| Box::new(s) as Box<dyn Read + Send>), false);
+    if let Err(e) = stdout.and(stderr) {
+        let ended = child.kill().and_then(|()| child.wait());
+        return Err(format!("can't listen to `{name}`, since no thread can be made: {e} ({ended:?})"));
+    }
     let until = Instant::now() + patience;
     let status = loop {
         match child.try_wait() {
@@ -86,13 +91,34 @@ fn ask_both(mut command: Command, input: Stdio, patience: Duration) -> Result<(S
     let words = [stderr.trim(), stdout.trim()].into_iter().find(|t| !t.is_empty()).unwrap_or("it said nothing");
     // Some say what is wrong and then what to do, others print their whole usage before what is wrong.
     let lines: Vec<&str> = words.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
+    let lines = before_the_dump(&lines);
     let last = lines[lines.len().saturating_sub(4)..].join(" ");
     Err(format!("`{name}` failed ({status}): {last}"))
+}
+
+/// Without the stacks and registers that Go's runtime prints after its reason.
+fn before_the_dump<'a, 'l>(lines: &'a [&'l str]) -> &'a [&'l str] {
+    let reason = |line: &&str| line.starts_with("fatal error: ") || line.starts_with("SIGABRT: ");
+    lines.iter().position(reason).map_or(lines, |at| &lines[..=at])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// As runc 1.1.5 says it under a low `ulimit -u`.
+    #[test]
+    fn the_reason_of_a_program_in_go_stands_before_its_stacks() {
+        let all = [
+            "runtime: failed to create new OS thread (have 2 already; errno=11)",
+            "runtime: may need to increase max user processes (ulimit -u)",
+            "fatal error: newosproc",
+            "runtime stack:",
+            "runtime.throw({0x8a2b7d, 0x9})",
+        ];
+        assert_eq!(before_the_dump(&all), &all[..3]);
+        assert_eq!(before_the_dump(&all[3..]), &all[3..]);
+    }
 
     #[test]
     fn a_failure_is_told_in_the_programs_words() {

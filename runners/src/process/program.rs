@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use workloads::settings::{Kind, Setting, SettingError, Settings};
 
 use super::find::{executable, find_all, version_of};
+use crate::advice;
 use crate::unavailable::Unavailable;
 
 /// The setting that names another build of an engine's program than the installed one.
@@ -97,17 +98,16 @@ impl Program {
     pub(crate) fn version(&self, set: Option<&Path>) -> Result<String, Unavailable> {
         let path = self.require(set)?;
         let reinstall = || self.fix.map_or_else(|| format!("apt install --reinstall {}", self.package), String::from);
-        version_of(&path).map_err(|because| Unavailable {
-            because,
-            fix: match set {
+        version_of(&path).map_err(|because| {
+            let another = || match set {
                 Some(path) => format!(
                     "put a {0} for this machine at {1}, or set none for the `{0}` in PATH",
                     self.name,
                     path.display()
                 ),
                 None => reinstall(),
-            },
-            broken: true,
+            };
+            Unavailable { fix: advice::on(&because).unwrap_or_else(another), because, broken: true }
         })
     }
 }

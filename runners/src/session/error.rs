@@ -6,12 +6,12 @@ use std::time::Duration;
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
     /// The engine's command could not be started.
-    #[error("can't start `{program}`: {source}")]
+    #[error("can't start `{program}`: {reason}")]
     Spawn {
         /// Program name.
         program: String,
-        /// The system's reason.
-        source: std::io::Error,
+        /// The system's. It stands in the message, and so is no source that a chain of causes would repeat.
+        reason: std::io::Error,
     },
     /// The environment ended by itself.
     #[error("the environment ended while we waited for {what} ({status}){tail}")]

@@ -87,7 +87,7 @@ impl Session {
     pub fn start(launch: Launch, deadline: Duration) -> Result<Self, SessionError> {
         let Launch { mut command, cleanup, path, confinement, console, terminal, .. } = launch;
         let program = command.get_program().to_string_lossy().into_owned();
-        let spawn_error = |source| SessionError::Spawn { program: program.clone(), source };
+        let spawn_error = |reason| SessionError::Spawn { program: program.clone(), reason };
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         // An engine's own last words would be pushed out of those that are kept.
         command.env_remove("RUST_BACKTRACE").env_remove("RUST_LIB_BACKTRACE");
@@ -105,16 +105,7 @@ impl Session {
         let (sender, incoming) = sync_channel(4);
         let stdout = child.stdout.take().expect("stdout is piped");
         let stderr = child.stderr.take().expect("stderr is piped");
-        let threads = vec![
-            std::thread::spawn({
-                let overheard = Overheard { stream: stdout, within: false, tail: Arc::clone(&tail) };
-                move || read_frames(overheard, epoch, &sender)
-            }),
-            std::thread::spawn({
-                let tail = Arc::clone(&tail);
-                move || keep_tail(stderr, &tail)
-            }),
-        ];
+        let overheard = Overheard { stream: stdout, within: false, tail: Arc::clone(&tail) };
         // Held by the command too, a terminal would not end with its process.
         drop(command);
         let stdin = child.stdin.take().map(|pipe| File::from(OwnedFd::from(pipe))).or(line);
@@ -123,8 +114,8 @@ impl Session {
             stdin,
             terminal,
             incoming: Some(incoming),
-            threads,
-            tail,
+            threads: Vec::new(),
+            tail: Arc::clone(&tail),
             cleanup,
             cgroup: confinement.cgroup,
             interrupt: confinement.interrupt,
@@ -138,6 +129,9 @@ impl Session {
             hello: Hello::default(),
             start: Duration::ZERO,
         };
+        // From here on whatever fails ends what was started.
+        session.listen(move || read_frames(overheard, epoch, &sender)).map_err(spawn_error)?;
+        session.listen(move || keep_tail(stderr, &tail)).map_err(spawn_error)?;
         let (envelope, at) = session.receive("the agent's hello", deadline)?;
         session.start = Duration::from_nanos(at);
         match envelope.body {
@@ -159,6 +153,12 @@ impl Session {
             cgroup.hold_io().map_err(|e| SessionError::Unlimited(format!("{e:#}")))?;
         }
         Ok(session)
+    }
+
+    /// Has a thread of its own read what comes from the environment.
+    fn listen(&mut self, read: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+        self.threads.push(std::thread::Builder::new().spawn(read)?);
+        Ok(())
     }
 
     /// Process id of the engine's front process, which is also the id of its process group.

@@ -68,12 +68,13 @@ impl PeerProcess {
         let stdout = child.stdout.take().expect("stdout is piped");
         let mut peer = Self { child, port: 0 };
         let (sender, receiver) = sync_channel(1);
-        std::thread::spawn(move || {
+        let read = move || {
             let mut line = String::new();
             let read = BufReader::new(stdout.take(LINE)).read_line(&mut line);
             // Nobody listens any more where the deadline has passed.
             drop(sender.send(read.map(|_| line)));
-        });
+        };
+        std::thread::Builder::new().spawn(read).context("can't listen to the peer, since no thread can be made")?;
         let line = receiver
             .recv_timeout(deadline)
             .with_context(|| format!("the peer did not say its address within {deadline:?}"))?

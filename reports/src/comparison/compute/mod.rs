@@ -520,6 +520,10 @@ fn remark(c: &mut Comparison, stored: &Stored) {
     if let Some(evidence) = &c.run.nested {
         c.remarks.push(format!("the host is itself a guest: {evidence}"));
     }
+    if let Some((_, container)) = c.run.host.iter().find(|(name, _)| name == "container") {
+        let (kind, evidence) = container.split_once(": ").unwrap_or((container, "by its marks"));
+        c.remarks.push(format!("the host is itself a container ({kind}): {evidence}"));
+    }
 }
 
 #[cfg(test)]

@@ -222,6 +222,16 @@ fn a_run_that_does_not_say_what_it_drew_says_that() {
 }
 
 #[test]
+fn a_host_that_is_itself_a_container_says_whose() {
+    let mut inside = stored();
+    inside.run.host.push(("container".into(), "podman: /run/.containerenv is there; in a PID namespace".into()));
+    let said = |c: &Comparison| c.remarks.iter().find(|r| r.contains("a container")).cloned();
+    let words = "the host is itself a container (podman): /run/.containerenv is there; in a PID namespace";
+    assert_eq!(said(&comparison(&inside)).as_deref(), Some(words));
+    assert_eq!(said(&comparison(&stored())), None);
+}
+
+#[test]
 fn a_control_without_an_interval_makes_no_claim_easier() {
     let mut short = stored();
     short.records.retain(|r| r.environment != CONTROL || r.block < 5);

@@ -69,7 +69,7 @@ pub fn enter(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<Infalli
     let order = parse(args)?;
     match order.how {
         How::Chroot => {
-            unshare(CloneFlags::CLONE_NEWNS).context("can't make a mount namespace; chroot needs root")?;
+            unshare(CloneFlags::CLONE_NEWNS).context("can't make a mount namespace")?;
             furnish(&order)?;
             chroot(&order.root).with_context(|| format!("can't chroot to {}", order.root.display()))?;
             chdir("/").context("can't enter the new root")?;
@@ -121,10 +121,7 @@ fn enter_namespaces(order: &Order) -> anyhow::Result<Infallible> {
     flags.set(CloneFlags::CLONE_NEWUSER, order.user);
     flags.set(CloneFlags::CLONE_NEWPID, order.pid);
     flags.set(CloneFlags::CLONE_NEWNET, order.cut_off);
-    unshare(flags).context(
-        "can't make user, mount, PID, IPC and UTS namespaces; see /proc/sys/user/max_user_namespaces, \
-         kernel.unprivileged_userns_clone and kernel.apparmor_restrict_unprivileged_userns",
-    )?;
+    unshare(flags).context("can't make user, mount, PID, IPC and UTS namespaces")?;
     if order.user {
         fs::write("/proc/self/setgroups", "deny").context("can't write setgroups")?;
         fs::write("/proc/self/uid_map", format!("0 {uid} 1")).context("can't map our user id")?;

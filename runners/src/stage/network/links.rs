@@ -248,5 +248,6 @@ fn forward_in(netns: &Netns) -> anyhow::Result<()> {
             .context("can't enter the router's namespace")?;
         std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").context("can't switch forwarding on in the router")
     };
-    std::thread::spawn(write).join().map_err(|_| anyhow::anyhow!("the thread that makes the router panicked"))?
+    let thread = std::thread::Builder::new().spawn(write).context("can't make a thread for the router")?;
+    thread.join().map_err(|_| anyhow::anyhow!("the thread that makes the router panicked"))?
 }

@@ -234,8 +234,11 @@ fn socket_in(netns: &Path, address: IpAddr) -> anyhow::Result<UdpSocket> {
         enter(netns)?;
         Ok(UdpSocket::bind((address, 0))?)
     };
-    let opened = std::thread::scope(|scope| scope.spawn(open).join());
-    opened.map_err(|_| anyhow::anyhow!("the thread panicked")).flatten().with_context(naming)
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().spawn_scoped(scope, open).context("no thread can be made")?;
+        thread.join().map_err(|_| anyhow::anyhow!("the thread panicked")).flatten()
+    })
+    .with_context(naming)
 }
 
 #[cfg(target_os = "linux")]
