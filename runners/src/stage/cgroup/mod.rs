@@ -42,7 +42,10 @@ impl Cgroup {
             return group;
         }
         if let Err(e) = group.create(host, disk) {
-            group.unequal = Some(format!("CPUs and memory are not limited: {e:#}"));
+            group.unequal = Some(format!("CPUs and memory are not limited: {e:#}; CPU affinity is still set"));
+            // Of a group that was half made nothing stays, and nobody enters it.
+            remove(&group.name);
+            (group.directories, group.entries) = (Vec::new(), Vec::new());
         }
         group
     }
@@ -282,9 +285,13 @@ impl Drop for Cgroup {
 }
 
 /// Makes a group of cgroup v2 that has the wanted controllers as far as they are there, and `front` below it for processes.
+///
+/// # Errors
+/// When that can't be, or processes could not enter it; see [`hands_down`].
 fn make_v2(point: &Path, name: &str, wanted: &[&str]) -> anyhow::Result<()> {
     let there = fs::read_to_string(point.join("cgroup.controllers")).context("can't read cgroup.controllers")?;
     let there: Vec<&str> = there.split_whitespace().collect();
+    hands_down(point, wanted.iter().filter(|c| there.contains(c)))?;
     let mut directory = point.to_path_buf();
     for part in name.split('/').chain(["front"]) {
         let file = directory.join("cgroup.subtree_control");
@@ -297,7 +304,35 @@ fn make_v2(point: &Path, name: &str, wanted: &[&str]) -> anyhow::Result<()> {
         directory.push(part);
         fs::create_dir_all(&directory).with_context(|| format!("can't make cgroup {name}"))?;
     }
+    // Whoever made the group above threaded meanwhile: the kernel would let nothing be started in it.
+    let kind = fs::read_to_string(directory.join("cgroup.type")).unwrap_or_default();
+    anyhow::ensure!(!kind.contains("invalid"), "cgroup {name} is `{}`, which nothing can enter", kind.trim());
     Ok(())
+}
+
+/// Whether groups below the topmost one that we see may have these controllers. A container's own is a group like any other, where
+/// processes and controllers that are handed down exclude each other (cgroups(7), "no internal processes"). The kernel
+/// refuses some controllers there. Others it grants by making the whole group threaded, and then no process can be started in any
+/// group below, so nothing is written to such a one.
+///
+/// # Errors
+/// When it has processes and doesn't hand them down yet.
+fn hands_down<'a>(point: &Path, wanted: impl Iterator<Item = &'a &'a str>) -> anyhow::Result<()> {
+    // The root of all groups has no type, and is exempt.
+    let Ok(kind) = fs::read_to_string(point.join("cgroup.type")) else { return Ok(()) };
+    let handed = fs::read_to_string(point.join("cgroup.subtree_control")).unwrap_or_default();
+    let missing: Vec<&str> = wanted.copied().filter(|c| !handed.split_whitespace().any(|h| h == *c)).collect();
+    let held = fs::read_to_string(point.join("cgroup.procs")).map_or(true, |procs| !procs.trim().is_empty());
+    if kind.trim() == "domain" && (missing.is_empty() || !held) {
+        return Ok(());
+    }
+    let shown = point.display();
+    anyhow::bail!(
+        "this container's own cgroup is `{}` and has processes in it, so groups below it can't have {}; to change that, move \
+         them to a leaf first: mkdir {shown}/leaf; for p in $(cat {shown}/cgroup.procs); do echo $p > {shown}/leaf/cgroup.procs; done",
+        kind.trim(),
+        if missing.is_empty() { "limits".into() } else { missing.join(", ") },
+    )
 }
 
 /// Makes a group in each hierarchy of cgroup v1 that has a wanted controller.
@@ -520,6 +555,31 @@ mod tests {
             assert_eq!(handed(above).as_deref(), Some("+memory"));
         }
         assert_eq!(handed("tarebench-x/bare/front"), None, "processes and controllers to hand down exclude each other");
+    }
+
+    #[test]
+    fn in_a_container_whose_own_group_has_processes_nothing_is_touched() {
+        let root = tempfile::tempdir().expect("a temporary directory");
+        let write = |name: &str, text: &str| fs::write(root.path().join(name), text).expect("written");
+        let handed = || fs::read_to_string(root.path().join("cgroup.subtree_control")).expect("there");
+        let make = || make_v2(root.path(), "tarebench-x/bare", &["cpu", "memory"]).map_err(|e| e.to_string());
+        write("cgroup.controllers", "cpu memory pids\n");
+        write("cgroup.subtree_control", "");
+        write("cgroup.type", "domain\n");
+        write("cgroup.procs", "1\n0\n");
+        let why = make().expect_err("no internal processes");
+        assert!(why.contains("can't have cpu, memory") && why.contains("move them to a leaf"), "{why}");
+        assert!(!root.path().join("tarebench-x").exists() && handed().is_empty(), "left as it was");
+        write("cgroup.subtree_control", "cpu memory pids\n");
+        make().expect("whoever is first there has handed them down already");
+        fs::remove_dir_all(root.path().join("tarebench-x")).expect("removed");
+        write("cgroup.type", "domain threaded\n");
+        make().expect_err("nothing could be started");
+        write("cgroup.type", "domain\n");
+        write("cgroup.subtree_control", "");
+        write("cgroup.procs", "");
+        make().expect("they stand in a leaf");
+        assert!(!handed().is_empty());
     }
 
     #[test]
