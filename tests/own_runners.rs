@@ -45,7 +45,8 @@ fn the_agent_answers_from_inside_and_nothing_is_left() {
         assert!(session.memory().unwrap() > 0);
         let before = std::time::Instant::now();
         drop(session);
-        assert!(before.elapsed() < Duration::from_millis(500), "{name}: ends when told, in {:?}", before.elapsed());
+        // Who doesn't go within 3 s is killed.
+        assert!(before.elapsed() < Duration::from_millis(2900), "{name}: ends when told, in {:?}", before.elapsed());
     }
     drop(shared);
     assert_eq!(std::fs::read_dir(data.path()).unwrap().count(), 0);

