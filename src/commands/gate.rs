@@ -26,7 +26,7 @@ pub fn run(args: cli::Gate) -> anyhow::Result<Exit> {
     let store = Store::open_existing(&args.store.store).or_exit(Exit::Store)?;
     let id = store.find(&args.run).or_exit(Exit::Usage)?;
     let gate = judge(&store, &id, &policy)?;
-    let told = show(&gate, &args.shown, summary.as_deref());
+    let told = show(&gate, &args.shown, summary.as_deref()).and(store.keep_gate(&gate).or_exit(Exit::Store));
     exit(&gate, &args.shown.failing()).or_untold(told)
 }
 

@@ -78,7 +78,8 @@ fn judged(
     let accepted = |run: &Run| gate::accepted(&store, run).or_exit(Exit::Store);
     let gated = gated::screen_and_confirm(&plan, &policy, accepted, look)?;
     let written = write(&compare(&gated.runs[0], Method::default()), outputs);
-    let told = gate::show(&gated.gate, &args.shown, summary.as_deref()).and(written);
+    let kept = store.keep_gate(&gated.gate).or_exit(Exit::Store);
+    let told = gate::show(&gated.gate, &args.shown, summary.as_deref()).and(written).and(kept);
     let ids: Vec<&str> = gated.runs.iter().map(|stored| stored.run.id.as_str()).collect();
     let again = typed(&["tarebench", "gate", ids[0], "--policy", &file.display().to_string()], &args.store.store);
     tell!("in {}: {}; `{again}` judges again", args.store.store.display(), ids.join(", "));

@@ -111,6 +111,11 @@ impl Verdict {
         }
     }
 
+    /// The one of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|verdict| verdict.name() == name)
+    }
+
     /// Whether all is well.
     pub fn is_good(self) -> bool {
         matches!(self, Verdict::Pass | Verdict::Improved)

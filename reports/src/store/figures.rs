@@ -12,6 +12,7 @@ use super::load::WRITTEN;
 use super::rows::{FigureRow, Json, RunRow};
 use super::{Store, StoreError};
 use crate::comparison::{Cell, Comparison, Finding, Method, Metric, Verdict, compare};
+use crate::gate::{self, CONFIRMS, Gate};
 use crate::record::{CONTROL, Ending, Run};
 use crate::statistics::{Estimate, Interval};
 use crate::trend::Trend;
@@ -72,8 +73,19 @@ pub struct Past {
     pub labels: BTreeMap<String, String>,
     /// Why it was accepted, if it was.
     pub accepted: Option<String>,
+    /// What the last gate over it came to, if there was one.
+    pub gated: Option<Gated>,
     /// Its costs and medians.
     pub overheads: Vec<Overhead>,
+}
+
+/// What a gate came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gated {
+    /// The worst of its verdicts.
+    pub verdict: gate::Verdict,
+    /// Whether head and base were the same code, so that all it could show was error.
+    pub same_code: bool,
 }
 
 /// A figure without its blocks.
@@ -178,12 +190,15 @@ impl Store {
         Ok(Key::of(&self.run(id)?))
     }
 
-    /// The history that a run belongs to: every run of its key that has ended, in the order in which they came into the store.
+    /// The history that a run belongs to: every run of its key that has ended, in the order in which they came into the store. One
+    /// that confirms another is a part of that one, and no point of its own.
     ///
     /// # Errors
     /// When there is no run of this id, or the store can't be read.
     pub fn trend(&self, id: &str) -> Result<Trend> {
-        let run = self.run(id)?;
+        let asked = self.run(id)?;
+        let first = asked.labels.get(CONFIRMS).and_then(|first| self.run(first).ok());
+        let run = first.unwrap_or(asked);
         let key = Key::of(&run);
         self.complete(&key)?;
         let boxes = run.environments.iter().filter(|e| e.name != run.baseline && e.name != CONTROL);
@@ -210,12 +225,18 @@ impl Store {
     }
 
     fn history(&self, key: &Key) -> Result<Vec<Past>> {
-        let sql = "SELECT id, started, labels, (SELECT reason FROM accepted WHERE accepted.run = id) AS reason
-                   FROM run WHERE key = ?1 AND ending != 'unfinished' ORDER BY rowid";
-        let mut past = self.query(sql, [Json(key)], |r| {
+        let sql = "SELECT id, started, labels, gated, same_code,
+                   (SELECT reason FROM accepted WHERE accepted.run = run.id) AS reason FROM run
+                   WHERE key = ?1 AND ending != 'unfinished'
+                   AND NOT EXISTS (SELECT 1 FROM run AS first WHERE first.id = json_extract(run.labels, ?2))
+                   ORDER BY rowid";
+        let mut past = self.query(sql, params![Json(key), format!("$.{CONFIRMS}")], |r| {
             let Json(labels) = r.get("labels")?;
             let (run, started, accepted) = (r.get("id")?, r.get("started")?, r.get("reason")?);
-            Ok(Past { run, started, labels, accepted, overheads: Vec::new() })
+            let verdict = r.get::<_, Option<String>>("gated")?.and_then(|name| gate::Verdict::named(&name));
+            let same_code = r.get::<_, Option<bool>>("same_code")? == Some(true);
+            let gated = verdict.map(|verdict| Gated { verdict, same_code });
+            Ok(Past { run, started, labels, accepted, gated, overheads: Vec::new() })
         })?;
         // One statement for all: a year has tens of thousands of figures.
         let sql = "SELECT run, workload, environment, metric, overhead, low, high, verdict FROM figure
@@ -239,6 +260,19 @@ impl Store {
             }
         }
         Ok(past)
+    }
+
+    /// Keeps what a gate over a run came to, in place of what one before did; where nothing can be written, nothing is kept.
+    ///
+    /// # Errors
+    /// When the store can't be written though it could be.
+    pub fn keep_gate(&self, gate: &Gate) -> Result<()> {
+        if self.read_only {
+            return Ok(());
+        }
+        let sql = "UPDATE run SET gated = ?2, same_code = ?3 WHERE id = ?1";
+        let came_to = params![gate.run, gate.verdict().name(), gate.same.is_some()];
+        self.written("store what a gate came to", self.db.execute(sql, came_to))
     }
 
     /// No waiting for the disk, for tests that make many runs up.

@@ -20,7 +20,7 @@ use rusqlite::{Connection, OpenFlags, params};
 use workloads::evidence::ClockFit;
 
 pub use error::StoreError;
-pub use figures::{Accepted, Figure, Overhead, Past};
+pub use figures::{Accepted, Figure, Gated, Overhead, Past};
 pub use key::{HOST_CLASS, Key};
 pub use load::Summary;
 pub use travel::Merged;
@@ -38,6 +38,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema3.sql"),
     include_str!("schema4.sql"),
     include_str!("schema5.sql"),
+    include_str!("schema6.sql"),
 ];
 
 /// The version that all scripts together make.
@@ -192,7 +193,7 @@ impl Store {
     /// # Errors
     /// When its rows were removed, or the store can't be written.
     pub fn resume(&self, run: &str, blocks: u32, command: &str) -> Result<(), StoreError> {
-        let sql = "UPDATE run SET ending = ?2, blocks = ?3, command = ?4, stopped = NULL, figured = NULL, bursts = NULL
+        let sql = "UPDATE run SET ending = ?2, blocks = ?3, command = ?4, stopped = NULL, figured = NULL, bursts = NULL, gated = NULL
                    WHERE id = ?1 AND pruned IS NULL";
         match self.db.execute(sql, params![run, Ending::Unfinished, blocks, command]) {
             Ok(0) => Err(self.no_run(run)),

@@ -7,9 +7,10 @@ pub use changes::changes;
 pub use text::text;
 
 use crate::comparison::{Metric, Verdict};
+use crate::gate;
 use crate::record::WorkloadPlan;
 use crate::statistics::Estimate;
-use crate::store::{Key, Past};
+use crate::store::{Gated, Key, Past};
 
 /// The runs of one history with what they cost.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,6 +36,8 @@ pub struct Night {
     pub commit: Option<String>,
     /// Why it was accepted, if it was.
     pub accepted: Option<String>,
+    /// What the last gate over it came to, if there was one.
+    pub gated: Option<Gated>,
 }
 
 /// The overhead of a workload in an environment, over the runs.
@@ -74,6 +77,7 @@ impl Trend {
             started: p.started.clone(),
             commit: p.labels.get("commit").cloned(),
             accepted: p.accepted.clone(),
+            gated: p.gated,
         };
         let mut series: Vec<Series> = workloads
             .iter()
@@ -105,6 +109,19 @@ impl Trend {
     pub(crate) fn count(&self) -> String {
         let plural = if self.runs.len() == 1 { "" } else { "s" };
         format!("{} run{plural}", self.runs.len())
+    }
+
+    /// How often a gate held a build against itself, and how often that was red, in words; `None` where it never did.
+    pub(crate) fn same_code(&self) -> Option<String> {
+        let same = || self.runs.iter().filter_map(|night| night.gated).filter(|gated| gated.same_code);
+        let red = same().filter(|gated| gated.verdict == gate::Verdict::Regressed).count();
+        let gates = same().count();
+        let plural = if gates == 1 { "" } else { "s" };
+        (gates > 0).then(|| {
+            format!(
+                "{gates} A/A gate{plural}, of head and base with the same code; {red} red (regressed), which is error"
+            )
+        })
     }
 
     /// The series of a workload.

@@ -42,6 +42,43 @@ fn trend(store: &Store) -> Trend {
 }
 
 #[test]
+fn what_confirms_a_run_is_no_point_of_its_own_and_gates_of_equal_code_are_counted() {
+    use crate::gate::{Gate, Verdict};
+    let store = Store::open(Path::new(":memory:")).expect("a store");
+    nights(&store, 6, 99);
+    let mut second = store.load("n005").expect("a run");
+    second.run.id = "second".into();
+    second.run.labels.insert("confirms".into(), "n005".into());
+    store.import(&second).expect("a run");
+    let points = |id: &str| store.trend(id).expect("a trend").runs.iter().map(|n| n.run.clone()).collect::<Vec<_>>();
+    assert_eq!(points("n000"), ["n000", "n001", "n002", "n003", "n004", "n005"]);
+    assert_eq!(points("second"), points("n000"), "it belongs to what it confirms");
+    assert!(!text(&trend(&store)).contains("A/A"));
+    let comparison = crate::comparison::compare(&second, crate::gate::method());
+    let policy = crate::gate::Policy { head: Some("qemu".into()), base: Some("gvisor".into()), ..Default::default() };
+    let judged = crate::gate::judge(&comparison, &policy, &[]).expect("the policy fits");
+    let keep = |run: &str, verdict: Verdict, same: bool| {
+        let mut judgement = judged.judgements[0].clone();
+        judgement.verdict = verdict;
+        let same = same.then(|| "the same".to_string());
+        store.keep_gate(&Gate { run: run.into(), same, judgements: vec![judgement], ..judged.clone() }).expect("kept");
+    };
+    keep("n001", Verdict::Regressed, false);
+    keep("n002", Verdict::Pass, true);
+    assert!(text(&trend(&store)).contains("1 A/A gate, of head and base with the same code; 0 red"));
+    keep("n003", Verdict::Regressed, true);
+    keep("n004", Verdict::Regressed, true);
+    keep("n004", Verdict::Inconclusive, true);
+    let words = "3 A/A gates, of head and base with the same code; 1 red (regressed)";
+    assert!(text(&trend(&store)).contains(words), "{}", text(&trend(&store)));
+    assert!(String::from_utf8(page(&trend(&store)).expect("a page")).expect("text").contains(words));
+    let run = store.load("n003").expect("a run").run;
+    store.resume(&run.id, run.blocks, &run.command).expect("opened again");
+    store.finish("n003", crate::record::Ending::Complete, None, 1.0).expect("the end");
+    assert!(text(&trend(&store)).contains("2 A/A gates"), "of a run that went on the gate is another");
+}
+
+#[test]
 fn a_change_is_said_with_the_commits_around_it_and_nothing_else_is() {
     let store = Store::open(Path::new(":memory:")).expect("a store");
     nights(&store, 40, 25);

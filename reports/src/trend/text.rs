@@ -36,6 +36,9 @@ pub fn text(t: &Trend) -> String {
     if changed == 0 {
         out += "\nno change for good in any series\n";
     }
+    if let Some(words) = t.same_code() {
+        out += &format!("{words}\n");
+    }
     for (night, reason) in t.runs.iter().filter_map(|n| Some((n, n.accepted.as_ref()?))) {
         out += &one_line(&format!("accepted: {}: {reason}", night.words()));
         out.push('\n');

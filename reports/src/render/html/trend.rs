@@ -30,6 +30,9 @@ pub fn page(t: &Trend) -> Result<Vec<u8>> {
         title,
         ABOUT
     );
+    if let Some(words) = t.same_code() {
+        add!(out, "<p>{}.</p>\n", words);
+    }
     for workload in t.workloads() {
         let series: Vec<&Series> = t.of_workload(workload).collect();
         add!(out, "<h2>{}</h2>\n<figure>{}</figure>\n", workload, trend::plot(Place::Page, t, workload, &series)?);
