@@ -159,3 +159,99 @@ fn where_no_more_threads_can_be_made_that_is_said_and_nothing_stays() {
         }
     }
 }
+
+/// A file as a block device, with a file system on it that is mounted; both go with it.
+struct Loop {
+    device: String,
+    at: PathBuf,
+}
+
+impl Loop {
+    /// `None` where something that it takes is missing, which is said.
+    fn mount(b: &Dir, options: &[&str], mkfs: &[&str]) -> Option<Self> {
+        let (image, at) = (b.at("image"), b.at("m"));
+        fs::File::create(&image).and_then(|file| file.set_len(400 << 20)).expect("made");
+        let asked = |command: &mut Command| match command.output() {
+            Ok(output) if output.status.success() => Some(String::from_utf8_lossy(&output.stdout).trim().to_string()),
+            other => {
+                eprintln!("SKIPPED: {command:?}: {other:?}");
+                None
+            }
+        };
+        let device = asked(Command::new("losetup").args(["--find", "--show"]).args(options).arg(&image))?;
+        let this = Self { device, at };
+        asked(Command::new(mkfs[0]).args(&mkfs[1..]).arg(&this.device))?;
+        fs::create_dir(&this.at).expect("made");
+        asked(Command::new("mount").arg(&this.device).arg(&this.at)).map(|_| this)
+    }
+}
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        // Where it was never mounted there is nothing to unmount.
+        let _ = Command::new("umount").arg(&self.at).stderr(Stdio::null()).status();
+        let _ = Command::new("losetup").arg("--detach").arg(&self.device).status();
+    }
+}
+
+/// Two bursts on a disk of the test's own.
+fn on_disk(b: &Dir, workload: &str, settings: &str) -> Vec<String> {
+    let text = format!(
+        "baseline = \"bare\"\nblocks = 1\nrounds = 1\nburst = \"50ms\"\n[environments.bare]\n[workloads.\"{workload}\"]\n{settings}\n"
+    );
+    let words = ["run", &b.suite(&text), "--data-dir", "m", "--store", "s.db"];
+    words.map(String::from).into()
+}
+
+#[test]
+fn a_disk_of_large_sectors_says_which_block_it_takes() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("SKIPPED: only root makes loop devices");
+        return;
+    }
+    let b = Dir::new();
+    let Some(_disk) = Loop::mount(&b, &["--sector-size", "4096"], &["mkfs.ext4", "-q"]) else { return };
+    let run = |block: &str| {
+        let words = on_disk(&b, "disk/randwrite", &format!("size = \"1MiB\"\nblock = \"{block}\""));
+        b.run(&words.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    run("512").ends_with(3).says("sectors of 4096 bytes, and block is 512; set block = 4096");
+    // A busy machine may make it void.
+    run("4096").ends_with_any(&[0, 4]).says("disk/randwrite");
+}
+
+#[test]
+fn on_btrfs_the_disk_is_watched_by_its_source() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("SKIPPED: only root makes loop devices");
+        return;
+    }
+    let b = Dir::new();
+    let Some(disk) = Loop::mount(&b, &[], &["mkfs.btrfs", "-q"]) else { return };
+    let words = on_disk(&b, "disk/fsync", "");
+    let run = b.run(&words.iter().map(String::as_str).collect::<Vec<_>>()).ends_with_any(&[0, 4]);
+    let device = disk.device.trim_start_matches("/dev/");
+    let lines = run.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(lines.contains("data file system btrfs"), "{lines}");
+    assert!(lines.contains(&format!("data device {device}")) && !lines.contains("unwatched-disk"), "{lines}");
+}
+
+#[test]
+fn without_room_for_a_file_nothing_is_begun() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("SKIPPED: only root makes loop devices");
+        return;
+    }
+    let b = Dir::new();
+    let Some(disk) = Loop::mount(&b, &[], &["mkfs.ext4", "-q", "-N", "16"]) else { return };
+    let mut files = (0..).map_while(|n| fs::File::create(disk.at.join(format!("f{n}"))).ok());
+    let count = files.by_ref().take(100_000).count();
+    assert!(count < 100_000, "the inodes end");
+    let words = on_disk(&b, "disk/metadata", "");
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    b.run(&words).ends_with(6).says("can't write in the data directory").says("No space left");
+    (0..10).for_each(|n| fs::remove_file(disk.at.join(format!("f{n}"))).expect("removed"));
+    b.run(&words).ends_with_any(&[3, 6, 7]).says("inodes free");
+    let left = fs::read_dir(&disk.at).expect("readable").flatten();
+    assert!(left.into_iter().all(|e| !e.file_name().to_string_lossy().starts_with("tarebench")), "nothing stays");
+}

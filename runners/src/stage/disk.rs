@@ -44,9 +44,9 @@ impl Disk {
         }
         let mounts = mounts::all().context("can't read the mount table")?;
         let mount = mounts::holding(&mounts, &path).with_context(|| format!("no mount holds {}", path.display()))?;
-        // btrfs and overlay report a device number of their own; the mount table's is the same then.
         log::debug!("{} is below {}", path.display(), mount.point.display());
-        let device = fs::canonicalize(format!("/sys/dev/block/{}", mount.number)).ok().and_then(|d| whole(&d));
+        let numbered = fs::canonicalize(format!("/sys/dev/block/{}", mount.number)).ok().and_then(|d| whole(&d));
+        let device = numbered.or_else(|| by_source(Path::new(&mount.source)));
         Ok(Self { file_system: mount.file_system.clone(), options: mount.options.clone(), device })
     }
 
@@ -91,6 +91,13 @@ impl std::fmt::Display for Disk {
             None => f.write_str(&self.file_system),
         }
     }
+}
+
+/// The disk that a file system names as its source. btrfs has a number of its own, which is no device's; of several devices it names
+/// one. An overlay and a ZFS pool name none.
+fn by_source(source: &Path) -> Option<String> {
+    let device = source.starts_with("/dev").then(|| source.canonicalize().ok()).flatten()?;
+    whole_named(device.file_name()?.to_str()?)
 }
 
 /// The kernel's answer, where there is no mount table to read.
@@ -249,6 +256,21 @@ mod tests {
             let _ = run(&format!("umount {{}}/{name}"));
         }
         assert!(wrong.is_empty(), "{wrong:?}");
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_file_system_without_a_number_of_its_disk_names_it_as_its_source() {
+        let disks = fs::read_dir("/sys/block").expect("readable").flatten();
+        let mut disks = disks.filter_map(|disk| disk.file_name().into_string().ok());
+        let Some(disk) = disks.find(|disk| Path::new("/dev").join(disk).exists()) else {
+            eprintln!("SKIPPED: there is no disk here");
+            return;
+        };
+        assert_eq!(by_source(&Path::new("/dev").join(&disk)), Some(disk));
+        for source in ["overlay", "tank/data", "/dev", "/dev/null", "/etc/passwd", "none", ""] {
+            assert_eq!(by_source(Path::new(source)), None, "{source}");
+        }
     }
 
     #[test]

@@ -218,6 +218,13 @@ pub fn explain(error: io::Error, direct: bool) -> anyhow::Error {
     anyhow::Error::from(error).context(advice)
 }
 
+fn in_sectors(sector: usize, block: usize) -> anyhow::Error {
+    anyhow::anyhow!(
+        "the disk takes direct I/O only in sectors of {sector} bytes, and block is {block}; set block = {sector} or a multiple, or \
+         direct = false, for all environments"
+    )
+}
+
 /// A file full of initial blocks, on the device and out of the page cache.
 #[derive(Debug)]
 pub struct Filled {
@@ -246,9 +253,24 @@ impl Filled {
         write_initial(path, seed, blocks, block).with_context(|| format!("can't fill {}", path.display()))?;
         let file = open(path, flags)?;
         let filled = Self { file, path: path.to_path_buf(), blocks, block, direct };
-        // Some file systems take the flag and refuse the first transfer.
-        filled.read(0, Aligned::new(block).get_mut())?;
+        // Some file systems take the flag and refuse the first transfer; others only one that isn't of whole sectors.
+        filled.read(0, Aligned::new(block).get_mut()).map_err(|e| match filled.least_sector() {
+            Some(sector) => filled.failed(in_sectors(sector, block), true, 0),
+            None => e,
+        })?;
         Ok(filled)
+    }
+
+    /// The least size larger than the block in which direct I/O is done here; `None` where it is done in none.
+    fn least_sector(&self) -> Option<usize> {
+        let whole = |size: &usize| {
+            let read = self.file.read_at(Aligned::new(*size).get_mut(), 0);
+            read.is_ok_and(|bytes| bytes == *size)
+        };
+        [1024, 2048, 4096, 8192, 16_384, 65_536]
+            .into_iter()
+            .filter(|size| !self.block.is_multiple_of(*size))
+            .find(whole)
     }
 
     /// The state that every burst starts from: nothing of the burst before waits to be written, and without O_DIRECT nothing
