@@ -506,11 +506,11 @@ pub struct Import {
 pub enum Source {
     /// The output of fio --output-format=json+ (or json, which has percentiles only)
     ///
-    /// Each file is one run of fio: a block of the environment NAME. The same NAME again is its next block; the first NAME is the
-    /// baseline. Each job and direction is a workload `fio/JOB-DIRECTION`; jobs of the same name in one file are added up. All
-    /// files are imported, or none.
+    /// Each run of fio is a block of the environment NAME. The same NAME again is its next block; the first NAME is the
+    /// baseline. Each job and direction is a workload `fio/JOB-DIRECTION`; jobs of the same name in one file are added up. What a
+    /// file doesn't say is withheld. All files are imported, or none.
     #[command(
-        after_help = "Example:\n  fio --name=log --rw=write --bs=4k --fsync=1 --size=64m --output-format=json+ --output=bare-1.json\n  tarebench import fio bare=bare-1.json bare=bare-2.json runc=runc-1.json runc=runc-2.json\n\nExit codes: 2 when a file can't be read or understood (nothing is stored), 5 when the store can't be written,\n7 when fio says that a job failed (it is stored as a failure)."
+        after_help = "Example:\n  fio --name=log --rw=write --bs=4k --fsync=1 --size=64m --output-format=json+ --output=bare-1.json\n  tarebench import fio bare=bare-1.json bare=bare-2.json runc=runc-1.json runc=runc-2.json\n  ssh host 'fio job.fio --output-format=json+' | tarebench import fio host=-\n\nExit codes: 2 when a file can't be read or understood (nothing is stored), 5 when the store can't be written,\n7 when fio says that a job failed (it is stored as a failure)."
     )]
     Fio(ImportFio),
 }
@@ -518,7 +518,7 @@ pub enum Source {
 /// Arguments of `import fio`.
 #[derive(Debug, Args)]
 pub struct ImportFio {
-    /// FILE or NAME=FILE; without NAME, the name of the file without its ending
+    /// FILE or NAME=FILE, a pipe too, `-` for stdin; without NAME, the name of the file without its ending
     #[arg(required = true, value_name = "[NAME=]FILE")]
     pub files: Vec<String>,
     /// Where results are kept.

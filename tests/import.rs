@@ -47,7 +47,8 @@ fn percentiles_are_those_of_fio_with_bins_and_without() {
     std::fs::write(&percentiles, plain.to_string()).expect("written");
     b.run(&["import", "fio", &format!("bins={bins}"), &format!("plain={}", percentiles.display())])
         .ends_with(0)
-        .says("fio/rr-read in bins: 34\u{202f}724 operations, p50 35.6");
+        .says("fio/rr-read in bins: 34\u{202f}724 operations, ")
+        .says("p50 35.6");
     let (report, clat) = (report(&b), &plain["jobs"][0]["read"]["clat_ns"]);
     for environment in ["bins", "plain"] {
         let d = distribution(&report, "fio/rr-read", environment);
@@ -84,23 +85,166 @@ fn jobs_of_a_name_are_added_up_and_directions_are_workloads() {
     assert_eq!(report["workloads"][0]["kind"], "fio");
 }
 
+/// Blocks of one name: the file with its first job's runtime longer by a millisecond each time.
+fn blocks(b: &Dir, name: &str, output: &Value) -> Vec<String> {
+    let one = |i: u64| {
+        let (mut output, file) = (output.clone(), format!("{name}-{i}.json"));
+        for direction in ["read", "write"] {
+            if let Some(runtime) = output["jobs"][0].get_mut(direction).and_then(|d| d.get_mut("runtime")) {
+                *runtime = runtime.as_u64().map_or(0, |ms| if ms > 0 { ms + i } else { 0 }).into();
+            }
+        }
+        std::fs::write(b.at(&file), output.to_string()).expect("written");
+        format!("{name}={file}")
+    };
+    (0..6).map(one).collect()
+}
+
+fn import(b: &Dir, files: &[String]) -> common::Ran {
+    let command: Vec<&str> = ["import", "fio"].into_iter().chain(files.iter().map(String::as_str)).collect();
+    b.run(&command)
+}
+
 #[test]
 fn the_same_name_again_is_the_next_block_and_the_first_is_the_baseline() {
     let b = Dir::new();
-    let read = file("read-plus.json");
-    let words: Vec<String> =
-        ["bare", "runc"].iter().flat_map(|name| (0..6).map(move |_| *name)).map(|n| format!("{n}={read}")).collect();
-    let mut command = vec!["import", "fio"];
-    command.extend(words.iter().map(String::as_str));
-    b.run(&command).ends_with(0).says("import fio over bare");
+    let read = fio("read-plus.json");
+    let files = [blocks(&b, "bare", &read), blocks(&b, "runc", &read)].concat();
+    import(&b, &files).ends_with(0).says("import fio over bare");
     let report = report(&b);
     assert_eq!((report["run"]["blocks"].as_u64(), report["run"]["baseline"].as_str()), (Some(6), Some("bare")));
     let cell = report["cells"].as_array().expect("cells").iter().find(|c| c["metric"] == "p99").expect("a cell");
     assert_eq!(
         (cell["overhead"].as_f64(), cell["low"].as_f64()),
         (Some(1.0), Some(1.0)),
-        "the same file on both sides"
+        "the same latencies on both sides"
     );
+}
+
+#[test]
+fn a_file_that_is_given_six_times_is_one_block() {
+    let b = Dir::new();
+    let read = file("read-plus.json");
+    std::fs::copy(&read, b.at("copy.json")).expect("copied");
+    let files: Vec<String> =
+        ["bare", "box"].iter().flat_map(|name| [format!("{name}={read}"), format!("{name}=copy.json")]).collect();
+    import(&b, &files).ends_with(0).says("copy.json is block 1 of bare again: left out").says("no finite interval");
+    assert_eq!(report(&b)["run"]["blocks"], 1);
+}
+
+/// A run of one job of 4 KiB operations at this rate, with these options and, beside them, flushes.
+fn written(rate: u64, options: Value, sync: Value) -> Value {
+    let ns = 1_000_000_000 / rate;
+    serde_json::json!({"fio version": "fio-3.36", "jobs": [{"jobname": "w", "job options": options, "job_runtime": 1000,
+        "write": {"total_ios": rate, "io_bytes": 4096 * rate, "runtime": 1000, "clat_ns": {
+            "min": ns / 2, "max": 2 * ns, "mean": ns, "percentile": {"50.000000": ns, "99.000000": 2 * ns}}},
+        "sync": sync}]})
+}
+
+#[test]
+fn what_files_promise_and_how_they_differ_is_judged_by_their_own_options() {
+    let b = Dir::new();
+    let direct = || serde_json::json!({"rw": "randwrite", "direct": "1", "bs": "4k", "fsync": "32"});
+    let flushed = serde_json::json!({"total_ios": 900, "lat_ns": {"min": 50, "max": 1200, "mean": 68,
+        "percentile": {"50.000000": 68, "99.000000": 169}}});
+    let base = || without_sync(written(20_000, direct(), Value::Null));
+    let files = |other: Value| [blocks(&b, "bare", &base()), blocks(&b, "box", &other)].concat();
+    // Twice as fast as the device, and flushed in no time.
+    import(&b, &files(written(44_000, direct(), flushed))).ends_with(0);
+    let report = |b: &Dir| report(b);
+    assert_eq!(flags(distribution(&report(&b), "fio/w-write", "box")), ["implausible", "from-percentiles"]);
+    assert_eq!(flags(distribution(&report(&b), "fio/w-sync", "box")), ["implausible", "from-percentiles"]);
+    // A single file has no interval, and is as fast.
+    let fast = without_sync(written(44_000, direct(), Value::Null));
+    import(&b, &[files(fast.clone())[0].clone(), blocks(&b, "box", &fast)[0].clone()]).ends_with(0);
+    assert_eq!(flags(distribution(&report(&b), "fio/w-write", "box")), ["implausible", "from-percentiles"]);
+    // Another job under the same name: what differs is named, and what only says where isn't.
+    let other = serde_json::json!({"rw": "randwrite", "bs": "128k", "iodepth": "64", "fsync": "32", "filename": "/x"});
+    import(&b, &files(without_sync(written(44_000, other, Value::Null)))).ends_with(0);
+    let report = report(&b);
+    let d = distribution(&report, "fio/w-write", "box");
+    assert_eq!(flags(d), ["unequal-options", "from-percentiles"]);
+    let evidence = d["flags"][0]["evidence"].as_str().expect("evidence");
+    assert_eq!(evidence, "bs 128k, 4k; direct 0, 1; iodepth 64, 1 (its own, the baseline's)");
+}
+
+fn without_sync(mut output: Value) -> Value {
+    output["jobs"][0].as_object_mut().expect("a job").remove("sync");
+    output
+}
+
+#[test]
+fn what_a_file_does_not_say_no_report_says() {
+    let b = Dir::new();
+    let mut quick = fio("read-plus.json");
+    quick["jobs"][0]["read"]["clat_ns"] = serde_json::json!({"min": 0, "max": 0, "mean": 0.0, "N": 0});
+    let mut few = fio("read-plus.json");
+    let clat = few["jobs"][0]["read"]["clat_ns"].as_object_mut().expect("an object");
+    clat.remove("bins");
+    clat.insert("percentile".into(), serde_json::json!({"50.000000": 35_000, "95.000000": 60_000}));
+    let files = [blocks(&b, "few", &few), blocks(&b, "quick", &quick)].concat();
+    import(&b, &files).ends_with(0).says("p50 -, p99 -").says("(no-latencies)").says("p50 35.0 µs, p99 -");
+    let report = report(&b);
+    let (few, quick) = (distribution(&report, "fio/rr-read", "few"), distribution(&report, "fio/rr-read", "quick"));
+    assert_eq!((&few["service"]["p90"], &few["stalls_per_million"]), (&Value::Null, &Value::Null));
+    assert_eq!((&quick["service"]["p50"], &quick["service"]["max"]), (&Value::Null, &Value::Null));
+    assert!(quick["operations_per_second"].as_f64().is_some_and(|rate| rate > 17_000.0), "{quick}");
+    for cell in report["cells"].as_array().expect("cells") {
+        let told = cell["metric"] == "throughput";
+        assert_eq!(cell["overhead"].is_number(), told, "{cell}");
+        assert!(told || cell["withheld"]["reason"] == "not-stated", "{cell}");
+    }
+    for format in ["terminal", "html", "markdown", "csv", "svg", "junit", "bmf", "openmetrics", "hlog", "hgrm"] {
+        let drawn = b.run(&["report", "--format", format, "-o", "drawn"]).ends_with(0);
+        assert!(!drawn.stderr.contains("panicked"), "{format}");
+    }
+}
+
+#[test]
+fn names_of_jobs_drive_no_terminal() {
+    let b = Dir::new();
+    let mut odd = fio("read-plus.json");
+    odd["jobs"][0]["jobname"] = "4k \u{1b}[31mred\nline <b>".into();
+    std::fs::write(b.at("odd.json"), odd.to_string()).expect("written");
+    let ran = b.run(&["import", "fio", "odd.json"]).ends_with(0).says("fio/4k ·[31mred / line <b>-read in odd: ");
+    assert!(!ran.stdout.contains('\u{1b}') && !ran.stderr.contains('\u{1b}'), "{}", ran.stdout);
+}
+
+#[test]
+#[cfg(unix)]
+fn pipes_are_read_as_files_are() {
+    use std::io::Write as _;
+    use std::process::Stdio;
+    let b = Dir::new();
+    let text = std::fs::read(file("read-plus.json")).expect("readable");
+    let mut command = b.command(&["import", "fio", "runc=-"]);
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    child.stdin.take().expect("a pipe").write_all(&text).expect("it reads all of it");
+    common::ran(child.wait_with_output().expect("it ends")).ends_with(0).says("fio/rr-read in runc: ");
+    let made = std::process::Command::new("mkfifo").arg(b.at("pipe")).status();
+    assert!(made.is_ok_and(|status| status.success()), "mkfifo");
+    let (pipe, writer) = (b.at("pipe"), text.clone());
+    let writer = std::thread::spawn(move || std::fs::write(pipe, writer));
+    b.run(&["import", "fio", "pipe"]).ends_with(0).says("fio/rr-read in pipe: ");
+    writer.join().expect("no panic").expect("written");
+    b.run(&["import", "fio", "/dev/null"]).ends_with(2).says("it is empty");
+}
+
+#[test]
+fn what_is_left_out_is_said_and_two_runs_in_a_file_are_two_blocks() {
+    let b = Dir::new();
+    let (one, mut two) = (fio("read-plus.json"), fio("read-plus.json"));
+    let mut short = two["jobs"][0].clone();
+    (short["jobname"], short["read"]["runtime"]) = ("tiny".into(), 0.into());
+    two["jobs"][0]["read"]["runtime"] = 1999.into();
+    two["jobs"].as_array_mut().expect("jobs").push(short);
+    std::fs::write(b.at("both.json"), format!("fio: words\n{one}\n{two}\n")).expect("written");
+    b.run(&["import", "fio", "both.json"])
+        .ends_with(0)
+        .says("both.json has 2 runs: each is a block of both")
+        .says("read of job `tiny` is left out: 34724 operations in a `runtime` of 0 ms");
+    assert_eq!(report(&b)["run"]["blocks"], 2);
 }
 
 #[test]
@@ -132,6 +276,7 @@ fn the_impossible_gets_its_flag() {
     let zero = with(&|read| {
         read["clat_ns"]["min"] = 0.into();
         read["clat_ns"]["bins"]["0"] = 500.into();
+        read["clat_ns"]["N"] = (34_724 + 500).into();
     });
     assert_eq!(zero, ["zero-latency"]);
     let jump = with(&|read| read["clat_ns"]["max"] = 9_000_000_000_u64.into());

@@ -8,8 +8,11 @@ use workloads::facts::{DataFacts, Network, Program};
 use workloads::protocol::{Hello, Identity, Sample};
 use workloads::{Check, Resource};
 
-/// The kind of all workloads that were imported from fio's output: nothing that we know of our own workloads holds for them.
+/// The kind of all workloads that were imported from fio's output.
 pub const FIO: &str = "fio";
+
+/// The kinds of workloads that other programs measured: nothing that we know of our own workloads holds for them.
+const IMPORTED: [&str; 1] = [FIO];
 
 /// The name of the second baseline: the A/A pair that shows what a machine can resolve.
 pub const CONTROL: &str = "control";
@@ -93,10 +96,15 @@ impl WorkloadPlan {
         if self.kind.is_empty() { &self.name } else { &self.kind }
     }
 
+    /// Whether another program measured it.
+    pub fn is_imported(&self) -> bool {
+        IMPORTED.contains(&self.kind.as_str())
+    }
+
     /// Operations that are to arrive per second, over all jobs; `None` in closed loop.
     pub fn rate(&self) -> Option<u64> {
         // fio's option `rate` is a number of bytes, and its latencies are service times.
-        let set = self.settings.get("rate").filter(|_| self.kind != FIO)?;
+        let set = self.settings.get("rate").filter(|_| !self.is_imported())?;
         set.parse().ok().filter(|rate| *rate > 0)
     }
 

@@ -1,7 +1,8 @@
 //! `tarebench import`: measurements of other programs, put into the store as if they were our own runs.
 
-use reports::comparison::{Method, compare};
-use reports::import::{self, Named};
+use reports::comparison::{Comparison, Distribution, Method, compare};
+use reports::import::{self, Imported, Named, Program};
+use reports::render::{escape::one_line, units};
 use reports::store::Store;
 
 use crate::cli;
@@ -14,11 +15,14 @@ pub fn run(args: cli::Import) -> anyhow::Result<Exit> {
     let cli::Source::Fio(args) = args.source;
     let files =
         args.files.iter().map(|text| Named::parse(text)).collect::<anyhow::Result<Vec<_>>>().or_exit(Exit::Usage)?;
-    let stored = import::fio(&files, new_id(), now()).or_exit(Exit::Usage)?;
+    let Imported { stored, remarks } = import::import(Program::Fio, &files, new_id(), now()).or_exit(Exit::Usage)?;
     let store = Store::open(&args.store.store).or_exit(Exit::Store)?;
     store.import(&stored).or_exit(Exit::Store)?;
     let stored = store.load(&stored.run.id).or_exit(Exit::Store)?;
     let comparison = compare(&stored, Method::default());
+    for remark in &remarks {
+        tell!("{}", one_line(remark));
+    }
     print(&summary(&comparison))?;
     report::print_for_terminal(&comparison)?;
     let (id, store) = (&stored.run.id, &args.store.store);
@@ -28,20 +32,17 @@ pub fn run(args: cli::Import) -> anyhow::Result<Exit> {
 }
 
 /// A line for each workload and environment: the report compares, and one environment alone has nothing to be compared with.
-fn summary(c: &reports::comparison::Comparison) -> String {
-    use reports::comparison::quantile;
-    use reports::render::units;
-    let line = |d: &reports::comparison::Distribution| {
-        let at = |q: f64| {
-            if d.histogram.is_empty() { units::NONE.into() } else { units::duration(quantile(&d.histogram, q)) }
-        };
+fn summary(c: &Comparison) -> String {
+    let line = |d: &Distribution| {
+        let at = |q: f64| d.service_quantile(q).map_or_else(|| units::NONE.into(), units::duration);
         let flags: Vec<&str> = d.flags.iter().map(|f| f.name).collect();
         let flags = if flags.is_empty() { String::new() } else { format!("  ({})", flags.join(", ")) };
         format!(
-            "{} in {}: {} operations, p50 {}, p99 {}{flags}\n",
-            d.workload,
-            d.environment,
+            "{} in {}: {} operations, {} op/s, p50 {}, p99 {}{flags}\n",
+            one_line(&d.workload),
+            one_line(&d.environment),
             units::count(d.operations),
+            units::three(d.operations_per_second),
             at(0.5),
             at(0.99)
         )

@@ -6,8 +6,8 @@ use hdrhistogram::Histogram;
 use workloads::protocol::{self, Sample};
 use workloads::stopwatch::HIGHEST_NS;
 
-use super::{FailureRow, Metric};
-use crate::record::{Failure, Record, Step, Stored, WorkloadPlan};
+use super::{FailureRow, Metric, Stated};
+use crate::record::{Checked, Failure, Record, Step, Stored, WorkloadPlan};
 
 /// All that one environment did of one workload in one block, or in all of them.
 #[derive(Debug, Clone)]
@@ -30,6 +30,8 @@ pub(crate) struct Merged {
     pub batch: u32,
     /// Which rounds are in it.
     pub rounds: BTreeSet<u32>,
+    /// What another program says of its latencies.
+    pub stated: Option<Stated>,
     /// How much each of its rounds counts for.
     shares: Shares,
 }
@@ -124,6 +126,7 @@ impl Merged {
             elapsed_ns: 0,
             batch: 1,
             rounds: BTreeSet::new(),
+            stated: None,
             shares: Shares::Sums,
         }
     }
@@ -186,6 +189,11 @@ impl Merged {
     /// Adds another block: from then on it is all operations that count, and not rounds.
     pub fn add(&mut self, other: &Merged) {
         self.shares = Shares::Sums;
+        match (&mut self.stated, &other.stated) {
+            (Some(own), Some(other)) => own.add(other),
+            (own @ None, other) => own.clone_from(other),
+            (Some(_), None) => {}
+        }
         const BOUNDS: &str = "all merged histograms have the same bounds";
         self.histogram.add(&other.histogram).expect(BOUNDS);
         if let Some(open) = &other.open {
@@ -212,7 +220,17 @@ impl Merged {
             return None;
         }
         let seconds = self.elapsed_ns as f64 / 1e9;
-        let value = match metric {
+        let value = match (metric, &self.stated) {
+            (Metric::Mean, Some(stated)) => stated.mean()?,
+            (Metric::Max, Some(stated)) => stated.max()? as f64,
+            (metric, _) => self.measured(metric, workload, seconds),
+        };
+        (value > 0.0).then_some(value)
+    }
+
+    /// Worked out from our own histogram.
+    fn measured(&self, metric: Metric, workload: &WorkloadPlan, seconds: f64) -> f64 {
+        match metric {
             Metric::Mean => self.latencies().mean(),
             Metric::Max => self.histogram.max() as f64,
             Metric::Throughput => match &self.shares {
@@ -224,8 +242,17 @@ impl Merged {
             Metric::P50 | Metric::P90 | Metric::P99 | Metric::P999 => {
                 self.quantile(metric.quantile().expect("these are percentiles"))
             }
-        };
-        (value > 0.0).then_some(value)
+        }
+    }
+
+    /// Whether whoever measured it says this metric.
+    pub fn says(&self, metric: Metric) -> bool {
+        let Some(stated) = &self.stated else { return true };
+        match metric {
+            Metric::Throughput => true,
+            Metric::Mean | Metric::Max => stated.latencies > 0,
+            metric => metric.quantile().is_some_and(|q| stated.has(q)),
+        }
     }
 
     /// Latencies in which every round of a block counts for the same.
@@ -265,6 +292,8 @@ pub(crate) struct Counted<'a> {
     pub blocks: BTreeMap<(&'a str, &'a str), Blocks>,
     /// The rows behind them.
     pub records: BTreeMap<(&'a str, &'a str), Vec<&'a Record>>,
+    /// By workload.
+    pub checks: BTreeMap<&'a str, Vec<&'a Checked>>,
     /// In the order of starts, bursts, checks.
     pub failures: Vec<FailureRow>,
     /// Checks of these workloads and environments failed or differed: the message.
@@ -280,6 +309,7 @@ impl<'a> Counted<'a> {
         let mut counted = Self {
             blocks: BTreeMap::new(),
             records: BTreeMap::new(),
+            checks: BTreeMap::new(),
             failures: Vec::new(),
             disproved: BTreeMap::new(),
             rounds_begun: rounds.union(&void).count() as u64,
@@ -345,13 +375,18 @@ impl<'a> Counted<'a> {
     }
 
     fn checks(&mut self, stored: &'a Stored, incomplete: &mut BTreeSet<(&'a str, &'a str, u32)>) {
+        // Of the same block: others draw from other seeds.
+        let mut proofs = BTreeMap::new();
+        for checked in stored.checks.iter().filter(|c| c.environment == stored.run.baseline) {
+            proofs.entry((checked.workload.as_str(), checked.block)).or_insert(checked);
+        }
         for checked in &stored.checks {
             let place = (checked.workload.as_str(), checked.environment.as_str());
-            // Of the same block: others draw from other seeds.
-            let proof = stored.checks.iter().find(|c| {
-                c.workload == checked.workload && c.environment == stored.run.baseline && c.block == checked.block
-            });
-            let proof = proof.and_then(|c| c.outcome.as_ref().ok());
+            self.checks.entry(place.0).or_default().push(checked);
+            if let Some(block) = self.blocks.get_mut(&place).and_then(|blocks| blocks.0.get_mut(&checked.block)) {
+                block.stated = Stated::of(&checked.facts);
+            }
+            let proof = proofs.get(&(place.0, checked.block)).and_then(|c| c.outcome.as_ref().ok());
             let failure = match (&checked.outcome, proof) {
                 (Err(failure), _) => failure.clone(),
                 (Ok(check), Some(proof)) if check.value != proof.value => Failure {

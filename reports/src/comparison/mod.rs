@@ -11,6 +11,7 @@ mod insertions;
 mod merge;
 pub mod precision;
 mod seen;
+mod stated;
 
 use std::collections::BTreeMap;
 
@@ -19,9 +20,11 @@ use hdrhistogram::Histogram;
 #[cfg(test)]
 pub(crate) use claims::judge as claim;
 pub use compute::compare;
+pub(crate) use flags::imported::{is_direct, unequal_options};
 pub use heat::HeatMap;
 pub use insertions::{Insertions, Population, Standing};
 pub use seen::Seen;
+pub use stated::Stated;
 
 use crate::record::{Ending, EnvironmentPlan, Run, Step, Void, WorkloadPlan};
 use crate::statistics::Estimate;
@@ -341,6 +344,8 @@ pub enum Withheld {
         /// Operations per entry.
         batch: u32,
     },
+    /// Another program measured, and its output doesn't have it.
+    NotStated,
     /// The environment and the baseline have no block in common: one of them failed, or the run ended before.
     NoCommonBlock,
     /// It ran, but what it did can't be compared: the message of the failure.
@@ -519,14 +524,17 @@ pub struct Distribution {
     pub bytes_per_second: f64,
     /// Blocks that contribute.
     pub blocks: u32,
-    /// Operations of more than [`Method::stall`] times this environment's own median, per million.
-    pub stalls_per_million: f64,
+    /// Operations of more than [`Method::stall`] times this environment's own median, per million; `None` where only a few
+    /// percentiles are known.
+    pub stalls_per_million: Option<f64>,
     /// The largest percentile that the operations of every block carry, 0..1; a curve is honest up to here.
     pub carried: f64,
     /// The overhead along the percentiles, as far as they are carried; empty for the baseline.
     pub overhead: Vec<OverheadAt>,
     /// What the host's counters saw beside the operations.
     pub seen: Seen,
+    /// What another program says of its latencies; `None` where the histogram is all there is.
+    pub stated: Option<Stated>,
     /// The doubts of this workload in this environment, whatever the metric; the baseline has them too.
     pub flags: Vec<Flag>,
 }
@@ -535,6 +543,25 @@ impl Distribution {
     /// Service times, nanoseconds, in open and in closed loop.
     pub fn service(&self) -> &Histogram<u64> {
         self.open.as_ref().map_or(&self.histogram, |open| &open.service)
+    }
+
+    /// A percentile of the service time, nanoseconds; `None` where nobody measured it, whatever the number of operations.
+    pub fn service_quantile(&self, q: f64) -> Option<f64> {
+        let stated = self.stated.as_ref().is_none_or(|stated| stated.has(q));
+        (stated && !self.service().is_empty()).then(|| quantile(self.service(), q))
+    }
+
+    /// The largest service time, nanoseconds.
+    pub fn service_max(&self) -> Option<u64> {
+        match &self.stated {
+            Some(stated) => stated.max(),
+            None => (!self.service().is_empty()).then(|| self.service().max()),
+        }
+    }
+
+    /// Whether the histogram is one: else only a few of its percentiles were measured.
+    pub fn is_whole(&self) -> bool {
+        self.stated.as_ref().is_none_or(|stated| stated.percentiles.is_none())
     }
 
     /// A counter per thousand operations, those of the warm-ups included: they were counted too.

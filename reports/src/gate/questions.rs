@@ -179,7 +179,7 @@ fn implied(terms: &Terms, policy: &Policy) -> Vec<Mode> {
 /// Why a figure has no value though the work was done.
 fn withheld<'a>(c: &'a Comparison, workload: &str, environment: &str, metric: Metric) -> Option<&'a Withheld> {
     let why = c.cell(workload, environment, metric)?.finding.as_ref().err()?;
-    matches!(why, Withheld::TooFewOperations { .. } | Withheld::Batched { .. }).then_some(why)
+    matches!(why, Withheld::TooFewOperations { .. } | Withheld::Batched { .. } | Withheld::NotStated).then_some(why)
 }
 
 fn check_names(c: &Comparison, policy: &Policy) -> Result<(), PolicyError> {

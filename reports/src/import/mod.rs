@@ -1,15 +1,84 @@
 //! Measurements of other programs, as runs of ours: what they say is kept, and what they don't is said to be unknown.
 
 mod fio;
+mod text;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use workloads::facts::{DataFacts, Network};
+use workloads::protocol::Sample;
 use workloads::{Check, Resource};
 
-use crate::record::{Checked, Ending, EnvironmentPlan, FIO, Record, Run, Stored, WorkloadPlan};
+use crate::record::{Checked, Ending, EnvironmentPlan, FIO, Failure, Record, Run, Stored, WorkloadPlan};
+
+/// What an option is called among the facts of a check: it follows this.
+pub(crate) const OPTION: &str = "option: ";
+
+/// Whose output is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Program {
+    /// fio's `json` and `json+`.
+    Fio,
+}
+
+impl Program {
+    fn name(self) -> &'static str {
+        match self {
+            Program::Fio => FIO,
+        }
+    }
+
+    /// The runs that a text has.
+    fn outputs(self, text: &str) -> anyhow::Result<Vec<Output>> {
+        match self {
+            Program::Fio => fio::outputs(text),
+        }
+    }
+}
+
+/// One run of another program.
+#[derive(Debug, Clone, PartialEq)]
+struct Output {
+    /// `fio-3.33`.
+    version: String,
+    /// When it ended, in its own words.
+    time: Option<String>,
+    /// Names of the hosts, where it measured on others.
+    hosts: Vec<String>,
+    /// Where it worked, as given.
+    place: Option<String>,
+    /// Options as they were given.
+    command: Option<String>,
+    /// How long it took.
+    seconds: f64,
+    /// What it measured.
+    parts: Vec<Part>,
+    /// What is in it and was left out, and why.
+    left_out: Vec<String>,
+}
+
+/// What becomes a workload.
+#[derive(Debug, Clone, PartialEq)]
+struct Part {
+    /// `fio/<job>-<direction>`.
+    workload: String,
+    /// One sentence.
+    about: String,
+    /// Options that hold for it.
+    options: BTreeMap<String, String>,
+    /// The resource that it leans on.
+    resource: Resource,
+    /// An operation promises durability.
+    durable: bool,
+    /// It promises to go round the page cache.
+    direct: bool,
+    /// The sample, or the program's error.
+    outcome: Result<Sample, Failure>,
+    /// What it says of its latencies, and doubts about them by the name of the flag.
+    facts: BTreeMap<String, String>,
+}
 
 /// An output file under the name of its environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,7 +88,7 @@ pub struct Named {
 }
 
 impl Named {
-    /// From `FILE`, whose stem is then the name, or `NAME=FILE`.
+    /// From `FILE`, whose stem is then the name, or `NAME=FILE`; `-` is stdin.
     ///
     /// # Errors
     /// When the name can't be one.
@@ -28,6 +97,7 @@ impl Named {
         let (name, path) = match text.split_once('=') {
             // A file whose own name has an equals sign is meant as it stands.
             Some((name, path)) if !whole.exists() => (name.to_string(), PathBuf::from(path)),
+            _ if text == "-" => ("stdin".to_string(), whole.to_path_buf()),
             _ => (whole.file_stem().unwrap_or_default().to_string_lossy().into_owned(), whole.to_path_buf()),
         };
         let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
@@ -42,65 +112,97 @@ impl Named {
     }
 }
 
-/// The run that these outputs of fio make, the first of them the baseline; several of one name are its blocks.
-///
-/// # Errors
-/// When there is no file, or one of them can't be read or is no intact output of fio.
-pub fn fio(files: &[Named], id: String, started: String) -> anyhow::Result<Stored> {
-    let mut outputs = Vec::new();
-    for named in files {
-        outputs.push(fio::read(&named.path).with_context(|| format!("can't import {}", named.path.display()))?);
-    }
-    let mut stored = empty(files, &outputs, id, started)?;
-    let mut blocks: BTreeMap<&str, u32> = BTreeMap::new();
-    for (named, output) in files.iter().zip(&outputs) {
-        let block = blocks.entry(&named.name).or_default();
-        for (position, part) in output.parts.iter().enumerate() {
-            stored.records.push(record(*block, position as u32, &named.name, part));
-            stored.checks.push(checked(*block, &named.name, part));
-        }
-        *block += 1;
-    }
-    stored.run.blocks = blocks.values().copied().max().unwrap_or(0);
-    Ok(stored)
+/// An import, ready to be stored.
+#[derive(Debug)]
+pub struct Imported {
+    /// The rows.
+    pub stored: Stored,
+    /// What a reader of the command must know: what was left out, and files that aren't one block.
+    pub remarks: Vec<String>,
 }
 
-fn record(block: u32, position: u32, environment: &str, part: &fio::Part) -> Record {
+/// A run of a program as a block of an environment.
+struct Block<'a> {
+    environment: &'a str,
+    number: u32,
+    output: Output,
+}
+
+/// The run that these outputs make, the first of them the baseline; several of one name are its blocks.
+///
+/// # Errors
+/// When there is no file, or one of them can't be read or is no intact output.
+pub fn import(program: Program, files: &[Named], id: String, started: String) -> anyhow::Result<Imported> {
+    let mut remarks = Vec::new();
+    let mut blocks: Vec<Block> = Vec::new();
+    for named in files {
+        let path = named.path.display();
+        let outputs = text::read(&named.path).and_then(|text| program.outputs(&text));
+        let outputs = outputs.with_context(|| format!("can't import {path}"))?;
+        if outputs.len() > 1 {
+            remarks.push(format!("{path} has {} runs: each is a block of {}", outputs.len(), named.name));
+        }
+        for output in outputs {
+            let of_name = || blocks.iter().filter(|b| b.environment == named.name);
+            // What was measured once is one block, however often it is given.
+            if let Some(same) = of_name().find(|b| b.output.parts == output.parts) {
+                remarks.push(format!("{path} is block {} of {} again: left out", same.number + 1, named.name));
+                continue;
+            }
+            remarks.extend(output.left_out.iter().map(|what| format!("{path}: {what}")));
+            let number = of_name().count() as u32;
+            blocks.push(Block { environment: &named.name, number, output });
+        }
+    }
+    let mut stored = empty(program, files, &blocks, id, started)?;
+    for block in &blocks {
+        for (position, part) in block.output.parts.iter().enumerate() {
+            stored.records.push(record(block, position as u32, part));
+            stored.checks.push(checked(program, block, part));
+        }
+    }
+    stored.run.blocks = blocks.iter().map(|b| b.number + 1).max().unwrap_or(0);
+    Ok(Imported { stored, remarks })
+}
+
+fn record(block: &Block, position: u32, part: &Part) -> Record {
     Record {
-        block,
+        block: block.number,
         round: 0,
         position,
         workload: part.workload.clone(),
-        environment: environment.into(),
+        environment: block.environment.into(),
         outcome: part.outcome.clone(),
         canary: Default::default(),
         evidence: Default::default(),
     }
 }
 
-/// Nothing was checked, and the row says so; its facts are what speaks against the data.
-fn checked(block: u32, environment: &str, part: &fio::Part) -> Checked {
+/// Nothing was checked, and the row says so; its facts are what the file says of itself, and what speaks against it.
+fn checked(program: Program, block: &Block, part: &Part) -> Checked {
+    let options = part.options.iter().map(|(name, value)| (format!("{OPTION}{name}"), value.clone()));
     Checked {
-        block,
+        block: block.number,
         workload: part.workload.clone(),
-        environment: environment.into(),
-        outcome: Ok(Check { value: "imported".into(), detail: "measured by fio; what it did was not checked".into() }),
-        facts: part.facts.clone(),
+        environment: block.environment.into(),
+        outcome: Ok(Check {
+            value: "imported".into(),
+            detail: format!("measured by {}; what it did was not checked", program.name()),
+        }),
+        facts: part.facts.clone().into_iter().chain(options).collect(),
     }
 }
 
 /// The run without its rows.
-fn empty(files: &[Named], outputs: &[fio::Output], id: String, started: String) -> anyhow::Result<Stored> {
-    let mut workloads: Vec<WorkloadPlan> = Vec::new();
-    for part in outputs.iter().flat_map(|o| &o.parts) {
-        if !workloads.iter().any(|w| w.name == part.workload) {
-            workloads.push(plan(part));
-        }
-    }
+fn empty(program: Program, files: &[Named], blocks: &[Block], id: String, started: String) -> anyhow::Result<Stored> {
+    let program = program.name();
+    let mut names = std::collections::BTreeSet::new();
+    let parts = blocks.iter().flat_map(|b| &b.output.parts);
+    let workloads: Vec<_> = parts.filter(|p| names.insert(&p.workload)).map(|p| plan(program, p)).collect();
     let mut environments: Vec<EnvironmentPlan> = Vec::new();
-    for (named, output) in files.iter().zip(outputs) {
-        if !environments.iter().any(|e| e.name == named.name) {
-            environments.push(environment(&named.name, output));
+    for block in blocks {
+        if !environments.iter().any(|e| e.name == block.environment) {
+            environments.push(environment(block));
         }
     }
     let baseline = environments.first().context("no file was named")?.name.clone();
@@ -108,26 +210,26 @@ fn empty(files: &[Named], outputs: &[fio::Output], id: String, started: String) 
     let run = Run {
         id,
         started,
-        suite: "import fio".into(),
-        suite_toml: "# imported from fio's output: there is no suite\n".into(),
+        suite: format!("import {program}"),
+        suite_toml: format!("# imported from {program}'s output: there is no suite\n"),
         seed: 0,
         blocks: 0,
         rounds: 1,
         baseline,
-        command: format!("tarebench import fio{words}"),
+        command: format!("tarebench import {program}{words}"),
         binary_sha256: "unknown".into(),
         version: env!("CARGO_PKG_VERSION").into(),
         labels: BTreeMap::new(),
-        host: host(files, outputs),
+        host: host(program, blocks),
         nested: None,
         workloads,
         environments,
-        pinning: "unknown: fio measured".into(),
+        pinning: format!("unknown: {program} measured"),
     };
     Ok(Stored {
         run,
         ending: Ending::Complete,
-        seconds: Some(outputs.iter().map(|o| o.seconds).sum()),
+        seconds: Some(blocks.iter().map(|b| b.output.seconds).sum()),
         stopped: None,
         starts: Vec::new(),
         records: Vec::new(),
@@ -136,49 +238,55 @@ fn empty(files: &[Named], outputs: &[fio::Output], id: String, started: String) 
     })
 }
 
-fn plan(part: &fio::Part) -> WorkloadPlan {
+fn plan(program: &str, part: &Part) -> WorkloadPlan {
     WorkloadPlan {
         name: part.workload.clone(),
-        kind: FIO.into(),
-        about: format!("Measured by fio: {} of job {}, completion latency", part.direction, part.job),
+        kind: program.into(),
+        about: part.about.clone(),
         settings: part.options.clone(),
-        resource: Resource::Disk,
-        // What it promised and what the host saw meanwhile is not in the file: no flag may be built on it.
-        durable: false,
-        direct: false,
+        resource: part.resource,
+        durable: part.durable,
+        direct: part.direct,
         streams: false,
         paced: false,
     }
 }
 
-fn environment(name: &str, output: &fio::Output) -> EnvironmentPlan {
+fn environment(block: &Block) -> EnvironmentPlan {
     EnvironmentPlan {
-        name: name.into(),
+        name: block.environment.into(),
         runner: "imported".into(),
         settings: BTreeMap::new(),
-        version: Some(output.version.clone()),
+        version: Some(block.output.version.clone()),
         skipped: None,
         network: Network::None,
         data: DataFacts::default(),
         emulated: None,
         unequal: None,
-        data_path: output.place.clone().unwrap_or_else(|| "unknown".into()),
+        data_path: block.output.place.clone().unwrap_or_else(|| "unknown".into()),
         programs: Vec::new(),
     }
 }
 
-/// Facts of fio and of its host, file by file.
-fn host(files: &[Named], outputs: &[fio::Output]) -> Vec<(String, String)> {
+/// Facts of the program and of its host, block by block.
+fn host(program: &str, blocks: &[Block]) -> Vec<(String, String)> {
     let mut facts: Vec<(String, String)> = Vec::new();
-    let mut blocks: BTreeMap<&str, u32> = BTreeMap::new();
-    for (named, output) in files.iter().zip(outputs) {
-        let block = blocks.entry(&named.name).or_default();
-        *block += 1;
-        let file = format!("{} block {block}", named.name);
-        facts.push((format!("{file}: fio"), output.version.clone()));
-        facts.extend(output.hostname.clone().map(|name| (format!("{file}: host"), name)));
-        facts.extend(output.time.clone().map(|time| (format!("{file}: time"), time)));
-        facts.extend(output.command.clone().map(|words| (format!("{file}: options"), words)));
+    for Block { environment, number, output } in blocks {
+        let mut fact = |what: &str, value: String| {
+            facts.push((format!("{environment} block {}: {what}", number + 1), value));
+        };
+        fact(program, output.version.clone());
+        if !output.hosts.is_empty() {
+            fact("host", output.hosts.join(", "));
+        }
+        for (what, value) in [("time", &output.time), ("options", &output.command)] {
+            if let Some(value) = value {
+                fact(what, value.clone());
+            }
+        }
+        if !output.left_out.is_empty() {
+            fact("left out", output.left_out.join("; "));
+        }
     }
     facts
 }
@@ -192,6 +300,8 @@ mod tests {
         let of = |text: &str| Named::parse(text).map(|n| (n.name, n.path.display().to_string()));
         assert_eq!(of("some/where/bare.json").expect("fits"), ("bare".into(), "some/where/bare.json".into()));
         assert_eq!(of("runc=a b.json").expect("fits"), ("runc".into(), "a b.json".into()));
+        assert_eq!(of("-").expect("fits"), ("stdin".into(), "-".into()));
+        assert_eq!(of("runc=-").expect("fits"), ("runc".into(), "-".into()));
         assert!(of("a b.json").expect_err("a blank").to_string().contains("write NAME=a b.json"));
         assert!(of("=x.json").is_err());
     }

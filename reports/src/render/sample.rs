@@ -349,7 +349,8 @@ fn distribution(workload: &WorkloadPlan, plan: &EnvironmentPlan, w: usize) -> Di
         operations_per_second: 6_450.0 / ratio,
         bytes_per_second: 812e6 / ratio,
         blocks: 8,
-        stalls_per_million: 12.0,
+        stalls_per_million: Some(12.0),
+        stated: None,
         carried,
         overhead: if plan.name == "bare" {
             Vec::new()

@@ -8,7 +8,7 @@ use super::{
 };
 use workloads::agent::CLOCK;
 
-use crate::record::{CONTROL, Ending, EnvironmentPlan, FIO, Record, Stored, WorkloadPlan};
+use crate::record::{CONTROL, Ending, EnvironmentPlan, Record, Stored, WorkloadPlan};
 use crate::statistics::{
     FEWEST_FOR_INTERVAL, hodges_lehmann, median, noise_floor, robust_sigma, sigma, smallest_visible, student_mean,
 };
@@ -83,6 +83,7 @@ fn compare_pair(
         plan,
         merged: &pooled(own.0.values()),
         records: counted.records.get(&(w, e)).map_or(&[], Vec::as_slice),
+        checks: counted.checks.get(w).map_or(&[], Vec::as_slice),
         baseline: &pooled(net.0.values()),
         baseline_records: counted.records.get(&(w, base)).map_or(&[], Vec::as_slice),
         overhead: pair.finding(Metric::primary(workload)).ok().map(|f| f.overhead),
@@ -204,6 +205,9 @@ impl<'a> Pair<'a> {
         if self.common.is_empty() {
             return Err(Withheld::NoCommonBlock);
         }
+        if !self.common.iter().all(|c| c.own.says(metric) && c.nets.iter().all(|net| net.says(metric))) {
+            return Err(Withheld::NotStated);
+        }
         if metric.is_tail() && self.batch() > 1 {
             return Err(Withheld::Batched { batch: self.batch() });
         }
@@ -240,7 +244,9 @@ impl<'a> Pair<'a> {
 
     fn curve(&self) -> Vec<OverheadAt> {
         let smallest = self.smallest();
-        let carried = QUANTILES.into_iter().filter(|q| smallest >= needed(*q, self.method.beyond));
+        let said = |side: &Merged, q| side.stated.as_ref().is_none_or(|stated| stated.has(q));
+        let stated = |q: f64| self.common.iter().all(|c| said(c.own, q) && c.nets.iter().all(|net| said(net, q)));
+        let carried = QUANTILES.into_iter().filter(|q| stated(*q) && smallest >= needed(*q, self.method.beyond));
         let point = |quantile: f64| {
             let at = |side: &Merged| Some(side.quantile(quantile));
             let logs = self.common.iter().filter_map(|c| Some((at(c.own)? / c.net(at)?).ln()));
@@ -294,6 +300,7 @@ fn distribution(
     let all = pooled(own.0.values());
     let limit = (all.quantile(0.5) * method.stall).min(all.histogram.high() as f64) as u64;
     let stalls = all.histogram.len() - all.histogram.count_between(0, limit);
+    let whole = all.stated.as_ref().is_none_or(|stated| stated.percentiles.is_none());
     let smallest = own.0.values().map(|m| m.histogram.len()).min().unwrap_or(0).max(1);
     let seconds = all.elapsed_ns.max(1) as f64 / 1e9;
     let done = all.operations as f64 / seconds;
@@ -319,12 +326,13 @@ fn distribution(
         operations_per_second: done,
         bytes_per_second: all.bytes as f64 / seconds,
         blocks: own.0.len() as u32,
-        stalls_per_million: stalls as f64 / all.histogram.len().max(1) as f64 * 1e6,
+        stalls_per_million: whole.then(|| stalls as f64 / all.histogram.len().max(1) as f64 * 1e6),
         carried: (1.0 - method.beyond as f64 / smallest as f64).max(0.0),
         overhead: curve,
         seen,
         flags: flags.to_vec(),
         histogram: all.histogram,
+        stated: all.stated,
     }
 }
 
@@ -509,7 +517,7 @@ fn remark(c: &mut Comparison, stored: &Stored) {
         (Ending::Unfinished, None) => c.remarks.push("still running, or killed: what was finished counts".into()),
     }
     let unsaid = |r: &Record| r.outcome.as_ref().is_ok_and(|s| s.drawn.is_none());
-    let own = |r: &Record| c.run.workloads.iter().any(|w| w.name == r.workload && w.kind != FIO);
+    let own = |r: &Record| c.run.workloads.iter().any(|w| w.name == r.workload && !w.is_imported());
     if stored.records.iter().any(|r| unsaid(r) && own(r)) {
         c.remarks.push(
             "stored before bursts said what they draw: where operations are drawn at random, the baseline drew other operations than \

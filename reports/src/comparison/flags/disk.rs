@@ -10,7 +10,7 @@ use super::counts::{Counts, FEW, Verdict};
 use super::{Case, flag};
 use crate::comparison::seen::per_operation;
 use crate::comparison::{Flag, Severity, quantile};
-use crate::record::{CONTROL, EnvironmentPlan, FIO, Record, Start, Stored};
+use crate::record::{CONTROL, EnvironmentPlan, Record, Start, Stored};
 
 /// Where a device counts fewer flushes than one in so many of its writes, nobody flushed: others that use it add some, and of a
 /// durable write of a megabyte the device makes a dozen.
@@ -24,7 +24,7 @@ const ENOUGH_WRITES: u64 = 100;
 /// or its device, which has a cache and saw no flush.
 pub(in crate::comparison) fn baseline_forgets(stored: &Stored) -> Option<String> {
     let run = &stored.run;
-    let durable = |name: &str| run.workloads.iter().any(|w| w.name == name && w.durable && w.kind != FIO);
+    let durable = |name: &str| run.workloads.iter().any(|w| w.name == name && w.durable && !w.is_imported());
     if !run.workloads.iter().any(|w| durable(&w.name)) {
         return None;
     }
@@ -231,7 +231,7 @@ fn guests_view(case: &Case) -> Option<String> {
 
 /// Faster than the disk that it stands on.
 pub(super) fn implausible(case: &Case) -> Option<Flag> {
-    if case.is_baseline() || !(case.workload.durable || case.workload.direct) {
+    if case.is_baseline() || case.is_imported() || !(case.workload.durable || case.workload.direct) {
         return None;
     }
     let interval = case.overhead?.interval?;

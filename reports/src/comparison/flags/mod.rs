@@ -7,7 +7,7 @@ mod clock;
 mod counts;
 mod crowd;
 pub(super) mod disk;
-mod imported;
+pub(super) mod imported;
 mod load;
 #[cfg(test)]
 mod tests;
@@ -20,7 +20,7 @@ use workloads::protocol::Sample;
 
 use super::merge::Merged;
 use super::{Finding, Flag, Metric, Severity};
-use crate::record::{EnvironmentPlan, FIO, Record, Run, Start, Stored, WorkloadPlan};
+use crate::record::{Checked, EnvironmentPlan, Record, Run, Start, Stored, WorkloadPlan};
 use crate::statistics::Estimate;
 
 /// All that the flags of one workload in one environment are judged by.
@@ -31,6 +31,8 @@ pub(super) struct Case<'a> {
     /// All that counts of this environment.
     pub merged: &'a Merged,
     pub records: &'a [&'a Record],
+    /// Of this workload, in all environments.
+    pub checks: &'a [&'a Checked],
     /// All that counts of the baseline.
     pub baseline: &'a Merged,
     pub baseline_records: &'a [&'a Record],
@@ -47,9 +49,17 @@ impl Case<'_> {
 
     /// Facts of the prepared workload of this name, over all blocks.
     fn facts(&self, key: &str) -> impl Iterator<Item = &str> {
-        let own =
-            self.stored.checks.iter().filter(|c| c.environment == self.plan.name && c.workload == self.workload.name);
-        own.filter_map(move |c| c.facts.get(key)).map(String::as_str)
+        self.own_checks().filter_map(move |c| c.facts.get(key)).map(String::as_str)
+    }
+
+    /// Checks of this workload in this environment.
+    fn own_checks(&self) -> impl Iterator<Item = &Checked> {
+        self.checks.iter().copied().filter(|c| c.environment == self.plan.name)
+    }
+
+    /// Checks of this workload in the baseline.
+    fn baseline_checks(&self) -> impl Iterator<Item = &Checked> {
+        self.checks.iter().copied().filter(|c| c.environment == self.stored.run.baseline)
     }
 
     /// Rounds that count on both sides: its burst and the baseline's.
@@ -61,7 +71,7 @@ impl Case<'_> {
 
     /// Whether another program measured it: what it can't be accused of by our rules, it brings along as facts.
     fn is_imported(&self) -> bool {
-        self.workload.kind == FIO
+        self.workload.is_imported()
     }
 
     fn is_baseline(&self) -> bool {

@@ -2,235 +2,188 @@
 //!
 //! fio 3 counts latencies in bins of up to 1.6 % width and prints them in `json+`; `json` has only percentiles of them. What
 //! comes from a file may be damaged or impossible: damage is an error that names the place, the impossible is imported and
-//! becomes a flag, since people want to see it in the report.
+//! becomes a flag, since people want to see it in the report. What a file doesn't say is withheld.
 
+mod job;
+mod runs;
 mod sum;
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use serde_json::{Map, Value};
-use workloads::protocol::Sample;
+use workloads::Resource;
 
+use super::{Output, Part, text};
 use crate::record::{Failure, Step};
+use crate::render::escape::one_line;
+use job::Job;
 use sum::Sum;
 
-/// Larger files are no output of one fio: `json+` of a hundred jobs has a few megabytes.
-const LARGEST: u64 = 256 << 20;
+const DIRECTIONS: [&str; 5] = ["read", "write", "sync", "trim", "mixed"];
 
-/// One file.
-#[derive(Debug, Clone)]
-pub struct Output {
-    /// `fio-3.33`.
-    pub version: String,
-    /// When fio ended, in its own words.
-    pub time: Option<String>,
-    /// Name of the host, where fio measured on another one.
-    pub hostname: Option<String>,
-    /// Files or directory that were worked on, as given.
-    pub place: Option<String>,
-    /// Options as they were given, of all jobs.
-    pub command: Option<String>,
-    /// Time of the longest job.
-    pub seconds: f64,
-    /// Jobs by name and direction.
-    pub parts: Vec<Part>,
-}
+/// Characters of a job's name: whoever has more of them has no name.
+const LONGEST_NAME: usize = 200;
 
-/// A job in one direction.
-#[derive(Debug, Clone)]
-pub struct Part {
-    /// `fio/<job>-<direction>`.
-    pub workload: String,
-    /// Name of the job.
-    pub job: String,
-    /// `read`, `write`, `sync` or `trim`.
-    pub direction: &'static str,
-    /// Options of fio that hold for the job.
-    pub options: BTreeMap<String, String>,
-    /// The sample, or fio's error.
-    pub outcome: Result<Sample, Failure>,
-    /// Doubts about it, by the name of the flag.
-    pub facts: BTreeMap<String, String>,
-}
-
-const DIRECTIONS: [&str; 4] = ["read", "write", "sync", "trim"];
-
-/// Reads a file.
+/// The runs of fio in a text. Of the reports that fio prints while it runs, the last of each run.
 ///
 /// # Errors
-/// When it can't be read, isn't fio's JSON, is cut off, has no jobs, or lacks a number or has one that can't be.
-pub fn read(path: &Path) -> anyhow::Result<Output> {
-    let about = std::fs::metadata(path).context("it can't be read")?;
-    ensure!(about.is_file(), "it is not a file");
-    ensure!(
-        about.len() <= LARGEST,
-        "it has {} MiB: more than {} MiB is not the output of one fio",
-        about.len() >> 20,
-        LARGEST >> 20
-    );
-    let bytes = std::fs::read(path).context("it can't be read")?;
-    parse(&bytes)
+/// When it has no JSON of fio, is cut off, has no jobs, or lacks a number or has one that can't be.
+pub(super) fn outputs(text: &str) -> anyhow::Result<Vec<Output>> {
+    let documents = text::documents(text, "fio version", "fio").context("use fio's --output-format=json or json+")?;
+    runs::last_of_each(documents).into_iter().map(output).collect()
 }
 
-fn parse(bytes: &[u8]) -> anyhow::Result<Output> {
-    let text = std::str::from_utf8(bytes).context("it is not text: use fio's --output-format=json or json+")?;
-    let root = document(text)?;
-    let version = root.get("fio version").and_then(Value::as_str);
-    let version = version.context("it has no `fio version`: it is JSON, but not fio's")?.to_string();
+fn output(mut root: Map<String, Value>) -> anyhow::Result<Output> {
+    let jobs = jobs(&mut root)?;
+    let version = root.get("fio version").and_then(Value::as_str).context("`fio version` is no text")?;
+    let major_minor = numbers(version);
+    if let Some((major, _)) = major_minor.filter(|(major, _)| *major < 3) {
+        anyhow::bail!("{} is older than 3.0: fio {major} counts latencies another way", one_line(version));
+    }
     let global = options(root.get("global options"));
-    let jobs = jobs(&root)?;
-    let text = |name: &str| root.get(name).and_then(Value::as_str).map(|s| s.trim().to_string());
+    let text = |name: &str| root.get(name).and_then(Value::as_str).map(one_line);
     let mut output = Output {
-        version,
+        version: one_line(version),
         time: text("time"),
-        hostname: jobs.iter().find_map(|job| job.get("hostname")?.as_str()).map(str::to_string),
+        hosts: Vec::new(),
         place: None,
         command: None,
         seconds: 0.0,
         parts: Vec::new(),
+        left_out: Vec::new(),
     };
     let mut named: Vec<(String, Vec<Job>)> = Vec::new();
-    let mut told: Vec<String> = Vec::new();
-    for (nth, job) in jobs.into_iter().enumerate() {
-        let name = job.get("jobname").and_then(Value::as_str);
-        let name = name.with_context(|| format!("job {} has no `jobname`", nth + 1))?.to_string();
+    let mut places: HashMap<String, usize> = HashMap::new();
+    let (mut told, mut seen, mut hosts) = (Vec::new(), HashSet::new(), HashSet::new());
+    for (nth, fields) in jobs.into_iter().enumerate() {
+        let name = fields.get("jobname").and_then(Value::as_str);
+        let name = one_line(name.with_context(|| format!("job {} has no `jobname`", nth + 1))?);
+        ensure!(
+            name.chars().count() <= LONGEST_NAME,
+            "job {} has a name of {} characters: no more than {LONGEST_NAME} can be",
+            nth + 1,
+            name.chars().count()
+        );
         let mut all = global.clone();
-        all.extend(options(job.get("job options")));
+        all.extend(options(fields.get("job options")));
         let line = all.iter().map(|(k, v)| if v.is_empty() { format!("--{k}") } else { format!("--{k}={v}") });
         let line = line.collect::<Vec<_>>().join(" ");
-        if !line.is_empty() && !told.contains(&line) {
+        if !line.is_empty() && seen.insert(line.clone()) {
             told.push(line);
         }
         output.place = output.place.or_else(|| all.get("filename").or_else(|| all.get("directory")).cloned());
-        let job = Job { fields: job, options: all };
-        output.seconds = output.seconds.max(job.fields.get("elapsed").and_then(Value::as_f64).unwrap_or(0.0));
-        match named.iter_mut().find(|(other, _)| *other == name) {
-            Some((_, same)) => same.push(job),
-            None => named.push((name, vec![job])),
-        }
+        let host = fields.get("hostname").and_then(Value::as_str).map(one_line);
+        output.hosts.extend(host.filter(|host| hosts.insert(host.clone())));
+        output.seconds = output.seconds.max(fields.get("elapsed").and_then(Value::as_f64).unwrap_or(0.0));
+        let tells = root.contains_key("global options") || fields.contains_key("job options");
+        let job = Job::new(fields, all, tells && major_minor.is_none_or(|version| version >= (3, 4)));
+        let place = *places.entry(name.clone()).or_insert_with(|| {
+            named.push((name, Vec::new()));
+            named.len() - 1
+        });
+        named[place].1.push(job);
     }
     output.command = (!told.is_empty()).then(|| told.join("; "));
+    let jobs = named.len();
     for (name, same) in &named {
-        let parts = parts(name, same).with_context(|| format!("job `{name}`"))?;
-        output.parts.extend(parts);
+        parts(name, same, &mut output).with_context(|| format!("job `{name}`"))?;
     }
-    ensure!(!output.parts.is_empty(), "none of its {} jobs did any I/O", named.len());
+    ensure!(
+        !output.parts.is_empty(),
+        "none of its {jobs} jobs has anything to import: {}",
+        if output.left_out.is_empty() { "they did no I/O".to_string() } else { output.left_out.join("; ") }
+    );
     Ok(output)
 }
 
-/// The last complete JSON object: fio prints messages before it, and with `--status-interval` several, each with all there is
-/// so far.
-fn document(text: &str) -> anyhow::Result<Map<String, Value>> {
-    let mut lines = text.split_inclusive('\n').scan(0, |at, line| {
-        let start = *at;
-        *at += line.len();
-        Some((start, line))
-    });
-    let start = lines.find(|(_, line)| line.trim_start().starts_with('{')).map(|(start, _)| start);
-    let start =
-        start.or_else(|| text.find('{')).context("there is no JSON in it: use fio's --output-format=json or json+")?;
-    let mut last = None;
-    let mut values = serde_json::Deserializer::from_str(&text[start..]).into_iter::<Map<String, Value>>();
-    loop {
-        match values.next() {
-            Some(Ok(value)) => last = Some(value),
-            Some(Err(e)) if e.is_eof() => bail!("it is cut off in the middle: the JSON doesn't end"),
-            Some(Err(e)) if last.is_none() => {
-                return Err(e).context("it is not JSON (line and column count from its first brace)");
-            }
-            // Words after the end.
-            Some(Err(_)) | None => return last.context("there is no JSON in it"),
-        }
-    }
+/// Of `fio-3.33-12-gabc`.
+fn numbers(version: &str) -> Option<(u32, u32)> {
+    let mut numbers = version.trim_start_matches("fio-").split(['.', '-']).map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next().and_then(Result::ok).unwrap_or(0)))
 }
 
 /// The jobs; of a server's several clients those of each, and not their sum.
-fn jobs(root: &Map<String, Value>) -> anyhow::Result<Vec<Map<String, Value>>> {
-    let list = ["jobs", "client_stats"].into_iter().find_map(|key| root.get(key)?.as_array().filter(|l| !l.is_empty()));
-    let list = list.context("it has no jobs: fio measured nothing")?;
-    let mut jobs = Vec::new();
-    for job in list {
-        let job = job.as_object().context("a job in it is not an object")?;
-        if job.get("jobname").and_then(Value::as_str) != Some("All clients") {
-            jobs.push(job.clone());
-        }
-    }
-    Ok(jobs)
+fn jobs(root: &mut Map<String, Value>) -> anyhow::Result<Vec<Map<String, Value>>> {
+    let mut list = |key: &str| match root.remove(key) {
+        Some(Value::Array(list)) => list,
+        _ => Vec::new(),
+    };
+    let (own, clients) = (list("jobs"), list("client_stats"));
+    let sum = |job: &Value| job.get("jobname").and_then(Value::as_str) == Some("All clients");
+    let jobs = if own.is_empty() { clients.into_iter().filter(|job| !sum(job)).collect() } else { own };
+    ensure!(!jobs.is_empty(), "it has no jobs: fio measured nothing");
+    let object = |job| match job {
+        Value::Object(fields) => Ok(fields),
+        _ => Err(anyhow::anyhow!("a job in it is not an object")),
+    };
+    jobs.into_iter().map(object).collect()
 }
 
 fn options(value: Option<&Value>) -> BTreeMap<String, String> {
-    let text = |v: &Value| v.as_str().map_or_else(|| v.to_string(), str::to_string);
-    value.and_then(Value::as_object).into_iter().flatten().map(|(k, v)| (k.clone(), text(v))).collect()
-}
-
-/// A job as fio wrote it.
-#[derive(Debug)]
-struct Job {
-    fields: Map<String, Value>,
-    options: BTreeMap<String, String>,
-}
-
-impl Job {
-    fn option(&self, name: &str) -> u64 {
-        self.options.get(name).and_then(|v| v.parse().ok()).unwrap_or(1).max(1)
-    }
+    let text = |v: &Value| one_line(&v.as_str().map_or_else(|| v.to_string(), str::to_string));
+    value.and_then(Value::as_object).into_iter().flatten().map(|(k, v)| (one_line(k), text(v))).collect()
 }
 
 /// All directions of the jobs of one name that did something, or that were to and failed.
-fn parts(name: &str, jobs: &[Job]) -> anyhow::Result<Vec<Part>> {
-    let failed = jobs.iter().find_map(|j| j.fields.get("error")?.as_i64().filter(|e| *e != 0));
-    let mut parts = Vec::new();
+fn parts(name: &str, jobs: &[Job], output: &mut Output) -> anyhow::Result<()> {
+    let Some(first) = jobs.first() else { return Ok(()) };
+    let failed = jobs.iter().find_map(Job::error);
+    let phases = job::phases(jobs);
+    let unequal = unequal(jobs);
     for direction in DIRECTIONS {
-        let mut sum = Sum::default();
-        for job in jobs {
-            // Old versions have no `sync`, and some engines no `trim`.
-            let Some(fields) = job.fields.get(direction) else { continue };
-            let fields = fields.as_object().with_context(|| format!("`{direction}` is not an object"))?;
-            sum.add(direction, &job.fields, fields).with_context(|| format!("`{direction}`"))?;
-        }
-        let meant = failed.is_some() && direction != "sync" && asked(jobs, direction);
-        if sum.operations == 0 && !meant {
-            continue;
-        }
-        // With group_reporting one entry stands for all jobs; without, each has its own.
-        let several = jobs.first().map_or(1, |j| j.option("numjobs")).max(jobs.len() as u64);
-        let depth = jobs.first().map_or(1, |j| j.option("iodepth"));
-        let concurrency = several.saturating_mul(depth).min(1 << 20) as u32;
-        let (outcome, facts) = match failed {
-            Some(error) => {
-                let message = format!(
-                    "fio ended this job with error {error} ({})",
-                    std::io::Error::from_raw_os_error(error as i32)
-                );
-                (Err(Failure { step: Step::Burst, message }), BTreeMap::new())
-            }
-            None => (Ok(sum.sample(concurrency)?), sum.facts(concurrency)),
-        };
-        parts.push(Part {
+        let part = |outcome, facts| Part {
             workload: format!("fio/{name}-{direction}"),
-            job: name.to_string(),
-            direction,
-            options: jobs.first().map(|j| j.options.clone()).unwrap_or_default(),
+            about: format!("Measured by fio: {direction} of job {name}, completion latency"),
+            options: first.options.clone(),
+            resource: Resource::Disk,
+            durable: direction == "sync" || direction == "write" && first.synchronous(),
+            direct: first.direct(),
             outcome,
             facts,
-        });
+        };
+        if let Some(error) = failed {
+            let tried = jobs.iter().any(|job| job.operations(direction) > 0);
+            if tried || direction != "sync" && first.asks(direction) {
+                let error = std::io::Error::from_raw_os_error(error as i32);
+                let message = format!("fio ended this job with error {} ({error})", error.raw_os_error().unwrap_or(0));
+                output.parts.push(part(Err(Failure { step: Step::Burst, message }), BTreeMap::new()));
+            }
+            continue;
+        }
+        let mut sum = Sum::default();
+        for phase in &phases {
+            sum.phase(direction, phase).with_context(|| format!("`{direction}`"))?;
+        }
+        if sum.too_short > 0 {
+            let what =
+                format!("{direction} of job `{name}` is left out: {} operations in a `runtime` of 0 ms", sum.too_short);
+            output.left_out.push(what);
+        }
+        if sum.operations > 0 {
+            let facts = sum.facts().into_iter().chain(unequal.clone()).collect();
+            output.parts.push(part(Ok(sum.sample()?), facts));
+        }
     }
-    Ok(parts)
+    for job in jobs {
+        for (direction, operations) in job.others() {
+            let what = format!(
+                "{operations} operations of `{}` in job `{name}`: not a direction that is known",
+                one_line(direction)
+            );
+            output.left_out.push(what);
+        }
+    }
+    Ok(())
 }
 
-/// Whether a job was to work in this direction.
-fn asked(jobs: &[Job], direction: &str) -> bool {
-    let rw = jobs
-        .first()
-        .and_then(|j| j.options.get("rw").or_else(|| j.options.get("readwrite")))
-        .map_or("read", String::as_str);
-    match direction {
-        "read" => rw.contains("read") || rw.contains("rw"),
-        "write" => rw.contains("write") || rw.contains("rw"),
-        _ => rw.contains(direction),
-    }
+/// Jobs of one name that were told to do different things are one workload by their name only.
+fn unequal(jobs: &[Job]) -> Option<(String, String)> {
+    let (first, rest) = jobs.split_first()?;
+    let other = rest.iter().find(|job| job.options != first.options)?;
+    let differing = crate::comparison::unequal_options(&first.options, &other.options);
+    let evidence = format!("jobs of this name were given different options: {}", differing?);
+    Some(("mixed-options".into(), evidence))
 }
 
 #[cfg(test)]

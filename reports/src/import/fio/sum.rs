@@ -9,28 +9,45 @@ use serde_json::{Map, Value};
 use workloads::protocol::Sample;
 use workloads::stopwatch::HIGHEST_NS;
 
+use super::job::Job;
+use crate::comparison::Stated;
+
 /// Latencies between two percentiles are spread over so many steps at most.
 const STEPS: u64 = 64;
 
 /// fio's bins are a 64th of an octave wide, and a percentile is the middle of one: it may lie so much above the largest latency.
 const BIN: f64 = 1.0 / 64.0;
 
+/// fio's bins end here, nanoseconds: in the last one is everything that is longer.
+const FIO_HIGHEST_NS: u64 = 1 << 34;
+
+/// Bins may lack one in so many latencies: fio prints a report while jobs go on counting.
+const LACK: u64 = 1000;
+
 /// One direction of all jobs of a name, added up.
 #[derive(Debug)]
 pub(super) struct Sum {
     pub(super) histogram: Histogram<u64>,
     pub(super) operations: u64,
+    /// Operations of jobs that took no time.
+    pub(super) too_short: u64,
     bytes: u64,
-    /// Of the longest job, milliseconds: they ran side by side.
+    /// Of the longest job of each phase, milliseconds: within a phase they ran side by side.
     runtime_ms: u64,
-    /// fio's own sum of latencies, nanoseconds.
-    latencies: f64,
-    /// Largest latency, nanoseconds.
-    longest: u64,
+    /// Operations that were in flight at a time, at most; `None` where the file doesn't say it.
+    in_flight: Option<u64>,
+    stated: Stated,
+    /// Jobs of which there are bins.
     exact: bool,
     zeros: u64,
+    /// Why there are no latencies.
+    absent: Option<String>,
+    /// The latencies are total ones, submission included.
+    total: bool,
     /// The first thing that can't be, in words.
     falls: Option<String>,
+    /// Latencies of which bins were printed, and how many of them are in a bin.
+    binned: (u64, u64),
 }
 
 impl Default for Sum {
@@ -38,67 +55,113 @@ impl Default for Sum {
         Self {
             histogram: Histogram::new_with_bounds(1, HIGHEST_NS, 3).expect("the bounds are constants that fit"),
             operations: 0,
+            too_short: 0,
             bytes: 0,
             runtime_ms: 0,
-            latencies: 0.0,
-            longest: 0,
+            in_flight: Some(0),
+            stated: Stated { latencies: 0, sum_ns: 0.0, longest_ns: 0, percentiles: None },
             exact: true,
             zeros: 0,
+            absent: None,
+            total: false,
             falls: None,
+            binned: (0, 0),
         }
     }
 }
 
+/// What fio says of the latencies of a job in one direction.
+enum Told<'a> {
+    /// Bins or percentiles, of completion or (`total`) from submission on.
+    Spread { fields: &'a Map<String, Value>, key: &'static str, total: bool },
+    /// Mean, smallest and largest.
+    Moments { fields: &'a Map<String, Value>, key: &'static str },
+    /// Nothing, and why.
+    Nothing(&'static str),
+}
+
 impl Sum {
-    /// Adds what a job says of one direction; `job` is all that it says.
-    pub(super) fn add(
-        &mut self,
-        direction: &str,
-        job: &Map<String, Value>,
-        fields: &Map<String, Value>,
-    ) -> anyhow::Result<()> {
-        let operations = count(fields, "total_ios")?;
-        if operations == 0 {
-            return Ok(());
+    /// Adds what jobs that ran side by side say of one direction.
+    pub(super) fn phase(&mut self, direction: &str, jobs: &[&Job]) -> anyhow::Result<()> {
+        let (mut longest, mut in_flight) = (0, Some(0_u64));
+        for job in jobs {
+            // Old versions have no `sync`, and some engines no `trim`.
+            let Some(fields) = job.fields.get(direction) else { continue };
+            let fields = fields.as_object().context("it is not an object")?;
+            let runtime = self.job(direction, job, fields)?;
+            if runtime > 0 {
+                longest = longest.max(runtime);
+                in_flight = in_flight.zip(job.in_flight()).map(|(sum, own)| sum.saturating_add(own));
+            }
         }
-        // What is flushed moves no bytes and has no runtime of its own.
-        let (key, bytes, runtime) = match direction {
-            "sync" => ("lat_ns", 0, longest(job)?),
-            _ => ("clat_ns", count(fields, "io_bytes")?, count(fields, "runtime")?),
-        };
-        let old = if key == "clat_ns" && fields.contains_key("clat") { ": this fio is older than 3.0" } else { "" };
-        let latency = fields.get(key).with_context(|| format!("`{key}` is missing{old}"))?;
-        let latency = latency.as_object().with_context(|| format!("`{key}` is not an object"))?;
-        ensure!(runtime > 0, "{operations} operations in a `runtime` of 0 ms: give the job more time");
-        self.latency(latency, operations).with_context(|| format!("`{key}`"))?;
-        self.operations += operations;
-        self.bytes = self.bytes.saturating_add(bytes);
-        self.runtime_ms = self.runtime_ms.max(runtime);
+        self.runtime_ms = self.runtime_ms.saturating_add(longest);
+        self.in_flight = self.in_flight.zip(in_flight).map(|(most, own)| most.max(own));
         Ok(())
     }
 
-    fn latency(&mut self, fields: &Map<String, Value>, operations: u64) -> anyhow::Result<()> {
-        let n = if fields.contains_key("N") { count(fields, "N")? } else { operations };
-        ensure!(n > 0, "no latency was counted: fio ran with disable_clat=1");
-        let (min, max, mean) = (count(fields, "min")?, count(fields, "max")?, number(fields, "mean")?);
-        self.latencies += mean * operations as f64;
-        self.longest = self.longest.max(max);
-        if min > max || mean > max as f64 * 1.001 + 1.0 || mean < min as f64 * 0.999 - 1.0 {
-            self.impossible(format!("smallest {min} ns, mean {mean:.0} ns, largest {max} ns"));
+    /// Adds a job, and says how long it ran; 0 where it did nothing that counts.
+    fn job(&mut self, direction: &str, job: &Job, fields: &Map<String, Value>) -> anyhow::Result<u64> {
+        let operations = count(fields, "total_ios")?;
+        if operations == 0 {
+            return Ok(0);
         }
-        let bins = fields.get("bins").map(|bins| entries(bins, "bins")).transpose()?;
-        match bins.filter(|bins| !bins.is_empty()) {
-            Some(bins) => self.bins(&bins, min, max),
-            None => {
-                let percentiles = fields.get("percentile").with_context(|| {
-                    format!(
-                        "neither `bins` nor `percentile` of {operations} operations: fio ran with clat_percentiles=0"
-                    )
-                })?;
-                let percentiles = entries(percentiles, "percentile")?;
-                self.percentiles(&percentiles, n, min, max)
+        // What is flushed moves no bytes and has no runtime of its own.
+        let (bytes, runtime) = match direction {
+            "sync" => (0, job.longest_ms()),
+            _ => (count(fields, "io_bytes")?, count(fields, "runtime")?),
+        };
+        if runtime == 0 {
+            self.too_short = self.too_short.saturating_add(operations);
+            return Ok(0);
+        }
+        match told(direction, fields)? {
+            Told::Spread { fields, key, total } => {
+                self.latency(fields, operations).with_context(|| format!("`{key}`"))?;
+                self.total |= total;
+            }
+            Told::Moments { fields, key } => {
+                let moments = Moments::of(fields, operations).with_context(|| format!("`{key}`"))?;
+                self.moments(&moments, Some(Default::default()));
+            }
+            Told::Nothing(why) => {
+                self.absent.get_or_insert_with(|| format!("{operations} operations and no latency: {why}"));
             }
         }
+        self.operations = self.operations.saturating_add(operations);
+        self.bytes = self.bytes.saturating_add(bytes);
+        Ok(runtime)
+    }
+
+    /// Adds exact figures, and which percentiles there are beside them.
+    fn moments(&mut self, moments: &Moments, percentiles: Option<std::collections::BTreeSet<u32>>) {
+        self.stated.add(&Stated {
+            latencies: moments.n,
+            sum_ns: moments.mean * moments.n as f64,
+            longest_ns: moments.max,
+            percentiles,
+        });
+        if let Some(what) = moments.impossible() {
+            self.impossible(what);
+        }
+    }
+
+    fn latency(&mut self, fields: &Map<String, Value>, operations: u64) -> anyhow::Result<()> {
+        let moments = Moments::of(fields, operations)?;
+        let (n, min, max) = (moments.n, moments.min, moments.max);
+        let bins = fields.get("bins").map(|bins| entries(bins, "bins")).transpose()?;
+        if let Some(bins) = bins.filter(|bins| !bins.is_empty()) {
+            self.moments(&moments, None);
+            let counted = bins.iter().fold(0_u64, |sum, (_, count)| sum.saturating_add(*count));
+            self.binned = (self.binned.0.saturating_add(n), self.binned.1.saturating_add(counted));
+            return self.bins(&bins, min, max);
+        }
+        let percentiles = fields.get("percentile").context("neither `bins` nor `percentile`")?;
+        let mut percentiles = entries(percentiles, "percentile")?;
+        // Some releases fill a list that is too short up with these.
+        percentiles.retain(|(percentile, _)| *percentile > 0.0);
+        let listed = Stated::printed(percentiles.iter().map(|(percentile, _)| *percentile));
+        self.moments(&moments, Some(listed));
+        self.percentiles(&percentiles, n, min, max)
     }
 
     /// Bins as fio counts them. A bin's value is its middle; the smallest and the largest latency are known exactly.
@@ -133,7 +196,14 @@ impl Sum {
         {
             self.impossible(format!("p{p} is {value} ns and the largest latency is {max} ns"));
         }
-        let (mut rank, mut from) = (0, min);
+        let below = (min as f64 * (1.0 - BIN) - 1.0).max(0.0);
+        if let Some((p, value)) = percentiles.first().filter(|(_, value)| (*value as f64) < below) {
+            self.impossible(format!("p{p} is {value} ns and the smallest latency is {min} ns"));
+        }
+        // The smallest is known exactly, as the largest is; of what can't be, the percentiles stay as they are printed.
+        let first = percentiles.first().map_or(min, |(_, value)| *value);
+        let (mut rank, mut from) = (u64::from(n > 1 && min <= first), min.min(first));
+        self.record(min, rank);
         for (percentile, value) in percentiles.iter().copied().chain([(100.0, max)]) {
             ensure!((0.0..=100.0).contains(&percentile), "there is no percentile {percentile}");
             // As fio counts: the first bin with at least this share of the operations up to its end.
@@ -146,6 +216,10 @@ impl Sum {
 
     /// So many latencies between two values, the last of them at the upper one.
     fn spread(&mut self, from: u64, to: u64, count: u64) {
+        if to == 0 {
+            self.record(0, count);
+            return;
+        }
         let steps = count.min(STEPS);
         let ratio = (to.max(1) as f64 / from.max(1) as f64).ln();
         for step in 1..=steps {
@@ -171,10 +245,11 @@ impl Sum {
         self.falls.get_or_insert(what);
     }
 
-    pub(super) fn sample(&self, concurrency: u32) -> anyhow::Result<Sample> {
+    pub(super) fn sample(&self) -> anyhow::Result<Sample> {
         let mut histogram = Vec::new();
+        let none = Histogram::new_with_bounds(1, HIGHEST_NS, 3)?;
         V2DeflateSerializer::new()
-            .serialize(&self.histogram, &mut histogram)
+            .serialize(if self.absent.is_some() { &none } else { &self.histogram }, &mut histogram)
             .map_err(|e| anyhow::anyhow!("can't serialize a histogram: {e:?}"))?;
         Ok(Sample {
             operations: self.operations,
@@ -182,7 +257,7 @@ impl Sum {
             elapsed_ns: self.elapsed_ns(),
             batch: 1,
             histogram,
-            concurrency,
+            concurrency: self.in_flight.map_or(0, |n| n.min(1 << 20) as u32),
             ..Sample::default()
         })
     }
@@ -191,52 +266,125 @@ impl Sum {
         self.runtime_ms.saturating_mul(1_000_000)
     }
 
-    /// Doubts about the data, by the name of the flag.
-    pub(super) fn facts(&self, concurrency: u32) -> BTreeMap<String, String> {
-        let mut facts = BTreeMap::new();
-        let mut fact = |name: &str, evidence: String| facts.insert(name.to_string(), evidence);
-        // fio's runtime is in whole milliseconds.
-        let wall = (self.elapsed_ns() + 1_000_000) as f64;
-        if let Some(what) = &self.falls {
-            fact("percentiles-not-monotonic", what.clone());
+    /// What it says of its latencies, and doubts about them by the name of the flag.
+    pub(super) fn facts(&self) -> BTreeMap<String, String> {
+        if let Some(why) = &self.absent {
+            let nothing = Stated { latencies: 0, sum_ns: 0.0, longest_ns: 0, percentiles: Some(Default::default()) };
+            return nothing.facts().into_iter().chain([("no-latencies".into(), why.clone())]).collect();
         }
-        if self.zeros > 0 {
-            let all = self.histogram.len();
-            fact("zero-latency", format!("{} of {all} operations took 0 ns", self.zeros));
-        }
-        if self.longest as f64 > wall {
-            let evidence =
-                format!("an operation of {:.3} s in a job of {:.3} s", self.longest as f64 / 1e9, wall / 1e9);
-            fact("clock-jump", evidence);
-        }
-        // As many as are in flight may have begun before the ramp ended: one latency each.
-        let room = f64::from(concurrency) * (wall + self.latencies / self.operations.max(1) as f64);
-        if self.latencies > 1.05 * room {
-            let evidence = format!(
-                "the latencies add up to {:.3} s within {:.3} s with {concurrency} operations in flight",
-                self.latencies / 1e9,
-                wall / 1e9
-            );
-            fact("latency-sum", evidence);
-        }
-        if !self.exact {
-            let (own, fios) = (self.histogram.mean(), self.latencies / self.operations.max(1) as f64);
-            let evidence = format!(
-                "the file has percentiles and no bins: what lies between them is spread evenly, the mean is {:.1} us where fio has {:.1} us; json+ has bins",
-                own / 1e3,
-                fios / 1e3
-            );
-            fact("from-percentiles", evidence);
-        }
+        let mut facts = self.stated.facts();
+        let doubts = [
+            ("percentiles-not-monotonic", self.falls.clone()),
+            ("zero-latency", self.zero_latency()),
+            ("clock-jump", self.clock_jump()),
+            ("latency-sum", self.latency_sum()),
+            ("bins-incomplete", self.bins_incomplete()),
+            ("saturated", self.saturated()),
+            ("total-latency", self.total_latency()),
+            ("from-percentiles", self.interpolated()),
+        ];
+        facts.extend(doubts.into_iter().filter_map(|(name, evidence)| Some((name.to_string(), evidence?))));
         facts
+    }
+
+    /// fio's runtime is in whole milliseconds.
+    fn wall(&self) -> f64 {
+        (self.elapsed_ns() + 1_000_000) as f64
+    }
+
+    fn zero_latency(&self) -> Option<String> {
+        (self.zeros > 0).then(|| format!("{} of {} operations took 0 ns", self.zeros, self.histogram.len()))
+    }
+
+    fn clock_jump(&self) -> Option<String> {
+        let longest = self.stated.longest_ns as f64;
+        (longest > self.wall())
+            .then(|| format!("an operation of {:.3} s in a job of {:.3} s", longest / 1e9, self.wall() / 1e9))
+    }
+
+    /// As many as are in flight may have begun before the ramp ended: one latency each.
+    fn latency_sum(&self) -> Option<String> {
+        let in_flight = self.in_flight?;
+        let room = in_flight as f64 * (self.wall() + self.stated.mean()?);
+        (self.stated.sum_ns > 1.05 * room).then(|| {
+            format!(
+                "the latencies add up to {:.3} s within {:.3} s with {in_flight} operations in flight",
+                self.stated.sum_ns / 1e9,
+                self.wall() / 1e9
+            )
+        })
+    }
+
+    fn bins_incomplete(&self) -> Option<String> {
+        let (latencies, counted) = self.binned;
+        (latencies.abs_diff(counted) > latencies / LACK + 1)
+            .then(|| format!("the bins hold {counted} of {latencies} latencies"))
+    }
+
+    fn saturated(&self) -> Option<String> {
+        let longest = self.stated.longest_ns;
+        (longest > FIO_HIGHEST_NS).then(|| {
+            format!(
+                "the largest latency is {:.3} s and fio's bins end at {:.1} s: percentiles are cut there, max and mean are not",
+                longest as f64 / 1e9,
+                FIO_HIGHEST_NS as f64 / 1e9
+            )
+        })
+    }
+
+    fn total_latency(&self) -> Option<String> {
+        self.total.then(|| "latencies are fio's `lat`, from submission on: it printed no percentiles of `clat`".into())
+    }
+
+    fn interpolated(&self) -> Option<String> {
+        (!self.exact)
+            .then(|| "the file has percentiles and no bins: what lies between them isn't known; json+ has bins".into())
     }
 }
 
-/// How long the job ran in any direction, milliseconds.
-fn longest(job: &Map<String, Value>) -> anyhow::Result<u64> {
-    let of = |direction: &str| job.get(direction).and_then(|f| f.get("runtime")?.as_u64());
-    let longest = ["read", "write", "trim"].into_iter().filter_map(of).max().filter(|ms| *ms > 0);
-    longest.context("no direction of the job has a `runtime`")
+/// Figures that fio works out of the latencies themselves.
+struct Moments {
+    n: u64,
+    min: u64,
+    max: u64,
+    mean: f64,
+}
+
+impl Moments {
+    fn of(fields: &Map<String, Value>, operations: u64) -> anyhow::Result<Self> {
+        let n = if fields.contains_key("N") { count(fields, "N")? } else { operations };
+        Ok(Self { n, min: count(fields, "min")?, max: count(fields, "max")?, mean: number(fields, "mean")? })
+    }
+
+    fn impossible(&self) -> Option<String> {
+        let Self { min, max, mean, .. } = *self;
+        (min > max || mean > max as f64 * 1.001 + 1.0 || mean < min as f64 * 0.999 - 1.0)
+            .then(|| format!("smallest {min} ns, mean {mean:.0} ns, largest {max} ns"))
+    }
+}
+
+/// The latencies to take: those of completion, and where fio was asked for percentiles of others only, the total ones.
+fn told<'a>(direction: &str, fields: &'a Map<String, Value>) -> anyhow::Result<Told<'a>> {
+    let keys: &[&'static str] = if direction == "sync" { &["lat_ns"] } else { &["clat_ns", "lat_ns"] };
+    let mut found = Vec::new();
+    for key in keys {
+        let Some(value) = fields.get(*key) else { continue };
+        found.push((*key, value.as_object().with_context(|| format!("`{key}` is not an object"))?));
+    }
+    let counted = |map: &Map<String, Value>| map.get("N").is_none_or(|n| n.as_f64() != Some(0.0));
+    let filled = |map: &Map<String, Value>, name: &str| {
+        map.get(name).is_some_and(|value| value.as_object().is_none_or(|entries| !entries.is_empty()))
+    };
+    let spread =
+        |(_, map): &&(&str, &Map<String, Value>)| counted(map) && (filled(map, "bins") || filled(map, "percentile"));
+    if let Some((key, fields)) = found.iter().find(spread).copied() {
+        return Ok(Told::Spread { fields, key, total: direction != "sync" && key == "lat_ns" });
+    }
+    match found.first() {
+        Some((key, fields)) if counted(fields) => Ok(Told::Moments { fields, key }),
+        Some(_) => Ok(Told::Nothing("fio ran with gtod_reduce=1 or disable_clat=1")),
+        None => bail!("`{}` is missing", keys[0]),
+    }
 }
 
 fn number(fields: &Map<String, Value>, name: &str) -> anyhow::Result<f64> {

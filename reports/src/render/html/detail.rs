@@ -175,7 +175,7 @@ fn primary_table(c: &Comparison, plan: &WorkloadPlan, out: &mut Markup) {
     );
     for (environment, cell) in rows {
         let class = row_class(environment, cell);
-        let stalls = c.distribution(&plan.name, &cell.environment).map(|d| d.stalls_per_million);
+        let stalls = c.distribution(&plan.name, &cell.environment).and_then(|d| d.stalls_per_million);
         let stalls = stalls.map_or_else(|| units::NONE.to_owned(), units::three);
         add!(out, "<tr{}><th scope=\"row\">{}</th>", class, cell.environment);
         numbers(cell, false, out);

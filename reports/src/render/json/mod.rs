@@ -176,6 +176,7 @@ fn withheld(why: &think::Withheld) -> Withheld<'_> {
         think::Withheld::Batched { .. } => {
             Withheld { reason: "batched", message, have: None, more: None, failure: None }
         }
+        think::Withheld::NotStated => Withheld { reason: "not-stated", message, have: None, more: None, failure: None },
         think::Withheld::NoCommonBlock => {
             Withheld { reason: "no-common-block", message, have: None, more: None, failure: None }
         }
@@ -225,7 +226,7 @@ fn distribution(d: &think::Distribution) -> Distribution<'_> {
             p50: beside::service(d, 0.5),
             p90: beside::service(d, 0.9),
             p99: beside::service(d, 0.99),
-            max: (!d.service().is_empty()).then(|| d.service().max()),
+            max: d.service_max(),
         },
         lateness: d.open.as_ref().map(|open| &open.lateness).filter(|l| !l.is_empty()).map(|l| Lateness {
             p50: think::quantile(l, 0.5),

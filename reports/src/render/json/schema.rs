@@ -357,7 +357,7 @@ pub(super) struct Distribution<'a> {
     /// Blocks that contribute.
     pub(super) blocks: u32,
     /// Operations of more than `stall_factor` times the median, per million.
-    pub(super) stalls_per_million: f64,
+    pub(super) stalls_per_million: Option<f64>,
     /// The largest percentile that the operations carry, 0 to 1.
     pub(super) carried_quantile: f64,
     /// The overhead along the percentiles; empty for the baseline.
@@ -560,7 +560,7 @@ mod names {
     }
 
     pub(super) fn reasons() -> Names {
-        vec!["too-few-operations", "batched", "no-common-block", "failed"]
+        vec!["too-few-operations", "batched", "not-stated", "no-common-block", "failed"]
     }
 
     pub(super) fn networks() -> Vec<String> {

@@ -6,7 +6,7 @@ use plotters::prelude::*;
 use super::{
     Anchor, Area, Ink, LABEL, LogAxis, Place, QUIET, Type, fitted, line, log_ticks, picture, px, spread, write,
 };
-use crate::comparison::{Comparison, Distribution, OverheadAt, Role};
+use crate::comparison::{Comparison, Distribution, OverheadAt, Role, quantile};
 use crate::render::markup::Markup;
 use crate::render::{units, words};
 use crate::statistics::Interval;
@@ -133,6 +133,11 @@ fn points(d: &Distribution) -> Vec<(f64, f64)> {
         return Vec::new();
     }
     let last = nines(d.carried.clamp(0.5, 0.999_999));
+    // Of what another program printed a few percentiles are known, and nothing between them.
+    if let Some(printed) = d.stated.as_ref().and_then(|stated| stated.percentiles.as_ref()) {
+        let known = printed.iter().map(|p| f64::from(*p) / 1e6).filter(|q| (FIRST..1.0).contains(q));
+        return known.map(|q| (nines(q), quantile(&d.histogram, q).max(1.0))).filter(|(x, _)| *x <= last).collect();
+    }
     // A few nines of some dozens of steps.
     let steps = (last * f64::from(STEPS)).floor() as u32;
     let at = |x: f64| (x, (d.histogram.value_at_quantile(1.0 - 10f64.powf(-x)) as f64).max(1.0));

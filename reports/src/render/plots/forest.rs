@@ -68,6 +68,7 @@ pub fn panels(c: &Comparison) -> Vec<Panel> {
                         Err(Withheld::Failed(_)) => Err("failed".to_owned()),
                         Err(Withheld::TooFewOperations { .. }) => Err("too few samples".to_owned()),
                         Err(Withheld::Batched { .. }) => Err("no tail".to_owned()),
+                        Err(Withheld::NotStated) => Err("not stated".to_owned()),
                         Err(Withheld::NoCommonBlock) => Err("no result".to_owned()),
                     };
                     Some(Row {

@@ -42,10 +42,11 @@ impl Render for Hlog {
     }
 }
 
-/// A distribution's histograms with what their latencies are: in open loop there are two.
+/// A distribution's histograms with what their latencies are: in open loop there are two, and where another program printed a
+/// few percentiles there is none.
 pub(super) fn histograms(d: &Distribution) -> impl Iterator<Item = (Latency, &Histogram<u64>)> {
     let service = d.open.as_ref().map(|open| (Latency::Service, &open.service));
-    [Some((d.latency, &d.histogram)), service].into_iter().flatten().filter(|(_, h)| !h.is_empty())
+    [Some((d.latency, &d.histogram)), service].into_iter().flatten().filter(|(_, h)| d.is_whole() && !h.is_empty())
 }
 
 /// `sqlite/commit:runc:service`. A tag can't hold a comma, a blank or a line break.

@@ -84,7 +84,7 @@ pub fn beside(c: &Comparison, workload: &str) -> Vec<Beside> {
 #[must_use]
 pub fn service(d: &Distribution, q: f64) -> Option<f64> {
     let carried = (q - 0.5).abs() < 1e-9 || d.carried >= q - 1e-9;
-    (carried && !d.service().is_empty()).then(|| quantile(d.service(), q))
+    d.service_quantile(q).filter(|_| carried)
 }
 
 fn here<'a>(c: &'a Comparison, workload: &str) -> impl Iterator<Item = &'a Distribution> {

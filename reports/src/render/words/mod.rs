@@ -132,7 +132,9 @@ pub fn set(run: &Run, section: &str, name: &str, all: &BTreeMap<String, String>)
 #[must_use]
 pub fn withheld(why: &Withheld) -> String {
     match why {
-        Withheld::TooFewOperations { .. } | Withheld::Batched { .. } => format!("{} ({})", units::NONE, because(why)),
+        Withheld::TooFewOperations { .. } | Withheld::Batched { .. } | Withheld::NotStated => {
+            format!("{} ({})", units::NONE, because(why))
+        }
         Withheld::NoCommonBlock | Withheld::Failed(_) => because(why),
     }
 }
@@ -148,6 +150,7 @@ pub fn because(why: &Withheld) -> String {
         Withheld::Batched { batch } => {
             format!("no tail: an entry is the mean of {} operations", units::count(u64::from(*batch)))
         }
+        Withheld::NotStated => "not in what was imported".to_owned(),
         Withheld::NoCommonBlock => "no block in common with the baseline".to_owned(),
         Withheld::Failed(message) => format!("failed: {}", super::escape::one_line(message)),
     }
