@@ -4,7 +4,7 @@ use anyhow::Result;
 use plotters::prelude::*;
 
 use super::{
-    Anchor, Area, Ink, LABEL, LogAxis, Place, QUIET, Type, fitted, line, log_ticks, picture, px, spread, write,
+    Anchor, Area, Ink, LABEL, LogAxis, Place, QUIET, Surface, Type, fitted, line, log_ticks, picture, px, spread, write,
 };
 use crate::comparison::{Comparison, Distribution, OverheadAt, Role, quantile};
 use crate::render::markup::Markup;
@@ -187,7 +187,7 @@ impl Frame {
     }
 }
 
-fn grid(area: &Area<'_>, frame: &Frame, one: Option<f64>, label: impl Fn(f64) -> String) -> Result<()> {
+fn grid(area: &Area<impl Surface>, frame: &Frame, one: Option<f64>, label: impl Fn(f64) -> String) -> Result<()> {
     for tick in log_ticks(frame.y.low, frame.y.high, 7) {
         let y = frame.y.at(tick);
         line(area, (LEFT, y), (frame.right, y), Ink::Grid, 1.0)?;
@@ -215,7 +215,7 @@ pub(super) fn round(label: &str) -> String {
     }
 }
 
-fn draw(area: &Area<'_>, frame: &Frame, curve: &Curve<'_>) -> Result<()> {
+fn draw(area: &Area<impl Surface>, frame: &Frame, curve: &Curve<'_>) -> Result<()> {
     for (x, interval) in &curve.bars {
         let x = frame.x(*x);
         line(area, (x, frame.y.at(interval.low)), (x, frame.y.at(interval.high)), curve.ink, 1.0)?;
@@ -227,7 +227,7 @@ fn draw(area: &Area<'_>, frame: &Frame, curve: &Curve<'_>) -> Result<()> {
 }
 
 /// The name of every curve at its end, moved apart where they would overlap and then tied to it by a thin line.
-fn names(area: &Area<'_>, frame: &Frame, curves: &[Curve<'_>]) -> Result<()> {
+fn names(area: &Area<impl Surface>, frame: &Frame, curves: &[Curve<'_>]) -> Result<()> {
     let ends: Vec<(f64, f64)> =
         curves.iter().map(|c| c.points.last().map_or((0.0, 0.0), |(x, y)| (frame.x(*x), frame.y.at(*y)))).collect();
     let heights: Vec<f64> = ends.iter().map(|e| e.1).collect();

@@ -4,8 +4,8 @@ use anyhow::Result;
 use plotters::prelude::*;
 
 use super::{
-    Anchor, Area, HEADING, Ink, LABEL, LogAxis, Place, QUIET, Type, bar, dot, fitted, line, log_ticks, picture, px,
-    width_of, write,
+    Anchor, Area, HEADING, Ink, LABEL, LogAxis, Place, QUIET, Surface, Type, bar, dot, fitted, line, log_ticks,
+    picture, px, width_of, write,
 };
 use crate::comparison::{Comparison, Metric, Role, Verdict, Withheld};
 use crate::render::markup::Markup;
@@ -154,7 +154,7 @@ fn describe(panel: &Panel) -> String {
     format!("Overhead in {}: {}", panel.workload, rows.collect::<Vec<_>>().join(", "))
 }
 
-fn draw(area: &Area<'_>, (left, top): (f64, f64), panel: &Panel, scale: Scale) -> Result<()> {
+fn draw(area: &Area<impl Surface>, (left, top): (f64, f64), panel: &Panel, scale: Scale) -> Result<()> {
     let Scale { low, high, names } = scale;
     let axis = LogAxis { low, high, from: left + names, to: left + WIDTH - FIGURES };
     let bottom = top + TOP + ROW * panel.rows.len() as f64;
@@ -180,7 +180,7 @@ fn draw(area: &Area<'_>, (left, top): (f64, f64), panel: &Panel, scale: Scale) -
     Ok(())
 }
 
-fn draw_row(area: &Area<'_>, (left, y): (f64, f64), row: &Row, axis: LogAxis) -> Result<()> {
+fn draw_row(area: &Area<impl Surface>, (left, y): (f64, f64), row: &Row, axis: LogAxis) -> Result<()> {
     let quiet = row.control || row.verdict == Verdict::Invalid;
     let name = Type { ink: if quiet { Ink::Muted } else { Ink::Text }, ..LABEL };
     write(area, (left, y), Anchor::Start, name, &fitted(&row.name, LABEL.size, axis.from - left - 8.0))?;
@@ -207,7 +207,7 @@ fn draw_row(area: &Area<'_>, (left, y): (f64, f64), row: &Row, axis: LogAxis) ->
     write(area, (figures + 44.0, y), Anchor::Start, QUIET, &rest)
 }
 
-fn pale(area: &Area<'_>, from: (f64, f64), to: (f64, f64), ink: Ink) -> Result<()> {
+fn pale(area: &Area<impl Surface>, from: (f64, f64), to: (f64, f64), ink: Ink) -> Result<()> {
     let style = ink.token().mix(0.4).filled();
     area.draw(&Rectangle::new([(px(from.0), px(from.1)), (px(to.0), px(to.1))], style))?;
     Ok(())
@@ -220,33 +220,48 @@ fn tick_label(tick: f64) -> String {
 }
 
 /// All panels in one picture with its own colours and ground, for a README or a slide.
-///
-/// # Errors
-/// When plotters fails.
-pub fn forest_svg(place: Place, c: &Comparison) -> Result<Markup> {
+pub(super) struct Forest<'a> {
+    c: &'a Comparison,
+    panels: Vec<Panel>,
+    /// Panels side by side.
+    columns: usize,
+    width: f64,
+    height: f64,
+}
+
+impl<'a> Forest<'a> {
     const GAP: f64 = 36.0;
     const MARGIN: f64 = 24.0;
     const HEAD: f64 = 58.0;
     const FOOT: f64 = 30.0;
-    let panels = panels(c);
-    let scale = scale(&panels);
-    let columns = panels.len().clamp(1, if panels.len() == 4 { 2 } else { 3 });
-    let rows: Vec<&[Panel]> = panels.chunks(columns).collect();
-    let tall = |row: &[Panel]| row.iter().map(height).fold(0.0, f64::max) + TITLE;
-    let total = HEAD + rows.iter().map(|r| tall(r)).sum::<f64>() + FOOT;
-    let width = MARGIN * 2.0 + WIDTH * columns as f64 + GAP * (columns - 1) as f64;
-    let title = format!("Overhead over {} of {}", c.run.baseline, names(c));
-    // Pictures of pictures: sizes are far below 2^32.
-    picture(place, &title, (width.ceil() as u32, total.ceil() as u32), |area| {
-        bar(area, (0.0, 0.0), (width, total), Ink::Ground)?;
+
+    pub(super) fn new(c: &'a Comparison) -> Self {
+        let panels = panels(c);
+        let columns = panels.len().clamp(1, if panels.len() == 4 { 2 } else { 3 });
+        let height = Self::HEAD + panels.chunks(columns).map(tall).sum::<f64>() + Self::FOOT;
+        let width = Self::MARGIN * 2.0 + WIDTH * columns as f64 + Self::GAP * (columns - 1) as f64;
+        Self { c, panels, columns, width, height }
+    }
+
+    /// Whole pixels of width and height.
+    pub(super) fn size(&self) -> (u32, u32) {
+        // Pictures of pictures: sizes are far below 2^32.
+        (self.width.ceil() as u32, self.height.ceil() as u32)
+    }
+
+    pub(super) fn draw(&self, area: &Area<impl Surface>) -> Result<()> {
+        let Self { c, width, height, .. } = *self;
+        let room = width - 2.0 * Self::MARGIN;
+        bar(area, (0.0, 0.0), (width, height), Ink::Ground)?;
         let heading = Type { size: 17.0, ..HEADING };
-        write(area, (MARGIN, 26.0), Anchor::Start, heading, &format!("Overhead over {}", c.run.baseline))?;
-        let subtitle = fitted(&subtitle(c), 12.0, width - 2.0 * MARGIN);
-        write(area, (MARGIN, 46.0), Anchor::Start, Type { size: 12.0, ..QUIET }, &subtitle)?;
-        let mut top = HEAD;
-        for row in &rows {
+        write(area, (Self::MARGIN, 26.0), Anchor::Start, heading, &format!("Overhead over {}", c.run.baseline))?;
+        let subtitle = fitted(&subtitle(c), 12.0, room);
+        write(area, (Self::MARGIN, 46.0), Anchor::Start, Type { size: 12.0, ..QUIET }, &subtitle)?;
+        let scale = scale(&self.panels);
+        let mut top = Self::HEAD;
+        for row in self.panels.chunks(self.columns) {
             for (i, panel) in row.iter().enumerate() {
-                let left = MARGIN + (WIDTH + GAP) * i as f64;
+                let left = Self::MARGIN + (WIDTH + Self::GAP) * i as f64;
                 write(area, (left, top + 14.0), Anchor::Start, HEADING, &panel.workload)?;
                 write(area, (left + WIDTH, top + 14.0), Anchor::End, QUIET, &panel.caption)?;
                 draw(area, (left, top + 26.0), panel, scale)?;
@@ -255,8 +270,19 @@ pub fn forest_svg(place: Place, c: &Comparison) -> Result<Markup> {
         }
         let legend =
             "logarithmic; 1× is the baseline, shaded what its twin (control) can't tell from 1; ring: read the flags";
-        write(area, (MARGIN, total - 18.0), Anchor::Start, QUIET, &fitted(legend, 11.0, width - 2.0 * MARGIN))
-    })
+        write(area, (Self::MARGIN, height - 18.0), Anchor::Start, QUIET, &fitted(legend, 11.0, room))
+    }
+}
+
+/// Height of panels side by side, with their headings.
+fn tall(row: &[Panel]) -> f64 {
+    row.iter().map(height).fold(0.0, f64::max) + TITLE
+}
+
+fn forest_svg(c: &Comparison) -> Result<Markup> {
+    let forest = Forest::new(c);
+    let title = format!("Overhead over {} of {}", c.run.baseline, names(c));
+    picture(Place::Alone, &title, forest.size(), |area| forest.draw(area))
 }
 
 fn names(c: &Comparison) -> String {
@@ -276,7 +302,7 @@ pub struct Svg;
 
 impl Render for Svg {
     fn render(&self, c: &Comparison) -> Result<Vec<u8>> {
-        Ok(forest_svg(Place::Alone, c)?.into_bytes())
+        Ok(forest_svg(c)?.into_bytes())
     }
 }
 
@@ -308,7 +334,7 @@ mod tests {
 
     #[test]
     fn the_picture_alone_needs_nothing_else() {
-        let svg = forest_svg(Place::Alone, &sample::comparison()).unwrap();
+        let svg = forest_svg(&sample::comparison()).unwrap();
         let svg = svg.as_str();
         assert!(svg.starts_with("<svg ") && svg.trim_end().ends_with("</svg>"), "{svg}");
         assert!(!svg.contains("<script"), "{svg}");

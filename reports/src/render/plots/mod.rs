@@ -4,6 +4,7 @@
 //! colours that only stand for an [`Ink`], and `finish` turns the result into a responsive, accessible picture.
 
 mod axis;
+mod canvas;
 pub mod curves;
 pub mod forest;
 pub mod heat;
@@ -12,6 +13,7 @@ pub mod png;
 pub mod trend;
 
 use std::fmt::Write as _;
+use std::io;
 
 use anyhow::{Context as _, Result};
 use plotters::coord::Shift;
@@ -25,8 +27,16 @@ use axis::{LogAxis, log_ticks, spread};
 /// plotters places things on whole pixels; ten times the size makes that tenths.
 const SCALE: f64 = 10.0;
 
+/// plotters' SVG divides a font's height by this to have CSS's size.
+const CSS_SIZE: f64 = 1.24;
+
+/// What a picture is drawn on: SVG or pixels.
+trait Surface: DrawingBackend<ErrorType = io::Error> {}
+
+impl<B: DrawingBackend<ErrorType = io::Error>> Surface for B {}
+
 /// An area to draw on, [`SCALE`] times as large as it will be.
-type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+type Area<B> = DrawingArea<B, Shift>;
 
 /// The role of a mark, which the style sheet gives a colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,10 +101,25 @@ impl Ink {
         RGBColor(1, 2, u8::try_from(self.slot()).expect("the palette has fewer than 256 inks"))
     }
 
-    fn of_token(colour: &str) -> Option<&'static (&'static str, &'static str, &'static str)> {
-        let slot = usize::from_str_radix(colour.strip_prefix("#0102")?, 16).ok()?;
-        PALETTE.get(slot)
+    fn of_token(colour: Rgb) -> Option<&'static (&'static str, &'static str, &'static str)> {
+        let (1, 2, slot) = colour else { return None };
+        PALETTE.get(usize::from(slot))
     }
+
+    /// The colour on light of the ink that a token stands for.
+    fn light_of(token: Rgb) -> Option<Rgb> {
+        Self::of_token(token).and_then(|(_, light, _)| rgb(light))
+    }
+}
+
+/// Red, green and blue.
+type Rgb = (u8, u8, u8);
+
+/// A colour as `#1b1f24`.
+fn rgb(hex: &str) -> Option<Rgb> {
+    let digits = hex.strip_prefix('#').filter(|digits| digits.len() == 6)?;
+    let [_, red, green, blue] = u32::from_str_radix(digits, 16).ok()?.to_be_bytes();
+    Some((red, green, blue))
 }
 
 /// The style rules that colour all pictures.
@@ -121,8 +146,6 @@ pub enum Place {
     Page,
     /// On its own, as a file.
     Alone,
-    /// On its own, for what knows no style sheets and turns it into pixels.
-    Pixels,
 }
 
 /// Draws a picture of `width` by `height`; `title` is what a screen reader says.
@@ -133,7 +156,7 @@ pub fn picture(
     place: Place,
     title: &str,
     (width, height): (u32, u32),
-    draw: impl FnOnce(&Area<'_>) -> Result<()>,
+    draw: impl FnOnce(&Area<SVGBackend<'_>>) -> Result<()>,
 ) -> Result<Markup> {
     let mut raw = String::new();
     {
@@ -210,7 +233,7 @@ fn attribute(
 ) -> std::fmt::Result {
     match key {
         "fill" | "stroke" => {
-            if let Some((name, light, _)) = Ink::of_token(value) {
+            if let Some((name, light, _)) = rgb(value).and_then(Ink::of_token) {
                 classes.push(format!("{}-{name}", &key[..1]));
                 if place != Place::Page {
                     write!(out, " {key}=\"{light}\"")?;
@@ -271,14 +294,13 @@ const QUIET: Type = Type { size: 11.0, bold: false, ink: Ink::Muted };
 const HEADING: Type = Type { size: 13.0, bold: true, ink: Ink::Text };
 
 /// Writes `words` with its middle at height `y`.
-fn write(area: &Area<'_>, (x, y): (f64, f64), anchor: Anchor, kind: Type, words: &str) -> Result<()> {
+fn write(area: &Area<impl Surface>, (x, y): (f64, f64), anchor: Anchor, kind: Type, words: &str) -> Result<()> {
     let h = match anchor {
         Anchor::Start => HPos::Left,
         Anchor::Middle => HPos::Center,
         Anchor::End => HPos::Right,
     };
-    // The backend divides by 1.24 to turn a font's height into CSS's size.
-    let font = ("sans-serif", kind.size * SCALE * 1.24).into_font();
+    let font = ("sans-serif", kind.size * SCALE * CSS_SIZE).into_font();
     let font = if kind.bold { font.style(FontStyle::Bold) } else { font };
     let style = font.color(&kind.ink.token()).pos(Pos::new(h, VPos::Center));
     area.draw(&Text::new(escape_controls(words), (px(x), px(y)), style))?;
@@ -290,19 +312,19 @@ fn escape_controls(words: &str) -> String {
     escape::one_line(words)
 }
 
-fn line(area: &Area<'_>, from: (f64, f64), to: (f64, f64), ink: Ink, width: f64) -> Result<()> {
+fn line(area: &Area<impl Surface>, from: (f64, f64), to: (f64, f64), ink: Ink, width: f64) -> Result<()> {
     let style = ink.token().stroke_width(px(width).unsigned_abs());
     area.draw(&PathElement::new(vec![(px(from.0), px(from.1)), (px(to.0), px(to.1))], style))?;
     Ok(())
 }
 
-fn bar(area: &Area<'_>, from: (f64, f64), to: (f64, f64), ink: Ink) -> Result<()> {
+fn bar(area: &Area<impl Surface>, from: (f64, f64), to: (f64, f64), ink: Ink) -> Result<()> {
     area.draw(&Rectangle::new([(px(from.0), px(from.1)), (px(to.0), px(to.1))], ink.token().filled()))?;
     Ok(())
 }
 
 /// A mark: filled where the cell is trusted, hollow where it is not.
-fn dot(area: &Area<'_>, (x, y): (f64, f64), radius: f64, ink: Ink, hollow: bool) -> Result<()> {
+fn dot(area: &Area<impl Surface>, (x, y): (f64, f64), radius: f64, ink: Ink, hollow: bool) -> Result<()> {
     let at = (px(x), px(y));
     area.draw(&Circle::new(at, px(radius), ink.token().filled()))?;
     if hollow {
