@@ -1,11 +1,13 @@
 //! From what was typed to what will happen: every name looked up, every setting checked, nothing touched.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use runners::Runner;
 use workloads::Workload;
 use workloads::load::{Common, Load};
+use workloads::parcel::Parcel;
 use workloads::settings::{Settings, did_you_mean};
 
 use crate::cli::Selection;
@@ -36,6 +38,8 @@ pub struct PlannedWorkload {
     pub length: Length,
     /// How long an environment may take to make it ready or to check it.
     pub patience: Duration,
+    /// Files of this host that every environment is sent, where it needs any.
+    pub parcel: Option<Arc<Parcel>>,
 }
 
 /// How long the bursts of a workload are to be.
@@ -183,14 +187,20 @@ fn workload(entry: &Entry, suite: &Suite) -> anyhow::Result<PlannedWorkload> {
     let length = length(&settings, suite);
     let needs = workload.needs(&settings, suite.resources.memory_bytes);
     let data = needs.disk.saturating_mul(Load::read(&settings).jobs.into());
-    let patience = PATIENCE + Duration::from_secs(data / SLOWEST);
-    Ok(PlannedWorkload { name: entry.name.clone(), workload, settings, length, patience })
+    let brought = workload.brings(&settings);
+    let parcel = (!brought.is_empty()).then(|| Parcel::pack(&brought).map(Arc::new)).transpose();
+    let parcel = parcel.with_context(|| format!("workload `{}`", entry.name))?;
+    let sent = parcel.as_ref().map_or(0, |parcel| parcel.size / SLOWEST_CHANNEL);
+    let patience = PATIENCE + Duration::from_secs(data / SLOWEST + sent);
+    Ok(PlannedWorkload { name: entry.name.clone(), workload, settings, length, patience, parcel })
 }
 
 /// How long an environment may take for a step of a workload whose data is small.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 /// Bytes a second that preparing and verifying can be expected to get through anywhere: a guest under emulation.
 const SLOWEST: u64 = 2 << 20;
+/// Bytes a second that a channel can be expected to carry anywhere: a serial line of a guest under emulation.
+const SLOWEST_CHANNEL: u64 = 128 << 10;
 
 /// However many operations a workload is set to do, a burst of them ends after this.
 const LONGEST: Duration = Duration::from_secs(120);

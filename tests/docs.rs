@@ -150,6 +150,7 @@ fn setting(of: String, s: &Setting) -> Vec<String> {
         "path" => "a path".into(),
         "word" => "a name".into(),
         "address" => "an IP address".into(),
+        "command" if values.is_empty() => "a command".into(),
         "command" => format!("a command with {}", values.join(", ")),
         kind => format!("{kind}, {} to {}", values[0], values[1]),
     };

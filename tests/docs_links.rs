@@ -170,7 +170,9 @@ fn commands(document: &Document) -> Vec<Vec<String>> {
     for line in lines {
         let line = line.split(" #").next().unwrap_or("").to_string();
         for part in line.split(['|', ';', '&']) {
-            let words: Vec<String> = part.split_whitespace().map(|w| w.trim_matches(['"', '\'']).to_string()).collect();
+            // Where a quote goes on beyond what parts commands, words are told apart by spaces.
+            let by_spaces = || part.split_whitespace().map(|w| w.trim_matches(['"', '\'']).to_string()).collect();
+            let words: Vec<String> = shell_words::split(part).unwrap_or_else(|_| by_spaces());
             let words: Vec<String> = words.into_iter().skip_while(|w| ["$", "sudo"].contains(&w.as_str())).collect();
             if words.len() > 1 && words[0] == "tarebench" {
                 found.push(words);
@@ -208,10 +210,10 @@ fn every_command_line_can_be_typed() {
                 assert!(help.stdout.contains(flag.as_str()), "{line}: there is no {flag}");
             }
             if command.first().is_some_and(|command| ["run", "plan", "verify"].contains(command)) {
-                // A program that is named must be there: any will do for a plan.
+                // What is named must be there: any program, folder or file will do for a plan.
                 let there = words[2..].iter().map(|word| match word.split_once(":binary=/opt/") {
                     Some((runner, _)) => format!("{runner}:binary=/bin/sh"),
-                    None => word.clone(),
+                    None => word.replace("/tmp/weigh", "/bin/sh"),
                 });
                 let words: Vec<String> = there.collect();
                 let ran = b.run(&planned(&words));

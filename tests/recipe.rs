@@ -60,8 +60,17 @@ fn the_workload_does_the_same_for_the_same_seed() {
         fs::create_dir(&directory).expect("made");
         let seed = if name == "other" { 2 } else { 1 };
         let settings = Rename.resolve(&Default::default()).expect("defaults");
-        let place =
-            Place { shared: directory.clone(), directory, job: 0, jobs: 1, seed, settings, memory: 0, peer: None };
+        let place = Place {
+            shared: directory.clone(),
+            directory,
+            job: 0,
+            jobs: 1,
+            seed,
+            settings,
+            memory: 0,
+            peer: None,
+            parcel: None,
+        };
         let mut prepared = Rename.prepare(&place).expect("prepares");
         let before = prepared.verify().expect("verifies").value;
         for operations in [7, 40] {

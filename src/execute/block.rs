@@ -264,7 +264,10 @@ impl<'b, 'a, S: Site> Block<'b, 'a, S> {
             peer,
         };
         let of = self.up();
-        let prepare = |session: &mut Live<S::Seat>, deadline| session.seat.prepare(task(session.peer), deadline);
+        let prepare = |session: &mut Live<S::Seat>, deadline| {
+            workload.parcel.iter().try_for_each(|parcel| session.seat.bring(parcel, deadline))?;
+            session.seat.prepare(task(session.peer), deadline)
+        };
         for (at, prepared) in self.ask_all(&of, workload, prepare) {
             match prepared {
                 Ok(facts) => {

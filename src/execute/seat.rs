@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use runners::session::{Session, SessionError};
 use workloads::evidence::{ClockFit, Evidence, Idle};
+use workloads::parcel::Parcel;
 use workloads::protocol::{BurstPlan, Hello, Identity, Sample, Task};
 use workloads::{Check, PeerAddress, Resource};
 
@@ -25,6 +26,8 @@ pub trait Seat: Send {
     fn identify(&mut self, deadline: Duration) -> Result<Identity, SessionError>;
     /// Exchanges stamps.
     fn ping(&mut self, deadline: Duration) -> Result<(), SessionError>;
+    /// Sends files of the host for the workload that is prepared next.
+    fn bring(&mut self, parcel: &Parcel, deadline: Duration) -> Result<(), SessionError>;
     /// Makes a workload ready.
     fn prepare(&mut self, task: Task, deadline: Duration) -> Result<Facts, SessionError>;
     /// One timed pass, and how long we waited for its answer.
@@ -116,6 +119,10 @@ impl Seat for Session {
 
     fn ping(&mut self, deadline: Duration) -> Result<(), SessionError> {
         Session::ping(self, deadline)
+    }
+
+    fn bring(&mut self, parcel: &Parcel, deadline: Duration) -> Result<(), SessionError> {
+        Session::bring(self, parcel, deadline)
     }
 
     fn prepare(&mut self, task: Task, deadline: Duration) -> Result<Facts, SessionError> {

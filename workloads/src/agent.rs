@@ -13,13 +13,17 @@ use anyhow::Context as _;
 
 use crate::content::mix;
 use crate::load::{Load, Pace};
-use crate::protocol::{self, BurstPlan, FrameError, Request, Response, Task};
+use crate::parcel::Arrived;
+use crate::protocol::{self, BurstPlan, FrameError, Piece, Request, Response, Task};
 use crate::stopwatch::{self, Gate, Stopwatch};
 use crate::workload::{Check, Needs, Place, Prepared, Workload};
 use crate::{content, identity, registry};
 
 /// The directory of the prepared workload, within the data directory.
 const WORK: &str = "work";
+
+/// Files of the host for the workload that is prepared next, within the data directory.
+const PARCEL: &str = "parcel";
 
 /// Operations of a burst at most, warm-up included: enough for a day, and no sum of them overflows.
 const MAX_OPERATIONS: u64 = 1 << 40;
@@ -57,6 +61,8 @@ pub fn serve(input: &mut impl BufRead, out: &mut impl Write, data: &Path) -> any
 struct Agent<'a> {
     data: &'a Path,
     active: Option<ActiveWorkload>,
+    /// What has come of a parcel, until the next workload is prepared.
+    parcel: Option<Arrived>,
     /// One for each job; made when first needed and kept.
     watches: Vec<Stopwatch>,
 }
@@ -256,7 +262,7 @@ fn check_room(workload: &dyn Workload, needs: Needs, data: &Path, memory: u64) -
 
 impl<'a> Agent<'a> {
     fn new(data: &'a Path) -> Self {
-        Self { data, active: None, watches: Vec::new() }
+        Self { data, active: None, parcel: None, watches: Vec::new() }
     }
 
     /// Does what is asked; an error and a panic alike become `Failed`.
@@ -279,6 +285,10 @@ impl<'a> Agent<'a> {
         Ok(match request {
             Request::Identify => Response::Identity(Box::new(identity::identify(self.data)?)),
             Request::Ping => Response::Pong,
+            Request::Bring(piece) => {
+                self.bring(&piece)?;
+                Response::Kept
+            }
             Request::Prepare(task) => {
                 let mut facts = self.prepare(task)?;
                 tell_clock(&identity::clock(), &mut facts);
@@ -308,8 +318,18 @@ impl<'a> Agent<'a> {
         self.active.as_mut().context("no workload is prepared; a Prepare that succeeds has to come first")
     }
 
+    fn bring(&mut self, piece: &Piece) -> anyhow::Result<()> {
+        if piece.offset == 0 {
+            // Its files would be in the way of a full disk's next workload.
+            (self.active, self.parcel) = (None, None);
+            self.parcel = Some(Arrived::begin(self.data.join(PARCEL))?);
+        }
+        self.parcel.as_mut().context("a piece of a parcel came before its first")?.add(piece.offset, &piece.bytes)
+    }
+
     fn prepare(&mut self, task: Task) -> anyhow::Result<BTreeMap<String, String>> {
         self.active = None;
+        let parcel = self.parcel.take();
         let Task { workload, settings, seed, memory, peer } = task;
         let workload = registry::find(&workload)
             .with_context(|| format!("no workload is called `{}`", workload.escape_debug()))?;
@@ -330,6 +350,7 @@ impl<'a> Agent<'a> {
             settings: settings.clone(),
             memory,
             peer,
+            parcel: parcel.as_ref().map(|arrived| arrived.path().to_path_buf()),
         };
         let each = workload.needs(&settings, memory);
         let all = |bytes: u64| bytes.saturating_mul(u64::from(jobs));

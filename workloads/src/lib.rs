@@ -4,6 +4,7 @@
 
 pub mod agent;
 pub mod canary;
+pub mod command;
 pub mod content;
 pub mod control;
 pub mod disk;
@@ -16,6 +17,7 @@ pub mod init;
 pub mod load;
 pub mod mounts;
 pub mod network;
+pub mod parcel;
 pub mod peer;
 pub mod protocol;
 pub mod registry;

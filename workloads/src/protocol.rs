@@ -16,7 +16,7 @@ use crate::workload::{Check, PeerAddress};
 pub use crate::sample::{BurstPlan, Latencies, PILOTS, Sample};
 
 /// Bumped when the meaning of a message changes; both ends are the same binary, so a mismatch is a mix-up.
-pub const PROTOCOL: u32 = 4;
+pub const PROTOCOL: u32 = 5;
 
 /// No frame is longer: a histogram of the full range stays far below, and garbage can't fill memory.
 pub const MAX_FRAME: usize = 1 << 20;
@@ -64,6 +64,8 @@ pub enum Request {
     Identify,
     /// Nothing but the stamps; for the clock fit.
     Ping,
+    /// Keep a part of the parcel that the next `Prepare` is for.
+    Bring(Piece),
     /// Make a workload ready; ends the one before it.
     Prepare(Task),
     /// One timed pass of the prepared workload.
@@ -74,6 +76,16 @@ pub enum Request {
     Release,
     /// End the agent; as PID 1 power off.
     Bye,
+}
+
+/// A part of the archive with the host's files for a workload.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Piece {
+    /// Bytes of the archive before it; with 0 a new one begins.
+    pub offset: u64,
+    /// Its bytes.
+    #[serde(with = "crate::sample::base64_bytes")]
+    pub bytes: Vec<u8>,
 }
 
 /// A workload that is to be made ready.
@@ -100,6 +112,8 @@ pub enum Response {
     Identity(Box<Identity>),
     /// To `Ping`.
     Pong,
+    /// To `Bring`.
+    Kept,
     /// To `Prepare`: what came to be.
     Prepared(BTreeMap<String, String>),
     /// To `Burst`.

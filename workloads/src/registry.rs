@@ -2,7 +2,7 @@
 
 use crate::protocol::Task;
 use crate::workload::Workload;
-use crate::{control, disk, network, sqlite};
+use crate::{command, control, disk, network, sqlite};
 
 /// Every workload, in the order in which lists and reports show them.
 pub static WORKLOADS: &[&dyn Workload] = &[
@@ -38,6 +38,7 @@ pub static WORKLOADS: &[&dyn Workload] = &[
     &network::loaded_rr::LoadedRequestResponse,
     &network::imap::Imap,
     &network::chatty::Chatty,
+    &command::run::Run,
 ];
 
 /// The workload of this name.

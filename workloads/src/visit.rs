@@ -47,6 +47,7 @@ impl Visit {
         let watch = move || {
             if wait_for_hangup(libc::STDIN_FILENO).is_ok() {
                 std::thread::sleep(PATIENCE);
+                crate::command::kill_all();
                 // The work goes on meanwhile and may make a file where one was just removed.
                 let removed = (0..20).any(|_| leave(&paths).is_ok());
                 std::process::exit(i32::from(!removed));

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::load;
+use crate::parcel::Brought;
 use crate::settings::{Setting, SettingError, Settings};
 use crate::stopwatch::Stopwatch;
 
@@ -42,6 +43,8 @@ pub struct Place {
     pub memory: u64,
     /// The far end, for workloads that have a [`Peer`].
     pub peer: Option<PeerAddress>,
+    /// What [`Workload::brings`] named, where there was something: an archive for [`crate::parcel::unpack`].
+    pub parcel: Option<PathBuf>,
 }
 
 /// Where the peer is to be reached from inside an environment: TCP and UDP, the same port for both.
@@ -128,6 +131,10 @@ pub trait Workload: Sync + Debug {
     /// Operations that a job has in flight at a time with these settings.
     fn in_flight(&self, _settings: &Settings) -> u32 {
         1
+    }
+    /// Files and folders of the host that are sent into every environment before it is prepared there. Asked on the host alone.
+    fn brings(&self, _settings: &Settings) -> Vec<Brought> {
+        Vec::new()
     }
     /// Makes files, connections and content of one job. Untimed.
     ///

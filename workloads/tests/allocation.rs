@@ -78,7 +78,8 @@ fn operations_do_not_allocate_either() {
         std::fs::create_dir(&directory).expect("made");
         let settings = workload.resolve(&Default::default()).expect("defaults");
         let (shared, peer) = (directory.clone(), Some(peer.address().into()));
-        let place = Place { directory, shared, job: 0, jobs: 1, seed: 1, settings, memory: 1 << 29, peer };
+        let place =
+            Place { directory, shared, job: 0, jobs: 1, seed: 1, settings, memory: 1 << 29, peer, parcel: None };
         let mut prepared = workload.prepare(&place).expect("prepared");
         let mut calls = [0; 2];
         for (calls, operations) in calls.iter_mut().zip([10, 50]) {
@@ -101,7 +102,8 @@ fn operations_in_flight_do_not_allocate() {
         let workload = registry::find(name).expect("registered");
         let settings = workload.resolve(&given.clone().into()).expect("valid");
         let (directory, shared) = (data.path().to_path_buf(), data.path().to_path_buf());
-        let place = Place { directory, shared, job: 0, jobs: 1, seed: 1, settings, memory: 1 << 29, peer: None };
+        let place =
+            Place { directory, shared, job: 0, jobs: 1, seed: 1, settings, memory: 1 << 29, peer: None, parcel: None };
         let mut prepared = match workload.prepare(&place) {
             Ok(prepared) => prepared,
             Err(e) => return eprintln!("SKIPPED: no io_uring here: {e:#}"),

@@ -11,8 +11,17 @@ fn prepare(name: &str, job: u32) -> Box<dyn Prepared> {
     let workload = registry::find(name).expect("registered");
     let settings = workload.resolve(&Default::default()).expect("defaults");
     let directory = std::env::temp_dir();
-    let place =
-        Place { shared: directory.clone(), directory, job, jobs: 2, seed: 1, settings, memory: 1 << 29, peer: None };
+    let place = Place {
+        shared: directory.clone(),
+        directory,
+        job,
+        jobs: 2,
+        seed: 1,
+        settings,
+        memory: 1 << 29,
+        peer: None,
+        parcel: None,
+    };
     workload.prepare(&place).expect("prepared")
 }
 

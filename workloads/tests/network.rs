@@ -32,6 +32,7 @@ fn prepare(name: &str, given: Given, peer: PeerAddress) -> anyhow::Result<Box<dy
         settings,
         memory: 1 << 29,
         peer: Some(peer),
+        parcel: None,
     })
 }
 

@@ -17,7 +17,7 @@ use super::table;
 
 /// The environment variable that everything started for a run has, with the run's id: it is inherited by what a process starts,
 /// wherever that goes, and nobody else sets it. Engines may take it away from their own children.
-pub(crate) const RUN: &str = "TAREBENCH_RUN";
+pub(crate) use workloads::command::RUN;
 
 /// Kills every process that has one of these marks in an argument, where it is of our making: it has our environment variable, or
 /// it is the engine's program or one of those `others` of its. Waits until they are gone. For what an engine puts into sessions of its own (sandboxes,

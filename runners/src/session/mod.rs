@@ -23,8 +23,9 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 use workloads::Check;
 use workloads::evidence::ClockFit;
+use workloads::parcel::Parcel;
 use workloads::protocol::{
-    self, BurstPlan, Envelope, FrameError, Hello, Identity, PROTOCOL, Request, Response, Sample, Task,
+    self, BurstPlan, Envelope, FrameError, Hello, Identity, PROTOCOL, Piece, Request, Response, Sample, Task,
 };
 
 use crate::launch::{Cleanup, Launch};
@@ -205,6 +206,23 @@ impl Session {
             Response::Pong => Ok(()),
             other => Err(self.garbage("a pong", format!("{other:?}"))),
         }
+    }
+
+    /// Sends files of the host for the workload that is prepared next.
+    ///
+    /// # Errors
+    /// See [`SessionError`]; the deadline is that of all pieces.
+    pub fn bring(&mut self, parcel: &Parcel, deadline: Duration) -> Result<(), SessionError> {
+        let until = Instant::now() + deadline;
+        for (offset, bytes) in parcel.pieces() {
+            let left = until.saturating_duration_since(Instant::now());
+            let piece = Piece { offset, bytes: bytes.to_vec() };
+            match self.ask(Request::Bring(piece), "a receipt for the files", left)? {
+                Response::Kept => {}
+                other => return Err(self.garbage("a receipt for the files", format!("{other:?}"))),
+            }
+        }
+        Ok(())
     }
 
     /// Makes a workload ready.

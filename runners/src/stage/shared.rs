@@ -8,6 +8,7 @@ use super::cgroup;
 use super::loopback::Loopback;
 use super::network::{OwnLink, PeerNetwork};
 use crate::host::Host;
+use crate::process::kill_left;
 
 /// Everything that the stages of a run share. Each of them keeps it, so that it goes after the last; the host with its
 /// journal goes after it.
@@ -60,6 +61,8 @@ impl Shared {
 impl Drop for Shared {
     fn drop(&mut self) {
         (self.peer_network, self.loopback) = (OnceLock::new(), OnceLock::new());
+        // Without a cgroup a command of the user's may have left something that got away from its process group.
+        kill_left(&self.host.id, &[]);
         if self.host.privileged {
             cgroup::remove(&format!("tarebench-{}", self.host.id));
         }

@@ -9,6 +9,7 @@ use hdrhistogram::Histogram;
 use hdrhistogram::serialization::{Serializer, V2DeflateSerializer};
 use runners::session::{SessionError, Tail};
 use workloads::evidence::{ClockFit, Evidence, Idle};
+use workloads::parcel::Parcel;
 use workloads::protocol::{BurstPlan, Hello, Identity, PILOTS, Sample, Task};
 use workloads::stopwatch::HIGHEST_NS;
 use workloads::{Check, Resource};
@@ -306,6 +307,10 @@ impl Seat for Actor {
 
     fn ping(&mut self, _: Duration) -> Result<(), SessionError> {
         self.step(Ask::Ping)
+    }
+
+    fn bring(&mut self, _parcel: &Parcel, _deadline: Duration) -> Result<(), SessionError> {
+        Ok(())
     }
 
     fn prepare(&mut self, task: Task, _: Duration) -> Result<Facts, SessionError> {

@@ -21,7 +21,7 @@ use crate::workload::{Check, Place, Prepared, Resource, Workload};
 pub const WORD: &str = "exit";
 
 /// The status of a child that couldn't become the program: the shell's for a command that isn't there.
-const NOT_RUN: i32 = 127;
+pub(crate) const NOT_RUN: i32 = 127;
 
 /// Processes that `verify` starts.
 const CHECKED: u64 = 3;
@@ -84,12 +84,12 @@ impl Workload for Spawn {
 
 /// Our own binary: by the name that the kernel has for it, which holds in a root that was changed after the start too.
 #[cfg(target_os = "linux")]
-fn program() -> anyhow::Result<CString> {
+pub(crate) fn program() -> anyhow::Result<CString> {
     Ok(c"/proc/self/exe".to_owned())
 }
 
 #[cfg(not(target_os = "linux"))]
-fn program() -> anyhow::Result<CString> {
+pub(crate) fn program() -> anyhow::Result<CString> {
     use std::os::unix::ffi::OsStringExt as _;
     let path = std::env::current_exe().context("can't find our own binary")?;
     CString::new(path.into_os_string().into_vec()).context("the path of our own binary has a zero byte")
@@ -193,13 +193,14 @@ impl Prepared for Spawning {
 
 /// While this lives, children that end can be waited for. PID 1 of a guest ignores SIGCHLD, so that the kernel reaps its
 /// orphans; but then a status is lost before it is asked for.
-struct Children;
+pub(crate) struct Children;
 
 /// How many want to wait, and what was done with SIGCHLD before the first.
 static WAITING: Mutex<(usize, SigHandler)> = Mutex::new((0, SigHandler::SigDfl));
 
 impl Children {
-    fn awaited() -> anyhow::Result<Self> {
+    /// The first of them has ended children kept until they are waited for.
+    pub fn awaited() -> anyhow::Result<Self> {
         let mut waiting = WAITING.lock().unwrap_or_else(PoisonError::into_inner);
         if waiting.0 == 0 {
             // SAFETY: the default is no handler of ours.

@@ -47,7 +47,7 @@ pub enum Kind {
     /// The full path of a file of the host, which must be there, or empty for the runner's own choice.
     File,
     /// A command, split into words by the quoting rules of a POSIX shell but never given to one, in which these names in
-    /// braces stand for something: `docker exec -i box {run}`. Empty for none.
+    /// braces stand for something: `docker exec -i box {run}`. Without names braces are the command's own. Empty for none.
     Command(&'static [&'static str]),
     /// A name or an address that goes into a command line: letters, digits and `._:%@/-`, not beginning with `-`. Empty for
     /// none.
@@ -89,6 +89,9 @@ fn command_problem(text: &str, names: &[&str]) -> Option<String> {
         Ok(words) => words,
         Err(e) => return Some(format!("a command whose quotes are closed ({e})")),
     };
+    if names.is_empty() {
+        return None;
+    }
     let in_braces = words.iter().flat_map(|w| w.split('{').skip(1)).filter_map(|t| t.split_once('}')).map(|(t, _)| t);
     let unknown = in_braces
         .into_iter()

@@ -43,25 +43,38 @@ impl Amount {
 
 /// A command in which names in braces stand for something: its words, by the quoting rules of a POSIX shell.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct CommandLine(Vec<String>);
+pub struct CommandLine {
+    text: String,
+    words: Vec<String>,
+}
 
 impl CommandLine {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.words.is_empty()
+    }
+
+    /// As it was written, for a shell.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The words as they were written, names in braces included.
+    pub fn words(&self) -> &[String] {
+        &self.words
     }
 
     /// Whether `{name}` stands anywhere in it.
     pub fn mentions(&self, name: &str) -> bool {
         let name = format!("{{{name}}}");
-        self.0.iter().any(|word| word.contains(&name))
+        self.words.iter().any(|word| word.contains(&name))
     }
 
     /// The words with everything filled in. A name that is a word by itself becomes all its words, within a word they are
     /// joined by spaces.
     pub fn filled(&self, values: &[(&str, &[String])]) -> Vec<String> {
         let mut all = Vec::new();
-        for word in &self.0 {
+        for word in &self.words {
             match values.iter().find(|(name, _)| *word == format!("{{{name}}}")) {
                 Some((_, values)) => all.extend(values.iter().cloned()),
                 None => all.push(fill(word, values)),
@@ -143,7 +156,8 @@ impl Value for CommandLine {
     const KIND: Kind = Kind::Command(&[]);
 
     fn parse(text: &str) -> Self {
-        Self(shell_words::split(text).expect("commands were checked by resolve"))
+        let words = shell_words::split(text).expect("commands were checked by resolve");
+        Self { text: text.to_string(), words }
     }
 }
 

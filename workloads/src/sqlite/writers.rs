@@ -375,7 +375,17 @@ mod tests {
         let given = given.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
         let settings = workload.resolve(&given).expect("valid");
         let directory = directory.to_path_buf();
-        Place { shared: directory.clone(), directory, job, jobs: 2, seed: 1, settings, memory: 1 << 29, peer: None }
+        Place {
+            shared: directory.clone(),
+            directory,
+            job,
+            jobs: 2,
+            seed: 1,
+            settings,
+            memory: 1 << 29,
+            peer: None,
+            parcel: None,
+        }
     }
 
     #[test]

@@ -112,6 +112,9 @@ pub fn counters(c: &Comparison, workload: &str) -> Vec<String> {
 fn counter(name: &str) -> &str {
     match name {
         "busy" => "busy timeouts",
+        "user_us" => "CPU time in user space, µs",
+        "system_us" => "CPU time in the kernel, µs",
+        "left_behind" => "processes left behind and killed",
         other => other,
     }
 }

@@ -1,0 +1,80 @@
+//! The examples of docs/own-work.md as a reader types them, and a command that doesn't end when it should.
+
+#![cfg(target_os = "linux")]
+
+mod common;
+
+use std::os::unix::fs::symlink;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use common::{Dir, Ran, eventually, ran};
+
+/// What a page has in the fenced block below this mark.
+fn example(mark: &str) -> String {
+    let page = include_str!("../docs/own-work.md");
+    let (_, from) = page.split_once(&format!("<!-- tested: {mark} -->\n```sh\n")).expect("the page has the example");
+    from.split_once("```").expect("it ends").0.to_string()
+}
+
+/// The lines of a page, in a folder of the test's own, in one block and with the boxes that are here.
+fn follow(dir: &Dir, text: &str) -> Ran {
+    let found = |engine: &str| Command::new(engine).arg("--version").output().is_ok_and(|o| o.status.success());
+    let mut text = text.replace("/tmp/weigh", dir.at("weigh").to_str().expect("text"));
+    for (environment, engine) in [("bubblewrap", "bwrap"), ("runc", "runc"), ("gvisor", "runsc")] {
+        if !found(engine) {
+            eprintln!("SKIPPED: {environment} is not here");
+            text = text.replace(&format!(" --env {environment}"), "");
+        }
+    }
+    let text = text.replace("tarebench run", "tarebench run --blocks 1 --beside");
+    let program = dir.at("bin");
+    std::fs::create_dir(&program).expect("made");
+    symlink(env!("CARGO_BIN_EXE_tarebench"), program.join("tarebench")).expect("linked");
+    let path = format!("{}:{}", program.display(), std::env::var("PATH").expect("set"));
+    let store = dir.at("store.db");
+    let mut shell = Command::new("sh");
+    shell.args(["-euc", &text]).env("PATH", path).env("TAREBENCH_STORE", store).stdin(Stdio::null());
+    ran(shell.current_dir(dir.root()).output().expect("a shell"))
+}
+
+#[test]
+fn git_status_is_weighed_as_the_page_says() {
+    if Command::new("git").arg("--version").output().is_err() || cfg!(not(target_arch = "x86_64")) {
+        return eprintln!("SKIPPED: no git, or another loader than the page's");
+    }
+    let dir = Dir::new();
+    let author = "-c user.name=a -c user.email=a@example.org";
+    let repository = format!("git init -q . && echo x > file && git add file && git {author} commit -qm first\n");
+    let ran = follow(&dir, &(repository + &example("git"))).ends_with(0).says("git").says("CPU time in the kernel");
+    for environment in ["bare", "namespaces"] {
+        assert!(ran.stdout.contains(environment), "{}", ran.stdout);
+    }
+    assert!(!ran.stderr.contains("failed"), "{}", ran.stderr);
+}
+
+fn alive(text: &str) -> usize {
+    let entries = std::fs::read_dir("/proc").expect("mounted").flatten();
+    let lines = entries.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
+    lines.filter(|line| String::from_utf8_lossy(line).starts_with(text)).count()
+}
+
+/// In a box without a PID namespace nothing but we can end what a command has started.
+#[test]
+fn nothing_of_a_command_outlives_an_interrupted_run() {
+    let dir = Dir::new();
+    let number = format!("{}.5", 900_000 + std::process::id());
+    let line = format!("sh -c 'setsid sleep {number} & sleep {number} & sleep {number}'");
+    let suite = format!(
+        "description = \"stays\"\nbaseline = \"bare\"\n[environments.bare]\n[workloads.\"command/run\"]\nexec = \"{line}\"\n"
+    );
+    let suite = dir.suite(&suite);
+    let mut harness = dir.start(&["run", &suite]);
+    let sleeper = format!("sleep\0{number}");
+    // In the baseline and its control, which prepare side by side.
+    eventually("three sleep", Duration::from_secs(60), || alive(&sleeper) >= 3);
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(harness.id() as i32), nix::sys::signal::Signal::SIGINT)
+        .expect("it is ours");
+    harness.wait().expect("it ends");
+    eventually("all are gone", Duration::from_secs(5), || alive(&sleeper) == 0);
+}
