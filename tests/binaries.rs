@@ -33,15 +33,19 @@ fn named(b: &Dir, name: &str, runner: &str, binary: &Path) -> String {
 }
 
 #[test]
-fn two_copies_and_a_wrapper_are_three_environments_of_one_run() {
+fn two_copies_and_two_wrappers_are_four_environments_of_one_run() {
     let Some((runner, installed)) = engine() else { return };
     let b = Dir::new();
     let text = format!("#!/bin/sh\nexec {installed} \"$@\"\n");
     // A child writes them: what this process has open for writing may be open in a child of another test, and is started by nobody.
     let mut shell = Command::new("sh");
-    shell.args(["-c", "cp \"$0\" head && cp \"$0\" base && printf %s \"$1\" > wrapped && chmod 755 wrapped"]);
+    shell.args([
+        "-c",
+        "cp \"$0\" head && cp \"$0\" base && printf %s \"$1\" > wrapped && chmod 755 wrapped && cp wrapped twice",
+    ]);
     assert!(shell.arg(&installed).arg(text).current_dir(b.root()).status().expect("sh starts").success());
-    let environments: String = ["head", "base", "wrapped"].map(|n| named(&b, n, runner, Path::new(n))).concat();
+    let environments: String =
+        ["head", "base", "wrapped", "twice"].map(|n| named(&b, n, runner, Path::new(n))).concat();
     let s = b.suite(&format!("{REST}{environments}"));
     b.run(&["run", &s, "--report", "r.json"]).ends_with_any(&[0, 4]);
     let report: Value = serde_json::from_slice(&fs::read(b.at("r.json")).expect("a report")).expect("JSON");
@@ -50,13 +54,29 @@ fn two_copies_and_a_wrapper_are_three_environments_of_one_run() {
         environments.iter().find(|e| e["name"] == name).expect(name)
     };
     let program = |name: &str| of(name)["programs"][0].clone();
-    for name in ["head", "base", "wrapped"] {
+    for name in ["head", "base", "wrapped", "twice"] {
         assert_eq!(of(name)["outcome"], "measured", "{name}");
         assert_eq!(program(name)["path"], b.at(name).display().to_string());
         assert!(program(name)["version"].as_str().is_some_and(|v| v.starts_with(|c: char| c.is_ascii_digit())));
     }
     assert_eq!(program("head")["sha256"], program("base")["sha256"], "the same bytes");
     assert_ne!(program("head")["sha256"], program("wrapped")["sha256"]);
+    let scripts = ["head", "base", "wrapped", "twice"].map(|name| program(name)["script"].as_bool());
+    assert_eq!(scripts, [Some(false), Some(false), Some(true), Some(true)]);
+    // A gate claims nothing of what a script starts.
+    let gate = |head: &str, base: &str| {
+        let gate =
+            b.run(&["gate", "--head", head, "--base", base, "--format", "json"]).ends_with_any(&[0, 4, 8]).stdout;
+        serde_json::from_str::<Value>(&gate).expect("JSON")
+    };
+    let same = gate("head", "base")["same_engine"].as_str().expect("the same").to_string();
+    assert!(same.contains("A/A run"), "{same}");
+    let wrapped = gate("wrapped", "twice");
+    assert_eq!(wrapped["same_engine"], Value::Null);
+    let notes = wrapped["notes"].to_string();
+    assert!(notes.contains("isn't known") && notes.contains("wrapped is a script"), "{notes}");
+    let other = gate("head", "wrapped");
+    assert!(other["same_engine"].is_null() && !other["notes"].to_string().contains("same code"), "{other}");
     assert_eq!(of("bare")["programs"], Value::Array(Vec::new()), "our own binary has its own hash");
     // The page shows it to people.
     let page = String::from_utf8(b.run(&["report", "--format", "html"]).ends_with(0).stdout.into()).expect("text");

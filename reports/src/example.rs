@@ -236,7 +236,12 @@ fn programs(runner: &str) -> Vec<Program> {
     }
     let version = if runner == "qemu" { "7.2.9" } else { "1.0" };
     let sha256 = format!("{:064x}", runner.bytes().fold(0u128, |sum, byte| sum << 8 | u128::from(byte)));
-    vec![Program { path: format!("/usr/bin/{runner}"), version: Some(version.into()), sha256: Some(sha256) }]
+    vec![Program {
+        path: format!("/usr/bin/{runner}"),
+        version: Some(version.into()),
+        sha256: Some(sha256),
+        script: Some(false),
+    }]
 }
 
 fn environment(place: &Place) -> EnvironmentPlan {

@@ -20,6 +20,12 @@ pub const CONTROL: &str = "control";
 /// In why a run stopped: it was to go on until it is sure enough, and is not.
 pub const NOT_SURE: &str = "it is not sure to";
 
+/// The fact of the host that a run was gone on with after it had ended: when, and after how many blocks.
+pub const RESUMED: &str = "resumed";
+
+/// Facts of a host that a run may get more of while it goes on.
+pub const GROWING: [&str; 3] = [RESUMED, OTHER_RUN, UNSEEN_RUN];
+
 /// The fact of the host that another run was measuring there meanwhile, in words.
 pub const OTHER_RUN: &str = "other run";
 
@@ -151,8 +157,18 @@ pub struct EnvironmentPlan {
 
 impl EnvironmentPlan {
     /// Whether another environment of the same run is this one again: the same programs, byte for byte, wherever they lie, under
-    /// the same settings. Whatever differs between two such environments is error.
+    /// the same settings, and none of them a script. Whatever differs between two such environments is error.
     pub fn same_code(&self, other: &Self) -> bool {
+        self.same_files(other) && self.unseen().is_none()
+    }
+
+    /// The first program that may start anything, whatever its hash is: a script, or one that nobody looked at.
+    pub fn unseen(&self) -> Option<&Program> {
+        self.programs.iter().find(|program| program.script != Some(false))
+    }
+
+    /// The same of the files alone: what a script starts isn't in it.
+    pub fn same_files(&self, other: &Self) -> bool {
         let hashes = |plan: &Self| plan.programs.iter().map(|p| p.sha256.clone()).collect::<Option<Vec<_>>>();
         self.runner == other.runner
             && self.settings_beside_programs() == other.settings_beside_programs()
@@ -328,7 +344,8 @@ mod tests {
         let mut plan = crate::example::stored().run.environments.remove(2);
         plan.settings = [("binary", binary), more].map(|(name, value)| (name.into(), value.into())).into();
         let path = if binary.is_empty() { "/usr/sbin/runc" } else { binary };
-        plan.programs = vec![Program { path: path.into(), version: None, sha256: sha256.map(String::from) }];
+        let sha256 = sha256.map(String::from);
+        plan.programs = vec![Program { path: path.into(), version: None, sha256, script: Some(false) }];
         plan
     }
 
@@ -342,6 +359,13 @@ mod tests {
         assert!(!head.same_code(&on("/y/runc", Some("aa"), ("data", "tmpfs"))), "another setting");
         let unread = || on("/x/runc", None, plain);
         assert!(!unread().same_code(&unread()), "nobody knows what could not be read");
+        let scripts = |script: Option<bool>| {
+            let mut both = [on("/x/runc", Some("aa"), plain), on("/y/runc", Some("aa"), plain)];
+            both.iter_mut().for_each(|plan| plan.programs[0].script = script);
+            (both[0].same_files(&both[1]), both[0].same_code(&both[1]))
+        };
+        assert_eq!(scripts(Some(true)), (true, false), "nobody knows what a script starts");
+        assert_eq!(scripts(None), (true, false), "a store of before doesn't say");
         let other = EnvironmentPlan { runner: "crun".into(), ..on("/y/runc", Some("aa"), plain) };
         assert!(!head.same_code(&other));
     }

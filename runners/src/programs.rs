@@ -91,8 +91,17 @@ fn read(path: &Path, version: &Version) -> Program {
         Version::Asked => process::version_of(path).inspect_err(|words| log::debug!("{words}")).ok(),
         Version::Unknown => None,
     };
-    let sha256 = hash(path).inspect_err(|e| log::debug!("can't read {}: {e}", path.display())).ok();
-    Program { path: path.display().to_string(), version, sha256 }
+    let seen = |e: &std::io::Error| log::debug!("can't read {}: {e}", path.display());
+    let sha256 = hash(path).inspect_err(seen).ok();
+    let script = is_script(path).inspect_err(seen).ok();
+    Program { path: path.display().to_string(), version, sha256, script }
+}
+
+/// Whether the kernel hands the file to another program, which does what it says.
+fn is_script(path: &Path) -> std::io::Result<bool> {
+    let mut begin = Vec::new();
+    File::open(path)?.take(2).read_to_end(&mut begin)?;
+    Ok(begin == b"#!")
 }
 
 fn hash(path: &Path) -> std::io::Result<String> {
@@ -127,6 +136,9 @@ mod tests {
         assert_eq!(first.sha256.as_ref(), Some(&expected));
         let [second] = &programs.look_at(&used(&copy, Version::Unknown)).expect("there")[..] else { panic!("one") };
         assert_eq!((second.version.as_ref(), second.sha256.as_ref()), (None, Some(&expected)));
+        assert_eq!(second.script, Some(true));
+        fs::write(&one, "\u{7f}ELF and so on").expect("written");
+        assert!(!is_script(&one).expect("readable"));
     }
 
     #[test]

@@ -315,7 +315,8 @@ mod tests {
         assert!(refused(|r| r.workloads[0].name = "net/rr".into()).contains("net/rr"));
         assert!(refused(|r| drop(r.environments[2].settings.insert("a".into(), "b".into()))).contains("old"));
         let program = |r: &mut Run| {
-            let program = workloads::facts::Program { path: "/runsc".into(), version: None, sha256: Some("1".into()) };
+            let (path, sha256) = ("/runsc".into(), Some("1".into()));
+            let program = workloads::facts::Program { path, version: None, sha256, script: Some(false) };
             r.environments[2].programs.push(program);
         };
         assert!(refused(program).contains("programs"));

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use anyhow::bail;
-use reports::record::{EnvironmentPlan, OTHER_RUN, Run, Stored, UNSEEN_RUN};
+use reports::record::{EnvironmentPlan, OTHER_RUN, RESUMED, Run, Stored, UNSEEN_RUN};
 use reports::store::Store;
 
 use super::{Options, Progress, execution::Rows, finish, set_up};
@@ -12,7 +12,7 @@ use crate::interrupt::Interrupt;
 use crate::plan::Plan;
 
 /// Facts of a host that are others at every look.
-pub const FLEETING: [&str; 4] = ["load", "uptime", OTHER_RUN, UNSEEN_RUN];
+pub const FLEETING: [&str; 5] = ["load", "uptime", OTHER_RUN, UNSEEN_RUN, RESUMED];
 
 /// What was done before: nothing, for a new run.
 #[derive(Debug, Default)]
@@ -85,8 +85,18 @@ pub fn resume(
         );
         return Err(error).or_exit(Exit::Host);
     }
-    store.resume(&before.run.id, plan.suite.blocks, &now.command).or_exit(Exit::Store)?;
+    store.resume(&gone_on(before, plan.suite.blocks, &now)).or_exit(Exit::Store)?;
     finish(plan, Rows::of(&before.run.id, store), Before::of(before), site, Progress::on_terminal())
+}
+
+/// A run that is gone on with: it says so, and beside whom, as a whole run does.
+fn gone_on(before: &Stored, blocks: u32, now: &Run) -> Run {
+    let mut host = before.run.host.clone();
+    let begun = begun(before);
+    host.push((RESUMED.into(), format!("at {}, after {begun} blocks", now.started)));
+    let beside = now.host.iter().filter(|(name, _)| [OTHER_RUN, UNSEEN_RUN].contains(&name.as_str()));
+    host.extend(beside.map(|(name, words)| (name.clone(), format!("after {begun} blocks: {words}"))));
+    Run { blocks, command: now.command.clone(), host, ..before.run.clone() }
 }
 
 /// In what the ground of a run differs from now, one line each.
@@ -159,6 +169,20 @@ mod tests {
         let expected =
             ["tarebench (SHA-256): abc then, def now", "kernel: 6.1 then, 6.2 now", "swap: nothing then, 1 GiB now"];
         assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn a_run_that_is_gone_on_with_says_so_and_beside_whom() {
+        let before = rows_of(&plan_of(3));
+        let mut now = before.run.clone();
+        (now.started, now.command) = ("2026-02-03T04:05:06Z".into(), "tarebench run --blocks 5".into());
+        let alone = gone_on(&before, 5, &now);
+        assert_eq!((alone.blocks, &alone.command, &alone.started), (5, &now.command, &before.run.started));
+        assert_eq!(alone.host.last(), Some(&(RESUMED.into(), "at 2026-02-03T04:05:06Z, after 3 blocks".into())));
+        now.host.push((OTHER_RUN.into(), "process 7 was measuring".into()));
+        let beside = gone_on(&before, 5, &now);
+        assert_eq!(beside.host.last(), Some(&(OTHER_RUN.into(), "after 3 blocks: process 7 was measuring".into())));
+        assert!(differences(&beside, &now).is_empty(), "it can be gone on with again");
     }
 
     #[test]

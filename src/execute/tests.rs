@@ -708,7 +708,8 @@ fn a_run_that_was_broken_off_goes_on_under_new_numbers_and_with_the_same_batches
     plan.suite.blocks = resume::last_block(&broken, 3).expect("there is something left");
     assert_eq!(plan.suite.blocks, begun + 3 - (begun - 1), "the last block was broken off");
     let before = Before { seconds: 100.0, ..Before::of(&broken) };
-    store.resume("scripted", plan.suite.blocks, "tarebench run --blocks 3").expect("it is opened again");
+    let again = Run { blocks: plan.suite.blocks, command: "tarebench run --blocks 3".into(), ..broken.run.clone() };
+    store.resume(&again).expect("it is opened again");
     let rows = Rows::of("scripted", &store);
     let after = finish(&plan, rows, before, Script::default(), Progress::hidden()).expect("runs");
     assert_eq!((after.ending, after.run.blocks), (Ending::Complete, plan.suite.blocks));

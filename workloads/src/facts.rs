@@ -14,6 +14,9 @@ pub struct Program {
     pub version: Option<String>,
     /// SHA-256 of the file, hex; `None` where it can't be read.
     pub sha256: Option<String>,
+    /// Whether it is a script, of which the hash says nothing of what it starts; `None` where nobody looked.
+    #[serde(default)]
+    pub script: Option<bool>,
 }
 
 /// How an environment reaches the peer. Stored by the words that reports show.

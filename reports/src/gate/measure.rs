@@ -2,8 +2,8 @@
 
 use super::questions::Question;
 use super::{CONFIDENCE, FEWEST_ACCEPTED, Mode, Past, Verdict};
-use crate::comparison::{Cell, Comparison, ControlState, Environment, Finding, Outcome, Severity};
-use crate::record::Ending;
+use crate::comparison::{Cell, Comparison, ControlState, Finding, Outcome, Severity};
+use crate::record::{Ending, EnvironmentPlan};
 use crate::render::words;
 use crate::statistics::{
     Estimate, FEWEST_FOR_INTERVAL, Known, hodges_lehmann, p_above, p_mean_above, predict, robust_sigma, sigma,
@@ -289,16 +289,41 @@ fn history(q: &Question, finding: &Finding, accepted: &[Past], notes: Vec<String
 
 /// Why head and base are the same engine, so that a difference between them is an error.
 pub(super) fn same(c: &Comparison, head: &str, base: &str) -> Option<String> {
-    let plan = |name: &str| c.environment(name).map(|e: &Environment| &e.plan);
-    let (head, base) = (plan(head)?, plan(base)?);
-    // Where no program was read, nobody knows.
-    let hash = head.programs.first()?.sha256.as_deref()?;
+    let (head, base) = sides(c, head, base)?;
     head.same_code(base).then(|| {
-        let short = hash.get(..12).unwrap_or(hash);
         format!(
-            "{} and {} ran the same named programs, byte for byte ({short}): this is an A/A run, and all it can show is error, \
-             unless a program is a script: what a script starts isn't looked at",
-            head.name, base.name
+            "{} and {} ran the same named programs, byte for byte{}: this is an A/A run, and all it can show is error",
+            head.name,
+            base.name,
+            short(head)
         )
     })
+}
+
+/// Why nobody knows whether they are, though their files are the same.
+pub(super) fn unknown(c: &Comparison, head: &str, base: &str) -> Option<String> {
+    let (head, base) = sides(c, head, base)?;
+    let program = head.unseen().filter(|_| head.same_files(base))?;
+    let (path, why) = match program.script {
+        Some(_) => (&program.path, "is a script, and what it starts isn't looked at"),
+        None => (&program.path, "may be a script, which nobody looked at when this run was measured"),
+    };
+    Some(format!(
+        "whether {} and {} ran the same code isn't known: their named programs are the same, byte for byte{}, but {path} {why}",
+        head.name,
+        base.name,
+        short(head)
+    ))
+}
+
+fn sides<'a>(c: &'a Comparison, head: &str, base: &str) -> Option<(&'a EnvironmentPlan, &'a EnvironmentPlan)> {
+    let plan = |name: &str| c.environment(name).map(|e| &e.plan);
+    // Where no program was read, nobody knows.
+    plan(head).filter(|head| !head.programs.is_empty()).zip(plan(base))
+}
+
+/// The begin of the first program's hash.
+fn short(plan: &EnvironmentPlan) -> String {
+    let hash = plan.programs.first().and_then(|program| program.sha256.as_deref());
+    hash.map_or_else(String::new, |hash| format!(" ({})", hash.get(..12).unwrap_or(hash)))
 }

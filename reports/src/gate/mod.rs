@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 pub use policy::{Exception, FLOOR_NS, MARGIN, Policy, PolicyError, Rule, Scope, Terms};
 
 use crate::comparison::{Comparison, Method, Metric, Verdict as Trust};
-use crate::record::Ending;
+use crate::record::{Ending, RESUMED};
 use crate::statistics::{Estimate, Known};
 use crate::store::Accepted;
 
@@ -50,6 +50,7 @@ pub fn method() -> Method {
 /// How something is judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum Mode {
     /// One environment against another of the same run.
     Paired,
@@ -73,6 +74,7 @@ impl Mode {
 /// What a gate says, of a comparison and of all; from good to bad.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum Verdict {
     /// A change that matters is excluded.
     Pass,
@@ -307,14 +309,21 @@ fn answer(c: &Comparison, policy: &Policy, accepted: &[Past], asked: questions::
     if c.ending == Ending::Interrupted {
         notes.push(format!("the run was ended early: {} of {} blocks count", c.blocks, c.run.blocks));
     }
+    for (_, when) in c.run.host.iter().filter(|(name, _)| name == RESUMED) {
+        notes.push(format!(
+            "the run was gone on with {when}: a run that is gated after each part is red more often than promised"
+        ));
+    }
     if c.control.is_empty() {
         notes.push("there is no control: nobody knows what this machine can tell apart".into());
     }
+    let sides = policy.head.as_deref().zip(policy.base.as_deref());
+    notes.extend(sides.and_then(|(head, base)| measure::unknown(c, head, base)));
     Gate {
         run: c.run.id.clone(),
         suite: c.run.suite.clone(),
         confirmed_by: None,
-        same: policy.head.as_deref().zip(policy.base.as_deref()).and_then(|(head, base)| measure::same(c, head, base)),
+        same: sides.and_then(|(head, base)| measure::same(c, head, base)),
         judgements: decide::all(c, &asked.questions, accepted, alpha),
         left_out: asked.left_out,
         notes,

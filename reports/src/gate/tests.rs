@@ -372,6 +372,23 @@ fn head_and_base_of_the_same_bytes_are_an_a_a_run() {
     other.plan = EnvironmentPlan { name: "gvisor".into(), ..runc };
     let same = judge(&c, &pair("runc", "gvisor"), &[]).unwrap().same.unwrap();
     assert!(same.contains("A/A run"), "{same}");
+    // Of a script the hash says nothing of what it starts.
+    for environment in c.environments.iter_mut().filter(|e| ["runc", "gvisor"].contains(&e.plan.name.as_str())) {
+        environment.plan.programs[0].script = Some(true);
+    }
+    let gate = judge(&c, &pair("runc", "gvisor"), &[]).unwrap();
+    assert_eq!(gate.same, None);
+    let unknown = |note: &&String| note.contains("isn't known") && note.contains("/usr/bin/runc is a script");
+    assert_eq!(gate.notes.iter().filter(unknown).count(), 1, "{:?}", gate.notes);
+}
+
+#[test]
+fn a_run_that_was_gone_on_with_says_so() {
+    let mut c = example();
+    let note = |c: &Comparison| judge(c, &pair("qemu", "gvisor"), &[]).unwrap().notes.join("\n");
+    assert!(!note(&c).contains("gone on"));
+    c.run.host.push((crate::record::RESUMED.into(), "at 2026-01-02T03:04:05Z, after 6 blocks".into()));
+    assert!(note(&c).contains("gone on with at 2026-01-02T03:04:05Z, after 6 blocks"), "{}", note(&c));
 }
 
 #[test]

@@ -188,15 +188,17 @@ impl Store {
         self.written("store a clock fit", self.db.execute(sql, params![run, block, environment, Json(*fit)]))
     }
 
-    /// Opens a run again, which is to have so many blocks; `command` is what measures all of them. Its figures will be others.
+    /// Opens a run again, which is to have so many blocks, by that command, and on a host of which that is known. Its figures will be
+    /// others.
     ///
     /// # Errors
     /// When its rows were removed, or the store can't be written.
-    pub fn resume(&self, run: &str, blocks: u32, command: &str) -> Result<(), StoreError> {
-        let sql = "UPDATE run SET ending = ?2, blocks = ?3, command = ?4, stopped = NULL, figured = NULL, bursts = NULL, gated = NULL
+    pub fn resume(&self, run: &Run) -> Result<(), StoreError> {
+        let sql = "UPDATE run SET ending = ?2, blocks = ?3, command = ?4, host = ?5, stopped = NULL, figured = NULL, bursts = NULL, gated = NULL
                    WHERE id = ?1 AND pruned IS NULL";
-        match self.db.execute(sql, params![run, Ending::Unfinished, blocks, command]) {
-            Ok(0) => Err(self.no_run(run)),
+        let opened = params![run.id, Ending::Unfinished, run.blocks, run.command, Json(&run.host)];
+        match self.db.execute(sql, opened) {
+            Ok(0) => Err(self.no_run(&run.id)),
             rows => self.written("open a run again", rows),
         }
     }
@@ -226,7 +228,7 @@ impl Store {
 
     /// The same of a run that is here, and whose rows were removed.
     fn rewrite(&self, stored: &Stored) -> Result<(), StoreError> {
-        self.resume(&stored.run.id, stored.run.blocks, &stored.run.command)?;
+        self.resume(&stored.run)?;
         self.write_rows(stored)
     }
 

@@ -15,7 +15,7 @@ use super::figures::Figure;
 use super::load::WRITTEN;
 use super::rows::{FigureRow, RunRow};
 use super::{MIGRATIONS, PATIENCE, Store, StoreError, check_ours, connect_reading, migrate, sound};
-use crate::record::{Run, Stored};
+use crate::record::{GROWING, Run, Stored};
 
 /// The longest value of a file from elsewhere, bytes: many times the largest histogram.
 const LONGEST: i32 = 8 << 20;
@@ -307,9 +307,13 @@ fn check_id(file: &Path, id: &str) -> Result<()> {
     Err(StoreError::Altered { path: file.to_path_buf(), what: format!("`{shown}` is no id of a run") })
 }
 
-/// Whether it is the same run: what it is to have in all may have grown, and the command that says so.
+/// Whether it is the same run: what it is to have in all may have grown, the command that says so, and what is known of the host.
 fn is_same(ours: &Run, theirs: &Run) -> bool {
-    Run { blocks: ours.blocks, command: ours.command.clone(), ..theirs.clone() } == *ours
+    let fixed = |run: &Run| {
+        let host = run.host.iter().filter(|(name, _)| !GROWING.contains(&name.as_str())).cloned().collect();
+        Run { blocks: 0, command: String::new(), host, ..run.clone() }
+    };
+    fixed(ours) == fixed(theirs)
 }
 
 /// Whether all rows of `short` are the first ones of `long`.

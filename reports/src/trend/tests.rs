@@ -73,7 +73,7 @@ fn what_confirms_a_run_is_no_point_of_its_own_and_gates_of_equal_code_are_counte
     assert!(text(&trend(&store)).contains(words), "{}", text(&trend(&store)));
     assert!(String::from_utf8(page(&trend(&store)).expect("a page")).expect("text").contains(words));
     let run = store.load("n003").expect("a run").run;
-    store.resume(&run.id, run.blocks, &run.command).expect("opened again");
+    store.resume(&run).expect("opened again");
     store.finish("n003", crate::record::Ending::Complete, None, 1.0).expect("the end");
     assert!(text(&trend(&store)).contains("2 A/A gates"), "of a run that went on the gate is another");
 }

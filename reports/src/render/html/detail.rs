@@ -371,10 +371,11 @@ fn environments(c: &Comparison, out: &mut Markup) {
 /// Where each lies and which it was, by the start of its hash.
 fn programs(programs: &[Program]) -> Markup {
     let mut out = Markup::default();
-    for Program { path, version, sha256 } in programs {
+    for Program { path, version, sha256, script } in programs {
         let hash: String = sha256.as_deref().unwrap_or("can't be read").chars().take(16).collect();
         let version = version.as_deref().map_or_else(String::new, |v| format!(" {v}"));
-        add!(&mut out, "<br/><small>{}{}, SHA-256 {}</small>", path, version, hash);
+        let kind = if *script == Some(true) { ", a script" } else { "" };
+        add!(&mut out, "<br/><small>{}{}{}, SHA-256 {}</small>", path, version, kind, hash);
     }
     out
 }

@@ -506,6 +506,8 @@ mod names {
         version: Option<String>,
         /// SHA-256 of the file, in hex; null where it can't be read.
         sha256: Option<String>,
+        /// Whether it is a script, of which the hash says nothing of what it starts; null where nobody looked.
+        script: Option<bool>,
     }
 
     type Names = Vec<&'static str>;

@@ -86,7 +86,8 @@ fn nothing_is_exported_over_what_is_there() {
 #[test]
 fn a_run_that_went_on_elsewhere_grows_and_stays_accepted() {
     let place = Place::new();
-    let long = run("one", 7);
+    let mut long = run("one", 7);
+    long.run.host.push((crate::record::RESUMED.into(), "after 6 blocks".into()));
     let mut short = run("one", 6);
     (short.ending, short.seconds) = (Ending::Interrupted, Some(3.0));
     short.run.command = "tarebench run --blocks 6".into();
