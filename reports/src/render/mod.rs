@@ -27,6 +27,8 @@ pub mod units;
 pub mod words;
 
 #[cfg(test)]
+mod published;
+#[cfg(test)]
 mod readers;
 #[cfg(test)]
 mod sample;
