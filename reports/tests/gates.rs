@@ -13,9 +13,10 @@ use reports::comparison::{
     Cell, Claim, Comparison, ControlState, Environment, Finding, Metric, Outcome, Resolution, Role, Unit, Verdict,
     Withheld,
 };
-use reports::gate::{self, Gate, Policy};
+use reports::gate::{self, Gate, Past, Policy};
 use reports::record::{Ending, EnvironmentPlan, Run, WorkloadPlan};
 use reports::statistics::{Estimate, Known, hodges_lehmann, noise_floor, predict, welch};
+use reports::store::{Accepted, Figure};
 use workloads::Resource;
 use workloads::facts::{DataFacts, Network};
 
@@ -38,6 +39,8 @@ struct Bench {
     sigma: f64,
     /// By how much `head` is worse than `base` in the first workload, as a logarithm.
     effect: f64,
+    /// Standard deviation of what runs differ by beside the error that their blocks show; of a workload's environments alike.
+    between: f64,
 }
 
 impl Bench {
@@ -47,12 +50,13 @@ impl Bench {
         for w in 0..WORKLOADS {
             // A cost and a median have half of their noise in common.
             let shared = self.series(dice);
+            let drift = if self.between > 0.0 { self.between * dice.normal() } else { 0.0 };
             for metric in [Metric::Throughput, Metric::P50] {
                 let own = self.series(dice);
                 let at = |e: usize, b: usize| (shared[e][b] + own[e][b]) / 2f64.sqrt();
                 let effect = if w == 0 { self.effect } else { 0.0 };
                 let logs = |e: usize, effect: f64| -> Vec<f64> {
-                    (0..self.blocks).map(|b| effect + at(e, b) - (at(0, b) + at(1, b)) / 2.0).collect()
+                    (0..self.blocks).map(|b| effect + drift + at(e, b) - (at(0, b) + at(1, b)) / 2.0).collect()
                 };
                 let control: Vec<f64> = (0..self.blocks).map(|b| at(1, b) - at(0, b)).collect();
                 let name = &c.run.workloads[w].name.clone();
@@ -239,14 +243,50 @@ fn shares(gates: usize, gate: impl FnMut() -> Gate) -> Shares {
 
 fn one_run(blocks: usize, sigma: f64, percent: f64, gates: usize, seed: u64) -> Shares {
     let mut dice = Dice::new(seed);
-    let bench = Bench { blocks, sigma, effect: (percent / 100.0).ln_1p() };
+    let bench = Bench { blocks, sigma, effect: (percent / 100.0).ln_1p(), between: 0.0 };
     shares(gates, || judge(&bench.run(&mut dice)))
 }
 
 fn both_runs(sigma: f64, percent: f64, gates: usize, seed: u64) -> Shares {
     let mut dice = Dice::new(seed);
-    let bench = Bench { blocks: 12, sigma, effect: (percent / 100.0).ln_1p() };
+    let bench = Bench { blocks: 12, sigma, effect: (percent / 100.0).ln_1p(), between: 0.0 };
     shares(gates, || screened(bench, &mut dice))
+}
+
+/// Runs of a history, and what they differ by beside their own errors.
+const NIGHTS: usize = 30;
+const BETWEEN: f64 = 0.02;
+/// Gates that are held against one history.
+const EACH: usize = 5;
+
+/// Gates against histories of equal runs.
+fn histories(blocks: usize, sigma: f64, percent: f64, gates: usize, seed: u64) -> Shares {
+    let mut dice = Dice::new(seed);
+    let policy =
+        Policy::parse("gate.toml", "[[rule]]\nenvironment = \"head\"\nmodes = [\"history\"]\n").expect("reads");
+    let equal = Bench { blocks, sigma, effect: 0.0, between: BETWEEN };
+    let (mut past, mut left) = (Vec::new(), 0);
+    shares(gates, || {
+        if left == 0 {
+            (past, left) = ((0..NIGHTS).flat_map(|_| night(&equal.run(&mut dice))).collect(), EACH);
+        }
+        left -= 1;
+        let run = Bench { effect: (percent / 100.0).ln_1p(), ..equal }.run(&mut dice);
+        gate::judge(&run, &policy, &past).expect("the policy fits")
+    })
+}
+
+/// What an accepted run says to those that come after it.
+fn night(c: &Comparison) -> Vec<Past> {
+    let accepted = Accepted {
+        run: c.run.id.clone(),
+        started: String::new(),
+        labels: BTreeMap::new(),
+        at: String::new(),
+        reason: String::new(),
+        figures: Figure::all(c),
+    };
+    Past::of(&[accepted])
 }
 
 /// Noise of the quietest and of the loudest figures that were seen on machines that can be gated on.
@@ -282,7 +322,7 @@ fn of_two_hundred_confirmed_gates_of_equal_builds_at_most_one_is_red_and_changes
 
 #[test]
 fn forty_comparisons_are_judged_in_a_second() {
-    let bench = Bench { blocks: 24, sigma: 0.05, effect: 0.0 };
+    let bench = Bench { blocks: 24, sigma: 0.05, effect: 0.0, between: 0.0 };
     let mut c = bench.run(&mut Dice::new(15));
     let more: Vec<Cell> =
         c.cells.iter().cloned().map(|cell| Cell { workload: format!("more-{}", cell.workload), ..cell }).collect();
@@ -314,6 +354,14 @@ fn a_history_of_equal_runs_alarms_in_one_of_twenty() {
         let share = alarms.count() as f64 / 2000.0;
         assert!((0.02..=0.06).contains(&share), "{share} with {past} runs");
     }
+}
+
+#[test]
+fn a_gate_against_a_history_cries_wolf_seldom_and_sees_what_is_larger_than_its_scatter() {
+    let equal = histories(12, 0.028, 0.0, 200, 60);
+    assert!(equal.any <= 0.05, "{equal:?}");
+    let ten = histories(12, 0.028, 10.0, 100, 61);
+    assert!(ten.first >= 0.8, "{ten:?}");
 }
 
 #[test]
@@ -356,7 +404,9 @@ fn figures() -> String {
     let percent = |share: f64| format!("{:.1} %", 100.0 * share);
     let mut text = format!(
         "{GATES} gates each of 16 comparisons (costs and medians of {WORKLOADS} workloads), with the margin and the floor of a \
-         policy that says nothing.\n\n| noise | gate | equal: red | equal: green | +5 %: red | +10 %: red |\n|---|---|---|---|---|---|\n"
+         policy that says nothing. A history has {NIGHTS} accepted runs, which differ by {} beside the error that their blocks \
+         show.\n\n| noise | gate | equal: red | equal: green | +5 %: red | +10 %: red |\n|---|---|---|---|---|---|\n",
+        percent(BETWEEN)
     );
     for (sigma, seed) in [0.028, 0.04, 0.05, 0.1].into_iter().zip((40..).step_by(10)) {
         let mut row = |gate: &str, shares: &dyn Fn(f64, u64) -> Shares| {
@@ -367,6 +417,7 @@ fn figures() -> String {
         row("12 blocks", &|effect, seed| one_run(12, sigma, effect, GATES, seed));
         row("24 blocks", &|effect, seed| one_run(24, sigma, effect, GATES, seed));
         row("12, then 24 where needed", &|effect, seed| both_runs(sigma, effect, GATES, seed));
+        row("12 blocks, history", &|effect, seed| histories(12, sigma, effect, GATES, seed));
     }
     text
 }
