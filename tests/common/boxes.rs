@@ -202,11 +202,11 @@ impl Premises {
         docker
     }
 
-    /// runc, as any runtime by its path.
+    /// The runtime that `OCI_RUNTIME` names (youki's path, for one), or runc, as any runtime by its path.
     fn runtime() -> Self {
         let places = ["/usr/sbin/runc", "/usr/bin/runc", "/usr/local/sbin/runc", "/usr/local/bin/runc"];
-        let there = places.iter().filter(|p| Path::new(p).exists());
-        let settings = there.take(1).map(|p| ("runtime", p.to_string())).collect();
+        let there = places.iter().filter(|p| Path::new(p).exists()).map(|p| p.to_string());
+        let settings = std::env::var("OCI_RUNTIME").into_iter().chain(there).take(1).map(|p| ("runtime", p)).collect();
         Self { settings, _parts: Vec::new(), _swept: Swept::default(), _folder: None }
     }
 
