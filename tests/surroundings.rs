@@ -94,7 +94,9 @@ fn a_host_that_is_itself_a_container_is_said_to_be_one() {
         return;
     }
     let run = inside(&around, &b, &SHORT).ends_with_any(&[0, 4, 7]);
-    run.says("the host is itself a container").says("in a user namespace");
+    let run = run.says("the host is itself a container").says("in a user namespace");
+    let id = run.stderr.split("\nrun ").nth(1).and_then(|rest| rest.split(' ').next()).expect("it says its id");
+    assert_eq!(common::traces(id), Vec::<String>::new());
     b.holds_only(&["tarebench.db"]);
 }
 

@@ -1,5 +1,6 @@
 //! The remains of killed runs, found by their journals and removed: a SIGKILL lets nobody clean up after themselves.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -12,8 +13,8 @@ use anyhow::Context;
 use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::geteuid;
 
-use crate::host::journal::{JOURNAL, Made, entries};
-use crate::host::scratch;
+use crate::host::journal::{JOURNAL, Made, entries, entries_of};
+use crate::host::{mark, scratch};
 use crate::names::is_epair_of;
 use crate::process::{kill_left, remove_tree, unmount_below};
 use crate::stage::{cgroup, loopback, network};
@@ -24,7 +25,7 @@ const ENGINE: Duration = Duration::from_secs(60);
 /// The remains of one killed run.
 #[derive(Debug)]
 pub struct Leftover {
-    /// The run's scratch directory.
+    /// The run's scratch directory, or its mark in a data directory, or a link to a scratch directory that is gone.
     pub scratch: PathBuf,
     /// Everything that it had noted down, oldest first.
     pub made: Vec<Made>,
@@ -38,9 +39,55 @@ impl std::fmt::Display for Leftover {
     }
 }
 
-/// Every scratch directory of ours whose owner is gone. A live run holds a lock on its journal; another user's is not ours.
-pub fn find() -> Vec<Leftover> {
-    scratch::places().iter().flat_map(|folder| find_in(folder)).collect()
+/// Every scratch directory of ours whose owner is gone, wherever it lies, and every mark in this data directory. A live run holds a
+/// lock on its journals; another user's are not ours.
+pub fn find(data_dir: &Path) -> Vec<Leftover> {
+    let mut found: Vec<Leftover> = scratch::places().iter().flat_map(|folder| find_in(folder)).collect();
+    // What is removed goes by its full path.
+    let data_dir = data_dir.canonicalize().unwrap_or_else(|_| data_dir.to_path_buf());
+    let marks = fs::read_dir(data_dir).into_iter().flatten().flatten().filter_map(|e| examine_mark(&e.path()));
+    // After the journals, which know more.
+    found.extend(marks);
+    found
+}
+
+/// What carries our name although no journal says whose it is, each with the command that removes it: nobody knows that it isn't
+/// needed any more, so it is only named.
+pub fn unknown(data_dir: &Path) -> Vec<String> {
+    let owners = scratch::places().into_iter().map(|place| (place, "")).chain([(data_dir.to_path_buf(), ".journal")]);
+    let owners: Vec<(PathBuf, &str)> = owners.collect();
+    let owned = |id: &str| {
+        owners.iter().any(|(place, end)| place.join(format!("tarebench-{id}{end}")).symlink_metadata().is_ok())
+    };
+    let groups = cgroup::mounts().into_iter().map(|mount| (mount.point, "find DIR -depth -type d -exec rmdir {} +"));
+    let netns = ["/run/netns", "/var/run/netns"].map(|dir| (PathBuf::from(dir), "ip netns delete NAME"));
+    let places = groups.chain(netns).chain([(data_dir.to_path_buf(), "rm -r DIR")]);
+    let mut found = BTreeMap::new();
+    for (place, removal) in places {
+        for entry in fs::read_dir(place).into_iter().flatten().flatten() {
+            let path = entry.path();
+            let Some((name, id)) = path.file_name().and_then(|n| n.to_str()).and_then(|n| Some((n, run_of(n)?))) else {
+                continue;
+            };
+            let ours = fs::symlink_metadata(&path).is_ok_and(|about| about.uid() == geteuid().as_raw());
+            if ours && !owned(id) {
+                // /var/run is /run, and a tree may be mounted twice.
+                let removal = removal.replace("DIR", &path.display().to_string()).replace("NAME", name);
+                found.insert(path.canonicalize().unwrap_or(path), removal);
+            }
+        }
+    }
+    found.into_iter().map(|(path, removal)| format!("{}: `{removal}`", path.display())).collect()
+}
+
+/// The id of the run whose name this is the beginning of.
+fn run_of(name: &str) -> Option<&str> {
+    let id = name.strip_prefix("tarebench-")?.split('-').next()?;
+    is_id(id).then_some(id)
+}
+
+fn is_id(id: &str) -> bool {
+    !id.is_empty() && id.len() <= 8 && id.bytes().all(|b| b.is_ascii_alphanumeric())
 }
 
 fn find_in(folder: &Path) -> Vec<Leftover> {
@@ -51,13 +98,22 @@ fn find_in(folder: &Path) -> Vec<Leftover> {
 }
 
 fn examine(scratch: &Path) -> Option<Leftover> {
-    let id = scratch.file_name()?.to_str()?.strip_prefix("tarebench-")?;
-    if id.is_empty() || id.len() > 8 || !id.bytes().all(|b| b.is_ascii_alphanumeric()) {
-        return None;
+    let name = scratch.file_name()?;
+    let id = name.to_str()?.strip_prefix("tarebench-").filter(|id| is_id(id))?;
+    // In a folder that everybody may write, a stranger's link or directory could name things that aren't ours.
+    let about = fs::symlink_metadata(scratch).ok().filter(|about| about.uid() == geteuid().as_raw())?;
+    if about.is_symlink() {
+        let to = fs::read_link(scratch).ok().filter(|to| to.file_name() == Some(name))?;
+        return match fs::symlink_metadata(&to) {
+            // What it pointed at was removed by somebody else, with its journal.
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                Some(Leftover { scratch: scratch.to_path_buf(), made: Vec::new(), lock: None })
+            }
+            Ok(about) if about.is_dir() => examine(&to),
+            _ => None,
+        };
     }
-    // In a folder that everybody may write, a link or a stranger's directory could name things that aren't ours.
-    let about = fs::symlink_metadata(scratch).ok()?;
-    if !about.is_dir() || about.uid() != geteuid().as_raw() {
+    if !about.is_dir() {
         return None;
     }
     let journal = scratch.join(JOURNAL);
@@ -74,6 +130,28 @@ fn examine(scratch: &Path) -> Option<Leftover> {
     };
     let made = entries(scratch).into_iter().filter(|m| is_ours(m, id)).collect();
     Some(Leftover { scratch: scratch.to_path_buf(), made, lock })
+}
+
+/// A mark whose run is gone, with the directories beside it that it names.
+fn examine_mark(mark: &Path) -> Option<Leftover> {
+    let id = mark.file_name()?.to_str()?.strip_prefix("tarebench-")?.strip_suffix(".journal").filter(|id| is_id(id))?;
+    let about = fs::symlink_metadata(mark).ok()?;
+    if !about.is_file() || about.uid() != geteuid().as_raw() {
+        return None;
+    }
+    let fresh = about.modified().ok()?.elapsed().is_ok_and(|age| age < Duration::from_secs(10));
+    if fresh && about.len() == 0 {
+        return None;
+    }
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(mark).ok()?;
+    let lock = Some(Flock::lock(file, FlockArg::LockExclusiveNonblock).ok()?);
+    // The data directory may have been moved, or mounted elsewhere, since then.
+    let here = |made: Made| match made {
+        Made::Directory(dir) => Some(Made::Directory(mark.with_file_name(dir.file_name()?))),
+        _ => None,
+    };
+    let made = entries_of(mark).into_iter().filter_map(here).filter(|m| is_ours(m, id)).collect();
+    Some(Leftover { scratch: mark.to_path_buf(), made, lock })
 }
 
 /// A journal may be damaged: only what carries the run's name is ever removed.
@@ -120,7 +198,8 @@ fn clean_one(leftover: &Leftover) -> anyhow::Result<()> {
     });
     let folders: Vec<&Path> = folders.chain([leftover.scratch.as_path()]).collect();
     let name = leftover.scratch.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    kill_left(name.trim_start_matches("tarebench-"), &folders);
+    let id = name.trim_start_matches("tarebench-").trim_end_matches(".journal");
+    kill_left(id, &folders);
     let mut result = Ok(());
     let mut keep = |r: anyhow::Result<()>| {
         if let Err(e) = r {
@@ -145,7 +224,16 @@ fn clean_one(leftover: &Leftover) -> anyhow::Result<()> {
     }
     // Last and only then: as long as it stands, the journal in it says what is left to do.
     if result.is_ok() {
-        result = remove_tree(&leftover.scratch);
+        if fs::symlink_metadata(&leftover.scratch).is_ok_and(|about| about.is_dir()) {
+            result = remove_tree(&leftover.scratch);
+        } else {
+            mark::remove(&leftover.scratch);
+        }
+    }
+    for link in scratch::fixed().map(|place| place.join(name)) {
+        if result.is_ok() && fs::read_link(&link).is_ok_and(|to| to == leftover.scratch) {
+            mark::remove(&link);
+        }
     }
     debug_assert!(leftover.lock.is_some() || leftover.made.is_empty(), "a journal with entries was locked");
     result
@@ -207,6 +295,56 @@ mod tests {
         fs::remove_file(scratch.join("letter")).unwrap();
         File::open(&scratch).unwrap().set_modified(old).unwrap();
         assert_eq!(find_in(folder.path()).len(), 1, "what a run leaves that is killed between the two");
+    }
+
+    #[test]
+    fn data_is_found_by_the_mark_beside_it_when_the_journal_is_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let [ours, other] = ["tarebench-m1-bare", "other"].map(|name| folder.path().join(name));
+        [&ours, &other].iter().for_each(|dir| fs::create_dir(dir).unwrap());
+        let mark = folder.path().join(mark::name("m1"));
+        let journal = Journal::at(&mark).unwrap();
+        journal.note(&Made::Directory("/where/it/was/mounted/tarebench-m1-bare".into())).unwrap();
+        journal.note(&Made::Directory(other.clone())).unwrap();
+        assert!(examine_mark(&mark).is_none(), "its run lives");
+        drop(journal);
+        let found = examine_mark(&mark).expect("its run is gone");
+        assert_eq!(found.made, [Made::Directory(ours.clone())]);
+        clean(&[found]).unwrap();
+        assert!(!ours.exists() && !mark.exists() && other.exists());
+    }
+
+    #[test]
+    fn scratch_in_another_place_is_found_by_its_link_and_no_strangers_is() {
+        let [place, elsewhere] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        let scratch = elsewhere.path().join("tarebench-l1");
+        let [link, odd, dangling] = ["l1", "l2", "l3"].map(|id| place.path().join(format!("tarebench-{id}")));
+        fs::create_dir(&scratch).unwrap();
+        drop(Journal::open(&scratch).unwrap());
+        fs::write(scratch.join(JOURNAL), "{}\n").unwrap();
+        std::os::unix::fs::symlink(&scratch, &link).unwrap();
+        std::os::unix::fs::symlink(&scratch, &odd).unwrap();
+        std::os::unix::fs::symlink(place.path().join("gone/tarebench-l3"), &dangling).unwrap();
+        let found = find_in(place.path());
+        let names: Vec<&Path> = found.iter().map(|l| l.scratch.as_path()).collect();
+        assert_eq!(names.len(), 2, "{names:?}");
+        assert!(names.contains(&scratch.as_path()) && names.contains(&dangling.as_path()), "{names:?}");
+        clean(&found).unwrap();
+        assert!(!scratch.exists() && fs::symlink_metadata(&dangling).is_err() && fs::symlink_metadata(&odd).is_ok());
+    }
+
+    #[test]
+    fn what_no_journal_knows_is_named_and_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["tarebench-zz9-bare", "tarebench-", "tarebench-muchtoolong-x", "mine"] {
+            fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        let here: Vec<String> =
+            unknown(folder.path()).into_iter().filter(|t| t.contains(folder.path().to_str().unwrap())).collect();
+        assert_eq!(here.len(), 1, "{here:?}");
+        assert!(here.iter().any(|t| t.contains("tarebench-zz9-bare: `rm -r ")), "{here:?}");
+        drop(Journal::at(&folder.path().join(mark::name("zz9"))).unwrap());
+        assert_eq!(unknown(folder.path()).iter().filter(|t| t.contains("zz9")).count(), 0, "its mark is there");
     }
 
     #[test]

@@ -94,14 +94,14 @@ fn nothing_is_left_of_a_killed_run_after_cleaning() {
     let line = lines.map(|l| l.unwrap()).find(|l| l.contains("started")).expect("the session started");
     let pid = line.rsplit(' ').next().unwrap().to_string();
     let mine = |l: &leftovers::Leftover| l.scratch.ends_with(format!("tarebench-{id}"));
-    assert!(!leftovers::find().iter().any(mine), "the harness lives, so nothing is left over");
+    assert!(!leftovers::find(Path::new("/")).iter().any(mine), "the harness lives, so nothing is left over");
     child.kill().unwrap();
     child.wait().unwrap();
     let until = Instant::now() + Duration::from_secs(5);
     while Path::new("/proc").join(&pid).join("exe").exists() && Instant::now() < until {
         std::thread::sleep(Duration::from_millis(10));
     }
-    let found: Vec<_> = leftovers::find().into_iter().filter(mine).collect();
+    let found: Vec<_> = leftovers::find(Path::new("/")).into_iter().filter(mine).collect();
     assert_eq!(found.len(), 1, "the scratch directory of the dead is found");
     leftovers::clean(&found).unwrap();
 

@@ -77,9 +77,9 @@ fn as_map<S: Serializer>(pairs: &[(String, String)], serializer: S) -> Result<S:
 /// Probes every runner anew, looks at the host, and removes leftovers where asked.
 pub fn run(args: cli::Doctor) -> anyhow::Result<Exit> {
     let interrupt = Interrupt::listen()?;
-    let left = leftovers::find();
+    let left = leftovers::find(&args.data_dir);
     if args.clean {
-        return clean(&left);
+        return clean(&left, &args.data_dir);
     }
     let shared = open_host(Resources::new(1, 512 << 20), &interrupt)?;
     let data_dir = args.data_dir.canonicalize().context("can't find the data directory").or_exit(Exit::Host)?;
@@ -121,6 +121,8 @@ fn further_warnings(data_dir: &Path, left: &[leftovers::Leftover], host: &Host) 
     warnings.extend(
         left.iter().map(|l| format!("a killed run left something behind: {l}; `tarebench doctor --clean` removes it")),
     );
+    let unknown = leftovers::unknown(data_dir).into_iter();
+    warnings.extend(unknown.map(|thing| format!("carries our name, and no journal says whose it is: {thing}")));
     if !host.privileged {
         warnings.push("not root: no links of our own to the peer, no limits on CPU and memory, and fewer runners; `sudo tarebench doctor` shows the difference".into());
     }
@@ -131,13 +133,17 @@ fn further_warnings(data_dir: &Path, left: &[leftovers::Leftover], host: &Host) 
     warnings
 }
 
-fn clean(left: &[leftovers::Leftover]) -> anyhow::Result<Exit> {
-    if left.is_empty() {
-        print("nothing of ours is left behind\n")?;
-    }
+fn clean(left: &[leftovers::Leftover], data_dir: &Path) -> anyhow::Result<Exit> {
     leftovers::clean(left).or_exit(Exit::Host)?;
     for leftover in left {
         print(&format!("removed {leftover}\n"))?;
+    }
+    let unknown = leftovers::unknown(data_dir);
+    for thing in &unknown {
+        print(&format!("left alone, since no journal says whose it is: {thing}\n"))?;
+    }
+    if left.is_empty() && unknown.is_empty() {
+        print(&format!("nothing of ours is left behind on this host or in {}\n", data_dir.display()))?;
     }
     Ok(Exit::Done)
 }

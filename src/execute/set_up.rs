@@ -152,7 +152,7 @@ pub fn set_up(plan: &Plan, options: Options, interrupt: &Interrupt) -> anyhow::R
     }
     let data = options.data_dir.canonicalize().context("can't find the data directory").or_exit(Exit::Host)?;
     let (turn, doubt) = take_turn(options.beside, interrupt)?;
-    clean_leftovers();
+    clean_leftovers(&data);
     let shared = open_host(plan.suite.resources, interrupt)?;
     let probes = probes(plan, &shared, &data);
     if let Some(exit) = interrupt.exit() {
@@ -239,8 +239,8 @@ fn enough_cpus(wanted: u32, there: usize) -> anyhow::Result<()> {
 }
 
 /// Removes the leftovers of killed runs before anything is measured.
-fn clean_leftovers() {
-    let left = runners::leftovers::find();
+fn clean_leftovers(data: &Path) {
+    let left = runners::leftovers::find(data);
     for leftover in &left {
         tell!("removing what a killed run left behind: {leftover}");
     }

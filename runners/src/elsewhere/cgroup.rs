@@ -65,6 +65,7 @@ impl Cgroup {
 
 #[derive(Debug)]
 pub(crate) struct Mount {
+    pub(crate) point: PathBuf,
     pub(crate) v2: bool,
 }
 

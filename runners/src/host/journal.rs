@@ -4,6 +4,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::net::Ipv4Addr;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -86,11 +87,19 @@ impl Journal {
     /// # Errors
     /// When it can't be made, or another process holds it.
     pub(crate) fn open(scratch: &Path) -> anyhow::Result<Self> {
-        let path = scratch.join(JOURNAL);
+        Self::at(&scratch.join(JOURNAL))
+    }
+
+    /// Opens and locks a journal of this name.
+    ///
+    /// # Errors
+    /// See [`Journal::open`].
+    pub(crate) fn at(path: &Path) -> anyhow::Result<Self> {
         let file = OpenOptions::new()
             .create(true)
             .append(true)
-            .open(&path)
+            .custom_flags(libc::O_NOFOLLOW)
+            .open(path)
             .with_context(|| format!("can't make {}", path.display()))?;
         let file = Flock::lock(file, FlockArg::LockExclusiveNonblock)
             .map_err(|(_, e)| e)
@@ -112,7 +121,12 @@ impl Journal {
 
 /// All entries of a journal, oldest first. A last line that was cut by the kill is left out: what it names was not made yet.
 pub(crate) fn entries(scratch: &Path) -> Vec<Made> {
-    let text = std::fs::read_to_string(scratch.join(JOURNAL)).unwrap_or_default();
+    entries_of(&scratch.join(JOURNAL))
+}
+
+/// The same of a journal of this name.
+pub(crate) fn entries_of(journal: &Path) -> Vec<Made> {
+    let text = std::fs::read_to_string(journal).unwrap_or_default();
     text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
 }
 

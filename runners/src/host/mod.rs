@@ -2,6 +2,7 @@
 
 pub mod journal;
 mod limits;
+pub(crate) mod mark;
 pub(crate) mod scratch;
 pub mod turn;
 
@@ -19,7 +20,8 @@ use sha2::{Digest, Sha256};
 use crate::names::hex;
 use crate::process::remove_tree;
 use crate::unavailable::Unavailable;
-use journal::Journal;
+use journal::{Journal, Made};
+use mark::{Marks, Pointer};
 
 pub use limits::{IoLimits, Pinning, Resources};
 
@@ -50,6 +52,9 @@ pub struct Host {
     pub interrupt: Arc<AtomicBool>,
     /// The list of all that was made on the host, for the case that we are killed.
     pub journal: Journal,
+    /// The same in every data directory, of what is in it.
+    marks: Marks,
+    _pointer: Option<Pointer>,
 }
 
 impl Host {
@@ -66,6 +71,7 @@ impl Host {
         // Others may look, since an engine may run as another user, but not put anything in.
         DirBuilder::new().mode(0o755).create(&scratch).with_context(|| format!("can't make {}", scratch.display()))?;
         let journal = Journal::open(&scratch)?;
+        let pointer = Pointer::to(&scratch);
         let allowed = allowed_cpus().context("can't see which CPUs we may use")?;
         Ok(Self {
             id: id.to_string(),
@@ -80,7 +86,19 @@ impl Host {
             resources,
             interrupt: Arc::new(AtomicBool::new(false)),
             journal,
+            marks: Marks::default(),
+            _pointer: pointer,
         })
+    }
+
+    /// Writes down a directory that is about to be made in a data directory.
+    ///
+    /// # Errors
+    /// When the journal can't be written; it should then not be made.
+    pub(crate) fn note_data(&self, data_dir: &Path, directory: &Path) -> anyhow::Result<()> {
+        self.journal.note(&Made::Directory(directory.to_path_buf()))?;
+        self.marks.note(&self.id, data_dir, directory);
+        Ok(())
     }
 
     /// Keeps the calling thread, and every thread it starts from now on, to the harness's CPUs, as long as what is given back lives.

@@ -11,14 +11,15 @@ const LONGEST: usize = 19;
 
 /// Every directory in which scratch may lie, the first choice first.
 pub(crate) fn places() -> Vec<PathBuf> {
+    let own = std::env::temp_dir();
+    let fixed = fixed().into_iter().filter(|place| *place != own);
+    std::iter::once(own.clone()).chain(fixed).collect()
+}
+
+/// Those that are the same for every run of this user.
+pub(crate) fn fixed() -> [PathBuf; 4] {
     let own = PathBuf::from(format!("/run/user/{}", nix::unistd::geteuid()));
-    let mut places = vec![std::env::temp_dir()];
-    for place in ["/tmp".into(), "/var/tmp".into(), own, PathBuf::from("/dev/shm")] {
-        if !places.contains(&place) {
-            places.push(place);
-        }
-    }
-    places
+    ["/tmp".into(), "/var/tmp".into(), own, "/dev/shm".into()]
 }
 
 /// The first directory of these in which scratch can lie.

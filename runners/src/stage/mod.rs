@@ -73,7 +73,7 @@ impl Stage {
         fs::create_dir(&scratch).with_context(|| format!("can't make {}", scratch.display()))?;
         let data_dir = data_dir.canonicalize().with_context(|| format!("can't find {}", data_dir.display()))?;
         let data = data_dir.join(format!("tarebench-{}-{name}", host.id));
-        host.journal.note(&Made::Directory(data.clone()))?;
+        host.note_data(&data_dir, &data)?;
         fs::create_dir(&data).with_context(|| format!("can't make {}", data.display()))?;
         let environment = environment.to_string();
         let disk = Disk::under(&data).inspect_err(|e| log::debug!("{e:#}")).ok();

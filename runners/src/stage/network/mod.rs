@@ -78,8 +78,9 @@ impl Netns {
     /// Makes the namespace and brings its loopback up.
     pub(crate) fn make(name: String, journal: &Journal) -> anyhow::Result<Self> {
         journal.note(&Made::Netns(name.clone()))?;
-        ip(&["netns", "add", &name])?;
+        // Before it is there: where `ip` makes it and can't enter it, as in a user namespace, its file stays.
         let netns = Self { name };
+        ip(&["netns", "add", &netns.name])?;
         ip(&["-n", &netns.name, "link", "set", "lo", "up"])?;
         Ok(netns)
     }
