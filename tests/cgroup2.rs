@@ -15,7 +15,7 @@ use serde_json::Value;
 use common::emulated::{self, output, read_from};
 
 /// Programs of the machine, with the libraries that they ask for.
-const PROGRAMS: &[&str] = &["dash", "mount", "modprobe", "ip", "runc", "crun", "bwrap"];
+const PROGRAMS: &[&str] = &["dash", "mount", "modprobe", "ip", "runc", "crun", "bwrap", "mkdir", "unshare"];
 
 const BOXES: &[&str] = &["bare", "namespaces", "bubblewrap", "runc", "crun"];
 
@@ -45,12 +45,24 @@ resources = { cpus = 1, memory = "256MiB", io = { wiops = 25 } }
 [workloads."net/rr"]
 "#;
 
+/// In a container whose own group has processes in it, as an engine makes it.
+const INSIDE: &str = r#"echo $$ > /sys/fs/cgroup/box/cgroup.procs
+exec unshare -C -m dash -c '
+    mount -t tmpfs none /sys/fs; mkdir /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup
+    tarebench run suite.toml --env namespaces --workload disk/fsync --store inside.db > inside 2>&1
+    read -r kind < /sys/fs/cgroup/cgroup.type; read -r handed < /sys/fs/cgroup/cgroup.subtree_control
+    echo "$kind $handed" > type'
+"#;
+
 const COMMANDS: &str = r#"mount -t cgroup2 none /sys/fs/cgroup
 modprobe veth
 tarebench verify suite.toml > verify 2>&1; echo "$?" > code
 tarebench run suite.toml --store store.db > run 2>&1
 tarebench report latest --store store.db --format json -o report.json
-ls -d /sys/fs/cgroup/*/ > groups"#;
+mkdir /sys/fs/cgroup/box
+dash inside.sh
+tarebench report latest --store inside.db --format json -o inside.json
+echo /sys/fs/cgroup/*/ > groups"#;
 
 #[test]
 #[ignore = "boots an emulated machine and starts boxes in it, which takes 1 to 6 minutes: cargo test --test cgroup2 -- --ignored"]
@@ -72,6 +84,14 @@ fn limits_hold_and_crun_runs_where_there_is_only_version_2() {
         assert!(known["memory_bytes"].as_u64().is_some_and(|n| n > 0), "counted by its cgroup: {known}");
         assert!(!known.to_string().contains("unequal-resources"), "{known}");
     }
+    let inside: Value =
+        serde_json::from_str(&read("inside.json")).unwrap_or_else(|e| panic!("{e}: {}", read("inside")));
+    for known in inside["environments"].as_array().expect("environments") {
+        assert_eq!(known["outcome"], "measured", "{known}");
+    }
+    assert!(inside.to_string().contains("unequal-resources"), "{inside}");
+    assert!(inside.to_string().contains("this container's own cgroup"), "and says why: {inside}");
+    assert_eq!(read("type").trim(), "domain", "the container is as it was, and hands nothing down");
     for cell in report["cells"].as_array().expect("cells") {
         assert!(!cell.to_string().contains("unequal-resources"), "{cell}");
         if cell["metric"] == "throughput" && cell["workload"] == "disk/fsync" {
@@ -84,6 +104,7 @@ fn limits_hold_and_crun_runs_where_there_is_only_version_2() {
             }
         }
     }
+    assert!(read("groups").contains("/box/"), "{}", read("groups"));
     assert!(!read("groups").contains("tarebench"), "no group is left: {}", read("groups"));
 }
 
@@ -94,6 +115,7 @@ fn make_image(root: &Path, kernel: &Path, image: &Path) {
     output(Command::new("cp").arg("-a").arg(modules).arg(root.join("usr/lib/modules")));
     fs::copy(env!("CARGO_BIN_EXE_tarebench"), root.join("usr/bin/tarebench")).expect("copied");
     fs::write(root.join("data/suite.toml"), SUITE).expect("written");
+    fs::write(root.join("data/inside.sh"), INSIDE).expect("written");
     emulated::write_init(root, &emulated::init(COMMANDS));
     output(Command::new("mkfs.ext4").args(["-q", "-F", "-d"]).arg(root).arg(image).arg("2G"));
 }

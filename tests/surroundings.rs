@@ -114,8 +114,10 @@ fn without_capabilities_root_is_told_which_one_is_missing() {
     b.holds_only(&["tarebench.db"]);
 }
 
-/// A user that nobody is, so that limits on users count our processes alone.
-const NOBODY_ELSE: u32 = 54_321;
+/// A user that nobody is, and no other test: limits on users count its processes alone.
+fn nobody_else() -> u32 {
+    1_000_000 + std::process::id()
+}
 
 /// As another user, who can neither read this directory nor the program in it unless it is shown elsewhere; `None` where only
 /// root can be another user.
@@ -131,7 +133,7 @@ fn in_a_users_hands() -> Option<(tempfile::TempDir, PathBuf)> {
     let mut copy = Command::new("cp");
     copy.arg(env!("CARGO_BIN_EXE_tarebench")).arg(&program);
     assert!(copy.status().expect("cp starts").success());
-    std::os::unix::fs::chown(home.path(), Some(NOBODY_ELSE), Some(NOBODY_ELSE)).expect("given away");
+    std::os::unix::fs::chown(home.path(), Some(nobody_else()), Some(nobody_else())).expect("given away");
     Some((home, program))
 }
 
@@ -140,7 +142,7 @@ fn with_threads(limit: u32, program: &Path, home: &Path) -> Command {
     let mut command = Command::new("prlimit");
     // What asks an engine for its version needs threads too.
     command.arg(format!("--nproc={limit}")).arg(program).args(SHORT).args(["--env", "runc", "--store", "s.db"]);
-    command.uid(NOBODY_ELSE).gid(NOBODY_ELSE).current_dir(home).env("HOME", home);
+    command.uid(nobody_else()).gid(nobody_else()).current_dir(home).env("HOME", home);
     command.env("TAREBENCH_BESIDE", "1").env_remove("XDG_CACHE_HOME").stdin(Stdio::null());
     command
 }
@@ -153,7 +155,7 @@ fn where_no_more_threads_can_be_made_that_is_said_and_nothing_stays() {
         run.ends_with_any(&[0, 3, 4, 6, 7]).says(if limit < 5 { "allow more processes and threads" } else { "" });
         for place in [home.path(), Path::new("/tmp")] {
             let ours = |entry: &fs::DirEntry| {
-                let user = entry.metadata().is_ok_and(|about| about.uid() == NOBODY_ELSE);
+                let user = entry.metadata().is_ok_and(|about| about.uid() == nobody_else());
                 user && entry.file_name().to_string_lossy().starts_with("tarebench-")
             };
             let left: Vec<_> = fs::read_dir(place).expect("readable").flatten().filter(ours).collect();

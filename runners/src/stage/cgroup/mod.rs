@@ -45,7 +45,7 @@ impl Cgroup {
             group.unequal = Some(format!("CPUs and memory are not limited: {e:#}; CPU affinity is still set"));
             // Of a group that was half made nothing stays, and nobody enters it.
             remove(&group.name);
-            (group.directories, group.entries) = (Vec::new(), Vec::new());
+            (group.directories, group.entries, group.throttle) = (Vec::new(), Vec::new(), None);
         }
         group
     }
