@@ -5,7 +5,7 @@
 use std::fs::File;
 use std::hint::black_box;
 use std::io::ErrorKind;
-use std::net::UdpSocket;
+use std::net::{Ipv4Addr, UdpSocket};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -55,7 +55,8 @@ impl Canaries {
     /// When the file can't be written, or there is no loopback network.
     pub fn new(directory: &Path) -> anyhow::Result<Self> {
         let (path, file) = create(directory)?;
-        let near = UdpSocket::bind(("127.0.0.1", 0)).context("the canary can't open a socket on loopback")?;
+        // An address, not a name: for names the whole resolver of the C library would be part of the program.
+        let near = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).context("the canary can't open a socket on loopback")?;
         // Built before anything can fail, so that the file is removed then too.
         let mut canaries = Self { path, file, block: vec![0; BLOCKS * BLOCK], near, far: None, spent: [0; OPERATIONS] };
         content::fill(&mut content::generator(0, 0x4341, 0), &mut canaries.block);
@@ -179,7 +180,7 @@ mod tests {
     fn a_ping_goes_to_the_other_end_and_back() {
         let directory = tempfile::tempdir().expect("a directory");
         let mut canaries = Canaries::new(directory.path()).expect("made");
-        let [near, far] = [0, 0].map(|port| UdpSocket::bind(("127.0.0.1", port)).expect("bound"));
+        let [near, far] = [0, 0].map(|port| UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).expect("bound"));
         near.connect(far.local_addr().expect("known")).expect("connected");
         far.connect(near.local_addr().expect("known")).expect("connected");
         let watching = far.try_clone().expect("cloned");
