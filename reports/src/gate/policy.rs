@@ -152,6 +152,11 @@ fn judgeable(what: &str, name: Option<&str>, baseline: &str) -> Result<(), Polic
 
 fn known(kind: &str, name: Option<&str>, names: &[&str]) -> Result<(), PolicyError> {
     let Some(name) = name.filter(|name| !names.contains(name)) else { return Ok(()) };
+    if names.is_empty() {
+        return wrong(format!(
+            "there is no {kind} `{name}` to judge, nor any other: all that was measured is the baseline"
+        ));
+    }
     wrong(format!("there is no {kind} `{name}` to judge; {}", did_you_mean(name, names.iter().copied())))
 }
 

@@ -383,6 +383,12 @@ fn head_and_base_of_the_same_bytes_are_an_a_a_run() {
 }
 
 #[test]
+fn a_run_of_the_baseline_alone_has_nothing_to_judge() {
+    let error = pair("head", "base").check(&["net/rr"], &[], "bare").unwrap_err().to_string();
+    assert!(error.contains("no environment `head` to judge, nor any other"), "{error}");
+}
+
+#[test]
 fn a_run_that_was_gone_on_with_says_so() {
     let mut c = example();
     let note = |c: &Comparison| judge(c, &pair("qemu", "gvisor"), &[]).unwrap().notes.join("\n");
