@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use crate::cache;
 use crate::host::Host;
 use crate::launch::Launch;
-use crate::session::Session;
+use crate::session::{Session, SessionError};
 
 /// How long a guest may take to say hello under KVM. A real one needs well under a second; some hosts open `/dev/kvm`, make
 /// a virtual machine, and never get a guest through its boot.
@@ -42,14 +42,20 @@ pub fn choose(
         return Ok(answer);
     }
     log::info!("trying whether a guest boots under KVM; this is done once");
-    let answer = match Session::start(trial()?, DEADLINE) {
-        Ok(_) => Accelerator::Kvm,
-        Err(e) => Accelerator::Tcg { because: one_line(&e.to_string()) },
-    };
+    let answer = finding(Session::start(trial()?, DEADLINE))?;
     if let Err(e) = remember(&remembered, &answer) {
         log::warn!("can't remember in {} whether KVM works: {e}", remembered.display());
     }
     Ok(answer)
+}
+
+/// What the trial says of KVM. One that the user has ended says nothing, and would be remembered until the next boot.
+fn finding<T>(trial: Result<T, SessionError>) -> Result<Accelerator, SessionError> {
+    match trial {
+        Ok(_) => Ok(Accelerator::Kvm),
+        Err(SessionError::Interrupted) => Err(SessionError::Interrupted),
+        Err(e) => Ok(Accelerator::Tcg { because: one_line(&e.to_string()) }),
+    }
 }
 
 /// The answer's file: in the user's cache directory; without one, in the run's scratch.
@@ -113,6 +119,14 @@ mod tests {
             assert_eq!(recall(&fs::read_to_string(&path).expect("read")), Some(answer));
         }
         assert_eq!(recall("half an answ"), None);
+    }
+
+    #[test]
+    fn a_trial_that_was_interrupted_says_nothing_of_kvm() {
+        assert!(finding(Err::<(), _>(SessionError::Interrupted)).is_err());
+        assert_eq!(finding(Ok(())).expect("an answer"), Accelerator::Kvm);
+        let refused = finding(Err::<(), _>(SessionError::Refused("it hangs".into()))).expect("an answer");
+        assert_eq!(refused, Accelerator::Tcg { because: "it hangs".into() });
     }
 
     #[test]
