@@ -182,6 +182,16 @@ fn commands(document: &Document) -> Vec<Vec<String>> {
     found
 }
 
+/// A word with what is there in place of the files that it names.
+fn named(word: &str) -> String {
+    let made_up = |value: &str| ["/tmp/weigh", "/PATH/"].iter().any(|folder| value.starts_with(folder));
+    let there = |part: &str| match part.rsplit_once('=') {
+        Some((key, value)) if made_up(value) => format!("{key}=/etc/passwd"),
+        _ => part.to_string(),
+    };
+    word.split(',').map(there).collect::<Vec<_>>().join(",")
+}
+
 /// Whether `plan` knows an option of `run`: how much is measured of what, and not where it is kept.
 fn selects(flag: &str) -> bool {
     ["--env", "--workload", "--blocks", "--seed", "--data-dir"].contains(&flag)
@@ -213,7 +223,7 @@ fn every_command_line_can_be_typed() {
                 // What is named must be there: any program, folder or file will do for a plan.
                 let there = words[2..].iter().map(|word| match word.split_once(":binary=/opt/") {
                     Some((runner, _)) => format!("{runner}:binary=/bin/sh"),
-                    None => word.replace("/tmp/weigh", "/bin/sh"),
+                    None => named(word),
                 });
                 let words: Vec<String> = there.collect();
                 let ran = b.run(&planned(&words));

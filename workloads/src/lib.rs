@@ -7,6 +7,7 @@ pub mod canary;
 pub mod command;
 pub mod content;
 pub mod control;
+mod deadline;
 pub mod disk;
 pub mod evidence;
 pub mod facts;

@@ -24,6 +24,7 @@ pub static WORKLOADS: &[&dyn Workload] = &[
     &sqlite::set::Set,
     &sqlite::insertions::Insertions,
     &sqlite::writers::Writers,
+    &sqlite::replay::Replay,
     &disk::fsync::Fsync,
     &disk::access::RAND_READ,
     &disk::access::RAND_WRITE,

@@ -128,6 +128,7 @@ const PINNED: &[(&str, &str)] = &[
     ("sqlite/set", "4fc705593621a5bc2977ad01a410b28d"),
     ("sqlite/insertions", "f85c91990235dcdefb2eeb952bf9e7f7"),
     ("sqlite/writers", "bb7ebcc0157465c52e6769aaac4ba8cc"),
+    ("sqlite/replay", "25e969cbbc28ce762e8f20966ff885c7"),
     ("disk/fsync", "0d3d43762cfd4d3fb9c6d81e8894cdc5"),
     ("disk/randread", "1e21c8a04bf9bd7c82e2c02c14598da7"),
     ("disk/randwrite", "5c8321742b8aab4733d4483248806829"),

@@ -186,6 +186,13 @@ pub(super) fn wait(child: Pid) -> nix::Result<Ended> {
     Ok(Ended { status: WaitStatus::from_raw(child, status)?, user: time(usage.ru_utime), system: time(usage.ru_stime) })
 }
 
+/// Kills the process group of a child that runs.
+pub(super) fn kill(child: i32) {
+    if let Err(e) = killpg(Pid::from_raw(child), Signal::SIGKILL) {
+        log::debug!("kill process group {child}: {e}");
+    }
+}
+
 /// Kills what a child that has ended has left in its process group, and says whether there was something.
 ///
 /// The child's number can't be another's by now: the kernel gives numbers out in a circle, and none that is still a group's.

@@ -1,7 +1,6 @@
 //! A command of the user's own as a workload.
 
 mod child;
-mod deadline;
 mod left;
 pub mod run;
 

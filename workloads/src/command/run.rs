@@ -20,10 +20,10 @@ use nix::sys::wait::WaitStatus;
 
 use super::RUN;
 use super::child::{self, Ended, Program};
-use super::deadline::Deadline;
 use super::left::Mark;
 use crate::content::Digest;
 use crate::control::spawn::{self, Children};
+use crate::deadline::Deadline;
 use crate::parcel::{self, Brought};
 use crate::settings::{CommandLine, Kind, Setting, SettingError, Settings};
 use crate::stopwatch::Stopwatch;
@@ -112,7 +112,7 @@ impl Workload for Run {
         let mut running = Running {
             program: program(&options, &home, &mark)?,
             _children: Children::awaited()?,
-            deadline: Deadline::start(options.timeout).context("can't start a thread for the deadline")?,
+            deadline: Deadline::start(options.timeout, child::kill).context("can't start a thread for the deadline")?,
             mark,
             seed: place.seed,
             spent: Spent::default(),
@@ -207,7 +207,7 @@ impl Running {
             Ok(child) => child,
             Err(e) => return Err(self.not_started(e)),
         };
-        self.deadline.begin(child);
+        self.deadline.begin(child.as_raw());
         let ended = child::wait(child);
         self.deadline.end();
         self.spent.left += u64::from(child::kill_group(child));

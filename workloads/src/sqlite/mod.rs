@@ -6,6 +6,7 @@ pub mod insertions;
 pub mod lookup;
 pub mod mailbox;
 pub mod mixed;
+pub mod replay;
 pub mod scan;
 pub mod set;
 pub mod writers;
@@ -14,6 +15,7 @@ mod database;
 mod entries;
 mod join;
 mod options;
+mod script;
 
 use rusqlite::Connection;
 
