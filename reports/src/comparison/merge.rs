@@ -216,7 +216,8 @@ impl Merged {
 
     /// In the unit of the metric; `None` where nothing was done.
     pub fn value(&self, metric: Metric, workload: &WorkloadPlan) -> Option<f64> {
-        if self.operations == 0 || self.elapsed_ns == 0 {
+        // Only a program that isn't ours doesn't say how long it took.
+        if self.operations == 0 || (metric == Metric::Throughput && self.elapsed_ns == 0) {
             return None;
         }
         let seconds = self.elapsed_ns as f64 / 1e9;
@@ -249,7 +250,7 @@ impl Merged {
     pub fn says(&self, metric: Metric) -> bool {
         let Some(stated) = &self.stated else { return true };
         match metric {
-            Metric::Throughput => true,
+            Metric::Throughput => self.elapsed_ns > 0,
             Metric::Mean | Metric::Max => stated.latencies > 0,
             metric => metric.quantile().is_some_and(|q| stated.has(q)),
         }
@@ -285,73 +286,114 @@ impl Merged {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Blocks(pub BTreeMap<u32, Merged>);
 
-/// The part of a run that counts.
+/// The part of a run that counts, workload by workload: the histograms of all of them at a time may not fit into memory.
 #[derive(Debug)]
 pub(crate) struct Counted<'a> {
-    /// By workload and environment.
-    pub blocks: BTreeMap<(&'a str, &'a str), Blocks>,
-    /// The rows behind them.
-    pub records: BTreeMap<(&'a str, &'a str), Vec<&'a Record>>,
-    /// By workload.
-    pub checks: BTreeMap<&'a str, Vec<&'a Checked>>,
-    /// In the order of starts, bursts, checks.
-    pub failures: Vec<FailureRow>,
-    /// Checks of these workloads and environments failed or differed: the message.
-    pub disproved: BTreeMap<(&'a str, &'a str), String>,
+    stored: &'a Stored,
+    /// Rounds that don't count.
+    void: BTreeSet<(&'a str, u32, u32)>,
+    /// Bursts and checks by workload, with their place among all.
+    rows: BTreeMap<&'a str, Rows<'a>>,
+    /// With where they stand in the order of starts, bursts, checks.
+    failures: Vec<(Place, FailureRow)>,
+    /// Environments that have a block that counts, among the workloads that were counted.
+    pub measured: BTreeSet<&'a str>,
     /// Rounds that began.
     pub rounds_begun: u64,
+}
+
+/// The kind of row, and its number.
+type Place = (u8, usize);
+
+#[derive(Debug, Default)]
+struct Rows<'a> {
+    records: Vec<(usize, &'a Record)>,
+    checks: Vec<(usize, &'a Checked)>,
+}
+
+/// The part of one workload that counts, by environment.
+#[derive(Debug, Default)]
+pub(crate) struct OfWorkload<'a> {
+    pub blocks: BTreeMap<&'a str, Blocks>,
+    /// The rows behind them.
+    pub records: BTreeMap<&'a str, Vec<&'a Record>>,
+    /// Checks of all environments.
+    pub checks: Vec<&'a Checked>,
+    /// Checks of these environments failed or differed: the message.
+    pub disproved: BTreeMap<&'a str, String>,
+    /// Blocks of environments of which something was lost or wrong.
+    incomplete: BTreeSet<(&'a str, u32)>,
 }
 
 impl<'a> Counted<'a> {
     pub fn new(stored: &'a Stored) -> Self {
         let void: BTreeSet<_> = stored.voids.iter().map(|v| (v.workload.as_str(), v.block, v.round)).collect();
         let rounds: BTreeSet<_> = stored.records.iter().map(|r| (r.workload.as_str(), r.block, r.round)).collect();
-        let mut counted = Self {
-            blocks: BTreeMap::new(),
-            records: BTreeMap::new(),
-            checks: BTreeMap::new(),
-            failures: Vec::new(),
-            disproved: BTreeMap::new(),
-            rounds_begun: rounds.union(&void).count() as u64,
-        };
-        for start in &stored.starts {
+        let mut rows: BTreeMap<&str, Rows> = BTreeMap::new();
+        for (nth, record) in stored.records.iter().enumerate() {
+            rows.entry(&record.workload).or_default().records.push((nth, record));
+        }
+        for (nth, checked) in stored.checks.iter().enumerate() {
+            rows.entry(&checked.workload).or_default().checks.push((nth, checked));
+        }
+        let rounds_begun = rounds.union(&void).count() as u64;
+        let mut counted = Self { stored, void, rows, failures: Vec::new(), measured: BTreeSet::new(), rounds_begun };
+        for (nth, start) in stored.starts.iter().enumerate() {
             if let Err(failure) = &start.outcome {
-                counted.fail(&start.environment, None, start.block, None, failure);
-            }
-        }
-        let mut incomplete = BTreeSet::new();
-        for record in &stored.records {
-            counted.burst(
-                stored,
-                record,
-                void.contains(&(record.workload.as_str(), record.block, record.round)),
-                &mut incomplete,
-            );
-        }
-        counted.checks(stored, &mut incomplete);
-        // What was lost or wrong in a part of a block is in doubt in all of it.
-        for (workload, environment, block) in incomplete {
-            if let Some(blocks) = counted.blocks.get_mut(&(workload, environment)) {
-                blocks.0.remove(&block);
+                counted.fail((0, nth), &start.environment, None, start.block, None, failure);
             }
         }
         counted
     }
 
-    fn burst(
-        &mut self,
-        stored: &Stored,
-        record: &'a Record,
-        void: bool,
-        incomplete: &mut BTreeSet<(&'a str, &'a str, u32)>,
-    ) {
-        let place = (record.workload.as_str(), record.environment.as_str());
+    /// Counts one workload.
+    pub fn workload(&mut self, name: &str) -> OfWorkload<'a> {
+        let mut own = OfWorkload::default();
+        let Some((_, rows)) = self.rows.remove_entry(name) else { return own };
+        let plan = self.stored.run.workloads.iter().find(|w| w.name == name);
+        for (nth, record) in rows.records {
+            self.burst(nth, record, plan, &mut own);
+        }
+        self.checks(&rows.checks, &mut own);
+        // What was lost or wrong in a part of a block is in doubt in all of it.
+        for (environment, block) in std::mem::take(&mut own.incomplete) {
+            if let Some(blocks) = own.blocks.get_mut(environment) {
+                blocks.0.remove(&block);
+            }
+        }
+        self.measured.extend(own.blocks.iter().filter(|(_, blocks)| !blocks.0.is_empty()).map(|(e, _)| *e));
+        own
+    }
+
+    /// All that failed, in the order of starts, bursts, checks.
+    pub fn failures(mut self) -> Vec<FailureRow> {
+        // Rows of workloads that the run doesn't plan.
+        while let Some(name) = self.rows.keys().next().copied() {
+            self.workload(name);
+        }
+        self.failures.sort_by_key(|(place, _)| *place);
+        self.failures.into_iter().map(|(_, failure)| failure).collect()
+    }
+
+    /// The first failure of an environment that concerns this workload, of those that have been counted.
+    pub fn failure(&self, workload: &str, environment: &str) -> Option<&FailureRow> {
+        let concerns =
+            |f: &FailureRow| f.environment == environment && f.workload.as_deref().is_none_or(|name| name == workload);
+        self.failures.iter().filter(|(_, f)| concerns(f)).min_by_key(|(place, _)| *place).map(|(_, f)| f)
+    }
+
+    fn burst(&mut self, nth: usize, record: &'a Record, plan: Option<&WorkloadPlan>, own: &mut OfWorkload<'a>) {
+        let environment = record.environment.as_str();
+        let void = self.void.contains(&(record.workload.as_str(), record.block, record.round));
+        let mut fail = |failure: &Failure| {
+            self.fail((1, nth), environment, Some(&record.workload), record.block, Some(record.round), failure);
+        };
         let sample = match &record.outcome {
             Ok(sample) => sample,
             Err(failure) => {
-                self.fail(&record.environment, Some(&record.workload), record.block, Some(record.round), failure);
+                fail(failure);
                 if !void {
-                    incomplete.insert((place.0, place.1, record.block));
+                    own.incomplete.insert((environment, record.block));
                 }
                 return;
             }
@@ -359,34 +401,33 @@ impl<'a> Counted<'a> {
         if void {
             return;
         }
-        let read = Latencies::of(sample, stored.run.workloads.iter().find(|w| w.name == place.0));
-        let merged = self.blocks.entry(place).or_default().0.entry(record.block).or_insert_with(Merged::new);
+        let read = Latencies::of(sample, plan);
+        let merged = own.blocks.entry(environment).or_default().0.entry(record.block).or_insert_with(Merged::new);
         match read.and_then(|latencies| merged.add_sample(sample, &latencies)) {
             Ok(()) => {
                 merged.rounds.insert(record.round);
-                self.records.entry(place).or_default().push(record);
+                own.records.entry(environment).or_default().push(record);
             }
             Err(message) => {
-                let failure = Failure { step: Step::Burst, message };
-                self.fail(&record.environment, Some(&record.workload), record.block, Some(record.round), &failure);
-                incomplete.insert((place.0, place.1, record.block));
+                fail(&Failure { step: Step::Burst, message });
+                own.incomplete.insert((environment, record.block));
             }
         }
     }
 
-    fn checks(&mut self, stored: &'a Stored, incomplete: &mut BTreeSet<(&'a str, &'a str, u32)>) {
+    fn checks(&mut self, checks: &[(usize, &'a Checked)], own: &mut OfWorkload<'a>) {
         // Of the same block: others draw from other seeds.
         let mut proofs = BTreeMap::new();
-        for checked in stored.checks.iter().filter(|c| c.environment == stored.run.baseline) {
-            proofs.entry((checked.workload.as_str(), checked.block)).or_insert(checked);
+        for (_, checked) in checks.iter().filter(|(_, c)| c.environment == self.stored.run.baseline) {
+            proofs.entry(checked.block).or_insert(*checked);
         }
-        for checked in &stored.checks {
-            let place = (checked.workload.as_str(), checked.environment.as_str());
-            self.checks.entry(place.0).or_default().push(checked);
-            if let Some(block) = self.blocks.get_mut(&place).and_then(|blocks| blocks.0.get_mut(&checked.block)) {
+        for (nth, checked) in checks {
+            let environment = checked.environment.as_str();
+            own.checks.push(checked);
+            if let Some(block) = own.blocks.get_mut(environment).and_then(|blocks| blocks.0.get_mut(&checked.block)) {
                 block.stated = Stated::of(&checked.facts);
             }
-            let proof = proofs.get(&(place.0, checked.block)).and_then(|c| c.outcome.as_ref().ok());
+            let proof = proofs.get(&checked.block).and_then(|c| c.outcome.as_ref().ok());
             let failure = match (&checked.outcome, proof) {
                 (Err(failure), _) => failure.clone(),
                 (Ok(check), Some(proof)) if check.value != proof.value => Failure {
@@ -398,26 +439,35 @@ impl<'a> Counted<'a> {
                 },
                 (Ok(_), _) => continue,
             };
-            self.fail(&checked.environment, Some(&checked.workload), checked.block, None, &failure);
+            self.fail((2, *nth), environment, Some(&checked.workload), checked.block, None, &failure);
             // A lost burst was dealt with where it was lost; if its round is void, the block stands.
             if failure.step != Step::Burst {
-                incomplete.insert((place.0, place.1, checked.block));
+                own.incomplete.insert((environment, checked.block));
             }
             if failure.step == Step::Verify {
-                self.disproved.entry(place).or_insert(failure.message);
+                own.disproved.entry(environment).or_insert(failure.message);
             }
         }
     }
 
-    fn fail(&mut self, environment: &str, workload: Option<&str>, block: u32, round: Option<u32>, failure: &Failure) {
-        self.failures.push(FailureRow {
+    fn fail(
+        &mut self,
+        place: Place,
+        environment: &str,
+        workload: Option<&str>,
+        block: u32,
+        round: Option<u32>,
+        failure: &Failure,
+    ) {
+        let row = FailureRow {
             environment: environment.into(),
             workload: workload.map(Into::into),
             block,
             round,
             step: failure.step,
             message: failure.message.clone(),
-        });
+        };
+        self.failures.push((place, row));
     }
 }
 

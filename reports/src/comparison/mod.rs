@@ -9,6 +9,7 @@ mod flags;
 mod heat;
 mod insertions;
 mod merge;
+mod packed;
 pub mod precision;
 mod seen;
 mod stated;
@@ -23,6 +24,7 @@ pub use compute::compare;
 pub(crate) use flags::imported::{is_direct, unequal_options};
 pub use heat::HeatMap;
 pub use insertions::{Insertions, Population, Standing};
+pub use packed::Packed;
 pub use seen::Seen;
 pub use stated::Stated;
 
@@ -503,7 +505,7 @@ pub struct Distribution {
     /// The kind of latency in the histogram, the curve and the cells.
     pub latency: Latency,
     /// Nanoseconds; one entry per operation, or per batch.
-    pub histogram: Histogram<u64>,
+    pub histogram: Packed,
     /// Service times and lateness in open loop; `None` in closed loop.
     pub open: Option<OpenLoop>,
     /// Counters by name, warm-ups included.
@@ -518,9 +520,9 @@ pub struct Distribution {
     pub operations: u64,
     /// Bytes in all.
     pub bytes: u64,
-    /// Operations a second over the measured time.
+    /// Operations a second over the measured time; 0 where nobody said how long that was.
     pub operations_per_second: f64,
-    /// Bytes a second over the measured time.
+    /// Bytes a second over the measured time, likewise.
     pub bytes_per_second: f64,
     /// Blocks that contribute.
     pub blocks: u32,
@@ -541,21 +543,21 @@ pub struct Distribution {
 
 impl Distribution {
     /// Service times, nanoseconds, in open and in closed loop.
-    pub fn service(&self) -> &Histogram<u64> {
+    pub fn service(&self) -> &Packed {
         self.open.as_ref().map_or(&self.histogram, |open| &open.service)
     }
 
     /// A percentile of the service time, nanoseconds; `None` where nobody measured it, whatever the number of operations.
     pub fn service_quantile(&self, q: f64) -> Option<f64> {
         let stated = self.stated.as_ref().is_none_or(|stated| stated.has(q));
-        (stated && !self.service().is_empty()).then(|| quantile(self.service(), q))
+        (stated && !self.service().is_empty()).then(|| quantile(&self.service().open(), q))
     }
 
     /// The largest service time, nanoseconds.
     pub fn service_max(&self) -> Option<u64> {
         match &self.stated {
             Some(stated) => stated.max(),
-            None => (!self.service().is_empty()).then(|| self.service().max()),
+            None => (!self.service().is_empty()).then(|| self.service().open().max()),
         }
     }
 
@@ -574,7 +576,7 @@ impl Distribution {
 #[derive(Debug, Clone, PartialEq)]
 pub struct OpenLoop {
     /// Service times, nanoseconds: from the actual start.
-    pub service: Histogram<u64>,
+    pub service: Packed,
     /// How late the generator began operations that no operation before them held up, nanoseconds.
     pub lateness: Histogram<u64>,
     /// Operations asked for per second.

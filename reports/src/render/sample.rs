@@ -321,7 +321,7 @@ fn distribution(workload: &WorkloadPlan, plan: &EnvironmentPlan, w: usize) -> Di
     let mut lateness = Histogram::<u64>::new_with_bounds(1, 60_000_000_000, 3).unwrap();
     (1..2000).for_each(|i| lateness.saturating_record(100 + i));
     let open = workload.rate().map(|rate| OpenLoop {
-        service: histogram.clone(),
+        service: crate::comparison::Packed::new(&histogram),
         lateness,
         rate: rate as f64,
         done: rate as f64 / ratio.max(1.0),
@@ -338,7 +338,7 @@ fn distribution(workload: &WorkloadPlan, plan: &EnvironmentPlan, w: usize) -> Di
         workload: workload.name.clone(),
         environment: plan.name.clone(),
         latency: Latency::of(workload),
-        histogram,
+        histogram: crate::comparison::Packed::new(&histogram),
         open,
         counters,
         warmup_operations: 1_040,

@@ -1,10 +1,12 @@
 //! The comparison itself: ratios within blocks, and the statistics over blocks.
 
-use super::merge::{Blocks, Counted, Merged};
+use std::collections::BTreeSet;
+
+use super::merge::{Blocks, Counted, Merged, OfWorkload};
 use super::{
     Cell, Claim, Comparison, ControlState, Distribution, Environment, FailureRow, Finding, Flag, Headline, HeatMap,
-    Latency, Method, Metric, OpenLoop, Outcome, OverheadAt, Resolution, Role, Seen, Severity, Verdict, Withheld,
-    claims, flags, insertions,
+    Latency, Method, Metric, OpenLoop, Outcome, OverheadAt, Packed, Resolution, Role, Seen, Severity, Verdict,
+    Withheld, claims, flags, insertions,
 };
 use workloads::agent::CLOCK;
 
@@ -22,7 +24,7 @@ const QUANTILES: [f64; 19] =
 /// Rounds that are void are dropped for all environments; a block in which an environment lost a burst or failed a check
 /// is dropped for that environment. An interrupted run gives what its finished blocks carry.
 pub fn compare(stored: &Stored, method: Method) -> Comparison {
-    let counted = Counted::new(stored);
+    let mut counted = Counted::new(stored);
     let run = &stored.run;
     let mut c = Comparison {
         run: run.clone(),
@@ -31,7 +33,7 @@ pub fn compare(stored: &Stored, method: Method) -> Comparison {
         stopped: stored.stopped.clone(),
         method,
         blocks: stored.records.iter().map(|r| r.block).collect::<std::collections::BTreeSet<_>>().len() as u32,
-        environments: run.environments.iter().map(|e| environment(stored, &counted, e, method)).collect(),
+        environments: Vec::new(),
         cells: Vec::new(),
         control: Vec::new(),
         distributions: Vec::new(),
@@ -39,16 +41,21 @@ pub fn compare(stored: &Stored, method: Method) -> Comparison {
         insertions: Vec::new(),
         voids: stored.voids.clone(),
         rounds_begun: counted.rounds_begun,
-        failures: counted.failures.clone(),
+        failures: Vec::new(),
         forgets: flags::disk::baseline_forgets(stored),
         invalid: Vec::new(),
         remarks: Vec::new(),
     };
     for workload in &run.workloads {
+        let own = counted.workload(&workload.name);
         for plan in run.environments.iter().filter(|e| e.skipped.is_none()) {
-            compare_pair(&mut c, stored, &counted, workload, plan);
+            let failed = counted.failure(&workload.name, &plan.name).cloned();
+            compare_pair(&mut c, stored, &own, failed.as_ref(), workload, plan);
         }
     }
+    let measured = counted.measured.clone();
+    c.failures = counted.failures();
+    c.environments = run.environments.iter().map(|e| environment(stored, &c.failures, &measured, e, method)).collect();
     let differing = claims::disagreeing(&c.control, &run.workloads);
     for workload in &run.workloads {
         resolve(&mut c, workload, &differing);
@@ -66,38 +73,39 @@ pub fn compare(stored: &Stored, method: Method) -> Comparison {
 fn compare_pair(
     c: &mut Comparison,
     stored: &Stored,
-    counted: &Counted,
+    counted: &OfWorkload,
+    failed: Option<&FailureRow>,
     workload: &WorkloadPlan,
     plan: &EnvironmentPlan,
 ) {
     let (w, e, base) = (workload.name.as_str(), plan.name.as_str(), stored.run.baseline.as_str());
     let none = Blocks::default();
-    let own = counted.blocks.get(&(w, e)).unwrap_or(&none);
-    let net = counted.blocks.get(&(w, base)).unwrap_or(&none);
+    let own = counted.blocks.get(e).unwrap_or(&none);
+    let net = counted.blocks.get(base).unwrap_or(&none);
     // Both copies of the baseline: what one burst of it happened to be is then shared by half as much.
-    let second = counted.blocks.get(&(w, CONTROL)).filter(|_| e != CONTROL && e != base);
+    let second = counted.blocks.get(CONTROL).filter(|_| e != CONTROL && e != base);
     let pair = Pair::new(own, net, second, workload, c.method);
     let mut found = flags::of(&flags::Case {
         stored,
         workload,
         plan,
         merged: &pooled(own.0.values()),
-        records: counted.records.get(&(w, e)).map_or(&[], Vec::as_slice),
-        checks: counted.checks.get(w).map_or(&[], Vec::as_slice),
+        records: counted.records.get(e).map_or(&[], Vec::as_slice),
+        checks: &counted.checks,
         baseline: &pooled(net.0.values()),
-        baseline_records: counted.records.get(&(w, base)).map_or(&[], Vec::as_slice),
+        baseline_records: counted.records.get(base).map_or(&[], Vec::as_slice),
         overhead: pair.finding(Metric::primary(workload)).ok().map(|f| f.overhead),
         forgets: c.forgets.as_deref(),
     });
-    if let Some(message) = counted.disproved.get(&(w, e)) {
+    if let Some(message) = counted.disproved.get(e) {
         let evidence = message.lines().next().unwrap_or_default().to_string();
         found.push(Flag { name: "check-failed", severity: Severity::Fatal, evidence });
     }
     found.sort_by_key(|f| std::cmp::Reverse(f.severity));
     if !own.0.is_empty() {
         let curve = if e == base { Vec::new() } else { pair.curve() };
-        let records = counted.records.get(&(w, e)).map_or(&[][..], Vec::as_slice);
-        let baseline = counted.records.get(&(w, base)).filter(|_| e != base).map_or(&[][..], Vec::as_slice);
+        let records = counted.records.get(e).map_or(&[][..], Vec::as_slice);
+        let baseline = counted.records.get(base).filter(|_| e != base).map_or(&[][..], Vec::as_slice);
         let seen = Seen::of(&in_blocks(records, own), &in_blocks(baseline, net), c.method.confidence);
         c.distributions.push(distribution(stored, workload, e, own, records, curve, seen, &found, c.method));
         c.insertions.extend(insertions::place(workload, e, own, records, &found, c.method.confidence));
@@ -105,10 +113,9 @@ fn compare_pair(
     if e == base {
         return;
     }
-    let failed = c.failures.iter().find(|f| f.environment == e && f.workload.as_deref().is_none_or(|name| name == w));
     for metric in Metric::ALL {
         let mut flags = found.clone();
-        let finding = pair.finding(metric).map_err(|why| match (why, counted.disproved.get(&(w, e)), failed) {
+        let finding = pair.finding(metric).map_err(|why| match (why, counted.disproved.get(e), failed) {
             (Withheld::NoCommonBlock, Some(message), _) => Withheld::Failed(message.clone()),
             (Withheld::NoCommonBlock, None, Some(f)) => Withheld::Failed(f.message.clone()),
             (why, _, _) => why,
@@ -302,11 +309,12 @@ fn distribution(
     let stalls = all.histogram.len() - all.histogram.count_between(0, limit);
     let whole = all.stated.as_ref().is_none_or(|stated| stated.percentiles.is_none());
     let smallest = own.0.values().map(|m| m.histogram.len()).min().unwrap_or(0).max(1);
-    let seconds = all.elapsed_ns.max(1) as f64 / 1e9;
-    let done = all.operations as f64 / seconds;
+    // Nobody knows the rate of what took nobody knows how long.
+    let per_second = |n: u64| if all.elapsed_ns == 0 { 0.0 } else { n as f64 / (all.elapsed_ns as f64 / 1e9) };
+    let done = per_second(all.operations);
     let blocks = stored.records.iter().map(|r| r.block.saturating_add(1)).max().unwrap_or(0);
     let open = all.open.map(|open| OpenLoop {
-        service: open.service,
+        service: Packed::new(&open.service),
         lateness: open.lateness,
         rate: workload.rate().unwrap_or(0) as f64,
         done,
@@ -324,14 +332,14 @@ fn distribution(
         operations: all.operations,
         bytes: all.bytes,
         operations_per_second: done,
-        bytes_per_second: all.bytes as f64 / seconds,
+        bytes_per_second: per_second(all.bytes),
         blocks: own.0.len() as u32,
         stalls_per_million: whole.then(|| stalls as f64 / all.histogram.len().max(1) as f64 * 1e6),
         carried: (1.0 - method.beyond as f64 / smallest as f64).max(0.0),
         overhead: curve,
         seen,
         flags: flags.to_vec(),
-        histogram: all.histogram,
+        histogram: Packed::new(&all.histogram),
         stated: all.stated,
     }
 }
@@ -432,10 +440,16 @@ fn resolution(
     }
 }
 
-fn environment(stored: &Stored, counted: &Counted, plan: &EnvironmentPlan, method: Method) -> Environment {
+fn environment(
+    stored: &Stored,
+    failures: &[FailureRow],
+    measured: &BTreeSet<&str>,
+    plan: &EnvironmentPlan,
+    method: Method,
+) -> Environment {
     let starts: Vec<_> = stored.starts.iter().filter(|s| s.environment == plan.name).collect();
-    let mut own = counted.failures.iter().filter(|f| f.environment == plan.name);
-    let any = counted.blocks.iter().any(|((_, e), blocks)| *e == plan.name && !blocks.0.is_empty());
+    let mut own = failures.iter().filter(|f| f.environment == plan.name);
+    let any = measured.contains(plan.name.as_str());
     let outcome = match (&plan.skipped, own.next(), any) {
         (Some(why), _, _) => Outcome::Skipped(why.clone()),
         (None, None, true) => Outcome::Measured,

@@ -48,7 +48,7 @@ fn in_open_loop_cells_are_of_response_times_and_service_times_stand_beside_them(
     let c = comparison(&stored());
     let d = c.distribution("net/paced", "qemu").expect("a distribution");
     let open = d.open.as_ref().expect("its operations arrive by a schedule");
-    let (response, service) = (quantile(&d.histogram, 0.5), quantile(&open.service, 0.5));
+    let (response, service) = (quantile(&d.histogram.open(), 0.5), quantile(&open.service.open(), 0.5));
     assert_eq!(d.latency, Latency::Response);
     assert!((50e3..60e3).contains(&service), "2.6 times 21 us: {service}");
     assert!(response > 20.0 * service, "what can't be done in time waits: {response}");

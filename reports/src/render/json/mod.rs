@@ -212,6 +212,8 @@ fn resolution(r: &think::Resolution) -> Resolution<'_> {
 }
 
 fn distribution(d: &think::Distribution) -> Distribution<'_> {
+    // Only a program that isn't ours doesn't say how long it took.
+    let timed = |rate: f64| (d.operations_per_second > 0.0).then_some(rate);
     let at = |o: &think::OverheadAt| OverheadAt {
         quantile: o.quantile,
         overhead: o.overhead.value,
@@ -238,8 +240,8 @@ fn distribution(d: &think::Distribution) -> Distribution<'_> {
         warmup_operations: d.warmup_operations,
         operations: d.operations,
         bytes: d.bytes,
-        operations_per_second: d.operations_per_second,
-        bytes_per_second: d.bytes_per_second,
+        operations_per_second: timed(d.operations_per_second),
+        bytes_per_second: timed(d.bytes_per_second),
         batch: d.batch,
         blocks: d.blocks,
         stalls_per_million: d.stalls_per_million,

@@ -348,10 +348,10 @@ pub(super) struct Distribution<'a> {
     pub(super) operations: u64,
     /// Bytes in all.
     pub(super) bytes: u64,
-    /// Over the measured time.
-    pub(super) operations_per_second: f64,
-    /// Over the measured time.
-    pub(super) bytes_per_second: f64,
+    /// Over the measured time; null where another program doesn't say how long it took.
+    pub(super) operations_per_second: Option<f64>,
+    /// Over the measured time, likewise.
+    pub(super) bytes_per_second: Option<f64>,
     /// Operations per clock reading.
     pub(super) batch: u32,
     /// Blocks that contribute.

@@ -132,15 +132,16 @@ fn points(d: &Distribution) -> Vec<(f64, f64)> {
     if d.histogram.is_empty() {
         return Vec::new();
     }
+    let histogram = d.histogram.open();
     let last = nines(d.carried.clamp(0.5, 0.999_999));
     // Of what another program printed a few percentiles are known, and nothing between them.
     if let Some(printed) = d.stated.as_ref().and_then(|stated| stated.percentiles.as_ref()) {
         let known = printed.iter().map(|p| f64::from(*p) / 1e6).filter(|q| (FIRST..1.0).contains(q));
-        return known.map(|q| (nines(q), quantile(&d.histogram, q).max(1.0))).filter(|(x, _)| *x <= last).collect();
+        return known.map(|q| (nines(q), quantile(&histogram, q).max(1.0))).filter(|(x, _)| *x <= last).collect();
     }
     // A few nines of some dozens of steps.
     let steps = (last * f64::from(STEPS)).floor() as u32;
-    let at = |x: f64| (x, (d.histogram.value_at_quantile(1.0 - 10f64.powf(-x)) as f64).max(1.0));
+    let at = |x: f64| (x, (histogram.value_at_quantile(1.0 - 10f64.powf(-x)) as f64).max(1.0));
     let further = (1..=steps).map(|i| f64::from(i) / f64::from(STEPS)).filter(|x| *x > nines(FIRST));
     [nines(FIRST)].into_iter().chain(further).chain([last]).map(at).collect()
 }

@@ -146,7 +146,7 @@ fn describe(d: &Distribution, heat: &HeatMap) -> String {
     let median = if d.histogram.is_empty() {
         String::new()
     } else {
-        format!(", half of them up to {}", units::duration(crate::comparison::quantile(&d.histogram, 0.5)))
+        format!(", half of them up to {}", units::duration(crate::comparison::quantile(&d.histogram.open(), 0.5)))
     };
     format!(
         "Time from left to right over {blocks}, latency from {} to {} from below{median}; darker where more operations ended.",

@@ -25,7 +25,7 @@ impl Render for Hgrm {
             for (latency, histogram) in histograms(d) {
                 let (workload, environment) = (escape::one_line(&d.workload), escape::one_line(&d.environment));
                 say!(out, "# {workload} on {environment}: {} time in milliseconds", latency.name());
-                table(histogram, &mut out);
+                table(&histogram, &mut out);
             }
         }
         Ok(out.into_bytes())

@@ -34,7 +34,7 @@ impl Render for Hlog {
             let length = measured(distribution);
             for (latency, histogram) in histograms(distribution) {
                 let tag = tag(distribution, latency);
-                log.write_histogram(histogram, Duration::ZERO, length, Tag::new(&tag))
+                log.write_histogram(&histogram, Duration::ZERO, length, Tag::new(&tag))
                     .with_context(|| format!("write the histogram {tag}"))?;
             }
         }
@@ -44,9 +44,13 @@ impl Render for Hlog {
 
 /// A distribution's histograms with what their latencies are: in open loop there are two, and where another program printed a
 /// few percentiles there is none.
-pub(super) fn histograms(d: &Distribution) -> impl Iterator<Item = (Latency, &Histogram<u64>)> {
+pub(super) fn histograms(d: &Distribution) -> impl Iterator<Item = (Latency, Histogram<u64>)> {
     let service = d.open.as_ref().map(|open| (Latency::Service, &open.service));
-    [Some((d.latency, &d.histogram)), service].into_iter().flatten().filter(|(_, h)| d.is_whole() && !h.is_empty())
+    [Some((d.latency, &d.histogram)), service]
+        .into_iter()
+        .flatten()
+        .filter(|(_, h)| d.is_whole() && !h.is_empty())
+        .map(|(latency, h)| (latency, h.open()))
 }
 
 /// `sqlite/commit:runc:service`. A tag can't hold a comma, a blank or a line break.

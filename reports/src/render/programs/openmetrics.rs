@@ -82,9 +82,10 @@ fn latencies(c: &Comparison, out: &mut String) {
     family(out, NAME, "summary", "seconds", "Latencies of all operations; in open loop response times.");
     for d in c.distributions.iter().filter(|d| !d.histogram.is_empty()) {
         let place = [("workload", d.workload.as_str()), ("environment", &d.environment), ("latency", d.latency.name())];
+        let histogram = d.histogram.open();
         for q in QUANTILES.into_iter().filter(|q| *q <= d.carried && d.service_quantile(*q).is_some()) {
             let labels = labels(&[place[0], place[1], place[2], ("quantile", &q.to_string())]);
-            say!(out, "{NAME}{labels} {}", quantile(&d.histogram, q) / 1e9);
+            say!(out, "{NAME}{labels} {}", quantile(&histogram, q) / 1e9);
         }
         say!(out, "{NAME}_count{} {}", labels(&place), d.histogram.len());
     }
