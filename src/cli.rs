@@ -512,12 +512,58 @@ pub enum Source {
     #[command(
         after_help = "Example:\n  fio --name=log --rw=write --bs=4k --fsync=1 --size=64m --output-format=json+ --output=bare-1.json\n  tarebench import fio bare=bare-1.json bare=bare-2.json runc=runc-1.json runc=runc-2.json\n  ssh host 'fio job.fio --output-format=json+' | tarebench import fio host=-\n\nExit codes: 2 when a file can't be read or understood (nothing is stored), 5 when the store can't be written,\n7 when fio says that a job failed (it is stored as a failure)."
     )]
-    Fio(ImportFio),
+    Fio(ImportFiles),
+    /// What sockperf's client prints, or its --full-log, which has every message
+    ///
+    /// Each run is a block of the environment NAME, and the workload `sockperf/latency`, `sockperf/round-trip` or
+    /// `sockperf/throughput`. Percentiles that sockperf doesn't print are withheld. All files are imported, or none.
+    #[command(
+        after_help = "Example:\n  sockperf ping-pong -i 192.0.2.1 -t 10 --full-log bare-1.csv\n  tarebench import sockperf bare=bare-1.csv bare=bare-2.csv runc=runc-1.csv runc=runc-2.csv\n\nExit codes: 2 when a file can't be read or understood (nothing is stored), 5 when the store can't be written."
+    )]
+    Sockperf(ImportFiles),
+    /// The output of iperf3 -J: throughput, and no latencies
+    ///
+    /// Each run is a block of the environment NAME, and the workload `iperf3/tcp` or `iperf3/udp`: what arrived, in the time that it
+    /// took. All files are imported, or none.
+    #[command(
+        after_help = "Example:\n  iperf3 -c 192.0.2.1 -t 10 -J > bare-1.json\n  tarebench import iperf3 bare=bare-1.json bare=bare-2.json runc=runc-1.json runc=runc-2.json\n\nExit codes: 2 when a file can't be read or understood (nothing is stored), 5 when the store can't be written,\n7 when iperf3 says that it failed (it is stored as a failure)."
+    )]
+    Iperf3(ImportFiles),
+    /// Files of HdrHistogram: logs of intervals (.hlog) and tables of percentiles (.hgrm)
+    ///
+    /// Each file is a block of the environment NAME. Each tag of a log is a workload `hdr/TAG`; the intervals of a tag are added up. A
+    /// table has the percentiles of its lines and doesn't say how long it took. All files are imported, or none.
+    #[command(
+        after_help = "Example:\n  tarebench import hdr --unit us bare=bare-1.hlog bare=bare-2.hlog runc=runc-1.hlog runc=runc-2.hlog\n\nExit codes: 2 when a file can't be read or understood or has no unit (nothing is stored), 5 when the store\ncan't be written."
+    )]
+    Hdr(ImportHdr),
 }
 
-/// Arguments of `import fio`.
+/// Arguments of `import hdr`.
 #[derive(Debug, Args)]
-pub struct ImportFio {
+pub struct ImportHdr {
+    /// Unit of the values, where no comment in the files has a word for it
+    #[arg(long, value_name = "UNIT")]
+    pub unit: Option<ValueUnit>,
+    /// What every import takes.
+    #[command(flatten)]
+    pub files: ImportFiles,
+}
+
+/// Units that values may have.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum ValueUnit {
+    /// Nanoseconds
+    Ns,
+    /// Microseconds
+    Us,
+    /// Milliseconds
+    Ms,
+}
+
+/// What every import takes.
+#[derive(Debug, Args)]
+pub struct ImportFiles {
     /// FILE or NAME=FILE, a pipe too, `-` for stdin; without NAME, the name of the file without its ending
     #[arg(required = true, value_name = "[NAME=]FILE")]
     pub files: Vec<String>,

@@ -213,7 +213,11 @@ fn every_command_line_can_be_typed() {
             let line = format!("{}: {}", document.path.display(), words.join(" "));
             let command: Vec<&str> =
                 words[1..].iter().map(String::as_str).take_while(|w| !w.starts_with('-')).take(1).collect();
-            let nested = if command == ["import"] { vec!["import", "fio"] } else { command.clone() };
+            let nested = if command == ["import"] {
+                vec!["import", words.get(2).map_or("fio", String::as_str)]
+            } else {
+                command.clone()
+            };
             let help = b.run(&[&nested[..], &["--help"]].concat());
             assert_eq!(help.code, 0, "{line}: there is no such command");
             for flag in words.iter().filter(|w| w.starts_with('-')) {

@@ -326,3 +326,57 @@ fn a_job_that_failed_is_a_failure_and_not_a_number() {
     b.run(&["import", "fio", "full.json"]).ends_with(7).says("fio ended this job with error 28");
     assert!(report(&b)["distributions"].as_array().is_some_and(Vec::is_empty));
 }
+
+/// An output of another program, made by it.
+fn other(name: &str) -> String {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/import").join(name).display().to_string()
+}
+
+#[test]
+fn summaries_of_sockperf_have_what_it_prints() {
+    let b = Dir::new();
+    let file = other("sockperf.txt");
+    b.run(&["import", "sockperf", &format!("bare={file}")])
+        .ends_with(0)
+        .says("sockperf/latency in bare: 67\u{202f}469 operations, ")
+        .says("p50 5.26 µs, p99 7.77 µs  (from-percentiles)");
+    let d = &report(&b)["distributions"][0];
+    assert_eq!(d["service"]["max"], 5_438_248);
+    b.run(&["import", "sockperf", &other("iperf3.json")]).ends_with(2).says("no results of sockperf's client");
+    b.run(&["import", "sockperf", "--help"]).ends_with(0).says("Example:");
+}
+
+#[test]
+fn outputs_of_iperf3_have_throughput_and_no_latency() {
+    let b = Dir::new();
+    let file = other("iperf3.json");
+    b.run(&["import", "iperf3", &format!("bare={file}")])
+        .ends_with(0)
+        .says("iperf3/tcp in bare: ")
+        .says("746 MB/s, p50 -, p99 -  (no-latencies)");
+    let d = report(&b)["distributions"][0].clone();
+    assert_eq!((&d["bytes"], &d["service"]["p50"]), (&1_492_254_720_u64.into(), &Value::Null));
+    b.run(&["import", "iperf3", &other("sockperf.txt")]).ends_with(2).says("use iperf3's -J");
+    b.run(&["import", "iperf3", "--help"]).ends_with(0).says("Example:");
+}
+
+#[test]
+fn files_of_hdr_histogram_have_a_unit_that_is_told() {
+    let b = Dir::new();
+    let (log, table) = (other("replies.hlog"), other("replies.hgrm"));
+    b.run(&["import", "hdr", &log]).ends_with(2).says("say --unit ns, us or ms");
+    // 6000 latencies in 3 s; the library that wrote them says p50 402, p99 1254, largest 2519.
+    b.run(&["import", "hdr", "--unit", "us", &format!("bare={log}")])
+        .ends_with(0)
+        .says("hdr/latency in bare: 6\u{202f}000 operations, 2000 op/s, p50 402 µs, p99 1.25 ms\n");
+    let d = report(&b)["distributions"][0].clone();
+    same(&d["service"]["max"], &2_519_000.into());
+    // The same as a table, in milliseconds: it has no time, and no line at the median.
+    b.run(&["import", "hdr", "--unit", "ms", &format!("bare={table}")])
+        .ends_with(0)
+        .says("hdr/latency in bare: 6\u{202f}000 operations, - op/s, p50 -, p99 ")
+        .says("(from-percentiles)");
+    let d = report(&b)["distributions"][0].clone();
+    assert_eq!((&d["operations_per_second"], &d["service"]["max"]), (&Value::Null, &2_519_000.into()));
+    b.run(&["import", "hdr", "--help"]).ends_with(0).says("Example:");
+}

@@ -11,8 +11,17 @@ use workloads::{Check, Resource};
 /// The kind of all workloads that were imported from fio's output.
 pub const FIO: &str = "fio";
 
+/// The kind of all workloads that were imported from sockperf's output.
+pub const SOCKPERF: &str = "sockperf";
+
+/// The kind of all workloads that were imported from iperf3's output.
+pub const IPERF3: &str = "iperf3";
+
+/// The kind of all workloads that were imported from files of HdrHistogram.
+pub const HDR: &str = "hdr";
+
 /// The kinds of workloads that other programs measured: nothing that we know of our own workloads holds for them.
-const IMPORTED: [&str; 1] = [FIO];
+const IMPORTED: [&str; 4] = [FIO, SOCKPERF, IPERF3, HDR];
 
 /// The name of the second baseline: the A/A pair that shows what a machine can resolve.
 pub const CONTROL: &str = "control";

@@ -1,6 +1,10 @@
 //! Measurements of other programs, as runs of ours: what they say is kept, and what they don't is said to be unknown.
 
 mod fio;
+mod hdr;
+mod iperf3;
+mod sockperf;
+mod spread;
 mod text;
 
 use std::collections::BTreeMap;
@@ -11,7 +15,9 @@ use workloads::facts::{DataFacts, Network};
 use workloads::protocol::Sample;
 use workloads::{Check, Resource};
 
-use crate::record::{Checked, Ending, EnvironmentPlan, FIO, Failure, Record, Run, Stored, WorkloadPlan};
+use crate::record::{
+    Checked, Ending, EnvironmentPlan, FIO, Failure, HDR, IPERF3, Record, Run, SOCKPERF, Stored, WorkloadPlan,
+};
 
 /// What an option is called among the facts of a check: it follows this.
 pub(crate) const OPTION: &str = "option: ";
@@ -21,12 +27,58 @@ pub(crate) const OPTION: &str = "option: ";
 pub enum Program {
     /// fio's `json` and `json+`.
     Fio,
+    /// What sockperf's client prints, and its full log.
+    Sockperf,
+    /// iperf3's JSON.
+    Iperf3,
+    /// HdrHistogram's logs and tables, with the unit of their values where it is told.
+    Hdr(Option<Unit>),
+}
+
+/// The unit of somebody's latencies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// Nanoseconds.
+    Ns,
+    /// Microseconds.
+    Us,
+    /// Milliseconds.
+    Ms,
+}
+
+impl Unit {
+    /// All of them.
+    pub const ALL: [Unit; 3] = [Unit::Ns, Unit::Us, Unit::Ms];
+
+    fn word(self) -> &'static str {
+        match self {
+            Unit::Ns => "nanoseconds",
+            Unit::Us => "microseconds",
+            Unit::Ms => "milliseconds",
+        }
+    }
+
+    /// Nanoseconds of one.
+    fn factor(self) -> f64 {
+        match self {
+            Unit::Ns => 1.0,
+            Unit::Us => 1e3,
+            Unit::Ms => 1e6,
+        }
+    }
+
+    fn ns(self, value: u64) -> u64 {
+        value.saturating_mul(self.factor() as u64)
+    }
 }
 
 impl Program {
     fn name(self) -> &'static str {
         match self {
             Program::Fio => FIO,
+            Program::Sockperf => SOCKPERF,
+            Program::Iperf3 => IPERF3,
+            Program::Hdr(_) => HDR,
         }
     }
 
@@ -34,6 +86,9 @@ impl Program {
     fn outputs(self, text: &str) -> anyhow::Result<Vec<Output>> {
         match self {
             Program::Fio => fio::outputs(text),
+            Program::Sockperf => sockperf::outputs(text),
+            Program::Iperf3 => iperf3::outputs(text),
+            Program::Hdr(unit) => hdr::outputs(text, unit),
         }
     }
 }
@@ -74,6 +129,10 @@ struct Part {
     durable: bool,
     /// It promises to go round the page cache.
     direct: bool,
+    /// Bytes per second are the figure to look at.
+    streams: bool,
+    /// A schedule said how much was done, or may have.
+    paced: bool,
     /// The sample, or the program's error.
     outcome: Result<Sample, Failure>,
     /// What it says of its latencies, and doubts about them by the name of the flag.
@@ -247,8 +306,8 @@ fn plan(program: &str, part: &Part) -> WorkloadPlan {
         resource: part.resource,
         durable: part.durable,
         direct: part.direct,
-        streams: false,
-        paced: false,
+        streams: part.streams,
+        paced: part.paced,
     }
 }
 

@@ -31,7 +31,7 @@ mod published;
 #[cfg(test)]
 mod readers;
 #[cfg(test)]
-mod sample;
+pub(crate) mod sample;
 
 use anyhow::Result;
 pub use formats::{by_extension, find, formats};

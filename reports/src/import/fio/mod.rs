@@ -39,7 +39,10 @@ fn output(mut root: Map<String, Value>) -> anyhow::Result<Output> {
     let version = root.get("fio version").and_then(Value::as_str).context("`fio version` is no text")?;
     let major_minor = numbers(version);
     if let Some((major, _)) = major_minor.filter(|(major, _)| *major < 3) {
-        anyhow::bail!("{} is older than 3.0: fio {major} counts latencies another way", one_line(version));
+        anyhow::bail!(
+            "{} is older than 3.0, and fio {major} counts latencies another way: measure with a newer one",
+            one_line(version)
+        );
     }
     let global = options(root.get("global options"));
     let text = |name: &str| root.get(name).and_then(Value::as_str).map(one_line);
@@ -139,6 +142,8 @@ fn parts(name: &str, jobs: &[Job], output: &mut Output) -> anyhow::Result<()> {
             resource: Resource::Disk,
             durable: direction == "sync" || direction == "write" && first.synchronous(),
             direct: first.direct(),
+            streams: false,
+            paced: false,
             outcome,
             facts,
         };

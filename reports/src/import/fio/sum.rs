@@ -3,20 +3,12 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, bail, ensure};
-use hdrhistogram::Histogram;
-use hdrhistogram::serialization::{Serializer, V2DeflateSerializer};
 use serde_json::{Map, Value};
 use workloads::protocol::Sample;
-use workloads::stopwatch::HIGHEST_NS;
 
 use super::job::Job;
 use crate::comparison::Stated;
-
-/// Latencies between two percentiles are spread over so many steps at most.
-const STEPS: u64 = 64;
-
-/// fio's bins are a 64th of an octave wide, and a percentile is the middle of one: it may lie so much above the largest latency.
-const BIN: f64 = 1.0 / 64.0;
+use crate::import::spread::{Spread, pack};
 
 /// fio's bins end here, nanoseconds: in the last one is everything that is longer.
 const FIO_HIGHEST_NS: u64 = 1 << 34;
@@ -27,7 +19,7 @@ const LACK: u64 = 1000;
 /// One direction of all jobs of a name, added up.
 #[derive(Debug)]
 pub(super) struct Sum {
-    pub(super) histogram: Histogram<u64>,
+    spread: Spread,
     pub(super) operations: u64,
     /// Operations of jobs that took no time.
     pub(super) too_short: u64,
@@ -39,13 +31,10 @@ pub(super) struct Sum {
     stated: Stated,
     /// Jobs of which there are bins.
     exact: bool,
-    zeros: u64,
     /// Why there are no latencies.
     absent: Option<String>,
     /// The latencies are total ones, submission included.
     total: bool,
-    /// The first thing that can't be, in words.
-    falls: Option<String>,
     /// Latencies of which bins were printed, and how many of them are in a bin.
     binned: (u64, u64),
 }
@@ -53,7 +42,7 @@ pub(super) struct Sum {
 impl Default for Sum {
     fn default() -> Self {
         Self {
-            histogram: Histogram::new_with_bounds(1, HIGHEST_NS, 3).expect("the bounds are constants that fit"),
+            spread: Spread::default(),
             operations: 0,
             too_short: 0,
             bytes: 0,
@@ -61,10 +50,8 @@ impl Default for Sum {
             in_flight: Some(0),
             stated: Stated { latencies: 0, sum_ns: 0.0, longest_ns: 0, percentiles: None },
             exact: true,
-            zeros: 0,
             absent: None,
             total: false,
-            falls: None,
             binned: (0, 0),
         }
     }
@@ -141,7 +128,7 @@ impl Sum {
             percentiles,
         });
         if let Some(what) = moments.impossible() {
-            self.impossible(what);
+            self.spread.impossible(what);
         }
     }
 
@@ -161,7 +148,8 @@ impl Sum {
         percentiles.retain(|(percentile, _)| *percentile > 0.0);
         let listed = Stated::printed(percentiles.iter().map(|(percentile, _)| *percentile));
         self.moments(&moments, Some(listed));
-        self.percentiles(&percentiles, n, min, max)
+        self.exact = false;
+        self.spread.percentiles(&percentiles, n, min, max)
     }
 
     /// Bins as fio counts them. A bin's value is its middle; the smallest and the largest latency are known exactly.
@@ -174,89 +162,24 @@ impl Sum {
             let mut left = *count;
             for (end, exact) in [(first, min), (last, max)] {
                 if end == Some(i) && left > 0 {
-                    self.record(exact, 1);
+                    self.spread.record(exact, 1);
                     left -= 1;
                 }
             }
-            self.record(value, left);
+            self.spread.record(value, left);
         }
         Ok(())
-    }
-
-    /// Percentiles only: between two of them latencies are spread evenly on a logarithmic scale, and at each of them the
-    /// histogram has the value that fio has.
-    pub(super) fn percentiles(&mut self, percentiles: &[(f64, u64)], n: u64, min: u64, max: u64) -> anyhow::Result<()> {
-        ensure!(!percentiles.is_empty(), "`percentile` is empty");
-        self.exact = false;
-        let all = percentiles.windows(2).find(|two| two[1].1 < two[0].1);
-        if let Some([a, b]) = all {
-            self.impossible(format!("p{} is {} ns and p{} is {} ns", a.0, a.1, b.0, b.1));
-        }
-        if let Some((p, value)) = percentiles.last().filter(|(_, value)| *value as f64 > max as f64 * (1.0 + BIN) + 1.0)
-        {
-            self.impossible(format!("p{p} is {value} ns and the largest latency is {max} ns"));
-        }
-        let below = (min as f64 * (1.0 - BIN) - 1.0).max(0.0);
-        if let Some((p, value)) = percentiles.first().filter(|(_, value)| (*value as f64) < below) {
-            self.impossible(format!("p{p} is {value} ns and the smallest latency is {min} ns"));
-        }
-        // The smallest is known exactly, as the largest is; of what can't be, the percentiles stay as they are printed.
-        let first = percentiles.first().map_or(min, |(_, value)| *value);
-        let (mut rank, mut from) = (u64::from(n > 1 && min <= first), min.min(first));
-        self.record(min, rank);
-        for (percentile, value) in percentiles.iter().copied().chain([(100.0, max)]) {
-            ensure!((0.0..=100.0).contains(&percentile), "there is no percentile {percentile}");
-            // As fio counts: the first bin with at least this share of the operations up to its end.
-            let until = ((percentile / 100.0 * n as f64).ceil() as u64).clamp(rank, n);
-            self.spread(from, value, until - rank);
-            (rank, from) = (until, value);
-        }
-        Ok(())
-    }
-
-    /// So many latencies between two values, the last of them at the upper one.
-    fn spread(&mut self, from: u64, to: u64, count: u64) {
-        if to == 0 {
-            self.record(0, count);
-            return;
-        }
-        let steps = count.min(STEPS);
-        let ratio = (to.max(1) as f64 / from.max(1) as f64).ln();
-        for step in 1..=steps {
-            // The same number in each step but for a remainder, which goes to the last.
-            let each = if step == steps { count - count / steps * (steps - 1) } else { count / steps };
-            let value = if step == steps {
-                to
-            } else {
-                (from.max(1) as f64 * (ratio * step as f64 / steps as f64).exp()) as u64
-            };
-            self.record(value, each);
-        }
-    }
-
-    fn record(&mut self, value: u64, count: u64) {
-        if value == 0 {
-            self.zeros += count;
-        }
-        self.histogram.saturating_record_n(value.clamp(1, HIGHEST_NS), count);
-    }
-
-    fn impossible(&mut self, what: String) {
-        self.falls.get_or_insert(what);
     }
 
     pub(super) fn sample(&self) -> anyhow::Result<Sample> {
-        let mut histogram = Vec::new();
-        let none = Histogram::new_with_bounds(1, HIGHEST_NS, 3)?;
-        V2DeflateSerializer::new()
-            .serialize(if self.absent.is_some() { &none } else { &self.histogram }, &mut histogram)
-            .map_err(|e| anyhow::anyhow!("can't serialize a histogram: {e:?}"))?;
+        let none = Spread::default();
+        let spread = if self.absent.is_some() { &none } else { &self.spread };
         Ok(Sample {
             operations: self.operations,
             bytes: self.bytes,
             elapsed_ns: self.elapsed_ns(),
             batch: 1,
-            histogram,
+            histogram: pack(&spread.histogram)?,
             concurrency: self.in_flight.map_or(0, |n| n.min(1 << 20) as u32),
             ..Sample::default()
         })
@@ -274,7 +197,7 @@ impl Sum {
         }
         let mut facts = self.stated.facts();
         let doubts = [
-            ("percentiles-not-monotonic", self.falls.clone()),
+            ("percentiles-not-monotonic", self.spread.falls.clone()),
             ("zero-latency", self.zero_latency()),
             ("clock-jump", self.clock_jump()),
             ("latency-sum", self.latency_sum()),
@@ -293,7 +216,8 @@ impl Sum {
     }
 
     fn zero_latency(&self) -> Option<String> {
-        (self.zeros > 0).then(|| format!("{} of {} operations took 0 ns", self.zeros, self.histogram.len()))
+        (self.spread.zeros > 0)
+            .then(|| format!("{} of {} operations took 0 ns", self.spread.zeros, self.spread.histogram.len()))
     }
 
     fn clock_jump(&self) -> Option<String> {

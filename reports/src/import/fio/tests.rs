@@ -351,12 +351,4 @@ proptest! {
         bytes[at] = byte;
         let _ = text::decode(bytes).and_then(|text| outputs(&text));
     }
-
-    #[test]
-    fn no_operation_is_lost_between_percentiles(n in 1_u64..100_000, values in prop::collection::vec(0_u64..1_000_000, 1..8)) {
-        let list: Vec<(f64, u64)> = values.iter().enumerate().map(|(i, v)| (100.0 * (i + 1) as f64 / (values.len() + 1) as f64, *v)).collect();
-        let mut sum = Sum::default();
-        sum.percentiles(&list, n, 1, 1_000_000).expect("valid");
-        prop_assert_eq!(sum.histogram.len(), n);
-    }
 }
