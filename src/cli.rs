@@ -46,6 +46,11 @@ pub enum Command {
     /// Say what `run` would do, in order, and about how long; does nothing
     #[command(after_help = "Examples:\n  tarebench plan\n  tarebench plan standard --env gvisor --workload disk/fsync")]
     Plan(PlanArgs),
+    /// Take a box apart: which of its settings costs what, in figures that add up
+    #[command(
+        after_help = "Examples:\n  tarebench explain runc:seccomp=containers,data=overlay\n  tarebench explain gvisor --only platform,overlay --workload disk/fsync\n  tarebench explain qemu:disk.bus=ide,disk.format=qcow2,net=user --order net --budget 10m --report why.html\n  tarebench explain vmware-server-2009\n\nThe rungs from the baseline to ENVIRONMENT, each with one setting more, and ENVIRONMENT with one setting changed, each, are environments of one run: docs/explain.md."
+    )]
+    Explain(Explain),
     /// Do every workload once in every available environment and compare the check values
     #[command(after_help = "Examples:\n  tarebench verify\n  tarebench verify standard --env qemu")]
     Verify(Verify),
@@ -244,6 +249,52 @@ pub struct Run {
     /// How the gate is shown.
     #[command(flatten)]
     pub shown: Shown,
+}
+
+/// Arguments of `explain`.
+#[derive(Debug, Args)]
+pub struct Explain {
+    /// The box to take apart: a runner, [NAME=]RUNNER:key=value,..., or the name of an environment of a built-in suite
+    pub environment: String,
+    /// The suite with the baseline, the workloads and how to measure: built in or a TOML file
+    #[arg(long, default_value = "explain")]
+    pub suite: String,
+    /// Only these workloads: a name in the suite, a workload, or WORKLOAD:key=value,...
+    #[arg(long = "workload", value_name = "NAME")]
+    pub workloads: Vec<String>,
+    /// Take only these settings apart; the others stay as they are
+    #[arg(long, value_name = "KEY", value_delimiter = ',')]
+    pub only: Vec<String>,
+    /// Add these settings first, in this order; the others follow as `list environments` has them
+    #[arg(long, value_name = "KEY", value_delimiter = ',')]
+    pub order: Vec<String>,
+    /// Fresh starts of every environment; 6 is the least that gives a finite interval
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub blocks: Option<u32>,
+    /// Begin no new block after this time, as in 5m; at least one block is done. Waiting for another run isn't counted
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub budget: Option<Duration>,
+    /// Seed of all random order and all content; default: a new one each time
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Where all environments keep their data: a directory on the disk to be measured [default: the folder of the store]
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Accept a data directory in memory (tmpfs, ramfs); the report flags it
+    #[arg(long)]
+    pub allow_memory: bool,
+    /// Where results are kept.
+    #[command(flatten)]
+    pub store: StoreArg,
+    /// Also write a report here; the ending says the format: .html, .md, .json, ... (`tarebench report --help` has all)
+    #[arg(long, value_name = "FILE")]
+    pub report: Vec<PathBuf>,
+    /// Don't wait for another run that is measuring on this host; the report flags it
+    #[arg(long, env = "TAREBENCH_BESIDE", value_parser = clap::builder::FalseyValueParser::new())]
+    pub beside: bool,
+    /// A name for the run, as in host-class=rack7 or release
+    #[arg(long, value_name = "K=V")]
+    pub label: Vec<String>,
 }
 
 /// Arguments of `doctor`.

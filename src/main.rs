@@ -9,6 +9,7 @@ mod estimate;
 mod execute;
 mod exit;
 mod interrupt;
+mod ladder;
 mod live;
 mod plan;
 mod run_id;
@@ -74,6 +75,7 @@ fn dispatch(command: Command) -> anyhow::Result<Exit> {
         Command::Doctor(args) => commands::doctor::run(args),
         Command::List(args) => commands::list::run(args),
         Command::Plan(args) => commands::plan::run(args),
+        Command::Explain(args) => commands::explain::run(args),
         Command::Verify(args) => commands::verify::run(args),
         Command::Report(args) => commands::report::run(args),
         Command::Compare(args) => commands::compare::run(args),

@@ -86,6 +86,7 @@ impl Plan {
                 }
             }
             suite.environments = chosen;
+            suite.explains = None;
         }
         if !selection.workloads.is_empty() {
             let mut chosen = Vec::new();
@@ -134,6 +135,19 @@ impl Plan {
         {
             bail!("two environments are called `{}`; give one of them another name", twice.1.name);
         }
+        if let Some(ladder) = &suite.explains {
+            let mut names = ladder.rungs.iter().chain(&ladder.alternatives);
+            if let Some(name) = names.find(|name| !environments.iter().any(|e| e.name == **name)) {
+                bail!("[explains] of {} names `{name}`, which is none of its environments", suite.name);
+            }
+            if ladder.rungs.len() < 2 || ladder.rungs[0] != suite.baseline {
+                bail!(
+                    "the rungs in [explains] of {} must lead from the baseline `{}` to another",
+                    suite.name,
+                    suite.baseline
+                );
+            }
+        }
         let workloads =
             suite.workloads.iter().map(|entry| workload(entry, &suite)).collect::<anyhow::Result<Vec<_>>>()?;
         for (i, workload) in workloads.iter().enumerate() {
@@ -146,7 +160,7 @@ impl Plan {
 }
 
 /// What was typed: an entry of the suite by its name, else one of its own, told from those that were chosen `before`.
-fn choose(text: &str, among: &[Entry], before: &[Entry], longest: usize) -> anyhow::Result<Entry> {
+pub fn choose(text: &str, among: &[Entry], before: &[Entry], longest: usize) -> anyhow::Result<Entry> {
     let Typed { mut entry, derived } = Entry::parse(text)?;
     if entry.of.is_none()
         && let Some(of_suite) = among.iter().find(|e| e.name == entry.name)

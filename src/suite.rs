@@ -18,6 +18,7 @@ pub const BUILT_IN: &[(&str, &str)] = &[
     ("standard", include_str!("../suites/standard.toml")),
     ("boxes", include_str!("../suites/boxes.toml")),
     ("story", include_str!("../suites/story.toml")),
+    ("explain", include_str!("../suites/explain.toml")),
     ("full", include_str!("../suites/full.toml")),
 ];
 
@@ -46,10 +47,23 @@ pub struct Suite {
     pub until: Option<Percent>,
     /// Limits for every environment.
     pub resources: Resources,
+    /// How some of its environments lead from the baseline to another.
+    pub explains: Option<Explains>,
     /// In the order of the file.
     pub environments: Vec<Entry>,
     /// In the order of the file.
     pub workloads: Vec<Entry>,
+}
+
+/// A ladder of environments, which a report then draws: `[explains]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Explains {
+    /// Names of environments from the baseline to the one that is explained.
+    pub rungs: Vec<String>,
+    /// Names of environments that differ from that one in one setting each.
+    pub alternatives: Vec<String>,
+    /// What there is no environment for, and why, one line each.
+    pub left_out: Vec<String>,
 }
 
 /// A share, as in `3%`.
@@ -157,6 +171,7 @@ const KEYS: &[&str] = &[
     "budget",
     "until",
     "resources",
+    "explains",
     "environments",
     "workloads",
 ];
@@ -218,6 +233,13 @@ impl Suite {
         let Resources { cpus, memory_bytes, io } = self.resources;
         let io: String = io.set().map(|(name, limit)| format!(", io.{name} = {limit}")).collect();
         line("resources", format!("{{ cpus = {cpus}, memory = \"{memory_bytes}B\"{io} }}"));
+        if let Some(Explains { rungs, alternatives, left_out }) = &self.explains {
+            out.push_str("\n[explains]\n");
+            for (key, names) in [("rungs", rungs), ("alternatives", alternatives), ("left_out", left_out)] {
+                let names: Vec<String> = names.iter().map(|name| quote(name)).collect();
+                writeln!(out, "{key} = [{}]", names.join(", ")).expect("strings take all");
+            }
+        }
         for (section, key, entries) in
             [("environments", "runner", &self.environments), ("workloads", "workload", &self.workloads)]
         {
@@ -274,6 +296,7 @@ impl Source<'_> {
             budget: None,
             until: None,
             resources: Resources::new(1, 512 << 20),
+            explains: None,
             environments: Vec::new(),
             workloads: Vec::new(),
         };
@@ -289,6 +312,7 @@ impl Source<'_> {
                 "budget" => suite.budget = Some(self.duration(key, value)?),
                 "until" => suite.until = Some(self.percent(key, value)?),
                 "resources" => suite.resources = self.resources(key, value)?,
+                "explains" => suite.explains = Some(self.explains(key, value)?),
                 "environments" => suite.environments = self.entries(key, value, "runner")?,
                 "workloads" => suite.workloads = self.entries(key, value, "workload")?,
                 _ => return Err(self.unknown(key, KEYS)),
@@ -404,6 +428,26 @@ impl Source<'_> {
         size.map(|bytes| bytes.as_u64()).map_err(|e| self.error(value, problem(e)))
     }
 
+    /// `[explains]`: lists of names.
+    fn explains(&self, key: &Key, value: &Spanned<DeValue>) -> anyhow::Result<Explains> {
+        let wanted = "a table, as in [explains]";
+        let table = value.get_ref().as_table().ok_or_else(|| self.expected(key, value, wanted))?;
+        let mut explains = Explains::default();
+        for (key, value) in table {
+            let names = match key.get_ref().as_ref() {
+                "rungs" => &mut explains.rungs,
+                "alternatives" => &mut explains.alternatives,
+                "left_out" => &mut explains.left_out,
+                _ => return Err(self.unknown(key, &["rungs", "alternatives", "left_out"])),
+            };
+            let list = value.get_ref().as_array().ok_or_else(|| self.expected(key, value, "a list of names"))?;
+            for name in list {
+                names.push(self.text_of(key, name)?);
+            }
+        }
+        Ok(explains)
+    }
+
     fn entries(&self, key: &Key, value: &Spanned<DeValue>, of_key: &str) -> anyhow::Result<Vec<Entry>> {
         let table = value
             .get_ref()
@@ -494,7 +538,7 @@ fn spread(entry: Entry, axes: &[(String, Vec<String>)], longest: usize) -> Vec<E
 }
 
 /// The part of a value that may stand in a name: its letters and digits; of a long one the end of the path, and a checksum.
-fn plain(value: &str) -> String {
+pub fn plain(value: &str) -> String {
     const LONG: usize = 16;
     let plain = |text: &str| text.chars().filter(char::is_ascii_alphanumeric).collect::<String>();
     let all = plain(value);
@@ -531,6 +575,17 @@ mod tests {
         let named: Vec<_> = suite.workloads.iter().map(|w| w.name.as_str()).collect();
         let known: Vec<_> = workloads::registry::WORKLOADS.iter().map(|w| w.name()).collect();
         assert_eq!(named, known);
+    }
+
+    #[test]
+    fn a_ladder_is_read_and_survives_a_round_trip() {
+        let text = "[explains]\nrungs = [\"bare\", \"runc\"]\nleft_out = [\"a: \\\"b\\\"\"]\n[environments.bare]\n";
+        let suite = Suite::parse("s", text).expect("reads");
+        let ladder = suite.explains.as_ref().expect("there");
+        assert_eq!((ladder.rungs.join(" "), ladder.left_out[0].as_str()), ("bare runc".into(), "a: \"b\""));
+        assert_eq!(Suite::parse("s", &suite.to_toml()).expect("our own TOML reads"), suite);
+        assert!(error("[explains]\nrung = []\n").ends_with("did you mean `rungs`?"));
+        assert!(error("[explains]\nrungs = 3\n").contains("`rungs` must be a list of names"));
     }
 
     #[test]

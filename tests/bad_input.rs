@@ -132,6 +132,7 @@ fn help_of_every_command_has_an_example() {
         "doctor",
         "list",
         "plan",
+        "explain",
         "verify",
         "report",
         "import",

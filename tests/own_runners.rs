@@ -146,3 +146,40 @@ fn what_can_not_be_is_refused_with_the_reason_and_the_way_out() {
     }
     dir.run(&["run", "--env", "jail", "--workload", "control/syscall", "--blocks", "1"]).says("needs FreeBSD");
 }
+
+/// A short one: what its rungs are, that its steps add up, and that it is drawn again. Six blocks are the least for an interval.
+#[test]
+fn a_box_of_two_settings_is_taken_apart() {
+    let b = Dir::new();
+    let work = ["--workload", "control/syscall:burst=2ms", "--blocks", "6", "--seed", "3"];
+    let b_of = |words: &[&str]| b.run(&[&["explain"], words, &work].concat());
+    let ran = b_of(&["namespaces:seccomp=docker-like,pid=false"]).ends_with_any(&[0, 4]);
+    for words in
+        ["the ladder: bare, namespaces, namespaces-dockerlike, namespaces-false-dockerlike", "+ pid=false", "whole"]
+    {
+        assert!(ran.stdout.contains(words) || ran.stderr.contains(words), "{words}\n{}\n{}", ran.stdout, ran.stderr);
+    }
+    let json = b.run(&["report", "--format", "json"]).ends_with(0).stdout;
+    let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    let ladder = &json["explanation"]["ladders"][0];
+    let costs: Vec<f64> =
+        ladder["rungs"].as_array().expect("rungs").iter().map(|r| r["cost"].as_f64().expect("a cost")).collect();
+    assert_eq!((costs.len(), ladder["blocks"].as_u64()), (4, Some(6)), "{ladder}");
+    assert!(ladder["interaction"]["value"].is_f64(), "{ladder}");
+    assert_eq!(ladder["alternatives"].as_array().map(Vec::len), Some(2));
+    let (whole, sum) = (ladder["whole"]["value"].as_f64().expect("known"), ladder["sum"].as_f64().expect("known"));
+    // Medians of six blocks beside a build: apart by less than the dearest rung costs.
+    assert!((whole - sum).abs() <= costs.iter().copied().fold(0.0, f64::max), "{ladder}");
+    b.run(&["report"]).ends_with(0).says("sum of the steps");
+    b.holds_only(&["tarebench.db"]);
+}
+
+#[test]
+fn what_can_not_be_taken_apart_says_why_before_anything_is_touched() {
+    let b = Dir::new();
+    b.run(&["explain", "bare"]).ends_with(2).says("there is nothing to explain");
+    b.run(&["explain", "qemu", "--only", "kernel"]).ends_with(2).says("can't be taken apart");
+    b.run(&["explain", "qemu", "--order", "net"]).ends_with(2).says("has at its default");
+    b.run(&["explain", "nosuch"]).ends_with(2).says("there is no runner `nosuch`");
+    b.holds_only(&[]);
+}

@@ -7,6 +7,7 @@ pub mod between;
 pub mod comparison;
 #[cfg(test)]
 mod example;
+pub mod explain;
 pub mod gate;
 pub mod import;
 pub mod record;

@@ -2,6 +2,7 @@
 
 pub mod compare;
 pub mod doctor;
+pub mod explain;
 pub mod gate;
 mod gated;
 pub mod import;

@@ -24,10 +24,7 @@ const MOST: u32 = 100;
 
 /// Parse, resolve, open what will be written, measure, report.
 pub fn run(args: cli::Run) -> anyhow::Result<Exit> {
-    let mut labels = labels(&args.label).or_exit(Exit::Usage)?;
-    for (key, value) in surroundings(|name| std::env::var(name).ok()) {
-        labels.entry(key.into()).or_insert(value);
-    }
+    let labels = all_labels(&args.label).or_exit(Exit::Usage)?;
     let outputs = outputs(&args.report)?;
     if let Some(policy) = &args.gate {
         return judged(&args, policy, &labels, &outputs);
@@ -42,12 +39,22 @@ pub fn run(args: cli::Run) -> anyhow::Result<Exit> {
     };
     let comparison = compare(&stored, Method::default());
     let told = show(&comparison, &outputs);
-    let (id, store) = (&stored.run.id, &args.store.store);
+    tell_where(&stored, &args.store.store);
+    let asked = &args.selection.environments;
+    let exit = || Exit::of_run(&stored, too_unquiet(&comparison)).or_missing(&stored, asked);
+    interrupt.exit().unwrap_or_else(exit).or_untold(told)
+}
+
+/// Says where a run is kept.
+pub fn tell_where(stored: &Stored, store: &Path) {
+    let id = &stored.run.id;
     let again = typed(&["tarebench", "report", id, "--format", "html", "-o", "report.html"], store);
     tell!("run {id} is in {}; `{again}` draws it again", store.display());
-    let too_unquiet = !comparison.invalid.is_empty() || comparison.failed_controls().next().is_some();
-    let asked = &args.selection.environments;
-    interrupt.exit().unwrap_or_else(|| Exit::of_run(&stored, too_unquiet).or_missing(&stored, asked)).or_untold(told)
+}
+
+/// Whether the machine was too unquiet to tell.
+pub fn too_unquiet(comparison: &Comparison) -> bool {
+    !comparison.invalid.is_empty() || comparison.failed_controls().next().is_some()
 }
 
 /// Measures and judges, with a second run where the first can't clear something. The gate goes to stdout, the first run's reports
@@ -147,7 +154,8 @@ fn go_on(args: &cli::Run, wanted: &str) -> anyhow::Result<(Stored, Interrupt)> {
     Ok((stored, interrupt))
 }
 
-fn say(plan: &Plan) {
+/// Says what is done.
+pub fn say(plan: &Plan) {
     let at_most = if plan.suite.until.is_some() { "at most " } else { "" };
     let blocks = plan.suite.blocks;
     let plural = if blocks == 1 { "" } else { "s" };
@@ -164,13 +172,18 @@ fn options<'a>(args: &cli::Run, plan: &Plan, data_dir: &'a Path, labels: BTreeMa
     }
 }
 
-/// The data directory: as given, else the folder of the store.
 fn data_dir(args: &cli::Run) -> PathBuf {
-    let of_store = || args.store.store.parent().filter(|p| !p.as_os_str().is_empty()).map(Path::to_path_buf);
-    args.selection.data_dir.clone().or_else(of_store).unwrap_or_else(|| PathBuf::from("."))
+    data_dir_of(args.selection.data_dir.as_deref(), &args.store.store)
 }
 
-fn show(comparison: &Comparison, outputs: &[(PathBuf, &'static Format)]) -> anyhow::Result<()> {
+/// The data directory: as given, else the folder of the store.
+pub fn data_dir_of(given: Option<&Path>, store: &Path) -> PathBuf {
+    let of_store = || store.parent().filter(|p| !p.as_os_str().is_empty());
+    given.or_else(of_store).unwrap_or(Path::new(".")).to_path_buf()
+}
+
+/// On the terminal and into the files that were asked for.
+pub fn show(comparison: &Comparison, outputs: &[(PathBuf, &'static Format)]) -> anyhow::Result<()> {
     report::print_for_terminal(comparison)?;
     write(comparison, outputs)
 }
@@ -186,7 +199,7 @@ fn write(comparison: &Comparison, outputs: &[(PathBuf, &'static Format)]) -> any
 }
 
 /// Whether reports can be written is found out before anything is measured: a typing error must not cost the result of an hour.
-fn outputs(paths: &[PathBuf]) -> anyhow::Result<Vec<(PathBuf, &'static Format)>> {
+pub fn outputs(paths: &[PathBuf]) -> anyhow::Result<Vec<(PathBuf, &'static Format)>> {
     paths
         .iter()
         .map(|path| {
@@ -220,6 +233,15 @@ const SURROUNDINGS: [(&str, &[&str]); 3] = [
 fn surroundings(variable: impl Fn(&str) -> Option<String>) -> Vec<(&'static str, String)> {
     let first = |names: &[&str]| names.iter().find_map(|name| variable(name).filter(|value| !value.trim().is_empty()));
     SURROUNDINGS.iter().filter_map(|(key, names)| Some((*key, first(names)?))).collect()
+}
+
+/// The labels that were typed, and beside them those of the surroundings.
+pub fn all_labels(given: &[String]) -> anyhow::Result<BTreeMap<String, String>> {
+    let mut labels = labels(given)?;
+    for (key, value) in surroundings(|name| std::env::var(name).ok()) {
+        labels.entry(key.into()).or_insert(value);
+    }
+    Ok(labels)
 }
 
 fn labels(given: &[String]) -> anyhow::Result<BTreeMap<String, String>> {

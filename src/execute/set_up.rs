@@ -162,6 +162,10 @@ pub fn set_up(plan: &Plan, options: Options, interrupt: &Interrupt) -> anyhow::R
         let because = format!("the baseline {} can't run here: {}", plan.suite.baseline, why_not(&probes[0]));
         return Err(Coded { exit: Exit::NothingMeasured, error: anyhow::anyhow!(because) }.into());
     }
+    if let Some((name, probe)) = explained(plan, &probes).filter(|(_, probe)| !probe.usable()) {
+        let because = format!("{name}, which is to be explained, can't run here: {}", why_not(probe));
+        return Err(Coded { exit: Exit::NothingMeasured, error: anyhow::anyhow!(because) }.into());
+    }
     let peer = start_peer(plan, &shared)?;
     let mut run = describe(options, plan, &shared.host, &data);
     run.host.extend(doubt);
@@ -265,6 +269,13 @@ fn probes(plan: &Plan, shared: &Arc<Shared>, data: &Path) -> Vec<Probe> {
             probe
         })
         .collect()
+}
+
+/// The environment at the end of a ladder: without it the others explain nothing.
+fn explained<'a>(plan: &'a Plan, probes: &'a [Probe]) -> Option<(&'a str, &'a Probe)> {
+    let name = plan.suite.explains.as_ref()?.rungs.last()?;
+    let at = plan.environments.iter().position(|e| e.name == *name)?;
+    Some((name, &probes[at]))
 }
 
 fn start_peer(plan: &Plan, shared: &Arc<Shared>) -> anyhow::Result<Option<PeerProcess>> {

@@ -3,9 +3,10 @@
 use anyhow::Result;
 
 use super::escape::markdown as safe;
-use super::words::{self, Piece, Tone, beside};
+use super::words::{self, Piece, Tone, beside, why};
 use super::{Render, units};
 use crate::comparison::{Cell, Comparison, Metric, Role, Severity, Verdict};
+use crate::explain::{Explanation, explain};
 use crate::record::WorkloadPlan;
 
 /// The format `markdown`: GitHub's dialect.
@@ -32,6 +33,9 @@ impl Render for Markdown {
         let mut out = String::new();
         let mut notes = Notes::default();
         head(c, &mut out);
+        if let Some(explanation) = explain(c) {
+            explained(&explanation, &mut out);
+        }
         for environment in words::compared(c) {
             let sentence = words::sentence(c, environment);
             say!(out, "* **{}**: {}", safe(&environment.plan.name), pieces(&sentence));
@@ -61,6 +65,27 @@ fn head(c: &Comparison, out: &mut String) {
     for reason in &c.invalid {
         say!(out, "> **Invalid**: {}\n", safe(reason));
     }
+}
+
+/// What each setting costs, workload by workload.
+fn explained(explanation: &Explanation, out: &mut String) {
+    for ladder in &explanation.ladders {
+        say!(out, "### Why {}\n\n{}\n", safe(&ladder.workload), pieces(&why::sentence(explanation, ladder)));
+        say!(out, "| {} | remark |\n|---|---:|---:|---|---:|---|", why::HEADINGS.join(" | "));
+        let row = |line: &why::Line| {
+            let fields: Vec<String> = line.fields.iter().map(|field| safe(field)).collect();
+            format!("| {} | {} |", fields.join(" | "), safe(&line.remark))
+        };
+        why::rungs(ladder).iter().for_each(|line| say!(out, "{}", row(line)));
+        let alternatives = why::alternatives(ladder);
+        if !alternatives.is_empty() {
+            say!(out, "| *{}* | | | | | |", why::ALONE);
+        }
+        alternatives.iter().for_each(|line| say!(out, "{}", row(line)));
+        out.push('\n');
+    }
+    explanation.left_out.iter().for_each(|line| say!(out, "* left out: {}", safe(line)));
+    out.push('\n');
 }
 
 /// The command in a fence that is longer than any it brings along.

@@ -5,9 +5,10 @@ use comfy_table::{CellAlignment, Table, presets};
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::escape::one_line;
-use super::words::{self, Tone, beside};
+use super::words::{self, Tone, beside, why};
 use super::{Render, units};
 use crate::comparison::{Cell, Comparison, Metric, Role, Severity, Verdict, Withheld};
+use crate::explain::{Explanation, explain};
 use crate::record::CONTROL;
 
 /// Columns of text where nobody says how many there are.
@@ -18,6 +19,8 @@ pub const NARROWEST: usize = 60;
 const ROOMY: usize = 90;
 /// Longest name of an environment that the tables make room for.
 const NAME: usize = 24;
+/// Longest change of a ladder that its table makes room for.
+const RUNG: usize = 40;
 /// Room for less of a sentence isn't worth having.
 const SOME_WORDS: usize = 10;
 
@@ -89,6 +92,40 @@ impl Terminal {
             }
         }
         out.push('\n');
+    }
+
+    /// What each setting costs, workload by workload.
+    fn explanation(self, explanation: &Explanation, out: &mut String) {
+        for ladder in &explanation.ladders {
+            let name = one_line(&ladder.workload);
+            say!(out, "{}", self.paint(Style::Bold, &fit(&format!("why {name}"), self.width)));
+            let sentence = one_line(&words::plain(&why::sentence(explanation, ladder)));
+            wrapped(&sentence, self.width).iter().for_each(|line| say!(out, "{line}"));
+            let (rungs, alternatives) = (why::rungs(ladder), why::alternatives(ladder));
+            let mut table = plain_table(&why::HEADINGS, &[1, 2, 4]);
+            for line in rungs.iter().chain(&alternatives) {
+                let [name, figures @ ..] = line.fields.clone();
+                table.add_row([fit(&one_line(&name), RUNG)].into_iter().chain(figures));
+            }
+            let mut lines = table.lines().map(|line| fit(line.trim_end(), self.width));
+            say!(out, "{}", self.paint(Style::Dim, &lines.next().unwrap_or_default()));
+            for (i, line) in rungs.iter().chain(&alternatives).enumerate() {
+                if i == rungs.len() {
+                    say!(out, "{}", self.paint(Style::Dim, why::ALONE));
+                }
+                let text = lines.next().unwrap_or_default();
+                say!(out, "{}", if line.strong { text } else { self.paint(Style::Dim, &text) });
+                let remark = Some(one_line(&line.remark)).filter(|remark| !remark.is_empty());
+                for words in remark.iter().flat_map(|remark| wrapped(remark, self.width - 4)) {
+                    say!(out, "    {}", self.paint(Style::Dim, &words));
+                }
+            }
+            out.push('\n');
+        }
+        explanation.left_out.iter().for_each(|line| self.item(units::NONE, line, out));
+        if !explanation.left_out.is_empty() {
+            out.push('\n');
+        }
     }
 
     fn sentences(self, c: &Comparison, out: &mut String) {
@@ -323,6 +360,9 @@ impl Render for Terminal {
     fn render(&self, c: &Comparison) -> Result<Vec<u8>> {
         let mut out = String::new();
         self.heading(c, &mut out);
+        if let Some(explanation) = explain(c) {
+            self.explanation(&explanation, &mut out);
+        }
         self.sentences(c, &mut out);
         self.trust(c, &mut out);
         self.workloads(c, &mut out);
@@ -435,6 +475,15 @@ fn wrapped(text: &str, width: usize) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::render::sample;
+
+    #[test]
+    fn an_explanation_comes_before_all_else() {
+        let text = text(&crate::explain::tests::both(), false);
+        let at = |part: &str| text.find(part).unwrap_or_else(|| panic!("{part} in {text}"));
+        assert!(at("why disk/fsync") < at("+ bus=ide") && at("+ bus=ide") < at("sum of the steps"));
+        assert!(at("sum of the steps") < at(why::ALONE) && at(why::ALONE) < at("a=b: no"));
+        assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
+    }
 
     fn text(c: &Comparison, colour: bool) -> String {
         String::from_utf8(Terminal { colour, width: WIDTH }.render(c).unwrap()).unwrap()

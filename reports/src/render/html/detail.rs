@@ -66,7 +66,7 @@ fn workload(c: &Comparison, plan: &WorkloadPlan, out: &mut Markup) -> Result<()>
 }
 
 /// Opens a table that may be wider than the page: then it scrolls, by keys too, under a name of its own.
-fn scrolling(name: &str, out: &mut Markup) {
+pub(super) fn scrolling(name: &str, out: &mut Markup) {
     add!(out, "<div class=\"scroll\" role=\"region\" tabindex=\"0\" aria-label=\"{}\"><table>\n", name);
 }
 

@@ -4,6 +4,7 @@
 
 mod detail;
 pub mod trend;
+mod why;
 
 use anyhow::Result;
 
@@ -76,6 +77,7 @@ fn first_screen(c: &Comparison, out: &mut Markup) -> Result<()> {
     }
     sentences(c, out);
     trust(c, out);
+    why::write(c, out)?;
     forest_plot(c, out)?;
     fingerprint(c, out);
     Ok(())
@@ -214,7 +216,8 @@ mod tests {
 
     #[test]
     fn the_page_is_well_formed() {
-        for c in [sample::comparison(), sample::large(), sample::short(), sample::hostile()] {
+        let explained = crate::explain::tests::both();
+        for c in [sample::comparison(), sample::large(), sample::short(), sample::hostile(), explained] {
             assert_well_formed(&page(&c));
         }
     }
@@ -251,6 +254,18 @@ mod tests {
         let (path, version) = (&program.path, program.version.as_deref().expect("known"));
         let hash = &program.sha256.as_deref().expect("known")[..16];
         assert!(page(&c).contains(&format!("{path} {version}, SHA-256 {hash}")));
+    }
+
+    #[test]
+    fn an_explanation_has_a_sentence_a_picture_and_a_table() {
+        let page = page(&crate::explain::tests::both());
+        for part in
+            ["Why slow costs what it costs", "bus=virtio</", "Cost from rung to rung in disk/fsync", "+ bus=ide"]
+        {
+            assert!(page.contains(part), "{part}");
+        }
+        assert!(page.contains("<li>a=b: no</li>"));
+        assert!(!super::Html.render(&sample::comparison()).unwrap().windows(9).any(|w| w == b"Left out:"));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! These types are the format and nothing else; they are apart from the types of the comparison so that neither has to follow
 //! the other. A field never changes its meaning or unit within a version of the schema; new fields may come.
 
+mod explanation;
 mod schema;
 
 use anyhow::{Context as _, Result};
@@ -11,6 +12,7 @@ use anyhow::{Context as _, Result};
 use super::words::beside;
 use super::{Render, words};
 use crate::comparison as think;
+use crate::explain;
 use crate::record;
 use schema::{
     BlockRatio, Cell, Distribution, Environment, Failure, Flag, Insertions, Lateness, Method, OverheadAt, Pairs,
@@ -26,13 +28,14 @@ pub struct Json;
 
 impl Render for Json {
     fn render(&self, c: &think::Comparison) -> Result<Vec<u8>> {
-        let mut bytes = serde_json::to_vec(&report(c)).context("write the report as JSON")?;
+        let mut bytes =
+            serde_json::to_vec(&report(c, explain::explain(c).as_ref())).context("write the report as JSON")?;
         bytes.push(b'\n');
         Ok(bytes)
     }
 }
 
-fn report(c: &think::Comparison) -> Report<'_> {
+fn report<'a>(c: &'a think::Comparison, explained: Option<&'a explain::Explanation>) -> Report<'a> {
     Report {
         schema: SCHEMA,
         run: run(c),
@@ -50,6 +53,7 @@ fn report(c: &think::Comparison) -> Report<'_> {
         resolution: c.resolution.iter().map(resolution).collect(),
         distributions: c.distributions.iter().map(distribution).collect(),
         insertions: c.insertions.iter().map(insertions).collect(),
+        explanation: explained.map(explanation::of),
         voids: c.voids.iter().map(void).collect(),
         failures: c.failures.iter().map(failure).collect(),
         not_durable: c.forgets.as_deref(),

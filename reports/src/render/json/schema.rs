@@ -32,6 +32,8 @@ pub(super) struct Report<'a> {
     pub(super) distributions: Vec<Distribution<'a>>,
     /// The baseline and the environments compared with it in the published insertion test; empty without it.
     pub(super) insertions: Vec<Insertions<'a>>,
+    /// An environment taken apart, by `explain`; null where the run doesn't do that.
+    pub(super) explanation: Option<Explanation<'a>>,
     /// Rounds that were dropped for all environments.
     pub(super) voids: Vec<Void<'a>>,
     /// Everything that did not work, in the order of writing.
@@ -42,6 +44,100 @@ pub(super) struct Report<'a> {
     pub(super) invalid: &'a [String],
     /// Remarks on the run as a whole.
     pub(super) remarks: &'a [String],
+}
+
+/// Which setting of an environment costs what.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(super) struct Explanation<'a> {
+    /// Name of the environment.
+    pub(super) environment: &'a str,
+    /// Settings and values that the run left out, and why, one line each.
+    pub(super) left_out: &'a [String],
+    /// The way from the baseline to the environment, for each workload.
+    pub(super) ladders: Vec<Ladder<'a>>,
+}
+
+/// The way from the baseline to the environment in a workload. All times are nanoseconds of an operation.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(super) struct Ladder<'a> {
+    /// Name of the workload.
+    pub(super) workload: &'a str,
+    /// The same in words.
+    pub(super) sentence: String,
+    /// Blocks that all rungs have in common.
+    pub(super) blocks: u32,
+    /// What the environment costs over the baseline; null where one of them has no figure.
+    pub(super) whole: Option<Part>,
+    /// The steps added up. In each block they are the whole; each of them is a median of its own.
+    pub(super) sum: f64,
+    /// Of the sum, what lies in steps of which an end is suspect or invalid.
+    pub(super) doubted: f64,
+    /// From the baseline to the environment.
+    pub(super) rungs: Vec<Rung<'a>>,
+    /// The environment with one setting changed, each.
+    pub(super) alternatives: Vec<Alternative<'a>>,
+    /// What the settings cost together beyond what changing each of them alone gives back; null where that isn't known.
+    pub(super) interaction: Option<Part>,
+}
+
+/// An environment of a ladder.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(super) struct Rung<'a> {
+    /// Its name.
+    pub(super) environment: &'a str,
+    /// What it has that the rung before it hasn't.
+    pub(super) change: &'a str,
+    /// Time of an operation; null where the rung was left out, and the next step holds its change too.
+    pub(super) cost: Option<f64>,
+    /// The difference to the rung before it; null for the first.
+    pub(super) step: Option<Part>,
+    /// Of the whole; null where that can't be told from noise.
+    pub(super) share: Option<f64>,
+    /// The worse one of both ends of the step.
+    #[cfg_attr(test, schemars(extend("enum" = names::verdicts())))]
+    pub(super) verdict: &'static str,
+    /// Names of the flags behind it.
+    pub(super) doubts: &'a [&'static str],
+    /// Why it was left out, or null.
+    pub(super) because: Option<&'a str>,
+}
+
+/// The environment with one setting changed.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(super) struct Alternative<'a> {
+    /// Its name.
+    pub(super) environment: &'a str,
+    /// The setting with the value that it has here.
+    pub(super) change: &'a str,
+    /// The time that this alone gives back; below 0 it costs more. Null where there is none.
+    pub(super) gain: Option<Part>,
+    /// Of the whole; null where that can't be told from noise.
+    pub(super) share: Option<f64>,
+    /// The worse one of the two.
+    #[cfg_attr(test, schemars(extend("enum" = names::verdicts())))]
+    pub(super) verdict: &'static str,
+    /// Names of the flags behind it.
+    pub(super) doubts: &'a [&'static str],
+    /// Why it was left out, or null.
+    pub(super) because: Option<&'a str>,
+}
+
+/// A difference with its interval.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(super) struct Part {
+    /// The best single figure.
+    pub(super) value: f64,
+    /// Lower end of the interval; null where there are too few blocks.
+    pub(super) low: Option<f64>,
+    /// Upper end.
+    pub(super) high: Option<f64>,
+    /// Whether it can be told from noise: 0 lies outside.
+    pub(super) told: bool,
 }
 
 /// One suite on one host at one time.

@@ -11,6 +11,7 @@ pub mod heat;
 pub mod insertions;
 pub mod png;
 pub mod trend;
+pub mod waterfall;
 
 use std::fmt::Write as _;
 use std::io;

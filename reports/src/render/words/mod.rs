@@ -3,6 +3,7 @@
 pub mod beside;
 pub mod seen;
 mod trust;
+pub mod why;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,0 +1,481 @@
+//! Which setting of a box costs what: the way from the baseline to an environment, one setting at a time.
+//!
+//! A suite with a table `explains` names environments of its own as the rungs of a ladder, from the baseline to the environment that
+//! is explained, and others that each differ from the environment in one setting. All of them were measured in the same blocks, so a
+//! step is a difference within blocks like any other: in each block the steps add up to the whole, to the nanosecond.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Deserialize;
+
+use crate::comparison::{Cell, Comparison, Metric, Outcome, Role, Severity, Verdict, Withheld};
+use crate::record::{EnvironmentPlan, WorkloadPlan};
+use crate::statistics::{Estimate, hodges_lehmann};
+
+/// The names that a suite gives.
+#[derive(Debug, Default, Deserialize)]
+struct Named {
+    rungs: Vec<String>,
+    #[serde(default)]
+    alternatives: Vec<String>,
+    #[serde(default)]
+    left_out: Vec<String>,
+}
+
+/// An environment taken apart, workload by workload.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Explanation {
+    /// The environment.
+    pub environment: String,
+    /// Settings and values that the run left out, and why, one line each.
+    pub left_out: Vec<String>,
+    /// A ladder for each workload, in their order.
+    pub ladders: Vec<Ladder>,
+}
+
+/// The way from the baseline to an environment in one workload. All times are nanoseconds of an operation.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ladder {
+    /// Name of the workload.
+    pub workload: String,
+    /// Blocks that all rungs have in common.
+    pub blocks: u32,
+    /// From the baseline to the environment.
+    pub rungs: Vec<Rung>,
+    /// What the environment costs over the baseline; `None` where one of them has no figure.
+    pub whole: Option<Estimate>,
+    /// The environment with one setting changed, each.
+    pub alternatives: Vec<Alternative>,
+    /// What the settings cost together beyond what changing each of them alone gives back; `None` where that isn't known of all, or
+    /// where there is one alone.
+    pub interaction: Option<Estimate>,
+}
+
+/// One environment of a ladder.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rung {
+    /// Its name.
+    pub environment: String,
+    /// What it has that the rung before it hasn't: the engine, or `disk.bus=ide`. Of the first its name.
+    pub change: String,
+    /// Time of an operation, or why there is none: the next rung's step then holds both changes.
+    pub cost: Result<f64, String>,
+    /// The difference to the rung before it, from the differences within blocks; the first has none.
+    pub step: Option<Estimate>,
+    /// The step's share of the whole, where the whole can be told from noise.
+    pub share: Option<f64>,
+    /// The worse verdict of both ends of the step.
+    pub verdict: Verdict,
+    /// The doubts about either end, by name.
+    pub doubts: Vec<&'static str>,
+}
+
+/// The environment with one setting changed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Alternative {
+    /// Its name.
+    pub environment: String,
+    /// The setting and the value that it would have: `disk.bus=virtio`.
+    pub change: String,
+    /// The time that this alone gives back; below 0 it costs more. Or why there is none.
+    pub gain: Result<Estimate, String>,
+    /// The gain's share of the whole, where the whole can be told from noise.
+    pub share: Option<f64>,
+    /// The worse verdict of the two.
+    pub verdict: Verdict,
+    /// The doubts about either, by name.
+    pub doubts: Vec<&'static str>,
+}
+
+/// Whether a difference can be told from noise: its interval doesn't contain 0.
+pub fn told(estimate: &Estimate) -> bool {
+    estimate.interval.is_some_and(|i| !i.contains(0.0))
+}
+
+impl Ladder {
+    /// The steps added up.
+    pub fn sum(&self) -> f64 {
+        self.rungs.iter().filter_map(|rung| rung.step).map(|step| step.value).sum()
+    }
+
+    /// Of the sum, what lies in steps of which an end is suspect or invalid.
+    pub fn doubted(&self) -> f64 {
+        let doubted = self.rungs.iter().filter(|rung| rung.verdict != Verdict::Trusted);
+        doubted.filter_map(|rung| rung.step).map(|step| step.value).sum()
+    }
+}
+
+/// Takes the environment of a run apart; `None` where its suite doesn't ask for that.
+pub fn explain(c: &Comparison) -> Option<Explanation> {
+    let suite = c.run.suite_toml.parse::<toml::Table>().ok()?;
+    let named: Named = suite.get("explains")?.clone().try_into().ok()?;
+    let environment = named.rungs.last()?.clone();
+    let ladders = c.run.workloads.iter().map(|workload| Case { c, workload }.ladder(&named)).collect();
+    Some(Explanation { environment, left_out: named.left_out, ladders })
+}
+
+/// Time of an operation by block.
+type Costs = BTreeMap<u32, f64>;
+
+/// One workload of a comparison.
+#[derive(Clone, Copy)]
+struct Case<'a> {
+    c: &'a Comparison,
+    workload: &'a WorkloadPlan,
+}
+
+impl<'a> Case<'a> {
+    fn ladder(self, named: &Named) -> Ladder {
+        let confidence = self.c.method.confidence;
+        let costs: Vec<Result<Costs, String>> = named.rungs.iter().map(|name| self.costs(name)).collect();
+        let most = costs.iter().flatten().map(BTreeMap::len).max().unwrap_or(0);
+        let costs: Vec<Result<Costs, String>> = costs.into_iter().map(|costs| enough(costs?, most)).collect();
+        let blocks = common(costs.iter().flatten());
+        let between = |from: &Costs, to: &Costs| {
+            let differences: Vec<f64> = blocks.iter().map(|block| to[block] - from[block]).collect();
+            hodges_lehmann(&differences, confidence)
+        };
+        let ends = costs.first().zip(costs.last());
+        let whole = ends.and_then(|(first, last)| between(first.as_ref().ok()?, last.as_ref().ok()?));
+        let share = |part: &Estimate| Some(part.value / whole.filter(told)?.value);
+        let mut rungs: Vec<Rung> = Vec::new();
+        let mut before: Option<(&str, &Costs)> = None;
+        for (at, (name, costs)) in named.rungs.iter().zip(&costs).enumerate() {
+            let (verdict, doubts) = self.doubts(before.map(|(name, _)| name), name);
+            // Of a rung that is left out it is what it would have added; the next one's step is from the last that is there.
+            let from = match (costs, before) {
+                (Ok(_), Some((from, _))) => Some(from),
+                _ => at.checked_sub(1).map(|before| named.rungs[before].as_str()),
+            };
+            let change = from.map_or_else(|| name.clone(), |from| self.change(from, name));
+            let step = costs.as_ref().ok().zip(before).and_then(|(own, (_, from))| between(from, own));
+            let centre = |costs: &Costs| {
+                let values: Vec<f64> = blocks.iter().map(|block| costs[block]).collect();
+                hodges_lehmann(&values, confidence).map(|e| e.value).ok_or_else(|| NO_BLOCK.to_string())
+            };
+            let cost = costs.as_ref().map_err(String::clone).and_then(centre);
+            let share = step.as_ref().and_then(share);
+            rungs.push(Rung { environment: name.clone(), change, cost, step, share, verdict, doubts });
+            before = costs.as_ref().ok().map(|costs| (name.as_str(), costs)).or(before);
+        }
+        let last = named.rungs.last().map_or("", String::as_str);
+        let target = costs.last().and_then(|costs| costs.as_ref().ok());
+        let alternatives: Vec<(Alternative, Option<Costs>)> = named
+            .alternatives
+            .iter()
+            .map(|name| {
+                let costs = self.costs(name).and_then(|costs| enough(costs, most));
+                let gain = gain(&costs, target, confidence);
+                let (verdict, doubts) = self.doubts(Some(last), name);
+                let share = gain.as_ref().ok().and_then(share);
+                let change = self.change(last, name);
+                (Alternative { environment: name.clone(), change, gain, share, verdict, doubts }, costs.ok())
+            })
+            .collect();
+        let interaction = self.interaction(named, &costs, &alternatives);
+        let alternatives = alternatives.into_iter().map(|(alternative, _)| alternative).collect();
+        let (workload, blocks) = (self.workload.name.clone(), blocks.len() as u32);
+        Ladder { workload, blocks, rungs, whole, alternatives, interaction }
+    }
+
+    /// What the settings cost together less what each of them alone gives back.
+    fn interaction(
+        self,
+        named: &Named,
+        costs: &[Result<Costs, String>],
+        alternatives: &[(Alternative, Option<Costs>)],
+    ) -> Option<Estimate> {
+        let target = self.plan(named.rungs.last()?)?;
+        // The rung from which on nothing but settings changes.
+        let engine = named.rungs.iter().position(|name| self.plan(name).is_some_and(|p| p.runner == target.runner))?;
+        let plain = self.plan(&named.rungs[engine])?;
+        let keys: BTreeSet<&str> = differing(plain, target).map(|(key, _)| key).collect();
+        let back = |alternative: &Alternative| {
+            let plan = self.plan(&alternative.environment)?;
+            let mut changed = differing(target, plan);
+            let (key, value) = changed.next().filter(|(key, _)| keys.contains(key))?;
+            (changed.next().is_none() && plain.settings.get(key).is_some_and(|v| v == value)).then_some(key)
+        };
+        let mut each = BTreeMap::new();
+        for (alternative, costs) in alternatives {
+            each.extend(back(alternative).zip(costs.as_ref()));
+        }
+        if keys.len() < 2 || each.len() != keys.len() {
+            return None;
+        }
+        let (from, to) = (costs[engine].as_ref().ok()?, costs.last()?.as_ref().ok()?);
+        let blocks = common([from, to].into_iter().chain(each.values().copied()));
+        let left = |block: &u32| {
+            let gains: f64 = each.values().map(|costs| to[block] - costs[block]).sum();
+            to[block] - from[block] - gains
+        };
+        hodges_lehmann(&blocks.iter().map(left).collect::<Vec<_>>(), self.c.method.confidence)
+    }
+
+    fn plan(self, name: &str) -> Option<&'a EnvironmentPlan> {
+        self.c.environment(name).map(|e| &e.plan)
+    }
+
+    fn cell(self, environment: &str) -> Option<&'a Cell> {
+        self.c.cell(&self.workload.name, environment, Metric::primary(self.workload))
+    }
+
+    /// The time of an operation in each block, or why there is none.
+    fn costs(self, name: &str) -> Result<Costs, String> {
+        let Some(environment) = self.c.environment(name) else { return Err("it isn't in the run".into()) };
+        if environment.role == Role::Baseline {
+            return Ok(self.of_baseline());
+        }
+        if let Outcome::Skipped(because) = &environment.outcome {
+            return Err(because.clone());
+        }
+        let cell = self.cell(name).ok_or_else(|| NO_BLOCK.to_string())?;
+        match &cell.finding {
+            Ok(finding) => Ok(finding.costs.iter().copied().collect()),
+            Err(Withheld::Failed(message)) => Err(message.clone()),
+            Err(Withheld::TooFewOperations { .. }) => Err("it did too few operations".into()),
+            Err(Withheld::Batched { .. }) => Err("its operations were timed several at a time".into()),
+            Err(Withheld::NotStated) => Err("what was imported doesn't have it".into()),
+            Err(Withheld::NoCommonBlock) => Err(NO_BLOCK.into()),
+        }
+    }
+
+    /// The baseline's time is what every cell of a block was divided by.
+    fn of_baseline(self) -> Costs {
+        let metric = Metric::primary(self.workload);
+        let cells = self.c.cells.iter().filter(|cell| cell.workload == self.workload.name && cell.metric == metric);
+        let findings = cells.filter_map(|cell| cell.finding.as_ref().ok());
+        let pairs = findings.flat_map(|f| f.costs.iter().zip(&f.ratios));
+        pairs.map(|((block, cost), (_, ratio))| (*block, cost / ratio)).collect()
+    }
+
+    /// What is believed less of two environments, by the flags of either.
+    fn doubts(self, one: Option<&str>, other: &str) -> (Verdict, Vec<&'static str>) {
+        let cells: Vec<&Cell> = one.into_iter().chain([other]).filter_map(|name| self.cell(name)).collect();
+        let verdict = cells.iter().map(|cell| cell.verdict).max().unwrap_or(Verdict::Trusted);
+        let flags = cells.iter().flat_map(|cell| &cell.flags).filter(|flag| flag.severity > Severity::Note);
+        let names: BTreeSet<&'static str> = flags.map(|flag| flag.name).collect();
+        (verdict, names.into_iter().collect())
+    }
+
+    /// What one environment has that another hasn't.
+    fn change(self, from: &str, to: &str) -> String {
+        let (Some(one), Some(other)) = (self.plan(from), self.plan(to)) else { return to.to_string() };
+        let changed: Vec<String> = differing(one, other).map(|(key, value)| format!("{key}={value}")).collect();
+        if one.runner != other.runner || changed.is_empty() { to.to_string() } else { changed.join(" and ") }
+    }
+}
+
+const NO_BLOCK: &str = "it has no block in common with the others";
+
+/// A rung that has less than half of the blocks would take the others' from all rungs.
+fn enough(costs: Costs, most: usize) -> Result<Costs, String> {
+    match costs.len() {
+        0 => Err(NO_BLOCK.into()),
+        few if few * 2 < most => Err(format!("it has {few} of {most} blocks")),
+        _ => Ok(costs),
+    }
+}
+
+fn common<'a>(all: impl IntoIterator<Item = &'a Costs>) -> BTreeSet<u32> {
+    let mut sets = all.into_iter().map(|costs| costs.keys().copied().collect::<BTreeSet<u32>>());
+    let first = sets.next().unwrap_or_default();
+    sets.fold(first, |common, set| &common & &set)
+}
+
+fn gain(costs: &Result<Costs, String>, target: Option<&Costs>, confidence: f64) -> Result<Estimate, String> {
+    let costs = costs.as_ref().map_err(String::clone)?;
+    let target = target.ok_or_else(|| "the environment itself has no figure".to_string())?;
+    let differences: Vec<f64> = common([costs, target]).iter().map(|block| target[block] - costs[block]).collect();
+    hodges_lehmann(&differences, confidence).ok_or_else(|| NO_BLOCK.to_string())
+}
+
+/// The settings that have another value, with the second environment's.
+fn differing<'a>(
+    one: &'a EnvironmentPlan,
+    other: &'a EnvironmentPlan,
+) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
+    let pairs = other.settings.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+    pairs.filter(|(key, value)| one.settings.get(*key).is_none_or(|before| before != value))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::comparison::{Claim, Finding, Flag, Unit};
+    use crate::render::sample;
+
+    const WORKLOAD: &str = "disk/fsync";
+    const BLOCKS: u32 = 8;
+
+    /// Weather that all environments of a block share, and a little of their own.
+    fn in_block(block: u32, cost: f64, own: u32) -> f64 {
+        let weather = [0.0, 900.0, -300.0, 400.0, 100.0, -600.0, 200.0, 50.0][block as usize % 8];
+        cost + weather + f64::from((block * 7 + own * 3) % 5) - 2.0
+    }
+
+    /// Name, settings and cost.
+    type Made<'a> = (&'a str, &'a [(&'a str, &'a str)], f64);
+
+    /// A run of environments of one runner, each with its settings and its cost; the baseline costs 1000.
+    fn run(environments: &[Made], rungs: &[&str], alternatives: &[&str]) -> Comparison {
+        let mut c = sample::comparison();
+        let list = |names: &[&str]| names.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
+        c.run.suite_toml = format!(
+            "[explains]\nrungs = [\"bare\", {}]\nalternatives = [{}]\nleft_out = [\"a=b: no\"]\n",
+            list(rungs),
+            list(alternatives)
+        );
+        c.run.workloads.retain(|w| w.name == WORKLOAD);
+        let (mut environment, mut cell) = (
+            c.environments.iter().find(|e| e.plan.name == "qemu").expect("in the sample").clone(),
+            c.cell(WORKLOAD, "qemu", Metric::Throughput).expect("in the sample").clone(),
+        );
+        c.environments.retain(|e| e.role != Role::Compared);
+        c.cells.clear();
+        for (own, (name, settings, cost)) in environments.iter().enumerate() {
+            environment.plan.name = (*name).into();
+            environment.plan.settings = [("bus", "virtio"), ("format", "raw")]
+                .iter()
+                .chain(*settings)
+                .map(|(key, value)| (key.to_string(), value.to_string()))
+                .collect();
+            environment.outcome = Outcome::Measured;
+            c.environments.push(environment.clone());
+            let costs: Vec<(u32, f64)> = (0..BLOCKS).map(|b| (b, in_block(b, *cost, own as u32))).collect();
+            let ratios = costs.iter().map(|(b, cost)| (*b, cost / in_block(*b, 1000.0, 9))).collect();
+            let one = Estimate { value: 1.0, interval: None };
+            let finding = Finding {
+                net: 1.0,
+                gross: 1.0,
+                overhead: one,
+                difference: one,
+                geometric: one,
+                ratio_of_means: 1.0,
+                ratios,
+                costs,
+            };
+            cell = Cell {
+                environment: (*name).into(),
+                unit: Unit::OperationsPerSecond,
+                finding: Ok(finding),
+                claim: Claim::None,
+                verdict: Verdict::Trusted,
+                flags: Vec::new(),
+                ..cell
+            };
+            c.cells.push(cell.clone());
+        }
+        c
+    }
+
+    const IDE: (&str, &str) = ("bus", "ide");
+    const QCOW2: (&str, &str) = ("format", "qcow2");
+
+    /// The engine costs 500, the bus 3000, the format 1500, and both together 700 more.
+    pub(crate) fn both() -> Comparison {
+        run(
+            &[
+                ("vm", &[], 1500.0),
+                ("vm-ide", &[IDE], 4500.0),
+                ("slow", &[IDE, QCOW2], 6700.0),
+                ("but-virtio", &[QCOW2], 3000.0),
+            ],
+            &["vm", "vm-ide", "slow"],
+            &["but-virtio", "vm-ide"],
+        )
+    }
+
+    fn only(c: &Comparison) -> Ladder {
+        explain(c).expect("a ladder").ladders.remove(0)
+    }
+
+    fn near(value: f64, wanted: f64) {
+        assert!((value - wanted).abs() < 6.0, "{value}, not {wanted}");
+    }
+
+    #[test]
+    fn the_steps_add_up_and_each_says_what_it_is() {
+        let ladder = only(&both());
+        let changes: Vec<&str> = ladder.rungs.iter().map(|r| r.change.as_str()).collect();
+        assert_eq!(changes, ["bare", "vm", "bus=ide", "format=qcow2"]);
+        let whole = ladder.whole.expect("known");
+        near(whole.value, 5700.0);
+        // The weather is a hundred times what is left of it in the difference.
+        assert!(told(&whole) && whole.interval.is_some_and(|i| i.high - i.low < 10.0), "{whole:?}");
+        near(ladder.sum(), whole.value);
+        let steps: Vec<f64> = ladder.rungs.iter().filter_map(|r| Some(r.step?.value)).collect();
+        [500.0, 3000.0, 2200.0].iter().zip(&steps).for_each(|(wanted, step)| near(*step, *wanted));
+        let shares: f64 = ladder.rungs.iter().filter_map(|r| r.share).sum();
+        assert!((shares - 1.0).abs() < 0.01 && ladder.doubted() == 0.0);
+        assert_eq!(ladder.blocks, BLOCKS);
+    }
+
+    #[test]
+    fn what_changes_one_by_one_do_not_give_back_is_interaction() {
+        let ladder = only(&both());
+        let gains: Vec<(&str, f64)> =
+            ladder.alternatives.iter().map(|a| (a.change.as_str(), a.gain.as_ref().expect("known").value)).collect();
+        assert_eq!((gains[0].0, gains[1].0), ("bus=virtio", "format=raw"));
+        near(gains[0].1, 3700.0);
+        near(gains[1].1, 2200.0);
+        // Either gives back what both have in common: it is counted twice.
+        near(ladder.interaction.expect("known").value, -700.0);
+        let mut c = both();
+        c.environments.retain(|e| e.plan.name != "but-virtio");
+        let ladder = only(&c);
+        assert!(ladder.interaction.is_none() && ladder.alternatives[0].gain.is_err(), "{ladder:?}");
+    }
+
+    #[test]
+    fn a_rung_that_can_not_run_is_left_out_and_the_next_step_holds_both() {
+        let mut c = both();
+        c.environments.iter_mut().find(|e| e.plan.name == "vm-ide").expect("there").outcome =
+            Outcome::Skipped("no ide here".into());
+        let ladder = only(&c);
+        assert_eq!(ladder.rungs[2].cost, Err("no ide here".into()));
+        assert!(ladder.rungs[2].step.is_none());
+        assert_eq!(ladder.rungs[3].change, "bus=ide and format=qcow2");
+        near(ladder.rungs[3].step.expect("known").value, 5200.0);
+        near(ladder.sum(), 5700.0);
+    }
+
+    #[test]
+    fn a_rung_with_few_blocks_takes_none_from_the_others() {
+        let mut c = both();
+        let few = c.cells.iter_mut().find(|cell| cell.environment == "vm-ide").expect("there");
+        few.finding.as_mut().expect("numbers").costs.truncate(3);
+        let ladder = only(&c);
+        assert_eq!(ladder.rungs[2].cost, Err("it has 3 of 8 blocks".into()));
+        assert_eq!(ladder.blocks, BLOCKS);
+    }
+
+    #[test]
+    fn a_doubt_about_a_rung_is_one_about_both_its_steps() {
+        let mut c = both();
+        let doubted = c.cells.iter_mut().find(|cell| cell.environment == "vm-ide").expect("there");
+        doubted.verdict = Verdict::Invalid;
+        doubted.flags = vec![Flag { name: "memory-disk", severity: Severity::Fatal, evidence: String::new() }];
+        let ladder = only(&c);
+        let verdicts: Vec<Verdict> = ladder.rungs.iter().map(|r| r.verdict).collect();
+        assert_eq!(verdicts, [Verdict::Trusted, Verdict::Trusted, Verdict::Invalid, Verdict::Invalid]);
+        assert_eq!(ladder.rungs[2].doubts, ["memory-disk"]);
+        near(ladder.doubted(), 5200.0);
+    }
+
+    #[test]
+    fn noise_is_said_to_be_noise() {
+        let c = run(&[("vm", &[], 1000.0), ("slow", &[IDE], 1000.0)], &["vm", "slow"], &["vm"]);
+        let ladder = only(&c);
+        assert!(!told(&ladder.whole.expect("known")));
+        assert!(ladder.rungs.iter().all(|r| r.share.is_none() && !r.step.as_ref().is_some_and(told)), "{ladder:?}");
+    }
+
+    #[test]
+    fn a_run_without_a_ladder_explains_nothing() {
+        assert_eq!(explain(&sample::comparison()), None);
+        assert_eq!(explain(&sample::hostile()), None);
+        let explanation = explain(&both()).expect("a ladder");
+        assert_eq!((explanation.environment.as_str(), explanation.left_out.len()), ("slow", 1));
+    }
+}

@@ -1,0 +1,259 @@
+//! The words of an explanation: a sentence for each workload, and the lines of its table.
+
+use super::{Piece, no_interval};
+use crate::comparison::Verdict;
+use crate::explain::{Alternative, Explanation, Ladder, Rung, told};
+use crate::render::units;
+use crate::statistics::Estimate;
+
+/// So many parts a sentence names, the largest; the table has all.
+const NAMED: usize = 4;
+
+/// The columns of a table.
+pub const HEADINGS: [&str; 5] = ["rung", "cost", "step", "", "share"];
+
+/// The heading of the lines below the rungs.
+pub const ALONE: &str = "changing one alone gives back";
+
+/// One line of a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// Rung, cost, step, its interval, share.
+    pub fields: [String; 5],
+    /// Doubts, or why there is no figure; empty mostly.
+    pub remark: String,
+    /// Whether it can be told from noise, and nothing is wrong with it.
+    pub strong: bool,
+}
+
+/// Why it costs what it costs, in one workload.
+#[must_use]
+pub fn sentence(explanation: &Explanation, ladder: &Ladder) -> Vec<Piece> {
+    let environment = &explanation.environment;
+    let baseline = ladder.rungs.first().map_or("", |rung| rung.environment.as_str());
+    let plain = |text: String| Piece::Plain(text);
+    let Some(whole) = &ladder.whole else {
+        let missing = ladder.rungs.iter().rev().find_map(|rung| rung.cost.as_ref().err());
+        let why = missing.map_or_else(|| "there is no block to compare".to_string(), Clone::clone);
+        return vec![plain(format!("{environment} can't be explained here: {why}."))];
+    };
+    if !told(whole) {
+        let why =
+            if whole.interval.is_some() { "it can't be told from noise".into() } else { no_interval(ladder.blocks) };
+        let figure = with_interval(whole);
+        return vec![
+            plain(format!("{environment} costs ")),
+            Piece::Strong(figure),
+            plain(format!(" over {baseline}: {why}, and so its parts have no shares.")),
+        ];
+    }
+    let (named, unnamed) = parts(ladder);
+    let mut pieces =
+        vec![plain("Of ".into()), Piece::Strong(with_interval(whole)), plain(format!(" over {baseline}, "))];
+    for (i, (rung, step)) in named.iter().enumerate() {
+        if i > 0 {
+            pieces.push(plain(", ".into()));
+        }
+        let doubt =
+            if rung.verdict == Verdict::Trusted { String::new() } else { format!(" ({})", rung.verdict.name()) };
+        pieces.push(Piece::Strong(with_interval(step)));
+        pieces.push(plain(format!(" is {}{doubt}", rung.change)));
+    }
+    pieces.push(plain(match (named.is_empty(), unnamed) {
+        (false, 0) => ".".into(),
+        (true, _) => "no step can be told from noise by itself.".into(),
+        (false, 1) => "; another step can't be told from noise, or is smaller.".into(),
+        (false, n) => format!("; {n} other steps can't be told from noise, or are smaller."),
+    }));
+    if let Some((best, share)) = best(ladder) {
+        pieces.push(plain(format!(" {} alone gives back ", best.change)));
+        pieces.push(Piece::Strong(units::percent(share)));
+        pieces.push(plain(".".into()));
+    }
+    pieces
+}
+
+/// The steps to be named, the largest first, and how many others there are.
+fn parts(ladder: &Ladder) -> (Vec<(&Rung, Estimate)>, usize) {
+    let steps: Vec<(&Rung, Estimate)> = ladder.rungs.iter().filter_map(|rung| Some((rung, rung.step?))).collect();
+    let mut clear: Vec<(&Rung, Estimate)> = steps.iter().filter(|(_, step)| told(step)).copied().collect();
+    clear.sort_by(|a, b| b.1.value.abs().total_cmp(&a.1.value.abs()));
+    clear.truncate(NAMED);
+    let unnamed = steps.len() - clear.len();
+    (clear, unnamed)
+}
+
+/// The change that gives back most, with its share; of one that is to be believed.
+fn best(ladder: &Ladder) -> Option<(&Alternative, f64)> {
+    let sound = ladder.alternatives.iter().filter(|a| a.verdict != Verdict::Invalid);
+    let clear = sound.filter(|a| a.gain.as_ref().is_ok_and(|gain| told(gain) && gain.value > 0.0));
+    clear.filter_map(|a| Some((a, a.share?))).max_by(|a, b| a.1.total_cmp(&b.1))
+}
+
+/// The lines of the rungs, the baseline's first, then the sum.
+#[must_use]
+pub fn rungs(ladder: &Ladder) -> Vec<Line> {
+    let mut lines = once(ladder.rungs.iter().enumerate().map(|(i, rung)| of_rung(i, rung)));
+    if let Some(whole) = &ladder.whole {
+        let doubted = ladder.doubted();
+        let remark = if doubted == 0.0 {
+            String::new()
+        } else {
+            format!("{} of it in steps with doubts", units::signed(units::duration(doubted)))
+        };
+        let share = if told(whole) { units::percent(ladder.sum() / whole.value) } else { String::new() };
+        let sum = units::signed(units::duration(ladder.sum()));
+        lines.push(Line {
+            fields: ["sum of the steps".into(), String::new(), sum, String::new(), share],
+            remark,
+            strong: true,
+        });
+        let share = if told(whole) { units::percent(1.0) } else { String::new() };
+        let fields = ["whole".into(), String::new(), figure(whole), range(whole), share];
+        lines.push(Line { fields, remark: noise(whole), strong: told(whole) });
+    }
+    lines
+}
+
+fn of_rung(at: usize, rung: &Rung) -> Line {
+    let name =
+        if at == 0 || rung.change == rung.environment { rung.change.clone() } else { format!("+ {}", rung.change) };
+    let cost = rung.cost.as_ref().map_or_else(|_| units::NONE.into(), |cost| units::duration(*cost));
+    let share = rung.share.map_or_else(String::new, units::percent);
+    let [step, interval] = rung.step.as_ref().map_or_else(Default::default, |step| [figure(step), range(step)]);
+    let remark = match &rung.cost {
+        Err(why) => format!("{LEFT_OUT}{why}"),
+        Ok(_) => joined(rung.step.as_ref().map_or_else(String::new, noise), rung.verdict, &rung.doubts),
+    };
+    let strong = at == 0 || rung.step.as_ref().is_some_and(told) && rung.verdict == Verdict::Trusted;
+    Line { fields: [name, cost, step, interval, share], remark, strong }
+}
+
+/// The lines of the alternatives, and of what is left between the two readings.
+#[must_use]
+pub fn alternatives(ladder: &Ladder) -> Vec<Line> {
+    let mut lines = once(ladder.alternatives.iter().map(of_alternative));
+    if let Some(left) = &ladder.interaction {
+        let fields = ["only together".into(), String::new(), figure(left), range(left), String::new()];
+        let remark = match noise(left) {
+            noise if !noise.is_empty() => noise,
+            _ if left.value > 0.0 => "interaction: more is given back when several are changed".into(),
+            _ => "interaction: part of it is given back by either of several".into(),
+        };
+        lines.push(Line { fields, remark, strong: told(left) });
+    }
+    lines
+}
+
+fn of_alternative(alternative: &Alternative) -> Line {
+    let Alternative { change, gain, share, verdict, doubts, .. } = alternative;
+    let none = || String::new();
+    match gain {
+        Ok(gain) => Line {
+            fields: [change.clone(), none(), figure(gain), range(gain), share.map_or_else(none, units::percent)],
+            remark: joined(noise(gain), *verdict, doubts),
+            strong: told(gain) && *verdict == Verdict::Trusted,
+        },
+        Err(why) => Line {
+            fields: [change.clone(), none(), units::NONE.into(), none(), none()],
+            remark: format!("{LEFT_OUT}{why}"),
+            strong: false,
+        },
+    }
+}
+
+/// A reason for leaving something out is said once.
+fn once(lines: impl Iterator<Item = Line>) -> Vec<Line> {
+    let mut all: Vec<Line> = Vec::new();
+    for mut line in lines {
+        if line.remark.starts_with(LEFT_OUT) && all.iter().any(|before| before.remark == line.remark) {
+            line.remark = "left out for the same reason".into();
+        }
+        all.push(line);
+    }
+    all
+}
+
+const LEFT_OUT: &str = "left out: ";
+
+/// Noise and doubts in one remark.
+fn joined(noise: String, verdict: Verdict, doubts: &[&str]) -> String {
+    if verdict == Verdict::Trusted {
+        return noise;
+    }
+    let doubt = format!("{}: {}", verdict.name(), doubts.join(" "));
+    if noise.is_empty() { doubt } else { format!("{noise}; {doubt}") }
+}
+
+fn noise(estimate: &Estimate) -> String {
+    match estimate.interval {
+        Some(_) if told(estimate) => String::new(),
+        Some(_) => "can't be told from noise".into(),
+        None => "no interval".into(),
+    }
+}
+
+fn figure(estimate: &Estimate) -> String {
+    units::signed(units::duration(estimate.value))
+}
+
+fn range(estimate: &Estimate) -> String {
+    let end = |ns: f64| units::signed(units::duration(ns));
+    estimate.interval.map_or_else(String::new, |i| format!("({} to {})", end(i.low), end(i.high)))
+}
+
+fn with_interval(estimate: &Estimate) -> String {
+    [figure(estimate), range(estimate)].join(" ").trim_end().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::explain::{explain, tests::both};
+    use crate::render::words::plain;
+
+    #[test]
+    fn the_sentence_names_the_largest_steps_and_the_best_change() {
+        let explanation = explain(&both()).expect("a ladder");
+        let words = plain(&sentence(&explanation, &explanation.ladders[0]));
+        assert!(words.starts_with("Of +5.70 µs ("), "{words}");
+        let at = |part: &str| words.find(part).unwrap_or_else(|| panic!("{part} in {words}"));
+        assert!(at(" is bus=ide, ") < at(" is format=qcow2, ") && at(" is format=qcow2, ") < at(" is vm. "));
+        assert!(words.ends_with("bus=virtio alone gives back 65 %."), "{words}");
+    }
+
+    #[test]
+    fn without_an_interval_nothing_has_a_share() {
+        let mut explanation = explain(&both()).expect("a ladder");
+        let ladder = &mut explanation.ladders[0];
+        ladder.blocks = 3;
+        ladder.whole.as_mut().expect("known").interval = None;
+        let words = plain(&sentence(&explanation, &explanation.ladders[0]));
+        assert!(words.contains("no finite interval (3 blocks; 6 needed), and so its parts have no shares"), "{words}");
+    }
+
+    #[test]
+    fn a_reason_is_said_once() {
+        let mut explanation = explain(&both()).expect("a ladder");
+        let ladder = &mut explanation.ladders[0];
+        for rung in &mut ladder.rungs[1..] {
+            (rung.cost, rung.step) = (Err("no kernel".into()), None);
+        }
+        let remarks: Vec<String> = rungs(ladder).into_iter().take(4).map(|line| line.remark).collect();
+        let same = "left out for the same reason";
+        assert_eq!(remarks, ["", "left out: no kernel", same, same]);
+    }
+
+    #[test]
+    fn lines_have_the_sum_the_whole_and_what_comes_only_together() {
+        let explanation = explain(&both()).expect("a ladder");
+        let ladder = &explanation.ladders[0];
+        let rungs = rungs(ladder);
+        let names: Vec<&str> = rungs.iter().map(|line| line.fields[0].as_str()).collect();
+        assert_eq!(names, ["bare", "vm", "+ bus=ide", "+ format=qcow2", "sum of the steps", "whole"]);
+        assert!(rungs.iter().all(|line| line.remark.is_empty() && line.strong), "{rungs:?}");
+        let others = alternatives(ladder);
+        assert_eq!(others.last().expect("there").fields[0], "only together");
+        assert!(others.last().expect("there").remark.contains("by either of several"));
+    }
+}

@@ -1,0 +1,190 @@
+//! `tarebench explain`: which setting of a box costs what. A run like any other, of environments that differ in one setting each.
+
+use std::path::Path;
+use std::time::Duration;
+
+use reports::comparison::{Method, compare};
+use reports::record::Stored;
+use reports::statistics::FEWEST_FOR_INTERVAL;
+use reports::store::Store;
+
+use crate::cli;
+use crate::commands::{quoted, run};
+use crate::estimate::Estimate;
+use crate::execute::{Options, measure};
+use crate::exit::{Exit, OrExit};
+use crate::interrupt::Interrupt;
+use crate::ladder::{Asked, Ladder};
+use crate::plan::{self, Plan};
+use crate::suite::{BUILT_IN, Entry, Explains, LONGEST_NAME, Suite};
+
+/// Plan the ladder, measure it, report.
+pub fn run(args: cli::Explain) -> anyhow::Result<Exit> {
+    let labels = run::all_labels(&args.label).or_exit(Exit::Usage)?;
+    let outputs = run::outputs(&args.report)?;
+    let plan = planned(&args).or_exit(Exit::Usage)?;
+    run::say(&plan);
+    tell_ladder(&plan);
+    if let Some(words) = too_little(&plan) {
+        tell!("warning: {words}");
+    }
+    let interrupt = Interrupt::listen()?;
+    let store = Store::open(&args.store.store).or_exit(Exit::Store)?;
+    let data_dir = run::data_dir_of(args.data_dir.as_deref(), &args.store.store);
+    let options = Options {
+        data_dir: &data_dir,
+        allow_memory: args.allow_memory,
+        beside: args.beside,
+        command: command(&args, &plan),
+        labels,
+    };
+    let stored = measure(&plan, options, &store, &interrupt)?;
+    let comparison = compare(&stored, Method::default());
+    let told = run::show(&comparison, &outputs);
+    run::tell_where(&stored, &args.store.store);
+    let exit = || of_ladder(Exit::of_run(&stored, run::too_unquiet(&comparison)), &stored, &plan);
+    interrupt.exit().unwrap_or_else(exit).or_untold(told)
+}
+
+/// The ladder in the place of the suite's environments.
+fn planned(args: &cli::Explain) -> anyhow::Result<Plan> {
+    let selection = cli::Selection {
+        suite: args.suite.clone(),
+        environments: Vec::new(),
+        workloads: args.workloads.clone(),
+        blocks: args.blocks,
+        seed: args.seed,
+        data_dir: None,
+        allow_memory: false,
+    };
+    let Plan { mut suite, seed, .. } = Plan::resolve(&selection)?;
+    let environment = plan::choose(&args.environment, &named(&suite), &[], LONGEST_NAME)?;
+    // A plan has made sure that it is there.
+    let baseline = suite.environments.iter().find(|e| e.name == suite.baseline).cloned();
+    let baseline = baseline.unwrap_or_else(|| environment.clone());
+    let asked = Asked { environment: &environment, baseline: &baseline, order: &args.order, only: &args.only };
+    let Ladder { environments, explains } = Ladder::of(asked)?;
+    suite.environments = environments;
+    suite.explains = Some(explains);
+    suite.budget = args.budget.or(suite.budget);
+    Plan::of(suite, seed)
+}
+
+/// The environments that go by a name: the suite's own, then those of the suites that are built in.
+fn named(suite: &Suite) -> Vec<Entry> {
+    let built_in = BUILT_IN.iter().filter_map(|(name, text)| Suite::parse(name, text).ok());
+    suite.environments.iter().cloned().chain(built_in.flat_map(|suite| suite.environments)).collect()
+}
+
+fn tell_ladder(plan: &Plan) {
+    let Some(Explains { rungs, alternatives, left_out }) = &plan.suite.explains else { return };
+    tell!("the ladder: {}", rungs.join(", "));
+    if !alternatives.is_empty() {
+        tell!("one change each: {}", alternatives.join(", "));
+    }
+    left_out.iter().for_each(|line| tell!("left out: {line}"));
+}
+
+/// What is said of a budget in which the blocks have no room.
+fn too_little(plan: &Plan) -> Option<String> {
+    let budget = plan.suite.budget?;
+    let all: Vec<usize> = (0..plan.environments.len()).collect();
+    let estimate = Estimate::of(plan, &all);
+    let blocks = plan.suite.blocks;
+    let time = |blocks: u32| humantime::format_duration(Duration::from_secs(estimate.run(blocks).as_secs().max(1)));
+    if estimate.run(blocks) <= budget {
+        return None;
+    }
+    let given = humantime::format_duration(budget);
+    let fewest = FEWEST_FOR_INTERVAL;
+    Some(format!(
+        "{blocks} blocks of {} environments and {} workloads take about {}, and the budget is {given}; no interval has less than {fewest} \
+         blocks, which take about {}. Give that, or take less apart: --only, --workload",
+        all.len(),
+        plan.workloads.len(),
+        time(blocks),
+        time(fewest)
+    ))
+}
+
+/// As of a run in which ENVIRONMENT was asked for by name; a rung or an alternative that can't run here is no failure, only less is told.
+fn of_ladder(exit: Exit, stored: &Stored, plan: &Plan) -> Exit {
+    let target = plan.suite.explains.as_ref().and_then(|explains| explains.rungs.last());
+    let skipped = stored.run.environments.iter().any(|e| Some(&e.name) == target && e.skipped.is_some());
+    if skipped { Exit::NothingMeasured } else { exit }
+}
+
+/// The command that measures the same again.
+fn command(args: &cli::Explain, plan: &Plan) -> String {
+    let mut words: Vec<String> = ["tarebench", "explain", &args.environment].map(String::from).into();
+    let mut option = |name: &str, value: String| words.extend([name.to_string(), value]);
+    if args.suite != "explain" {
+        option("--suite", args.suite.clone());
+    }
+    args.workloads.iter().for_each(|workload| option("--workload", workload.clone()));
+    for (name, keys) in [("--only", &args.only), ("--order", &args.order)] {
+        if !keys.is_empty() {
+            option(name, keys.join(","));
+        }
+    }
+    if let Some(blocks) = args.blocks {
+        option("--blocks", blocks.to_string());
+    }
+    if let Some(budget) = args.budget {
+        option("--budget", humantime::format_duration(budget).to_string().replace(' ', ""));
+    }
+    option("--seed", plan.seed.to_string());
+    if let Some(dir) = args.data_dir.as_deref().map(Path::display) {
+        option("--data-dir", dir.to_string());
+    }
+    if args.allow_memory {
+        words.push("--allow-memory".into());
+    }
+    words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    fn args(words: &[&str]) -> cli::Explain {
+        let all = ["tarebench", "explain"].iter().chain(words);
+        match cli::Cli::try_parse_from(all).expect("can be typed").command {
+            cli::Command::Explain(args) => args,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_ladder_is_a_plan_and_its_command_can_be_typed_again() {
+        let typed =
+            args(&["gvisor:data=root,overlay=none", "--workload", "disk/fsync", "--blocks", "6", "--seed", "5"]);
+        let plan = planned(&typed).expect("plans");
+        let names: Vec<&str> = plan.environments.iter().map(|e| e.name.as_str()).collect();
+        assert_eq!(names, ["bare", "control", "gvisor", "gvisor-root-none"]);
+        let command = command(&typed, &plan);
+        let expected = "tarebench explain gvisor:data=root,overlay=none --workload disk/fsync --blocks 6 --seed 5";
+        assert_eq!(command, expected);
+        let suite = Suite::parse("again", &plan.suite.to_toml()).expect("reads");
+        assert_eq!(Plan::of(suite, 5).expect("resolves").suite.explains, plan.suite.explains);
+    }
+
+    #[test]
+    fn the_box_of_2009_is_there_by_its_name() {
+        let plan = planned(&args(&["vmware-server-2009"])).expect("plans");
+        let rungs = &plan.suite.explains.as_ref().expect("a ladder").rungs;
+        assert_eq!((rungs.len(), rungs.last().map(String::as_str)), (8, Some("vmware-server-2009")));
+        // Of another suite than the one that measures, too.
+        assert!(planned(&args(&["podman-rm-layer"])).is_ok());
+    }
+
+    #[test]
+    fn a_budget_too_small_says_what_it_would_take() {
+        let of = |budget: &str| too_little(&planned(&args(&["gvisor", "--budget", budget])).expect("plans"));
+        let words = of("5s").expect("too small");
+        assert!(words.contains("the budget is 5s") && words.contains("--only, --workload"), "{words}");
+        assert_eq!(of("5h"), None);
+    }
+}

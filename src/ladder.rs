@@ -1,0 +1,367 @@
+//! The ladder from the baseline to an environment: which environments take it apart, by the types of its settings alone.
+//!
+//! A setting that chooses among words or is on or off is a factor: its other values can be listed. Paths, names and commands say
+//! which box it is, numbers and sizes how much of it: those are the same on every rung, unless a number is asked for by name.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, bail};
+use runners::Runner;
+use workloads::settings::{Kind, Setting, Settings, did_you_mean};
+
+use crate::suite::{Entry, Explains, LONGEST_NAME, fitted, plain};
+
+/// The most alternatives of an environment whose settings are all at their defaults. All environments of a run are up at a time.
+const MOST: usize = 8;
+
+/// No alternative for anybody: a box without a network does no network workload, and the others don't feel it.
+const WITHOUT_NETWORK: (&[&str], &str) = (&["network", "net"], "none");
+
+/// What is taken apart, and how.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// The environment.
+    pub environment: &'a Entry,
+    /// What its costs are over.
+    pub baseline: &'a Entry,
+    /// The settings to begin with, in this order.
+    pub order: &'a [String],
+    /// The only settings to take apart; all where there are none.
+    pub only: &'a [String],
+}
+
+/// Environments for a suite, the baseline first, and what each of them is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ladder {
+    /// The environments.
+    pub environments: Vec<Entry>,
+    /// Their places.
+    pub explains: Explains,
+}
+
+impl Ladder {
+    /// Plans the ladder; starts nothing.
+    ///
+    /// # Errors
+    /// When there is no such runner or setting, the environment's own settings are refused, or there is nothing to explain.
+    pub fn of(asked: Asked) -> anyhow::Result<Self> {
+        let entry = asked.environment;
+        let runner = runners::registry::find(entry.kind()).with_context(|| {
+            let hint = did_you_mean(entry.kind(), runners::registry::RUNNERS.iter().map(|r| r.name()));
+            format!("there is no runner `{}`; {hint}", entry.kind())
+        })?;
+        let context = || format!("environment `{}` (runner {})", entry.name, runner.name());
+        let settings = runner.resolve(&entry.settings).with_context(context)?;
+        let factors = Factors::of(runner, &settings, asked)?;
+        let mut building = Building::new(runner, asked.baseline, entry)?;
+        building.rungs(&factors.given)?;
+        for factor in &factors.given {
+            building.alternative(factor, factor.default);
+        }
+        if building.explains.rungs.len() < 2 {
+            bail!("`{}` is the baseline `{}` itself: there is nothing to explain", entry.name, asked.baseline.name);
+        }
+        let most = if asked.only.is_empty() { MOST } else { usize::MAX };
+        building.others(&factors.free, most);
+        let Building { environments, explains, .. } = building;
+        Ok(Self { environments, explains })
+    }
+}
+
+/// A setting as it is declared.
+type Factor = &'static Setting;
+
+/// What is taken apart of a runner's settings.
+#[derive(Debug)]
+struct Factors {
+    /// Those that are not at their default, in the order in which they are added.
+    given: Vec<Factor>,
+    /// Those whose other values are tried.
+    free: Vec<Factor>,
+}
+
+impl Factors {
+    fn of(runner: &dyn Runner, settings: &Settings, asked: Asked) -> anyhow::Result<Self> {
+        let table = runner.settings();
+        let defaults = Settings::resolve(table, &BTreeMap::new()).context("the defaults of a runner are right")?;
+        let changed = |s: &Setting| {
+            let of = |all: &Settings| all.iter().find(|(key, _)| *key == s.name).map(|(_, value)| value.to_string());
+            of(settings) != of(&defaults)
+        };
+        for key in asked.order.iter().chain(asked.only) {
+            let setting = table.iter().find(|s| s.name == *key).with_context(|| {
+                let hint = did_you_mean(key, table.iter().map(|s| s.name));
+                format!("{} has no setting `{key}`; {hint}", runner.name())
+            })?;
+            if !can_vary(setting, true) {
+                bail!("`{key}` says which {} it is ({}), and can't be taken apart", runner.name(), setting.type_name());
+            }
+            if !listed(setting) && !changed(setting) {
+                bail!("`{key}` is at its default, and a {} has no list of others: set it", setting.type_name());
+            }
+        }
+        if let Some(key) = asked.order.iter().find(|key| !table.iter().any(|s| s.name == **key && changed(s))) {
+            bail!("--order names `{key}`, which `{}` has at its default", asked.environment.name);
+        }
+        let named = |s: &Setting| asked.order.iter().chain(asked.only).any(|key| key == s.name);
+        let wanted = |s: &&'static Setting| {
+            can_vary(s, named(s)) && (asked.only.is_empty() || asked.only.iter().any(|key| key == s.name))
+        };
+        let (mut given, mut free): (Vec<Factor>, Vec<Factor>) = table.iter().filter(wanted).partition(|s| changed(s));
+        given.sort_by_key(|s| asked.order.iter().position(|key| key == s.name).unwrap_or(usize::MAX));
+        // Where there are settings to take apart, these are the question; others are tried when they are asked for by name.
+        if asked.only.is_empty() && !given.is_empty() {
+            free.clear();
+        }
+        Ok(Self { given, free })
+    }
+}
+
+/// Whether the values of a setting can be listed.
+fn listed(setting: &Setting) -> bool {
+    matches!(setting.kind, Kind::Choice(_) | Kind::Switch)
+}
+
+/// Whether a setting can be changed and leave the same box.
+fn can_vary(setting: &Setting, asked_for: bool) -> bool {
+    match setting.kind {
+        Kind::Choice(_) | Kind::Switch => true,
+        Kind::Number { .. } | Kind::Bytes { .. } | Kind::Amount { .. } | Kind::Duration { .. } => asked_for,
+        Kind::Path | Kind::Program | Kind::File | Kind::Command(_) | Kind::Word | Kind::Address => false,
+    }
+}
+
+/// Environments as they come.
+struct Building<'a> {
+    runner: &'static dyn Runner,
+    target: &'a Entry,
+    environments: Vec<Entry>,
+    /// Kind and complete settings of each.
+    known: Vec<String>,
+    explains: Explains,
+}
+
+impl<'a> Building<'a> {
+    fn new(runner: &'static dyn Runner, baseline: &Entry, target: &'a Entry) -> anyhow::Result<Self> {
+        let of_baseline = runners::registry::find(baseline.kind())
+            .with_context(|| format!("there is no runner `{}` (the baseline `{}`)", baseline.kind(), baseline.name))?;
+        let settings = of_baseline.resolve(&baseline.settings).context("the baseline's settings")?;
+        let explains = Explains { rungs: vec![baseline.name.clone()], ..Explains::default() };
+        let known = vec![format!("{} {settings}", of_baseline.name())];
+        Ok(Self { runner, target, environments: vec![baseline.clone()], known, explains })
+    }
+
+    /// The engine with all that is taken apart at its default, then one of them after the other.
+    fn rungs(&mut self, given: &[Factor]) -> anyhow::Result<()> {
+        let mut settings = self.target.settings.clone();
+        given.iter().for_each(|factor| drop(settings.remove(factor.name)));
+        let mut name = self.runner.name().to_string();
+        for done in 0..=given.len() {
+            if let Some(factor) = done.checked_sub(1).map(|at| given[at]) {
+                let value = &self.target.settings[factor.name];
+                settings.insert(factor.name.into(), value.clone());
+                name = format!("{name}-{}", plain(value));
+            }
+            let own = if done == given.len() { &self.target.name } else { &name };
+            match self.add(own, &settings) {
+                Ok(name) if self.explains.rungs.contains(&name) => {}
+                Ok(name) => self.explains.rungs.push(name),
+                Err(because) if done == given.len() => bail!(because),
+                Err(because) => self.explains.left_out.push(format!("the rung {name}: {because}")),
+            }
+        }
+        Ok(())
+    }
+
+    /// The environment with another value of one setting; whether there is one.
+    fn alternative(&mut self, factor: Factor, value: &str) -> bool {
+        let mut settings = self.target.settings.clone();
+        settings.insert(factor.name.into(), value.into());
+        let name = format!("but-{}-{}", factor.name.replace(['.', '_'], "-"), plain(value));
+        match self.add(&name, &settings) {
+            Ok(name) if name == self.target.name || self.explains.alternatives.contains(&name) => false,
+            Ok(name) => {
+                self.explains.alternatives.push(name);
+                true
+            }
+            Err(because) => {
+                self.leave_out(factor, value, &because);
+                false
+            }
+        }
+    }
+
+    /// A line for each setting: what excludes one value of it mostly excludes all.
+    fn leave_out(&mut self, factor: Factor, value: &str, because: &str) {
+        let begins = format!("{}=", factor.name);
+        if !self.explains.left_out.iter().any(|line| line.starts_with(&begins)) {
+            self.explains.left_out.push(format!("{begins}{value}: {because}"));
+        }
+    }
+
+    /// One value of every setting, then a second one: so each gets its turn before there are too many.
+    fn others(&mut self, free: &[Factor], most: usize) {
+        let values = |factor: &Factor| {
+            let used = |value: &String| {
+                let set = self.target.settings.get(factor.name).map_or(factor.default, String::as_str);
+                let without = WITHOUT_NETWORK.0.contains(&factor.name) && value == WITHOUT_NETWORK.1;
+                // What is at `auto` stays at what that comes to, and is no alternative to anything.
+                value == set || value == AUTO || without
+            };
+            factor.values().into_iter().filter(|value| !used(value)).collect::<Vec<_>>()
+        };
+        let all: Vec<(Factor, Vec<String>)> = free.iter().map(|factor| (*factor, values(factor))).collect();
+        let turns = all.iter().map(|(_, values)| values.len()).max().unwrap_or(0);
+        let (mut done, mut beyond) = (0, Vec::new());
+        for turn in 0..turns {
+            for (factor, values) in &all {
+                let Some(value) = values.get(turn) else { continue };
+                if done == most {
+                    beyond.push(format!("{}={value}", factor.name));
+                } else if self.alternative(factor, value) {
+                    done += 1;
+                }
+            }
+        }
+        if !beyond.is_empty() {
+            let (first, count) = (beyond[0].split('=').next().unwrap_or_default(), beyond.len());
+            self.explains.left_out.push(format!(
+                "{count} values beyond the first {most} (--only {first} asks for those of a setting): {}",
+                beyond.join(", ")
+            ));
+        }
+    }
+
+    /// The environment with these settings, a new one or one that is there; its name, or why there can't be one.
+    fn add(&mut self, name: &str, settings: &BTreeMap<String, String>) -> Result<String, String> {
+        let resolved = self.runner.resolve(settings).map_err(|e| e.to_string())?;
+        let key = format!("{} {resolved}", self.runner.name());
+        if let Some(at) = self.known.iter().position(|known| *known == key) {
+            return Ok(self.environments[at].name.clone());
+        }
+        let own = name == self.target.name;
+        let taken = |name: &str| {
+            name == reports::record::CONTROL
+                || (!own && name == self.target.name)
+                || self.environments.iter().any(|e| e.name == name)
+        };
+        let name = fitted(name, LONGEST_NAME, taken);
+        let (of, settings) = (Some(self.runner.name().to_string()), settings.clone());
+        self.environments.push(Entry { name: name.clone(), of, settings });
+        self.known.push(key);
+        Ok(name)
+    }
+}
+
+/// The word for a runner's own choice among the others.
+const AUTO: &str = "auto";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ladder(text: &str, order: &[&str], only: &[&str]) -> anyhow::Result<Ladder> {
+        let environment = Entry::parse(text)?.entry;
+        let baseline = Entry::parse("bare")?.entry;
+        let [order, only] = [order, only].map(|keys| keys.iter().map(ToString::to_string).collect::<Vec<_>>());
+        Ladder::of(Asked { environment: &environment, baseline: &baseline, order: &order, only: &only })
+    }
+
+    fn planned(text: &str, order: &[&str], only: &[&str]) -> Ladder {
+        ladder(text, order, only).unwrap_or_else(|e| panic!("{e:#}"))
+    }
+
+    fn set<'a>(ladder: &'a Ladder, name: &str) -> Vec<(&'a str, &'a str)> {
+        let entry = ladder.environments.iter().find(|e| e.name == name).expect("there");
+        entry.settings.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect()
+    }
+
+    fn refused(text: &str, order: &[&str], only: &[&str]) -> String {
+        format!("{:#}", ladder(text, order, only).expect_err("refused"))
+    }
+
+    #[test]
+    fn settings_are_added_in_the_order_of_the_declaration_and_taken_back_one_by_one() {
+        let of = planned("qemu:net=user,disk.format=qcow2,disk.bus=ide", &[], &[]);
+        let target = "qemu-ide-qcow2-user";
+        assert_eq!(of.explains.rungs, ["bare", "qemu", "qemu-ide", "qemu-ide-qcow2", target]);
+        assert_eq!(set(&of, "qemu"), []);
+        assert_eq!(set(&of, "qemu-ide-qcow2"), [("disk.bus", "ide"), ("disk.format", "qcow2")]);
+        // Without its last setting it is the rung before, which there need not be twice.
+        assert_eq!(of.explains.alternatives, ["but-disk-bus-virtio", "but-disk-format-raw", "qemu-ide-qcow2"]);
+        assert_eq!(of.environments.len(), 7);
+        assert!(of.explains.left_out.is_empty(), "{:?}", of.explains.left_out);
+    }
+
+    #[test]
+    fn the_order_can_be_another_and_what_is_not_asked_for_stays() {
+        let text = "qemu:net=user,disk.format=qcow2,disk.bus=ide";
+        let of = planned(text, &["net"], &[]);
+        assert_eq!(of.explains.rungs[1..3], ["qemu", "qemu-user"]);
+        let of = planned(text, &[], &["disk.bus"]);
+        assert_eq!(of.explains.rungs, ["bare", "qemu", "qemu-ide-qcow2-user"]);
+        assert_eq!(set(&of, "qemu"), [("disk.format", "qcow2"), ("net", "user")]);
+        assert_eq!(of.explains.alternatives, ["qemu"]);
+    }
+
+    #[test]
+    fn what_names_a_box_or_says_how_much_of_it_is_on_every_rung() {
+        let of = planned("qemu:disk.size=1GiB,disk.bus=ide", &[], &[]);
+        assert_eq!(of.explains.rungs.len(), 3);
+        assert_eq!(set(&of, "qemu"), [("disk.size", "1GiB")]);
+        let of = planned("qemu:disk.size=1GiB,disk.bus=ide", &[], &["disk.size"]);
+        assert_eq!(set(&of, "qemu"), [("disk.bus", "ide")]);
+        let e = refused("qemu:disk.bus=ide", &[], &["kernel"]);
+        assert_eq!(e, "`kernel` says which qemu it is (path), and can't be taken apart");
+        let e = refused("qemu:disk.bus=ide", &[], &["disk.size"]);
+        assert_eq!(e, "`disk.size` is at its default, and a bytes has no list of others: set it");
+    }
+
+    #[test]
+    fn without_settings_there_are_alternatives_each_setting_in_turn() {
+        let of = planned("gvisor", &[], &[]);
+        assert_eq!(of.explains.rungs, ["bare", "gvisor"]);
+        assert_eq!(of.explains.alternatives.len(), MOST);
+        let first = ["but-platform-systrap", "but-network-netstack", "but-data-root"];
+        assert_eq!(of.explains.alternatives[..3], first);
+        let beyond = of.explains.left_out.last().expect("said");
+        assert!(beyond.contains("--only") && beyond.contains("overlay=all:self"), "{beyond}");
+        assert!(!of.environments.iter().any(|e| e.settings.values().any(|v| v == "auto")), "{of:?}");
+        let of = planned("gvisor", &[], &["overlay"]);
+        assert_eq!(of.explains.alternatives.len() + of.explains.left_out.len(), 4, "{of:?}");
+    }
+
+    #[test]
+    fn every_runner_that_needs_no_name_can_be_explained_without_starting_it() {
+        for runner in runners::registry::RUNNERS.iter().filter(|r| r.resolve(&BTreeMap::new()).is_ok()) {
+            let name = runner.name();
+            match ladder(name, &[], &[]) {
+                Ok(of) => {
+                    assert_eq!(of.explains.rungs, ["bare", name]);
+                    let of_network = |e: &Entry| e.settings.iter().any(|(k, v)| k.starts_with("net") && v == "none");
+                    assert!(!of.environments.iter().any(of_network), "{of:?}");
+                }
+                Err(e) => assert!(name == "bare", "{name}: {e:#}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_rung_that_is_refused_is_left_out_and_the_others_stand() {
+        // Without the machine that has no PCI there would be no bus for it.
+        let of = planned("qemu:machine=pc,disk.bus=nvme", &[], &[]);
+        assert_eq!(of.explains.rungs.len(), 4);
+        let of = planned("qemu:data=9p,9p.cache=none", &["9p.cache"], &[]);
+        assert_eq!(of.explains.rungs, ["bare", "qemu", "qemu-none-9p"]);
+        assert!(of.explains.left_out[0].starts_with("the rung qemu-none: "), "{:?}", of.explains.left_out);
+    }
+
+    #[test]
+    fn what_can_not_be_explained_says_why() {
+        assert_eq!(refused("bare", &[], &[]), "`bare` is the baseline `bare` itself: there is nothing to explain");
+        assert!(refused("gvisr", &[], &[]).contains("did you mean `gvisor`"));
+        assert!(refused("qemu:disk.bus=ide", &["disk.bsu"], &[]).contains("did you mean `disk.bus`"));
+        let e = refused("qemu:disk.bus=ide", &["net"], &[]);
+        assert_eq!(e, "--order names `net`, which `qemu-ide` has at its default");
+    }
+}
