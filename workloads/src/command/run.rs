@@ -1,6 +1,6 @@
 //! `command/run`: an operation is one execution of a command of the user's own, from its start to its end.
 //!
-//! Timed: clone and execve (see [`super::child`]), wait4, and one kill of the process group, which finds nobody unless the command has
+//! Timed: clone and execve (see `child.rs` beside it), wait4, and one kill of the process group, which finds nobody unless the command has
 //! left somebody. What the command says goes to /dev/null. Strings, stack and descriptors are made before.
 
 use std::collections::BTreeMap;
