@@ -336,7 +336,7 @@ fn host(program: &str, blocks: &[Block]) -> Vec<(String, String)> {
         };
         fact(program, output.version.clone());
         if !output.hosts.is_empty() {
-            fact("host", output.hosts.join(", "));
+            fact("hosts", output.hosts.join(", "));
         }
         for (what, value) in [("time", &output.time), ("options", &output.command)] {
             if let Some(value) = value {

@@ -63,7 +63,7 @@ impl Job {
 
     /// Whether a write of it was to be on the device when it ended.
     pub(super) fn synchronous(&self) -> bool {
-        self.option(&["sync"]).is_some_and(|v| !matches!(v, "0" | "none"))
+        self.option(&["sync"]).is_some_and(|v| matches!(v, "" | "1" | "sync" | "dsync"))
     }
 
     /// Operations in flight, where the file says it. With `group_reporting` one entry stands for all jobs of the group: then the
