@@ -21,7 +21,8 @@ fn add(b: &Dir, factor: f64) {
         for (nth, (name, times)) in
             [("bare", 1.0), ("control", 1.0), ("base", 1.2), ("head", 1.2 * factor)].into_iter().enumerate()
         {
-            let noise = 1.0 + 0.01 * ((block * 7 + nth * 5) % 5) as f64;
+            // And the weather of the block: the same file twice would be one block.
+            let noise = 1.0 + 0.01 * ((block * 7 + nth * 5) % 5) as f64 + 0.001 * block as f64;
             let file = b.at(&format!("{name}-{block}.json"));
             std::fs::write(&file, fio(times * noise).to_string()).expect("written");
             words.push(format!("{name}={}", file.display()));
