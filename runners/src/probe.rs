@@ -89,7 +89,7 @@ pub fn probe(runner: &dyn Runner, settings: &Settings, shared: &Arc<Shared>, dat
     probe
 }
 
-/// The remembered answer, where engine, kernel, boot, binary, user and settings are the same; else asks. Only successes are
+/// The remembered answer, where engine, kernel, boot, binary, user, rights, limits and settings are the same; else asks. Only successes are
 /// remembered: what is missing may be installed a moment later.
 pub fn probe_cached(runner: &dyn Runner, settings: &Settings, shared: &Arc<Shared>, data_dir: &Path) -> Probe {
     let began = Instant::now();
@@ -197,13 +197,25 @@ fn key(runner: &dyn Runner, settings: &Settings, host: &Host, probe: &Probe) -> 
     let uid = nix::unistd::geteuid();
     let Resources { cpus, memory_bytes, io } = host.resources;
     let all = format!(
-        "{}|{:?}|{engine:?}|{}|{boot}|{}|{uid}|{settings}|{cpus}|{memory_bytes}|{io:?}",
+        "{}|{:?}|{engine:?}|{}|{boot}|{}|{uid}|{settings}|{cpus}|{memory_bytes}|{io:?}|{}",
         runner.name(),
         probe.version,
         host.kernel,
-        host.binary_sha256
+        host.binary_sha256,
+        standing(Path::new("/proc/self"))
     );
     format!("{}-{}", runner.name(), hex(&Sha256::digest(all.as_bytes())[..12]))
+}
+
+/// What this process may do beside what its user may: the same root can be without capabilities, in a namespace, behind a filter or
+/// under limits the next time. Empty where the kernel doesn't say.
+fn standing(process: &Path) -> String {
+    const RIGHTS: [&str; 4] = ["CapEff:", "CapBnd:", "NoNewPrivs:", "Seccomp:"];
+    let status = fs::read_to_string(process.join("status")).unwrap_or_default();
+    let rights = status.lines().filter(|line| RIGHTS.iter().any(|right| line.starts_with(right)));
+    let namespaces = ["user", "pid"].map(|kind| fs::read_link(process.join("ns").join(kind)).ok());
+    let limits = fs::read_to_string(process.join("limits")).unwrap_or_default();
+    format!("{} {namespaces:?} {limits}", rights.collect::<Vec<_>>().join(" "))
 }
 
 fn cache_file() -> Option<PathBuf> {
@@ -243,6 +255,22 @@ mod tests {
         let settings = Settings::resolve(exec.settings(), &given).expect("valid");
         let fix = what_to_try(exec, &settings);
         assert!(fix.starts_with("leave data=/srv away") && fix.contains("--env 'exec:data=/srv'"), "{fix}");
+    }
+
+    #[test]
+    fn what_works_with_all_rights_is_asked_again_with_fewer() {
+        let process = |capabilities: &str, files: &str| {
+            let dir = tempfile::tempdir().unwrap();
+            let status = format!("Name:\tx\nVmRSS:\t{}\nCapEff:\t{capabilities}\nSeccomp:\t0\n", capabilities.len());
+            fs::write(dir.path().join("status"), status).unwrap();
+            fs::write(dir.path().join("limits"), format!("Max open files {files} {files} files\n")).unwrap();
+            standing(dir.path())
+        };
+        let whole = process("000001ffffffffff", "1024");
+        assert_eq!(whole, process("000001ffffffffff", "1024"));
+        assert_ne!(whole, process("000001ffffdfffff", "1024"), "without CAP_SYS_ADMIN");
+        assert_ne!(whole, process("000001ffffffffff", "64"));
+        assert!(!whole.contains("VmRSS"), "what changes from moment to moment is left out: {whole}");
     }
 
     #[test]
