@@ -217,7 +217,8 @@ impl Store {
             )?;
         }
         let sql =
-            "SELECT id FROM run WHERE key = ?1 AND ending != 'unfinished' AND pruned IS NULL AND figured IS NOT ?2";
+            "SELECT id FROM run WHERE key = ?1 AND ending != 'unfinished' AND pruned IS NULL AND figured IS NOT ?2
+             AND json_valid(labels)";
         for id in self.query(sql, params![Json(key), FIGURED], |r| r.get::<_, String>(0))? {
             self.figures(&id)?;
         }
@@ -225,10 +226,12 @@ impl Store {
     }
 
     fn history(&self, key: &Key) -> Result<Vec<Past>> {
-        let sql = "SELECT id, started, labels, gated, same_code,
+        // Of a row whose labels can't be read the costs still count: it must not take the others of its key along.
+        let sql = "SELECT id, started, iif(json_valid(labels), labels, '{}') AS labels, gated, same_code,
                    (SELECT reason FROM accepted WHERE accepted.run = run.id) AS reason FROM run
                    WHERE key = ?1 AND ending != 'unfinished'
-                   AND NOT EXISTS (SELECT 1 FROM run AS first WHERE first.id = json_extract(run.labels, ?2))
+                   AND NOT EXISTS (SELECT 1 FROM run AS first WHERE first.id =
+                       iif(json_valid(run.labels), json_extract(run.labels, ?2), NULL))
                    ORDER BY rowid";
         let mut past = self.query(sql, params![Json(key), format!("$.{CONFIRMS}")], |r| {
             let Json(labels) = r.get("labels")?;
@@ -380,6 +383,8 @@ mod tests {
         store.accept("c", "2026-01-03T00:00:00Z", "a new kernel", true).expect("accepted");
         store.accept("d", "2026-01-04T00:00:00Z", "as before", false).expect("accepted");
         assert_eq!(ids(), ["c", "d"]);
+        let listed = store.runs().expect("runs").into_iter().filter(|r| r.accepted).map(|r| r.id).collect::<Vec<_>>();
+        assert_eq!(listed, ["c", "d"], "what no longer counts isn't listed as accepted");
         let accepted = store.accepted(&key).expect("accepted");
         assert_eq!((accepted[0].reason.as_str(), accepted[0].at.as_str()), ("a new kernel", "2026-01-03T00:00:00Z"));
         assert!(accepted[0].figures == store.figures("c").expect("figures"));
@@ -394,6 +399,14 @@ mod tests {
         store.accept("b", "2026-01-01T00:00:00Z", "elsewhere", false).expect("accepted");
         assert!(store.accepted(&store.key("a").expect("a key")).expect("accepted").is_empty());
         assert_eq!(store.key("b").expect("a key").host_class(), "rack7");
+    }
+
+    #[test]
+    fn a_run_whose_labels_are_no_json_does_not_stop_the_trend_of_the_others() {
+        let store = filled(&["a", "b"]);
+        store.db.execute_batch("UPDATE run SET labels = '{\"commit' WHERE id = 'b'").expect("damaged");
+        let runs: Vec<String> = store.trend("a").expect("a trend").runs.into_iter().map(|night| night.run).collect();
+        assert_eq!(runs, ["a", "b"]);
     }
 
     #[test]

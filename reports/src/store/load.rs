@@ -35,7 +35,7 @@ pub struct Summary {
     pub environments: Vec<String>,
     /// When all rows but the figures were removed: UTC, RFC 3339.
     pub pruned: Option<String>,
-    /// Whether it stands for how things should be.
+    /// Whether it stands for how things should be; one that another took the place of doesn't any more.
     pub accepted: bool,
 }
 
@@ -56,7 +56,8 @@ impl Store {
     pub fn runs(&self) -> Result<Vec<Summary>> {
         self.query(
             "SELECT id, started, suite, labels, ending, seconds, workloads, environments, pruned,
-             EXISTS (SELECT 1 FROM accepted WHERE accepted.run = run.id) AS accepted,
+             EXISTS (SELECT 1 FROM accepted WHERE accepted.run = run.id AND accepted.nth >=
+                 (SELECT ifnull(max(nth), 0) FROM accepted AS last WHERE last.key = accepted.key AND last.moves)) AS accepted,
              iif(pruned IS NULL, ifnull(bursts, (SELECT count(*) FROM burst WHERE burst.run = run.id)), 0) AS bursts FROM run ORDER BY rowid",
             [],
             |r| {

@@ -197,6 +197,7 @@ impl Store {
     /// # Errors
     /// When there is no run of an id, or the store can't be written; nothing is then removed.
     pub fn remove(&self, ids: &[String]) -> Result<()> {
+        self.writable()?;
         let failed = |e| self.failed("remove a run", e);
         let transaction = self.db.unchecked_transaction().map_err(failed)?;
         for id in ids {
@@ -231,8 +232,9 @@ impl Store {
     /// Gives the space of what was removed back to the disk. Nobody can write meanwhile.
     ///
     /// # Errors
-    /// When somebody else writes, or there is no room for the copy that it takes.
+    /// When the store can't be written, somebody else writes, or there is no room for the copy that it takes.
     pub fn shrink(&self) -> Result<()> {
+        self.writable()?;
         let shrunk = self.db.execute_batch("VACUUM; PRAGMA wal_checkpoint(TRUNCATE)");
         shrunk.map_err(|e| self.failed("give back what was removed", e))
     }
