@@ -98,7 +98,11 @@ fn every_verdict_has_its_exit_code() {
         std::fs::write(worse.at("gate.toml"), text).expect("written");
         worse.run(&["gate", "--policy", "gate.toml"])
     };
-    policy("modes = [\"history\"]\n").ends_with(9).says("no-baseline").says("10 more accepted runs");
+    policy("modes = [\"history\"]\n")
+        .ends_with(9)
+        .says("no-baseline")
+        .says("10 more accepted runs")
+        .says("accept RUN --add --reason");
     policy("[[rule]]\nenvironment = \"head\"\nbudget = 1.2\n").ends_with(1).says("over the budget of 1.2×");
     policy("[[rule]]\nenvironment = \"head\"\nbudget = 1.5\n").ends_with(0).says("pass");
     policy("head = \"head\"\nbase = \"base\"\nmargin = 0.11\n").ends_with(0).says("pass");

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use reports::comparison::compare;
-use reports::gate::{self, Gate, Past, Policy, Verdict};
+use reports::gate::{self, Gate, Mode, Past, Policy, Verdict};
 use reports::record::{Run, Stored};
 use reports::render::gate::{FORMATS, Format, summary};
 use reports::store::{Key, Store, Summary};
@@ -49,6 +49,7 @@ fn judge(store: &Store, id: &str, policy: &Policy) -> anyhow::Result<Gate> {
     let of = |stored: &Stored| compare(stored, gate::method());
     let mut screen = gate::judge(&of(&first), policy, &accepted).or_exit(Exit::Usage)?;
     screen.notes.extend(others);
+    screen.notes.extend(itself(store, &first.run, policy)?);
     match seconds.as_slice() {
         [] => Ok(screen),
         [second] => gate::confirm(&of(second), policy, &accepted, &screen).or_exit(Exit::Usage),
@@ -108,6 +109,18 @@ pub fn accepted(store: &Store, run: &Run) -> anyhow::Result<Vec<Past>> {
     let mut accepted = store.accepted(&Key::of(run))?;
     accepted.retain(|other| other.run != run.id);
     Ok(Past::of(&accepted))
+}
+
+/// Where a run is among the accepted ones that it is held against: that these are one fewer than whoever accepted them counts.
+fn itself(store: &Store, run: &Run, policy: &Policy) -> anyhow::Result<Option<String>> {
+    let terms = std::iter::once(&policy.all).chain(policy.rules.iter().map(|rule| &rule.terms));
+    if !terms.flat_map(|terms| &terms.modes).flatten().any(|mode| *mode == Mode::History) {
+        return Ok(None);
+    }
+    let accepted = store.accepted(&Key::of(run)).or_exit(Exit::Store)?;
+    let note =
+        format!("run {} is among the accepted ones itself, and isn't counted: none is held against itself", run.id);
+    Ok(accepted.iter().any(|other| other.run == run.id).then_some(note))
 }
 
 /// The file of the summary where one is asked for, found out and tried before anything is measured or judged.

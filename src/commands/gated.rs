@@ -20,6 +20,17 @@ pub const SCREEN: u32 = 12;
 /// So many times the blocks of the first look has the second.
 const CONFIRM_TIMES: u32 = 2;
 
+/// That the blocks of a suite aren't those of a gate; `None` where they are, or were asked for by hand.
+pub fn other_blocks(suite: u32, blocks: u32) -> Option<String> {
+    (suite != blocks).then(|| {
+        let second = blocks.saturating_mul(CONFIRM_TIMES);
+        format!(
+            "the suite's blocks ({suite}) aren't those of a gate: {blocks} are measured first, then {second} of what those \
+             can't clear; --blocks N measures N first"
+        )
+    })
+}
+
 /// What was measured, and what is to be said of it.
 #[derive(Debug)]
 pub struct Gated {
@@ -280,6 +291,13 @@ mod tests {
     fn the_second_look_decides_and_there_is_no_third() {
         let (gated, plans) = looked(1.2, 1.0);
         assert_eq!((gated.gate.verdict(), plans.len()), (Verdict::Pass, 2));
+    }
+
+    #[test]
+    fn a_suite_of_other_blocks_is_told_that_they_do_not_count() {
+        assert_eq!(other_blocks(SCREEN, SCREEN), None);
+        let told = other_blocks(24, SCREEN).expect("they are others");
+        assert!(told.contains("(24)") && told.contains("12 are measured first, then 24"), "{told}");
     }
 
     #[test]

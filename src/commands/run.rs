@@ -68,7 +68,11 @@ fn judged(
     let mut plan = Plan::resolve(&args.selection).or_exit(Exit::Usage)?;
     plan.suite.budget = args.budget.or(plan.suite.budget);
     plan.suite.until = None;
-    plan.suite.blocks = args.selection.blocks.unwrap_or(gated::SCREEN);
+    let blocks = args.selection.blocks.unwrap_or(gated::SCREEN);
+    if let Some(words) = gated::other_blocks(plan.suite.blocks, blocks) {
+        tell!("{words}");
+    }
+    plan.suite.blocks = blocks;
     // A typing error must not cost an hour, here neither.
     let policy = gate::policy(Some(file), None, None).or_exit(Exit::Usage)?;
     check(&policy, &plan).or_exit(Exit::Usage)?;

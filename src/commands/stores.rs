@@ -2,11 +2,12 @@
 //! should be.
 
 use anyhow::bail;
+use reports::gate::FEWEST_ACCEPTED;
 use reports::render::escape::one_line;
 use reports::store::Store;
 
 use crate::cli;
-use crate::commands::print;
+use crate::commands::{print, typed};
 use crate::exit::{Exit, OrExit};
 use crate::live::Live;
 use crate::run_id::now;
@@ -70,11 +71,27 @@ pub fn accept(args: cli::Accept) -> anyhow::Result<Exit> {
     }
     let store = Store::open_existing(&args.store.store).or_exit(Exit::Store)?;
     let id = store.find(&args.run).or_exit(Exit::Usage)?;
+    let before = store.key(&id).and_then(|key| store.accepted(&key)).or_exit(Exit::Store)?;
+    let before = before.iter().filter(|other| other.run != id).count();
     let key = store.accept(&id, &now(), args.reason.trim(), !args.add).or_exit(Exit::Store)?;
     let count = store.accepted(&key).or_exit(Exit::Store)?.len();
-    let stands = if count == 1 { "it is the baseline now".into() } else { format!("it is one of {count} now") };
-    print(&format!("run {id} is accepted for {}: {stands}\n", one_line(key.host_class())))?;
+    print(&format!("run {id} is accepted for {}: {}\n", one_line(key.host_class()), stands(count, before, &args)))?;
     Ok(Exit::Done)
+}
+
+/// What an accepted run is among `count` that count now, of `before` others; and how more come to it, where a history wants more.
+fn stands(count: usize, before: usize, args: &cli::Accept) -> String {
+    let alone = if before > 0 && count == 1 {
+        format!("it is the baseline now, in place of {}", runs(before))
+    } else {
+        "it is the baseline now".into()
+    };
+    let is = if count == 1 { alone } else { format!("it is one of {count} now") };
+    if count >= FEWEST_ACCEPTED {
+        return is;
+    }
+    let adds = typed(&["tarebench", "accept", "RUN", "--add", "--reason", "TEXT"], &args.store.store);
+    format!("{is}; a gate by history needs {FEWEST_ACCEPTED}, and `{adds}` adds one")
 }
 
 /// The ids of what was named and of what belongs to it, each once.

@@ -4,6 +4,7 @@ use super::measure::{Chance, Measured, Unmeasured, measure};
 use super::questions::Question;
 use super::{Judgement, Mode, Past, SUPERIORITY, Verdict, words};
 use crate::comparison::{Comparison, ControlState};
+use crate::render::units;
 use crate::statistics::{FEWEST_FOR_INTERVAL, blocks_needed, holm};
 
 /// How likely a change that is there is to be found by as many blocks as are said to be enough.
@@ -121,8 +122,10 @@ impl Case<'_> {
         let (blocks, fewest) = (self.m.blocks as u64, u64::from(FEWEST_FOR_INTERVAL));
         if blocks < fewest {
             let more = fewest - blocks;
-            let because = format!("{blocks} blocks are too few to judge by: {fewest} are needed");
-            return Some((because, format!("{more} more block{} at least", if more == 1 { "" } else { "s" })));
+            let are = if blocks == 1 { "is" } else { "are" };
+            let have = units::number_of(self.m.blocks, "block");
+            let because = format!("{have} {are} too few to judge by: {fewest} are needed");
+            return Some((because, format!("{} at least", units::number_of(more as usize, "more block"))));
         }
         let why = self.control.unknown.as_ref()?;
         let because = format!("nobody knows what this machine can tell apart: {why}");

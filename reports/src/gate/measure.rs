@@ -4,7 +4,7 @@ use super::questions::Question;
 use super::{CONFIDENCE, FEWEST_ACCEPTED, Mode, Past, Verdict};
 use crate::comparison::{Cell, Comparison, ControlState, Finding, Outcome, Severity};
 use crate::record::{Ending, EnvironmentPlan};
-use crate::render::words;
+use crate::render::{units, words};
 use crate::statistics::{
     Estimate, FEWEST_FOR_INTERVAL, Known, hodges_lehmann, p_above, p_mean_above, predict, robust_sigma, sigma,
     superiority,
@@ -12,6 +12,9 @@ use crate::statistics::{
 
 /// What a metric can be told apart by at best, in log units: three significant digits of a histogram.
 const GRAIN: f64 = 0.001;
+
+/// How a run comes to be among the accepted ones; without `--add` it would take the place of all of them.
+const ACCEPT: &str = "`tarebench accept RUN --add --reason TEXT` adds one";
 
 /// What ranks need more blocks than values for.
 const RANKS: f64 = 1.05;
@@ -246,18 +249,22 @@ fn history(q: &Question, finding: &Finding, accepted: &[Past], notes: Vec<String
         return Err(Unmeasured {
             verdict: Verdict::Inconclusive,
             because: format!(
-                "{} of the accepted runs have fewer than {FEWEST_FOR_INTERVAL} blocks of this",
-                short.len()
+                "{} of the accepted runs {} fewer than {FEWEST_FOR_INTERVAL} blocks of this",
+                short.len(),
+                if short.len() == 1 { "has" } else { "have" }
             ),
-            enough: Some(format!("{more} more accepted run{} of more blocks", if more == 1 { "" } else { "s" })),
+            enough: Some(format!("{} of more blocks: {ACCEPT}", units::number_of(more, "more accepted run"))),
         });
     }
     if series.len() < FEWEST_ACCEPTED {
         let more = FEWEST_ACCEPTED - series.len();
         return Err(Unmeasured {
             verdict: Verdict::NoBaseline,
-            because: format!("{} accepted runs of this key, and {FEWEST_ACCEPTED} are needed", series.len()),
-            enough: Some(format!("{more} more accepted run{}", if more == 1 { "" } else { "s" })),
+            because: format!(
+                "{} of this key, and {FEWEST_ACCEPTED} are needed",
+                units::number_of(series.len(), "accepted run")
+            ),
+            enough: Some(format!("{}: {ACCEPT}", units::number_of(more, "more accepted run"))),
         });
     }
     let logs = finding.logs();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use workloads::settings::{did_you_mean, nearest};
 
 use super::{Mode, words};
@@ -173,6 +173,7 @@ fn hint(message: &str) -> Option<String> {
 struct File {
     head: Option<String>,
     base: Option<String>,
+    #[serde(default, deserialize_with = "margin")]
     margin: Option<f64>,
     floor: Option<String>,
     budget: Option<f64>,
@@ -189,6 +190,7 @@ struct RuleInFile {
     workload: Option<String>,
     environment: Option<String>,
     metric: Option<String>,
+    #[serde(default, deserialize_with = "margin")]
     margin: Option<f64>,
     floor: Option<String>,
     budget: Option<f64>,
@@ -202,6 +204,39 @@ struct ExceptionInFile {
     environment: Option<String>,
     metric: Option<String>,
     reason: String,
+}
+
+/// A share as it is written.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "a margin is a number up to 1, as in 0.05, or a text with a per cent sign, as in \"5%\"")]
+enum Share {
+    Number(f64),
+    Text(String),
+}
+
+/// A number above 1 is the per cents of somebody who forgot the sign: 500 % would let everything pass.
+fn margin<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    let share = Share::deserialize(deserializer)?.value().map_err(serde::de::Error::custom)?;
+    Ok(Some(share))
+}
+
+impl Share {
+    fn value(self) -> Result<f64, String> {
+        match self {
+            Share::Number(n) if n.is_finite() && n > 1.0 => {
+                let percent = (n * 1e6).round() / 1e4;
+                let meant = (n * 1e4).round() / 1e6;
+                Err(format!("margin = {n} is {percent} %: write {meant} or \"{n}%\", or \"{percent}%\" if it is meant"))
+            }
+            Share::Number(n) => Ok(n),
+            Share::Text(text) => {
+                let number = text.trim().strip_suffix('%').and_then(|n| n.trim().parse::<f64>().ok());
+                number
+                    .map(|percent| percent / 100.0)
+                    .ok_or_else(|| format!("margin = \"{text}\" is no share: write 0.05 or \"5%\""))
+            }
+        }
+    }
 }
 
 impl File {
@@ -259,7 +294,9 @@ fn terms(
     modes: Option<Vec<Mode>>,
 ) -> Result<Terms, PolicyError> {
     if let Some(margin) = margin.filter(|margin| !(0.001..=10.0).contains(margin)) {
-        return wrong(format!("`margin` is {margin}, but must be from 0.001 to 10; 0.05 is 5 %"));
+        return wrong(format!(
+            "`margin` is {margin}, but must be from 0.001 (\"0.1%\") to 10 (\"1000%\"); 0.05 is 5 %"
+        ));
     }
     if let Some(budget) = budget.filter(|budget| !(1.0..=1e6).contains(budget)) {
         return wrong(format!("`budget` is {budget}, but must be from 1; 1.1 allows 10 % over the baseline"));

@@ -70,13 +70,29 @@ fn a_policy_that_is_not_understood_names_the_line_and_the_nearest_name() {
     refused("[[rule]]\nmetric = \"p98\"\n", &["no metric `p98`", "did you mean `p9"]);
     refused("head = \"runc\"\n", &["give both"]);
     refused("margin = 5\nmargin = 6\n", &["line 2"]);
-    refused("margin = 50.0\n", &["0.05 is 5 %"]);
+    refused("margin = 0.00001\n", &["0.05 is 5 %"]);
+    refused("margin = \"5000%\"\n", &["0.05 is 5 %"]);
+    refused("margin = 5\n", &["line 1", "margin = 5 is 500 %: write 0.05 or \"5%\""]);
+    refused("\n[[rule]]\nmargin = 5.0\n", &["line 3", "margin = 5 is 500 %"]);
+    refused("margin = \"5\"\n", &["line 1", "write 0.05 or \"5%\""]);
+    refused("margin = true\n", &["line 1", "\"5%\""]);
     refused("budget = 0.9\n", &["`budget` is 0.9"]);
     refused("floor = \"two\"\n", &["`floor` is not a time", "2us"]);
     refused("modes = []\n", &["`modes` is empty"]);
     refused("[[except]]\nworkload = \"disk/fsync\"\n", &["line 1", "reason"]);
     refused("[[except]]\nworkload = \"disk/fsync\"\nreason = \" \"\n", &["needs a reason"]);
     refused("[[except]]\nreason = \"why not\"\n", &["leaves everything out"]);
+}
+
+#[test]
+fn a_margin_is_a_share_or_per_cents_with_their_sign() {
+    for text in ["margin = 0.05\n", "margin = \"5%\"\n", "margin = \"5.0 %\"\n", "[[rule]]\nmargin = \"5%\"\n"] {
+        let policy = read(text);
+        let margin = policy.all.margin.or_else(|| policy.rules.first()?.terms.margin);
+        assert_eq!(margin, Some(0.05), "{text}");
+    }
+    assert_eq!(read("margin = \"250%\"\n").all.margin, Some(2.5), "as it says");
+    assert_eq!(read("margin = 1\n").all.margin, Some(1.0));
 }
 
 #[test]
@@ -306,7 +322,11 @@ fn against_history(ratio: f64, accepted: &[f64]) -> Judgement {
 #[test]
 fn a_history_of_fewer_than_ten_runs_is_no_baseline() {
     let j = against_history(1.0, &[1.0; 7]);
-    assert_eq!((j.verdict, j.enough.as_deref()), (Verdict::NoBaseline, Some("3 more accepted runs")));
+    assert_eq!(j.verdict, Verdict::NoBaseline);
+    let enough = j.enough.expect("what would be enough");
+    assert!(enough.starts_with("3 more accepted runs") && enough.contains("accept RUN --add --reason"), "{enough}");
+    let one = against_history(1.0, &[1.0; 1]);
+    assert!(one.because.starts_with("1 accepted run of"), "{one:?}");
 }
 
 #[test]

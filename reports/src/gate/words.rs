@@ -41,7 +41,8 @@ pub(super) fn judged(q: &Question, case: &Case, verdict: Verdict) -> Said {
                     units::percent(noise)
                 )
             } else if case.m.ratio.interval.is_none() {
-                format!("{} blocks are too few for an interval", case.m.blocks)
+                let are = if case.m.blocks == 1 { "is" } else { "are" };
+                format!("{} {are} too few for an interval", units::number_of(case.m.blocks, "block"))
             } else if case.m.superiority.is_some_and(|s| s < super::SUPERIORITY) && case.m.ratio.value > 0.0 {
                 format!("accepted runs were as bad, and {limit} is not excluded")
             } else {
@@ -54,8 +55,7 @@ pub(super) fn judged(q: &Question, case: &Case, verdict: Verdict) -> Said {
 
 fn enough(more: Option<u64>) -> String {
     match more {
-        Some(1) => "1 more block".into(),
-        Some(more) if more <= 1000 => format!("{more} more blocks"),
+        Some(more) if more <= 1000 => units::number_of(more as usize, "more block"),
         // Nobody waits for those: it is the machine that has to change.
         _ => "a quieter machine or a wider margin".into(),
     }

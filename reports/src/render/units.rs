@@ -125,6 +125,11 @@ pub fn count(n: u64) -> String {
     out
 }
 
+/// So many of something that an s makes several of: `1 block`, `2 blocks`.
+pub fn number_of(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
 /// How many decimals a ratio deserves: one significant digit of its interval's half-width, two of itself, three at most.
 fn ratio_decimals(value: f64, interval: Option<(f64, f64)>) -> usize {
     // Near 1 the side that an end is on must show.
