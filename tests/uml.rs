@@ -82,6 +82,8 @@ fn data_lies_where_it_is_said_and_the_peer_is_reached() {
             assert!(written > 100_000, "the guest's writes went elsewhere: {written} bytes");
         }
     }
+    // The mark of the run stays as long as the run does.
+    drop((peer, shared));
     assert_eq!(fs::read_dir(folder.path()).expect("readable").count(), 0, "the stages leave nothing");
 }
 
