@@ -31,6 +31,11 @@ impl Database {
     /// Opens the database, or makes it. What SQLite needs beside its files it keeps in memory: a box may have no `/tmp`.
     pub fn open(path: &Path) -> anyhow::Result<Self> {
         let db = Connection::open(path).with_context(|| format!("can't open the database {}", path.display()))?;
+        Self::of(db, path)
+    }
+
+    /// A database that is open already.
+    pub fn of(db: Connection, path: &Path) -> anyhow::Result<Self> {
         // SQLite makes the file when it first writes to it; whoever comes first makes it here.
         let file = File::options()
             .create(true)

@@ -15,6 +15,7 @@ mod database;
 mod entries;
 mod join;
 mod options;
+mod rehearsal;
 mod script;
 
 use rusqlite::Connection;

@@ -11,11 +11,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
+use rusqlite::limits::Limit;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, InterruptHandle, ffi};
 
 use super::database::{Database, beside};
 use super::options::{SYNCHRONOUS, Synchronous};
+use super::rehearsal::{self, Guard};
 use super::script::{self, Statement};
 use crate::content::{Digest, mix};
 use crate::deadline::Deadline;
@@ -35,6 +37,10 @@ const MOST: u64 = 512 << 20;
 const COPIES: u64 = 100;
 /// Copies of a pass that only sizes a burst, which makes them anew when they are used up.
 const FEW: u64 = 16;
+
+/// Bytes of a value or a row at most. No file that is brought has a longer one, and what a statement makes of them would end the agent where
+/// memory is limited.
+const LONGEST: i32 = 64 << 20;
 
 /// Transactions of our own example.
 const EXAMPLE: u64 = 64;
@@ -256,6 +262,10 @@ fn run(database: &Database, text: &str, statements: &[Statement]) -> Result<(u64
 impl Replaying {
     /// So many copies of the database as it came, open and flushed.
     fn make(&mut self, count: u64) -> anyhow::Result<()> {
+        self.make_with(count, Database::open)
+    }
+
+    fn make_with(&mut self, count: u64, open: fn(&Path) -> anyhow::Result<Database>) -> anyhow::Result<()> {
         self.handles.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.copies.clear();
         for number in 0..count {
@@ -271,7 +281,8 @@ impl Replaying {
                 }
             }
             fs::write(&path, &self.original).with_context(|| format!("can't write {}", path.display()))?;
-            let database = Database::open(&path)?;
+            let database = open(&path)?;
+            database.db.set_limit(Limit::SQLITE_LIMIT_LENGTH, LONGEST).context("can't limit SQLite's values")?;
             database.synchronous(self.options.synchronous)?;
             database.flush()?;
             self.handles.lock().unwrap_or_else(PoisonError::into_inner).push(database.db.get_interrupt_handle());
@@ -280,18 +291,25 @@ impl Replaying {
         Ok(())
     }
 
-    /// Does everything once on a copy, learns which statements go together and how many rows there are, and refuses what fails.
+    /// Does everything on a copy, learns which statements go together and how many rows there are, and refuses what fails, what a file of
+    /// statements may not do, and what isn't the same work a second time.
     fn rehearse(&mut self, statements: &[Statement]) -> anyhow::Result<()> {
         self.open_original()?;
         self.make(1)?;
+        let guard = Guard::over(&mut self.copies[0].db).context("can't watch a copy of the database")?;
         let mut open: Option<Transaction> = None;
         for statement in statements {
             let database = &self.copies[0];
             let one = std::slice::from_ref(statement);
+            guard.executing(false);
             self.readonly &= database.db.prepare(&self.text[statement.at.clone()]).is_ok_and(|s| s.readonly());
             self.deadline.begin(1);
+            guard.executing(true);
             let done = run(database, &self.text, one);
             self.deadline.end();
+            if let Some(why) = guard.why() {
+                bail!("{}, line {}: {why}", self.called.display(), statement.line);
+            }
             let (rows, changes) = done.map_err(|refused| self.explain(&refused))?;
             let transaction = open.get_or_insert(Transaction { statements: Vec::new(), writes: false, rows: (0, 0) });
             transaction.statements.push(statement.clone());
@@ -308,7 +326,27 @@ impl Replaying {
                 first.line
             );
         }
+        self.rehearse_later()
+    }
+
+    /// Does everything again with another clock, and refuses what then ends in another state.
+    fn rehearse_later(&mut self) -> anyhow::Result<()> {
+        let first = self.end()?;
+        self.make_with(1, rehearsal::open_later)?;
+        let again = self.transactions.iter().try_for_each(|transaction| self.once(0, transaction));
+        again.context("when all was rehearsed again, with a clock that is 400 days ahead")?;
+        ensure!(
+            self.end()? == first,
+            "{}: the statements give another result each time (random(), date('now'), CURRENT_TIMESTAMP also as a column's default, ...), \
+             which would not be the same work everywhere; write values in their place",
+            self.called.display()
+        );
         Ok(())
+    }
+
+    /// Hash and number of the rows of the first copy.
+    fn end(&self) -> anyhow::Result<(String, u64)> {
+        self.digest(&self.copies[0]).map_err(|e| anyhow::anyhow!("can't read the database back: {}", kind(&e)))
     }
 
     /// Refuses a file that is no database, in SQLite's word for the kind of failure: what else it says may name a table.
@@ -329,9 +367,14 @@ impl Replaying {
             );
         }
         let said = ffi::code_to_str(refused.code);
+        let quoted = |path: &Path| shell_words::quote(&path.to_string_lossy()).into_owned();
+        let database = self.options.database.as_deref().unwrap_or(Path::new(DATABASE));
         anyhow::anyhow!(
-            "{place}: SQLite refuses the statement: {said} (error {}); its own words aren't kept here, and `sqlite3 COPY < FILE` shows them",
-            refused.code
+            "{place}: SQLite refuses the statement: {said} (error {}); its own words aren't kept here, and these show them: \
+             cp {} COPY && sqlite3 COPY < {}",
+            refused.code,
+            quoted(database),
+            quoted(&self.called)
         )
     }
 
@@ -435,8 +478,7 @@ impl Prepared for Replaying {
         for transaction in &self.transactions {
             self.once(0, transaction)?;
         }
-        let digest = self.digest(&self.copies[0]);
-        let (value, rows) = digest.map_err(|e| anyhow::anyhow!("can't read the database back: {}", kind(&e)))?;
+        let (value, rows) = self.end()?;
         Ok(Check { value, detail: format!("{} transactions, {rows} rows at their end", self.transactions.len()) })
     }
 
