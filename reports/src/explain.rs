@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
-use crate::comparison::{Cell, Comparison, Metric, Outcome, Role, Severity, Verdict, Withheld};
+use crate::comparison::{Cell, Comparison, Metric, Outcome, Role, Severity, Unit, Verdict, Withheld};
 use crate::record::{EnvironmentPlan, WorkloadPlan};
 use crate::statistics::{Estimate, hodges_lehmann};
 
@@ -58,7 +58,8 @@ pub struct Rung {
     pub environment: String,
     /// What it has that the rung before it hasn't: the engine, or `disk.bus=ide`. Of the first its name.
     pub change: String,
-    /// Time of an operation, or why there is none: the next rung's step then holds both changes.
+    /// The baseline's time of an operation, the net of the environment's cell, and the steps so far: the way there in one scale. Or
+    /// why there is none: the next rung's step then holds both changes.
     pub cost: Result<f64, String>,
     /// The difference to the rung before it, from the differences within blocks; the first has none.
     pub step: Option<Estimate>,
@@ -140,6 +141,7 @@ impl<'a> Case<'a> {
         let share = |part: &Estimate| Some(part.value / whole.filter(told)?.value);
         let mut rungs: Vec<Rung> = Vec::new();
         let mut before: Option<(&str, &Costs)> = None;
+        let mut reached = self.net(named).unwrap_or(0.0);
         for (at, (name, costs)) in named.rungs.iter().zip(&costs).enumerate() {
             let (verdict, doubts) = self.doubts(before.map(|(name, _)| name), name);
             // Of a rung that is left out it is what it would have added; the next one's step is from the last that is there.
@@ -149,11 +151,11 @@ impl<'a> Case<'a> {
             };
             let change = from.map_or_else(|| name.clone(), |from| self.change(from, name));
             let step = costs.as_ref().ok().zip(before).and_then(|(own, (_, from))| between(from, own));
-            let centre = |costs: &Costs| {
-                let values: Vec<f64> = blocks.iter().map(|block| costs[block]).collect();
-                hodges_lehmann(&values, confidence).map(|e| e.value).ok_or_else(|| NO_BLOCK.to_string())
-            };
-            let cost = costs.as_ref().map_err(String::clone).and_then(centre);
+            reached += step.map_or(0.0, |step| step.value);
+            let cost = costs.as_ref().map_err(String::clone).and_then(|_| {
+                // Where there is no block in common there is no step either.
+                if blocks.is_empty() { Err(NO_BLOCK.to_string()) } else { Ok(reached) }
+            });
             let share = step.as_ref().and_then(share);
             rungs.push(Rung { environment: name.clone(), change, cost, step, share, verdict, doubts });
             before = costs.as_ref().ok().map(|costs| (name.as_str(), costs)).or(before);
@@ -237,6 +239,21 @@ impl<'a> Case<'a> {
             Err(Withheld::Batched { .. }) => Err("its operations were timed several at a time".into()),
             Err(Withheld::NotStated) => Err("what was imported doesn't have it".into()),
             Err(Withheld::NoCommonBlock) => Err(NO_BLOCK.into()),
+        }
+    }
+
+    /// The baseline's time of an operation as the environment's cell has it, so that a reader finds one figure and not two; of bytes a
+    /// second, which are no time, the centre of its blocks.
+    fn net(self, named: &Named) -> Option<f64> {
+        let cell = named.rungs.iter().rev().filter_map(|name| self.cell(name)).find(|cell| cell.finding.is_ok())?;
+        let net = cell.finding.as_ref().ok()?.net;
+        match cell.unit {
+            Unit::Nanoseconds => Some(net),
+            Unit::OperationsPerSecond => Some(1e9 / net),
+            Unit::BytesPerSecond => {
+                let costs: Vec<f64> = self.of_baseline().into_values().collect();
+                hodges_lehmann(&costs, self.c.method.confidence).map(|e| e.value)
+            }
         }
     }
 

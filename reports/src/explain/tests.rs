@@ -4,6 +4,8 @@ use crate::render::sample;
 
 const WORKLOAD: &str = "disk/fsync";
 const BLOCKS: u32 = 8;
+/// The baseline's time of an operation over all blocks: another figure than the middle of its blocks.
+const NET: f64 = 1130.0;
 
 /// Weather that all environments of a block share, and a little of their own.
 fn in_block(block: u32, cost: f64, own: u32) -> f64 {
@@ -43,7 +45,7 @@ fn run(environments: &[Made], rungs: &[&str], alternatives: &[&str]) -> Comparis
         let ratios = costs.iter().map(|(b, cost)| (*b, cost / in_block(*b, 1000.0, 9))).collect();
         let one = Estimate { value: 1.0, interval: None };
         let finding = Finding {
-            net: 1.0,
+            net: 1e9 / NET,
             gross: 1.0,
             overhead: one,
             difference: one,
@@ -106,6 +108,17 @@ fn the_steps_add_up_and_each_says_what_it_is() {
     let shares: f64 = ladder.rungs.iter().filter_map(|r| r.share).sum();
     assert!((shares - 1.0).abs() < 0.01 && ladder.doubted() == 0.0);
     assert_eq!(ladder.blocks, BLOCKS);
+}
+
+#[test]
+fn the_costs_begin_at_the_net_of_the_cell_and_differ_by_the_steps() {
+    let ladder = only(&both());
+    let mut reached = NET;
+    for rung in &ladder.rungs {
+        reached += rung.step.map_or(0.0, |step| step.value);
+        assert!((rung.cost.as_ref().expect("known") - reached).abs() < 1e-6, "{rung:?} is not at {reached}");
+    }
+    assert!((reached - NET - ladder.sum()).abs() < 1e-6);
 }
 
 #[test]

@@ -84,6 +84,7 @@ fn explained(explanation: &Explanation, out: &mut String) {
         alternatives.iter().for_each(|line| say!(out, "{}", row(line)));
         out.push('\n');
     }
+    say!(out, "{}\n", safe(why::READING));
     explanation.left_out.iter().for_each(|line| say!(out, "* left out: {}", safe(line)));
     out.push('\n');
 }

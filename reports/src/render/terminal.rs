@@ -122,6 +122,8 @@ impl Terminal {
             }
             out.push('\n');
         }
+        wrapped(why::READING, self.width).iter().for_each(|line| say!(out, "{}", self.paint(Style::Dim, line)));
+        out.push('\n');
         explanation.left_out.iter().for_each(|line| self.item(units::NONE, line, out));
         if !explanation.left_out.is_empty() {
             out.push('\n');

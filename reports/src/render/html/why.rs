@@ -24,8 +24,9 @@ pub(super) fn write(c: &Comparison, out: &mut Markup) -> Result<()> {
     add!(
         out,
         "<p class=\"quiet\"><small>Time of an operation. Every rung is an environment of this run, with one setting more than the rung \
-         before it; a step is the difference of the two within blocks. Grey: it can't be told from noise, or its rungs are in \
-         doubt.</small></p>\n"
+         before it; a step is the difference of the two. {} Grey: it can't be told from noise, or its rungs are in \
+         doubt.</small></p>\n",
+        why::READING
     );
     Ok(())
 }

@@ -90,7 +90,7 @@ pub(super) struct Rung<'a> {
     pub(super) environment: &'a str,
     /// What it has that the rung before it hasn't.
     pub(super) change: &'a str,
-    /// Time of an operation; null where the rung was left out, and the next step holds its change too.
+    /// The baseline's net, the steps so far added; null where the rung was left out, and the next step holds its change too.
     pub(super) cost: Option<f64>,
     /// The difference to the rung before it; null for the first.
     pub(super) step: Option<Part>,

@@ -1,4 +1,4 @@
-//! The waterfall: from the baseline's cost to the environment's, a bar for each step, each beginning where the one before it ended.
+//! The waterfall: from the baseline's cost upward, a bar for each step, as long as the step and beginning where the one before it ended.
 
 use anyhow::Result;
 
@@ -22,31 +22,43 @@ const AXIS: f64 = 24.0;
 /// # Errors
 /// When the picture can't be drawn.
 pub fn waterfall(place: Place, ladder: &Ladder) -> Result<Option<Markup>> {
-    let rungs: Vec<(&Rung, f64)> =
-        ladder.rungs.iter().filter_map(|rung| Some((rung, *rung.cost.as_ref().ok()?))).collect();
-    if rungs.len() < 2 {
+    let bars = bars(ladder);
+    if bars.len() < 2 {
         return Ok(None);
     }
-    let height = TOP + ROW * rungs.len() as f64 + AXIS;
-    let told = rungs.iter().map(|(rung, cost)| format!("{} {}", rung.change, units::duration(*cost)));
+    let height = TOP + ROW * bars.len() as f64 + AXIS;
+    let told = bars.iter().map(|bar| format!("{} {}", bar.rung.change, units::duration(bar.to)));
     let title = format!("Cost from rung to rung in {}: {}", ladder.workload, told.collect::<Vec<_>>().join(", "));
     let size = (WIDTH as u32, height.ceil() as u32);
-    picture(place, &title, size, |area| draw(area, &rungs)).map(Some)
+    picture(place, &title, size, |area| draw(area, &bars)).map(Some)
 }
 
-fn draw(area: &Area<impl Surface>, rungs: &[(&Rung, f64)]) -> Result<()> {
-    let names = rungs.iter().map(|(rung, _)| width_of(&rung.change, LABEL.size) + 14.0).fold(NAMES.0, f64::max);
+/// A rung as a bar: the baseline's from 0, any other's over its step. Nanoseconds.
+struct Bar<'a> {
+    rung: &'a Rung,
+    from: f64,
+    to: f64,
+}
+
+fn bars(ladder: &Ladder) -> Vec<Bar<'_>> {
+    let there = ladder.rungs.iter().filter_map(|rung| Some((rung, *rung.cost.as_ref().ok()?)));
+    there.map(|(rung, to)| Bar { rung, from: rung.step.map_or(0.0, |step| to - step.value), to }).collect()
+}
+
+fn draw(area: &Area<impl Surface>, bars: &[Bar]) -> Result<()> {
+    let names = bars.iter().map(|bar| width_of(&bar.rung.change, LABEL.size) + 14.0).fold(NAMES.0, f64::max);
     let names = names.min(NAMES.1);
-    let most = rungs.iter().map(|(_, cost)| *cost).fold(0.0, f64::max).max(1.0);
-    let at = |cost: f64| names + (WIDTH - FIGURES - names) * cost / most;
-    let bottom = TOP + ROW * rungs.len() as f64;
+    let most = bars.iter().map(|bar| bar.to).fold(0.0, f64::max).max(1.0);
+    // Below 0 where what the steps give back is more than the pooled figure that they begin at.
+    let least = bars.iter().map(|bar| bar.to).fold(0.0, f64::min);
+    let at = |cost: f64| names + (WIDTH - FIGURES - names) * (cost - least) / (most - least);
+    let bottom = TOP + ROW * bars.len() as f64;
     for share in [0.0, 0.5, 1.0] {
         let x = at(most * share);
         line(area, (x, TOP), (x, bottom), if share == 0.0 { Ink::Base } else { Ink::Grid }, 1.0)?;
         write(area, (x, bottom + 12.0), Anchor::Middle, QUIET, &units::duration((most * share).round()))?;
     }
-    let mut before = 0.0;
-    for (i, (rung, cost)) in rungs.iter().enumerate() {
+    for (i, Bar { rung, from, to }) in bars.iter().enumerate() {
         let y = TOP + ROW * (i as f64 + 0.5);
         let clear = rung.verdict == Verdict::Trusted && rung.step.as_ref().is_none_or(told);
         let kind = Type { ink: if clear { Ink::Text } else { Ink::Muted }, ..LABEL };
@@ -58,18 +70,43 @@ fn draw(area: &Area<impl Surface>, rungs: &[(&Rung, f64)]) -> Result<()> {
             Some(_) => Ink::Mark,
         };
         // A hair of it at least: a step that is there must be seen.
-        let (from, to) = (at(f64::min(before, *cost)), at(f64::max(before, *cost)));
-        bar(area, (from, y - 7.0), (to.max(from + 1.0), y + 7.0), ink)?;
-        if i + 1 < rungs.len() {
-            line(area, (at(*cost), y + 7.0), (at(*cost), y + ROW - 7.0), Ink::Base, 0.8)?;
+        let (left, right) = (at(from.min(*to)), at(from.max(*to)));
+        bar(area, (left, y - 7.0), (right.max(left + 1.0), y + 7.0), ink)?;
+        if i + 1 < bars.len() {
+            line(area, (at(*to), y + 7.0), (at(*to), y + ROW - 7.0), Ink::Base, 0.8)?;
         }
         let figure = match rung.step {
-            None => units::duration(*cost),
+            None => units::duration(*to),
             Some(step) => units::signed(units::duration(step.value)),
         };
         let share = rung.share.map_or_else(String::new, |share| format!("  {}", units::percent(share)));
         write(area, (WIDTH - FIGURES + 16.0, y), Anchor::Start, kind, &format!("{figure}{share}"))?;
-        before = *cost;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::explain::{explain, tests::both};
+
+    #[test]
+    fn every_bar_is_as_long_as_its_step_and_begins_where_the_last_one_ended() {
+        let mut c = both();
+        // A rung that is left out leaves no gap.
+        for left_out in [false, true] {
+            if left_out {
+                c.environments.retain(|e| e.plan.name != "vm-ide");
+            }
+            let ladder = explain(&c).expect("a ladder").ladders.remove(0);
+            let bars = bars(&ladder);
+            assert_eq!(bars.len(), if left_out { 3 } else { 4 });
+            assert!(bars[0].from == 0.0 && bars[0].rung.step.is_none());
+            for pair in bars.windows(2) {
+                let [before, bar] = pair else { unreachable!("two") };
+                let step = bar.rung.step.expect("known").value;
+                assert!((bar.to - bar.from - step).abs() < 1e-6 && (bar.from - before.to).abs() < 1e-6, "{step}");
+            }
+        }
+    }
 }

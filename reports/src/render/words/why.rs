@@ -15,6 +15,10 @@ pub const HEADINGS: [&str; 5] = ["rung", "cost", "step", "", "share"];
 /// The heading of the lines below the rungs.
 pub const ALONE: &str = "changing one alone gives back";
 
+/// How the figures of the tables are to be read beside each other, and beside those of the cells.
+pub const READING: &str = "A step is the median of the differences within blocks, and so is the whole; cost is the baseline's net with the \
+                           steps so far added, so the last one need not be the gross, which is pooled as the tare is.";
+
 /// One line of a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
@@ -38,14 +42,13 @@ pub fn sentence(explanation: &Explanation, ladder: &Ladder) -> Vec<Piece> {
         return vec![plain(format!("{environment} can't be explained here: {why}."))];
     };
     if !told(whole) {
-        let why =
-            if whole.interval.is_some() { "it can't be told from noise".into() } else { no_interval(ladder.blocks) };
-        let figure = with_interval(whole);
-        return vec![
-            plain(format!("{environment} costs ")),
-            Piece::Strong(figure),
-            plain(format!(" over {baseline}: {why}, and so its parts have no shares.")),
-        ];
+        // No word of a cost: that there is one, and which sign it has, is what nobody can tell.
+        let [before, after] = match whole.interval {
+            Some(_) => [format!("{environment} can't be told from {baseline}: "), String::new()],
+            None => [format!("{environment} against {baseline}: "), format!(", {}", no_interval(ladder.blocks))],
+        };
+        let after = format!("{after}, and so its parts have no shares.");
+        return vec![plain(before), Piece::Strong(with_interval(whole)), plain(after)];
     }
     let (named, unnamed) = parts(ladder);
     let mut pieces =
@@ -211,6 +214,7 @@ mod tests {
     use super::*;
     use crate::explain::{explain, tests::both};
     use crate::render::words::plain;
+    use crate::statistics::Interval;
 
     #[test]
     fn the_sentence_names_the_largest_steps_and_the_best_change() {
@@ -230,6 +234,17 @@ mod tests {
         ladder.whole.as_mut().expect("known").interval = None;
         let words = plain(&sentence(&explanation, &explanation.ladders[0]));
         assert!(words.contains("no finite interval (3 blocks; 6 needed), and so its parts have no shares"), "{words}");
+        assert!(words.starts_with("slow against bare: +5.70 µs, no"), "{words}");
+    }
+
+    #[test]
+    fn of_noise_no_cost_is_claimed() {
+        let mut explanation = explain(&both()).expect("a ladder");
+        let whole = explanation.ladders[0].whole.as_mut().expect("known");
+        whole.interval = Some(Interval { low: -500.0, high: 6000.0, confidence: 0.95 });
+        let words = plain(&sentence(&explanation, &explanation.ladders[0]));
+        assert!(words.starts_with("slow can't be told from bare: +5.70 µs (−500 ns to +6.00 µs), and"), "{words}");
+        assert!(!words.contains("costs"), "{words}");
     }
 
     #[test]
