@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, bail};
 use runners::Runner;
-use workloads::settings::{Kind, Setting, Settings, did_you_mean};
+use workloads::settings::{Kind, Setting, Settings, did_you_mean, nearest};
 
 use crate::suite::{Entry, Explains, LONGEST_NAME, fitted, plain};
 
@@ -28,6 +28,35 @@ pub struct Asked<'a> {
     pub order: &'a [String],
     /// The only settings to take apart; all where there are none.
     pub only: &'a [String],
+    /// The environments that go by a name, for a hint to one that is mistyped.
+    pub named: &'a [Entry],
+}
+
+impl Asked<'_> {
+    /// What to say to a name that is neither a runner nor an environment.
+    fn hint(&self) -> String {
+        let runners = || runners::registry::RUNNERS.iter().map(|r| r.name());
+        let typed = self.environment.kind();
+        // With settings behind it, it was meant for a runner.
+        let named = self.named.iter().filter(|_| self.environment.of.is_none()).map(|e| e.name.as_str());
+        match nearest(typed, runners().chain(named)) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => did_you_mean(typed, runners()),
+        }
+    }
+
+    /// Refuses lists of settings that contradict themselves or each other.
+    fn check(&self) -> anyhow::Result<()> {
+        for (option, keys) in [("--order", self.order), ("--only", self.only)] {
+            if let Some((_, key)) = keys.iter().enumerate().find(|(at, key)| keys[..*at].contains(key)) {
+                bail!("{option} names `{key}` twice");
+            }
+        }
+        if let Some(key) = self.order.iter().find(|key| !self.only.is_empty() && !self.only.contains(key)) {
+            bail!("--order names `{key}`, which isn't among those of --only");
+        }
+        Ok(())
+    }
 }
 
 /// Environments for a suite, the baseline first, and what each of them is.
@@ -46,10 +75,8 @@ impl Ladder {
     /// When there is no such runner or setting, the environment's own settings are refused, or there is nothing to explain.
     pub fn of(asked: Asked) -> anyhow::Result<Self> {
         let entry = asked.environment;
-        let runner = runners::registry::find(entry.kind()).with_context(|| {
-            let hint = did_you_mean(entry.kind(), runners::registry::RUNNERS.iter().map(|r| r.name()));
-            format!("there is no runner `{}`; {hint}", entry.kind())
-        })?;
+        let runner = runners::registry::find(entry.kind())
+            .with_context(|| format!("there is no runner `{}`; {}", entry.kind(), asked.hint()))?;
         let context = || format!("environment `{}` (runner {})", entry.name, runner.name());
         let settings = runner.resolve(&entry.settings).with_context(context)?;
         let factors = Factors::of(runner, &settings, asked)?;
@@ -88,6 +115,7 @@ impl Factors {
             let of = |all: &Settings| all.iter().find(|(key, _)| *key == s.name).map(|(_, value)| value.to_string());
             of(settings) != of(&defaults)
         };
+        asked.check()?;
         for key in asked.order.iter().chain(asked.only) {
             let setting = table.iter().find(|s| s.name == *key).with_context(|| {
                 let hint = did_you_mean(key, table.iter().map(|s| s.name));
@@ -226,7 +254,8 @@ impl<'a> Building<'a> {
         if !beyond.is_empty() {
             let (first, count) = (beyond[0].split('=').next().unwrap_or_default(), beyond.len());
             self.explains.left_out.push(format!(
-                "{count} values beyond the first {most} (--only {first} asks for those of a setting): {}",
+                "{} beyond the first {most} (--only {first} asks for those of a setting): {}",
+                several(count, "value"),
                 beyond.join(", ")
             ));
         }
@@ -253,6 +282,11 @@ impl<'a> Building<'a> {
     }
 }
 
+/// `1 value`, `2 values`.
+pub fn several(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
 /// The word for a runner's own choice among the others.
 const AUTO: &str = "auto";
 
@@ -264,7 +298,8 @@ mod tests {
         let environment = Entry::parse(text)?.entry;
         let baseline = Entry::parse("bare")?.entry;
         let [order, only] = [order, only].map(|keys| keys.iter().map(ToString::to_string).collect::<Vec<_>>());
-        Ladder::of(Asked { environment: &environment, baseline: &baseline, order: &order, only: &only })
+        let named = [Entry::parse("pentium-3-server")?.entry];
+        Ladder::of(Asked { environment: &environment, baseline: &baseline, order: &order, only: &only, named: &named })
     }
 
     fn planned(text: &str, order: &[&str], only: &[&str]) -> Ladder {
@@ -363,5 +398,27 @@ mod tests {
         assert!(refused("qemu:disk.bus=ide", &["disk.bsu"], &[]).contains("did you mean `disk.bus`"));
         let e = refused("qemu:disk.bus=ide", &["net"], &[]);
         assert_eq!(e, "--order names `net`, which `qemu-ide` has at its default");
+    }
+
+    #[test]
+    fn an_environment_that_is_mistyped_is_named_and_of_a_runner_with_settings_a_runner() {
+        assert!(refused("pentium-3-servr", &[], &[]).contains("did you mean `pentium-3-server`?"));
+        assert!(!refused("pentium-3-servr:net=user", &[], &[]).contains("pentium-3-server`?"));
+        assert!(refused("zzz", &[], &[]).contains("; there are bare, "));
+    }
+
+    #[test]
+    fn lists_that_contradict_themselves_are_refused() {
+        let text = "qemu:disk.bus=ide,net=user";
+        assert_eq!(refused(text, &["net", "net"], &[]), "--order names `net` twice");
+        assert_eq!(refused(text, &[], &["net", "disk.bus", "net"]), "--only names `net` twice");
+        let e = refused(text, &["net"], &["disk.bus"]);
+        assert_eq!(e, "--order names `net`, which isn't among those of --only");
+        assert!(ladder(text, &["net"], &["disk.bus", "net"]).is_ok());
+    }
+
+    #[test]
+    fn one_is_one() {
+        assert_eq!([several(1, "block"), several(2, "block")], ["1 block", "2 blocks"]);
     }
 }

@@ -14,7 +14,7 @@ use crate::estimate::Estimate;
 use crate::execute::{Options, measure};
 use crate::exit::{Exit, OrExit};
 use crate::interrupt::Interrupt;
-use crate::ladder::{Asked, Ladder};
+use crate::ladder::{Asked, Ladder, several};
 use crate::plan::{self, Plan};
 use crate::suite::{BUILT_IN, Entry, Explains, LONGEST_NAME, Suite};
 
@@ -58,11 +58,13 @@ fn planned(args: &cli::Explain) -> anyhow::Result<Plan> {
         allow_memory: false,
     };
     let Plan { mut suite, seed, .. } = Plan::resolve(&selection)?;
-    let environment = plan::choose(&args.environment, &named(&suite), &[], LONGEST_NAME)?;
+    let named = named(&suite);
+    let environment = plan::choose(&args.environment, &named, &[], LONGEST_NAME)?;
     // A plan has made sure that it is there.
     let baseline = suite.environments.iter().find(|e| e.name == suite.baseline).cloned();
     let baseline = baseline.unwrap_or_else(|| environment.clone());
-    let asked = Asked { environment: &environment, baseline: &baseline, order: &args.order, only: &args.only };
+    let asked =
+        Asked { environment: &environment, baseline: &baseline, order: &args.order, only: &args.only, named: &named };
     let Ladder { environments, explains } = Ladder::of(asked)?;
     suite.environments = environments;
     suite.explains = Some(explains);
@@ -98,10 +100,11 @@ fn too_little(plan: &Plan) -> Option<String> {
     let given = humantime::format_duration(budget);
     let fewest = FEWEST_FOR_INTERVAL;
     Some(format!(
-        "{blocks} blocks of {} environments and {} workloads take about {}, and the budget is {given}; no interval has less than {fewest} \
+        "{} of {} and {} would take about {}, and the budget is {given}; no interval has less than {fewest} \
          blocks, which take about {}. Give that, or take less apart: --only, --workload",
-        all.len(),
-        plan.workloads.len(),
+        several(blocks as usize, "block"),
+        several(all.len(), "environment"),
+        several(plan.workloads.len(), "workload"),
         time(blocks),
         time(fewest)
     ))
@@ -176,6 +179,8 @@ mod tests {
         let plan = planned(&args(&["vmware-server-2009"])).expect("plans");
         let rungs = &plan.suite.explains.as_ref().expect("a ladder").rungs;
         assert_eq!((rungs.len(), rungs.last().map(String::as_str)), (8, Some("vmware-server-2009")));
+        let e = planned(&args(&["vmware-server-2009x"])).expect_err("refused");
+        assert!(e.to_string().ends_with("did you mean `vmware-server-2009`?"), "{e}");
         // Of another suite than the one that measures, too.
         assert!(planned(&args(&["podman-rm-layer"])).is_ok());
     }

@@ -154,18 +154,17 @@ pub fn set_up(plan: &Plan, options: Options, interrupt: &Interrupt) -> anyhow::R
     let (turn, doubt) = take_turn(options.beside, interrupt)?;
     clean_leftovers(&data);
     let shared = open_host(plan.suite.resources, interrupt)?;
-    let probes = probes(plan, &shared, &data);
-    if let Some(exit) = interrupt.exit() {
-        return Err(Coded { exit, error: anyhow::anyhow!("ended before anything was measured") }.into());
+    let mut asking = Asking { shared: &shared, data: &data, known: Vec::new() };
+    for (environment, what) in needed(plan) {
+        let probe = asking.of(environment);
+        ended(interrupt)?;
+        if !probe.usable() {
+            let because = format!("{what} can't run here: {}", why_not(&probe));
+            return Err(Coded { exit: Exit::NothingMeasured, error: anyhow::anyhow!(because) }.into());
+        }
     }
-    if !probes[0].usable() {
-        let because = format!("the baseline {} can't run here: {}", plan.suite.baseline, why_not(&probes[0]));
-        return Err(Coded { exit: Exit::NothingMeasured, error: anyhow::anyhow!(because) }.into());
-    }
-    if let Some((name, probe)) = explained(plan, &probes).filter(|(_, probe)| !probe.usable()) {
-        let because = format!("{name}, which is to be explained, can't run here: {}", why_not(probe));
-        return Err(Coded { exit: Exit::NothingMeasured, error: anyhow::anyhow!(because) }.into());
-    }
+    let probes: Vec<Probe> = plan.environments.iter().map(|e| asking.of(e)).collect();
+    ended(interrupt)?;
     let peer = start_peer(plan, &shared)?;
     let mut run = describe(options, plan, &shared.host, &data);
     run.host.extend(doubt);
@@ -253,29 +252,41 @@ fn clean_leftovers(data: &Path) {
     }
 }
 
-/// The probe of each environment of the plan: the first of a kind asks, the others share its answer.
-fn probes(plan: &Plan, shared: &Arc<Shared>, data: &Path) -> Vec<Probe> {
-    let mut known: Vec<(String, Probe)> = Vec::new();
-    plan.environments
-        .iter()
-        .map(|e| {
-            let key = format!("{} {}", e.runner.name(), e.settings);
-            if let Some((_, probe)) = known.iter().find(|(k, _)| *k == key) {
-                return probe.clone();
-            }
-            tell!("looking whether {} works here", e.name);
-            let probe = probe::probe_cached(e.runner, &e.settings, shared, data);
-            known.push((key, probe.clone()));
-            probe
-        })
-        .collect()
+/// The probes of environments: the first of a kind asks, the others share its answer.
+struct Asking<'a> {
+    shared: &'a Arc<Shared>,
+    data: &'a Path,
+    known: Vec<(String, Probe)>,
 }
 
-/// The environment at the end of a ladder: without it the others explain nothing.
-fn explained<'a>(plan: &'a Plan, probes: &'a [Probe]) -> Option<(&'a str, &'a Probe)> {
-    let name = plan.suite.explains.as_ref()?.rungs.last()?;
-    let at = plan.environments.iter().position(|e| e.name == *name)?;
-    Some((name, &probes[at]))
+impl Asking<'_> {
+    fn of(&mut self, environment: &Environment) -> Probe {
+        let Environment { name, runner, settings } = environment;
+        let key = format!("{} {settings}", runner.name());
+        if let Some((_, probe)) = self.known.iter().find(|(k, _)| *k == key) {
+            return probe.clone();
+        }
+        tell!("looking whether {name} works here");
+        let probe = probe::probe_cached(*runner, settings, self.shared, self.data);
+        self.known.push((key, probe.clone()));
+        probe
+    }
+}
+
+/// Those without which nothing can be told, each with a word for it. They are asked first: nobody waits for a dozen others to hear no.
+fn needed(plan: &Plan) -> Vec<(&Environment, String)> {
+    let find = |name: &str| plan.environments.iter().find(|e| e.name == name);
+    let baseline = find(&plan.suite.baseline).map(|e| (e, format!("the baseline {}", e.name)));
+    let last = plan.suite.explains.as_ref().and_then(|explains| find(explains.rungs.last()?));
+    baseline.into_iter().chain(last.map(|e| (e, format!("{}, which is to be explained,", e.name)))).collect()
+}
+
+/// An error where the user has ended it: a probe that was cut short says nothing.
+fn ended(interrupt: &Interrupt) -> anyhow::Result<()> {
+    match interrupt.exit() {
+        Some(exit) => Err(Coded { exit, error: anyhow::anyhow!("ended before anything was measured") }.into()),
+        None => Ok(()),
+    }
 }
 
 fn start_peer(plan: &Plan, shared: &Arc<Shared>) -> anyhow::Result<Option<PeerProcess>> {
@@ -395,6 +406,19 @@ fn describe_environment(environment: &Environment) -> EnvironmentPlan {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::suite::Suite;
+
+    #[test]
+    fn what_a_run_can_not_do_without_is_asked_first() {
+        let text = "baseline = \"bare\"\n[environments.bare]\n[environments.namespaces]\n[environments.runc]\n[workloads.\"control/syscall\"]\n";
+        let names = |more: &str| {
+            let suite = Suite::parse("mine", &format!("{text}{more}")).expect("reads");
+            let plan = Plan::of(suite, 1).expect("resolves");
+            needed(&plan).into_iter().map(|(e, _)| e.name.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(names(""), ["bare"]);
+        assert_eq!(names("[explains]\nrungs = [\"bare\", \"namespaces\", \"runc\"]\n"), ["bare", "runc"]);
+    }
 
     #[test]
     fn more_cpus_than_there_are_are_refused_with_their_number() {
