@@ -148,7 +148,7 @@ fn ask(runner: &dyn Runner, settings: &Settings, shared: &Arc<Shared>, data_dir:
     }
 }
 
-/// Where the engine's words are all there is: without the settings it may work, and its command may be tried by hand.
+/// Where the engine's words are all there is: without the settings it may work, and its command tells what was asked of it.
 fn what_to_try(runner: &dyn Runner, settings: &Settings) -> String {
     let defaults = Settings::resolve(runner.settings(), &BTreeMap::new()).unwrap_or_default();
     let default = |name: &str| defaults.iter().find(|(n, _)| *n == name).map(|(_, value)| value);
@@ -156,11 +156,13 @@ fn what_to_try(runner: &dyn Runner, settings: &Settings) -> String {
         settings.iter().filter(|(name, v)| default(name) != Some(v)).map(|(name, v)| format!("{name}={v}")).collect();
     let name = runner.name();
     if changed.is_empty() {
-        return format!("try it by hand; `tarebench doctor -vv` shows the command that starts {name}");
+        return format!(
+            "`tarebench doctor -vv` shows the command that starts {name}; the files that it names are gone when doctor ends"
+        );
     }
     let changed = changed.join(",");
     format!(
-        "leave {changed} away, or try it by hand; `tarebench -vv verify --env '{name}:{changed}'` shows the command that starts it"
+        "leave {changed} away; `tarebench -vv verify --env '{name}:{changed}'` shows the command that starts it, whose files are gone when it ends"
     )
 }
 
@@ -249,7 +251,7 @@ mod tests {
     #[test]
     fn a_setting_that_does_not_start_is_named() {
         let bare = crate::registry::find("bare").expect("registered");
-        assert!(what_to_try(bare, &Settings::default()).starts_with("try it by hand; `tarebench doctor -vv`"));
+        assert!(what_to_try(bare, &Settings::default()).starts_with("`tarebench doctor -vv` shows"));
         let exec = crate::registry::find("exec").expect("registered");
         let given = BTreeMap::from([("data".to_string(), "/srv".to_string())]);
         let settings = Settings::resolve(exec.settings(), &given).expect("valid");

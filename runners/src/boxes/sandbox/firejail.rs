@@ -32,6 +32,9 @@ settings! {
 
 const PROGRAM: Program = Program::of("firejail", "firejail");
 
+/// Plain `firecfg` adds the user too, but turns every program that it knows into a link to firejail besides.
+const ADD_USER: &str = "sudo firecfg --add-users $USER (a line in /etc/firejail/firejail.users, and nothing else)";
+
 impl Runner for Firejail {
     fn name(&self) -> &'static str {
         "firejail"
@@ -49,7 +52,7 @@ impl Runner for Firejail {
         PROGRAM.version(Options::read(settings).binary.as_deref()).map_err(|no| {
             // Even its version is only for those in a list of its own.
             let refused = no.because.contains("not allowed to use Firejail");
-            if refused { Unavailable { fix: "sudo firecfg".into(), ..no } } else { no }
+            if refused { Unavailable { fix: ADD_USER.into(), ..no } } else { no }
         })
     }
 

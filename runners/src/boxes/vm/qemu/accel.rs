@@ -54,7 +54,8 @@ fn finding<T>(trial: Result<T, SessionError>) -> Result<Accelerator, SessionErro
     match trial {
         Ok(_) => Ok(Accelerator::Kvm),
         Err(SessionError::Interrupted) => Err(SessionError::Interrupted),
-        Err(e) => Ok(Accelerator::Tcg { because: one_line(&e.to_string()) }),
+        // What follows are the words of QEMU under KVM, and the reader sees them behind the name of the emulation.
+        Err(e) => Ok(Accelerator::Tcg { because: format!("no guest boots under KVM: {}", one_line(&e.to_string())) }),
     }
 }
 
@@ -126,7 +127,7 @@ mod tests {
         assert!(finding(Err::<(), _>(SessionError::Interrupted)).is_err());
         assert_eq!(finding(Ok(())).expect("an answer"), Accelerator::Kvm);
         let refused = finding(Err::<(), _>(SessionError::Refused("it hangs".into()))).expect("an answer");
-        assert_eq!(refused, Accelerator::Tcg { because: "it hangs".into() });
+        assert_eq!(refused, Accelerator::Tcg { because: "no guest boots under KVM: it hangs".into() });
     }
 
     #[test]
