@@ -1,22 +1,22 @@
 //! The remains of killed runs, found by their journals and removed: a SIGKILL lets nobody clean up after themselves.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::fs::File;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::geteuid;
 
-use crate::host::journal::{JOURNAL, Made, entries, entries_of};
+use crate::host::journal::{JOURNAL, Made, entries, open_ours};
 use crate::host::{mark, scratch};
 use crate::names::is_epair_of;
-use crate::process::{kill_left, remove_tree, unmount_below};
+use crate::process::{find as find_program, is_our_directory, kill_left, remove_tree, unmount_below};
 use crate::stage::{cgroup, loopback, network};
 
 /// How long an engine's own removal may take. `xl destroy` took 19 s in an emulated dom0 on a busy machine.
@@ -31,6 +31,8 @@ pub struct Leftover {
     pub made: Vec<Made>,
     /// Held so that nobody else cleans the same.
     lock: Option<Flock<File>>,
+    /// What the run's processes are known by, where the lock is the run's own: a mark's is not, since a copy of it has none.
+    run: Option<String>,
 }
 
 impl std::fmt::Display for Leftover {
@@ -45,9 +47,10 @@ pub fn find(data_dir: &Path) -> Vec<Leftover> {
     let mut found: Vec<Leftover> = scratch::places().iter().flat_map(|folder| find_in(folder)).collect();
     // What is removed goes by its full path.
     let data_dir = data_dir.canonicalize().unwrap_or_else(|_| data_dir.to_path_buf());
-    let marks = fs::read_dir(data_dir).into_iter().flatten().flatten().filter_map(|e| examine_mark(&e.path()));
     // After the journals, which know more.
-    found.extend(marks);
+    let dead: BTreeSet<String> = found.iter().filter_map(|l| l.run.clone()).collect();
+    let entries = fs::read_dir(data_dir).into_iter().flatten().flatten();
+    found.extend(entries.filter_map(|e| examine_mark(&e.path(), &dead)));
     found
 }
 
@@ -72,7 +75,13 @@ pub fn unknown(data_dir: &Path) -> Vec<String> {
             let ours = fs::symlink_metadata(&path).is_ok_and(|about| about.uid() == geteuid().as_raw());
             if ours && !owned(id) {
                 // /var/run is /run, and a tree may be mounted twice.
-                let removal = removal.replace("DIR", &path.display().to_string()).replace("NAME", name);
+                let quoted = |text: &str| shell_words::quote(text).into_owned();
+                let word = |word: &str| match word {
+                    "DIR" => quoted(&path.to_string_lossy()),
+                    "NAME" => quoted(name),
+                    other => other.to_string(),
+                };
+                let removal = removal.split(' ').map(word).collect::<Vec<_>>().join(" ");
                 found.insert(path.canonicalize().unwrap_or(path), removal);
             }
         }
@@ -107,7 +116,7 @@ fn examine(scratch: &Path) -> Option<Leftover> {
         return match fs::symlink_metadata(&to) {
             // What it pointed at was removed by somebody else, with its journal.
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                Some(Leftover { scratch: scratch.to_path_buf(), made: Vec::new(), lock: None })
+                Some(Leftover { scratch: scratch.to_path_buf(), made: Vec::new(), lock: None, run: None })
             }
             Ok(about) if about.is_dir() => examine(&to),
             _ => None,
@@ -116,24 +125,50 @@ fn examine(scratch: &Path) -> Option<Leftover> {
     if !about.is_dir() {
         return None;
     }
+    if about.mode() & 0o022 != 0 {
+        log::warn!("left alone: others may write to {}", scratch.display());
+        return None;
+    }
     let journal = scratch.join(JOURNAL);
     // A run that is just starting has made the directory or the journal but not locked it yet.
     let fresh = about.modified().ok()?.elapsed().is_ok_and(|age| age < Duration::from_secs(10));
     if fresh && fs::metadata(&journal).map_or(0, |m| m.len()) == 0 {
         return None;
     }
-    let lock = match OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(&journal) {
-        Ok(file) => Some(Flock::lock(file, FlockArg::LockExclusiveNonblock).ok()?),
+    let scratch = scratch.to_path_buf();
+    match open_told(&journal)? {
+        Some(file) => {
+            let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).ok()?;
+            // A copy of a live run's is not locked.
+            if is_live(id, &lock, &scratch::places()) {
+                return None;
+            }
+            let made = entries(&lock).into_iter().filter(|m| is_ours(m, id)).collect();
+            Some(Leftover { scratch, made, lock: Some(lock), run: Some(id.to_string()) })
+        }
         // Killed before the journal was there, so nothing else is: a directory with anything in it is somebody's.
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound && fs::read_dir(scratch).ok()?.next().is_none() => None,
-        Err(_) => return None,
-    };
-    let made = entries(scratch).into_iter().filter(|m| is_ours(m, id)).collect();
-    Some(Leftover { scratch: scratch.to_path_buf(), made, lock })
+        None if fs::read_dir(&scratch).ok()?.next().is_none() => {
+            Some(Leftover { scratch, made: Vec::new(), lock: None, run: None })
+        }
+        None => None,
+    }
 }
 
-/// A mark whose run is gone, with the directories beside it that it names.
-fn examine_mark(mark: &Path) -> Option<Leftover> {
+/// A journal that only we can have written; `None` where it isn't, which is said.
+fn open_told(journal: &Path) -> Option<Option<File>> {
+    open_ours(journal).inspect_err(|e| log::warn!("left alone: {e:#}")).ok()
+}
+
+/// Whether a run of this id holds another journal than this one in any of these places.
+fn is_live(id: &str, this: &File, places: &[PathBuf]) -> bool {
+    let about = |file: &File| file.metadata().map(|about| (about.dev(), about.ino())).ok();
+    let journals = places.iter().map(|place| place.join(format!("tarebench-{id}")).join(JOURNAL));
+    let others = journals.filter_map(|path| open_ours(&path).ok().flatten()).filter(|file| about(file) != about(this));
+    others.into_iter().any(|file| Flock::lock(file, FlockArg::LockSharedNonblock).is_err())
+}
+
+/// A mark whose run is gone, with the directories beside it that it names. `dead` are the runs whose own lock we have.
+fn examine_mark(mark: &Path, dead: &BTreeSet<String>) -> Option<Leftover> {
     let id = mark.file_name()?.to_str()?.strip_prefix("tarebench-")?.strip_suffix(".journal").filter(|id| is_id(id))?;
     let about = fs::symlink_metadata(mark).ok()?;
     if !about.is_file() || about.uid() != geteuid().as_raw() {
@@ -143,15 +178,17 @@ fn examine_mark(mark: &Path) -> Option<Leftover> {
     if fresh && about.len() == 0 {
         return None;
     }
-    let file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(mark).ok()?;
-    let lock = Some(Flock::lock(file, FlockArg::LockExclusiveNonblock).ok()?);
+    let lock = Flock::lock(open_told(mark)??, FlockArg::LockExclusiveNonblock).ok()?;
+    if !dead.contains(id) && is_live(id, &lock, &scratch::places()) {
+        return None;
+    }
     // The data directory may have been moved, or mounted elsewhere, since then.
     let here = |made: Made| match made {
         Made::Directory(dir) => Some(Made::Directory(mark.with_file_name(dir.file_name()?))),
         _ => None,
     };
-    let made = entries_of(mark).into_iter().filter_map(here).filter(|m| is_ours(m, id)).collect();
-    Some(Leftover { scratch: mark.to_path_buf(), made, lock })
+    let made = entries(&lock).into_iter().filter_map(here).filter(|m| is_ours(m, id)).collect();
+    Some(Leftover { scratch: mark.to_path_buf(), made, lock: Some(lock), run: None })
 }
 
 /// A journal may be damaged: only what carries the run's name is ever removed.
@@ -192,14 +229,7 @@ fn clean_one(leftover: &Leftover) -> anyhow::Result<()> {
             cgroup::kill_all(name);
         }
     }
-    let folders = leftover.made.iter().filter_map(|m| match m {
-        Made::Directory(dir) => Some(dir.as_path()),
-        _ => None,
-    });
-    let folders: Vec<&Path> = folders.chain([leftover.scratch.as_path()]).collect();
     let name = leftover.scratch.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    let id = name.trim_start_matches("tarebench-").trim_end_matches(".journal");
-    kill_left(id, &folders);
     let mut result = Ok(());
     let mut keep = |r: anyhow::Result<()>| {
         if let Err(e) = r {
@@ -207,6 +237,20 @@ fn clean_one(leftover: &Leftover) -> anyhow::Result<()> {
             result = Err(e);
         }
     };
+    let mut folders = Vec::new();
+    for made in &leftover.made {
+        if let Made::Directory(dir) = made {
+            match is_our_directory(dir) {
+                Ok(true) => folders.push(dir.as_path()),
+                Ok(false) => {}
+                Err(e) => keep(Err(e)),
+            }
+        }
+    }
+    // A mark or a link is a file, in which nothing can be.
+    let scratch = Some(leftover.scratch.as_path()).filter(|dir| is_our_directory(dir).unwrap_or(false));
+    folders.extend(scratch);
+    kill_left(leftover.run.as_deref(), &folders);
     for made in leftover.made.iter().rev() {
         if let Some(argv) = made.removal() {
             // An engine answers "no such container" with a failure too, so its exit code says nothing.
@@ -218,13 +262,15 @@ fn clean_one(leftover: &Leftover) -> anyhow::Result<()> {
         match made {
             Made::Netns(name) => keep(network::delete_netns(name)),
             Made::Cgroup(name) => cgroup::remove(name),
-            Made::Directory(dir) => keep(remove_tree(dir)),
+            Made::Directory(dir) if folders.contains(&dir.as_path()) => keep(remove_tree(dir)),
+            Made::Directory(_) => {}
             Made::Engine(_) | Made::Interface(_) | Made::Alias(_) => {}
         }
     }
     // Last and only then: as long as it stands, the journal in it says what is left to do.
     if result.is_ok() {
-        if fs::symlink_metadata(&leftover.scratch).is_ok_and(|about| about.is_dir()) {
+        remove_marks(leftover);
+        if scratch.is_some() {
             result = remove_tree(&leftover.scratch);
         } else {
             mark::remove(&leftover.scratch);
@@ -239,8 +285,42 @@ fn clean_one(leftover: &Leftover) -> anyhow::Result<()> {
     result
 }
 
+/// Removes the run's marks beside the data that is gone: the data directory may be one that nobody looks into again.
+fn remove_marks(leftover: &Leftover) {
+    let Some(run) = &leftover.run else { return };
+    for made in &leftover.made {
+        let Made::Directory(dir) = made else { continue };
+        let path = dir.with_file_name(mark::name(run));
+        // One that is locked is being cleaned, or another run's.
+        if let Ok(Some(file)) = open_ours(&path)
+            && let Ok(_lock) = Flock::lock(file, FlockArg::LockExclusiveNonblock)
+        {
+            mark::remove(&path);
+        }
+    }
+}
+
+/// The program of an engine, where nobody but root and us can have put it there.
+fn trusted_program(name: &str) -> anyhow::Result<PathBuf> {
+    let path = find_program(name).with_context(|| format!("there is no program `{name}`"))?;
+    // The file, and the folder where its name is: either may be behind links.
+    for end in [Some(path.as_path()), path.parent()].into_iter().flatten() {
+        let real = end.canonicalize().with_context(|| format!("can't find {}", end.display()))?;
+        for part in real.ancestors() {
+            let about = fs::metadata(part).with_context(|| format!("can't look at {}", part.display()))?;
+            // In a sticky folder everybody changes only what is theirs.
+            let open = about.mode() & 0o002 != 0 && !(about.is_dir() && about.mode() & 0o1000 != 0);
+            if open || ![0, geteuid().as_raw()].contains(&about.uid()) {
+                bail!("{} is not started: {} is not root's alone", path.display(), part.display());
+            }
+        }
+    }
+    Ok(path)
+}
+
 fn run(argv: &[String]) -> anyhow::Result<()> {
-    let mut command = Command::new(&argv[0]);
+    let program = trusted_program(&argv[0]).with_context(|| format!("left to you: `{}`", shell_words::join(argv)))?;
+    let mut command = Command::new(program);
     command.args(&argv[1..]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
     log::debug!("{command:?}");
     let mut child = command.spawn().with_context(|| format!("can't run `{}`", argv.join(" ")))?;
@@ -257,8 +337,15 @@ fn run(argv: &[String]) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::DirBuilderExt;
+
     use super::*;
     use crate::host::journal::Journal;
+
+    /// As a run makes it, whatever the umask.
+    fn make(scratch: &Path) {
+        fs::DirBuilder::new().mode(0o755).create(scratch).unwrap();
+    }
 
     #[test]
     fn only_what_carries_the_name_is_ours() {
@@ -287,7 +374,7 @@ mod tests {
     fn a_directory_with_our_name_and_no_journal_is_ours_only_while_it_is_empty() {
         let folder = tempfile::tempdir().unwrap();
         let scratch = folder.path().join("tarebench-notours");
-        fs::create_dir(&scratch).unwrap();
+        make(&scratch);
         let old = std::time::SystemTime::now() - Duration::from_secs(60);
         fs::write(scratch.join("letter"), "keep me").unwrap();
         File::open(&scratch).unwrap().set_modified(old).unwrap();
@@ -306,9 +393,9 @@ mod tests {
         let journal = Journal::at(&mark).unwrap();
         journal.note(&Made::Directory("/where/it/was/mounted/tarebench-m1-bare".into())).unwrap();
         journal.note(&Made::Directory(other.clone())).unwrap();
-        assert!(examine_mark(&mark).is_none(), "its run lives");
+        assert!(examine_mark(&mark, &BTreeSet::new()).is_none(), "its run lives");
         drop(journal);
-        let found = examine_mark(&mark).expect("its run is gone");
+        let found = examine_mark(&mark, &BTreeSet::new()).expect("its run is gone");
         assert_eq!(found.made, [Made::Directory(ours.clone())]);
         clean(&[found]).unwrap();
         assert!(!ours.exists() && !mark.exists() && other.exists());
@@ -319,7 +406,7 @@ mod tests {
         let [place, elsewhere] = [(); 2].map(|()| tempfile::tempdir().unwrap());
         let scratch = elsewhere.path().join("tarebench-l1");
         let [link, odd, dangling] = ["l1", "l2", "l3"].map(|id| place.path().join(format!("tarebench-{id}")));
-        fs::create_dir(&scratch).unwrap();
+        make(&scratch);
         drop(Journal::open(&scratch).unwrap());
         fs::write(scratch.join(JOURNAL), "{}\n").unwrap();
         std::os::unix::fs::symlink(&scratch, &link).unwrap();
@@ -336,22 +423,125 @@ mod tests {
     #[test]
     fn what_no_journal_knows_is_named_and_stays() {
         let folder = tempfile::tempdir().unwrap();
-        for name in ["tarebench-zz9-bare", "tarebench-", "tarebench-muchtoolong-x", "mine"] {
+        for name in ["tarebench-zz9-bare", "tarebench-", "tarebench-muchtoolong-x", "mine", "tarebench-zz8-a;b 'c"] {
             fs::create_dir(folder.path().join(name)).unwrap();
         }
         let here: Vec<String> =
             unknown(folder.path()).into_iter().filter(|t| t.contains(folder.path().to_str().unwrap())).collect();
-        assert_eq!(here.len(), 1, "{here:?}");
+        assert_eq!(here.len(), 2, "{here:?}");
         assert!(here.iter().any(|t| t.contains("tarebench-zz9-bare: `rm -r ")), "{here:?}");
+        let odd = here.iter().find(|t| t.contains("zz8")).expect("named");
+        let (_, command) = odd.trim_end_matches('`').split_once(": `").expect("with its command");
+        let words = shell_words::split(command).expect("a shell takes it");
+        let path = folder.path().join("tarebench-zz8-a;b 'c");
+        assert_eq!(words, ["rm", "-r", path.to_str().unwrap()], "{odd}");
         drop(Journal::at(&folder.path().join(mark::name("zz9"))).unwrap());
         assert_eq!(unknown(folder.path()).iter().filter(|t| t.contains("zz9")).count(), 0, "its mark is there");
+    }
+
+    /// The remains of a run of this id in a place for scratch whose journal names this.
+    fn remains(place: &Path, id: &str, made: &[Made]) -> PathBuf {
+        let scratch = place.join(format!("tarebench-{id}"));
+        make(&scratch);
+        let journal = Journal::open(&scratch).unwrap();
+        made.iter().for_each(|m| journal.note(m).unwrap());
+        scratch
+    }
+
+    #[test]
+    fn a_link_in_the_place_of_data_is_left_alone_with_what_it_leads_to() {
+        let [place, data] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        let [theirs, link] = ["theirs", "tarebench-k1-bare"].map(|name| data.path().join(name));
+        fs::create_dir(&theirs).unwrap();
+        std::os::unix::fs::symlink(&theirs, &link).unwrap();
+        let scratch = remains(place.path(), "k1", &[Made::Directory(link.clone())]);
+        let refused = clean(&find_in(place.path())).expect_err("it is said").to_string();
+        assert!(refused.contains("tarebench-k1-bare is left alone: it is a link"), "{refused}");
+        assert!(theirs.exists() && fs::symlink_metadata(&link).is_ok() && scratch.exists());
+        fs::remove_file(&link).unwrap();
+        clean(&find_in(place.path())).expect("then it goes on");
+        assert!(!scratch.exists());
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn by_its_id_a_run_is_killed_with_its_own_lock_alone() {
+        let [place, copied, data] = [(); 3].map(|()| tempfile::tempdir().unwrap());
+        let id = format!("w{:x}", std::process::id() & 0xff_ffff);
+        let mut started = Command::new("cat");
+        started.env(crate::process::RUN, &id).stdin(Stdio::piped());
+        let mut child = started.spawn().expect("starts");
+        // What a copy of a live run's mark is.
+        let mark = data.path().join(mark::name(&id));
+        drop(Journal::at(&mark).unwrap());
+        fs::write(&mark, "{}\n").unwrap();
+        clean(&[examine_mark(&mark, &BTreeSet::new()).expect("nobody holds it")]).unwrap();
+        assert!(!mark.exists() && child.try_wait().unwrap().is_none(), "a mark kills nobody");
+        let scratch = remains(place.path(), &id, &[]);
+        let live = Journal::open(&scratch).unwrap();
+        let copy = File::open(remains(copied.path(), &id, &[]).join(JOURNAL)).unwrap();
+        let places = [place.path().to_path_buf(), copied.path().to_path_buf()];
+        assert!(is_live(&id, &copy, &places), "the other one is locked");
+        drop(live);
+        assert!(!is_live(&id, &copy, &places));
+        fs::write(scratch.join(JOURNAL), "{}\n").unwrap();
+        clean(&find_in(place.path())).unwrap();
+        assert!(child.wait().is_ok_and(|status| !status.success()), "its own lock was got");
+    }
+
+    #[test]
+    fn the_mark_beside_data_elsewhere_goes_with_the_journal() {
+        let [place, data] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        let (dir, mark) = (data.path().join("tarebench-e1-bare"), data.path().join(mark::name("e1")));
+        let held = Journal::at(&mark).unwrap();
+        held.note(&Made::Directory(dir.clone())).unwrap();
+        let leave = || remains(place.path(), "e1", &[Made::Directory(dir.clone())]);
+        leave();
+        clean(&find_in(place.path())).unwrap();
+        assert!(mark.exists(), "somebody holds it");
+        drop(held);
+        leave();
+        clean(&find_in(place.path())).unwrap();
+        assert!(!mark.exists());
+    }
+
+    #[test]
+    fn a_directory_that_others_may_write_to_is_no_runs() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let scratch = remains(folder.path(), "o1", &[Made::Cgroup("tarebench-o1".into())]);
+        fs::set_permissions(&scratch, fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(find_in(folder.path()).is_empty());
+        fs::set_permissions(&scratch, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::set_permissions(scratch.join(JOURNAL), fs::Permissions::from_mode(0o666)).unwrap();
+        assert!(find_in(folder.path()).is_empty());
+    }
+
+    #[test]
+    fn a_program_that_others_can_replace_is_not_started() {
+        use std::os::unix::fs::PermissionsExt;
+        assert!(trusted_program("sh").is_ok());
+        assert!(trusted_program("no such engine").is_err());
+        let folder = tempfile::tempdir().unwrap();
+        let open = folder.path().join("open");
+        fs::create_dir(&open).unwrap();
+        let program = open.join("engine");
+        fs::write(&program, "").unwrap();
+        for (folder_mode, mode, trusted) in [(0o755, 0o755, true), (0o755, 0o757, false), (0o777, 0o755, false)] {
+            fs::set_permissions(&program, fs::Permissions::from_mode(mode)).unwrap();
+            fs::set_permissions(&open, fs::Permissions::from_mode(folder_mode)).unwrap();
+            assert_eq!(trusted_program(program.to_str().unwrap()).is_ok(), trusted, "{folder_mode:o} {mode:o}");
+        }
+        let refused = run(&[program.to_string_lossy().into_owned(), "rm".into(), "a b".into()]).expect_err("refused");
+        let words = format!("{refused:#}");
+        assert!(words.contains("rm 'a b'`") && words.contains("is not root's alone"), "{words}");
     }
 
     #[test]
     fn the_living_are_left_alone_and_the_dead_are_removed() {
         let folder = tempfile::tempdir().unwrap();
         let scratch = folder.path().join("tarebench-t1");
-        fs::create_dir(&scratch).unwrap();
+        make(&scratch);
         let journal = Journal::open(&scratch).unwrap();
         let data = folder.path().join("tarebench-t1-bare");
         fs::create_dir(&data).unwrap();

@@ -2,14 +2,15 @@
 //! from here.
 
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::Ipv4Addr;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use nix::fcntl::{Flock, FlockArg};
+use nix::unistd::geteuid;
 use serde::{Deserialize, Serialize};
 
 /// Name of the journal in a scratch directory.
@@ -98,6 +99,8 @@ impl Journal {
         let file = OpenOptions::new()
             .create(true)
             .append(true)
+            // Whoever may write it says what is removed.
+            .mode(0o644)
             .custom_flags(libc::O_NOFOLLOW)
             .open(path)
             .with_context(|| format!("can't make {}", path.display()))?;
@@ -119,15 +122,40 @@ impl Journal {
     }
 }
 
-/// All entries of a journal, oldest first. A last line that was cut by the kill is left out: what it names was not made yet.
-pub(crate) fn entries(scratch: &Path) -> Vec<Made> {
-    entries_of(&scratch.join(JOURNAL))
+/// Opens a journal to do what it says; `None` where there is none.
+///
+/// # Errors
+/// When it can't be opened, or anybody else may have written it: its folder may be one that others put files into.
+pub(crate) fn open_ours(path: &Path) -> anyhow::Result<Option<File>> {
+    // A pipe of that name would keep us waiting.
+    let opened = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path);
+    let file = match opened {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        other => other.with_context(|| format!("can't open {}", path.display()))?,
+    };
+    let about = file.metadata().with_context(|| format!("can't look at {}", path.display()))?;
+    let shown = path.display();
+    ensure!(about.is_file(), "{shown} is no file");
+    ensure!(about.uid() == geteuid().as_raw(), "{shown} belongs to user {}", about.uid());
+    ensure!(about.mode() & 0o022 == 0, "{shown} may be written by others");
+    // A second name may be a stranger's, for a file that was never a journal.
+    ensure!(about.nlink() == 1, "{shown} has another name besides");
+    Ok(Some(file))
 }
 
-/// The same of a journal of this name.
-pub(crate) fn entries_of(journal: &Path) -> Vec<Made> {
-    let text = std::fs::read_to_string(journal).unwrap_or_default();
+/// All entries of an open journal, oldest first. A last line that was cut by the kill is left out: what it names was not made yet.
+pub(crate) fn entries(mut journal: &File) -> Vec<Made> {
+    let mut text = String::new();
+    if let Err(e) = journal.read_to_string(&mut text) {
+        log::warn!("a journal can't be read: {e}");
+    }
     text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+}
+
+/// The entries of a journal of this name.
+#[cfg(test)]
+pub(crate) fn entries_of(journal: &Path) -> Vec<Made> {
+    File::open(journal).map(|file| entries(&file)).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -153,8 +181,41 @@ mod tests {
             journal.note(m).unwrap();
         }
         journal.file.lock().unwrap().write_all(b"{\"cgr").unwrap();
-        assert_eq!(entries(dir.path()), made);
+        assert_eq!(entries_of(&dir.path().join(JOURNAL)), made);
         assert!(Journal::open(dir.path()).is_err(), "a second owner must be refused");
+    }
+
+    #[test]
+    fn a_journal_that_somebody_else_may_have_written_is_refused() {
+        use std::fs::{self, Permissions};
+        use std::os::unix::fs::{PermissionsExt, chown, symlink};
+
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(JOURNAL);
+        let refused = || open_ours(&path).err().map(|e| e.to_string()).unwrap_or_default();
+        assert!(open_ours(&path).unwrap().is_none(), "there is none");
+        drop(Journal::at(&path).unwrap());
+        assert!(open_ours(&path).unwrap().is_some(), "as a run makes it");
+        for mode in [0o664, 0o646] {
+            fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+            assert!(refused().contains("written by others"), "{mode:o}: {}", refused());
+        }
+        fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+        fs::hard_link(&path, dir.path().join("second")).unwrap();
+        assert!(refused().contains("another name"), "{}", refused());
+        fs::remove_file(&path).unwrap();
+        symlink("second", &path).unwrap();
+        assert!(refused().contains("can't open"), "{}", refused());
+        fs::remove_file(&path).unwrap();
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
+        assert!(refused().contains("is no file"), "{}", refused());
+        if !geteuid().is_root() {
+            eprintln!("SKIPPED: only root can give a journal away");
+            return;
+        }
+        fs::rename(dir.path().join("second"), &path).unwrap();
+        chown(&path, Some(65534), None).unwrap();
+        assert!(refused().contains("belongs to user 65534"), "{}", refused());
     }
 
     #[test]

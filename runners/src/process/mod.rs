@@ -21,7 +21,7 @@ pub(crate) use confine::{freeze_mounts, hide, own_run_directory, unmount};
 pub(crate) use find::{find, require, version_of};
 pub use program::Program;
 pub(crate) use program::{BINARY, binary, check_files};
-pub(crate) use remove::{RUN, discard, kill_left, kill_marked, mark, remove_tree, unmount_below};
+pub(crate) use remove::{RUN, discard, is_our_directory, kill_left, kill_marked, mark, remove_tree, unmount_below};
 
 /// Writes a program that a test is about to start. A child does: what this process has open for writing is open in every child
 /// that another test forks meanwhile, and until that one has executed its own program the kernel starts ours for nobody.

@@ -3,14 +3,14 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, geteuid};
 use workloads::mounts;
 
 use super::table;
@@ -83,12 +83,12 @@ fn file_name(program: &Path) -> String {
 }
 
 /// Removes a directory with all that is in it, where there is one. Where something is mounted in it nothing is removed: that
-/// may be anybody's, and it would go first.
+/// may be anybody's, and it would go first. Of a link only the link goes.
 ///
 /// # Errors
 /// When something could not be removed, or is mounted there.
 pub(crate) fn remove_tree(dir: &Path) -> anyhow::Result<()> {
-    if let Some(point) = mounted_below(&[dir])?.first() {
+    if let Some((point, _)) = mounted_below(&[dir])?.first() {
         bail!("can't remove {}: something is mounted on {}", dir.display(), point.display());
     }
     let removed = match fs::remove_dir_all(dir) {
@@ -116,6 +116,9 @@ pub(crate) fn discard(directory: &Path) {
 
 /// Gives the owner all rights to every directory of a tree, links not followed.
 fn open_up(dir: &Path) {
+    if !fs::symlink_metadata(dir).is_ok_and(|about| about.is_dir()) {
+        return;
+    }
     if let Err(e) = fs::set_permissions(dir, fs::Permissions::from_mode(0o700)) {
         log::debug!("{}: {e}", dir.display());
     }
@@ -126,9 +129,29 @@ fn open_up(dir: &Path) {
     }
 }
 
+/// Whether this is a directory of ours, and no link to one; `false` where there is nothing. Whoever owns the folder around it can
+/// put anything in its place.
+///
+/// # Errors
+/// When it is something else.
+pub(crate) fn is_our_directory(dir: &Path) -> anyhow::Result<bool> {
+    let about = match fs::symlink_metadata(dir) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        other => other.with_context(|| format!("can't look at {}", dir.display()))?,
+    };
+    let shown = dir.display();
+    ensure!(
+        about.is_dir(),
+        "{shown} is left alone: it is {}",
+        if about.is_symlink() { "a link" } else { "no directory" }
+    );
+    ensure!(about.uid() == geteuid().as_raw(), "{shown} is left alone: it belongs to user {}", about.uid());
+    Ok(true)
+}
+
 /// Kills what is left of the killed run of this id where there was no cgroup: what has its environment variable, and what runs
 /// from its folders or has one of them for its root. Others that merely work there are told of and left alone.
-pub(crate) fn kill_left(run: &str, folders: &[&Path]) {
+pub(crate) fn kill_left(run: Option<&str>, folders: &[&Path]) {
     let until = Instant::now() + Duration::from_secs(2);
     loop {
         let others = table::pids().into_iter().filter(|pid| *pid != std::process::id());
@@ -148,9 +171,10 @@ pub(crate) fn kill_left(run: &str, folders: &[&Path]) {
     }
 }
 
-fn is_left(pid: u32, run: &str, folders: &[&Path]) -> bool {
+fn is_left(pid: u32, run: Option<&str>, folders: &[&Path]) -> bool {
     let below = |link: &str| link_below(pid, link, folders).is_some();
-    below("exe") || below("root") || table::variable(pid, RUN).as_deref() == Some(run.as_bytes())
+    let of_run = || run.is_some_and(|run| table::variable(pid, RUN).as_deref() == Some(run.as_bytes()));
+    below("exe") || below("root") || of_run()
 }
 
 fn link_below(pid: u32, link: &str, folders: &[&Path]) -> Option<PathBuf> {
@@ -169,35 +193,64 @@ fn stranger_below(pid: u32, folders: &[&Path]) -> Option<String> {
     Some(format!("was told of {}", named.display()))
 }
 
-/// Deepest first. Most mounts have gone with the mount namespaces of the dead; an engine may have made some in ours.
+/// Deepest first. Most mounts have gone with the mount namespaces of the dead; an engine may have made some in ours. In what is no
+/// directory of ours nothing is unmounted.
 pub(crate) fn unmount_below(folders: &[&Path]) {
+    let ours = |folder: &&&Path| is_our_directory(folder).inspect_err(|e| log::warn!("{e:#}")).unwrap_or(false);
+    let folders: Vec<&Path> = folders.iter().filter(ours).copied().collect();
     // What stays mounted, for whatever reason, keeps its folder: see `remove_tree`.
-    for point in mounted_below(folders).inspect_err(|e| log::warn!("{e:#}")).unwrap_or_default() {
-        match detach(&point) {
+    for (point, folder) in mounted_below(&folders).inspect_err(|e| log::warn!("{e:#}")).unwrap_or_default() {
+        match detach(&point, &folder) {
             Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => {}
             Err(e) => log::warn!("can't unmount {}: {e}", point.display()),
         }
     }
 }
 
-/// The mount points in our namespace that lie in these folders or are one of them, deepest first.
-fn mounted_below(folders: &[&Path]) -> anyhow::Result<Vec<PathBuf>> {
+/// The mount points in our namespace that lie in these folders or are one of them, deepest first, each with its folder. A folder
+/// that is a link holds none: what it leads to is somebody else's.
+fn mounted_below(folders: &[&Path]) -> anyhow::Result<Vec<(PathBuf, PathBuf)>> {
     // The table has the paths that links lead to.
-    let folders: Vec<PathBuf> = folders.iter().filter_map(|f| f.canonicalize().ok()).collect();
+    let folders: Vec<PathBuf> = folders.iter().filter_map(|f| real(f)).collect();
     let mounts = mounts::all().context("can't read the mount table")?;
-    let points = mounts.into_iter().map(|mount| mount.point);
-    let mut points: Vec<PathBuf> = points.filter(|p| folders.iter().any(|folder| p.starts_with(folder))).collect();
-    points.sort_by_key(|p| std::cmp::Reverse(p.components().count()));
+    let below = |point: &PathBuf| folders.iter().find(|folder| point.starts_with(folder)).cloned();
+    let mut points: Vec<(PathBuf, PathBuf)> =
+        mounts.into_iter().filter_map(|mount| below(&mount.point).map(|folder| (mount.point, folder))).collect();
+    points.sort_by_key(|(p, _)| std::cmp::Reverse(p.components().count()));
     Ok(points)
 }
 
+/// A folder's path with the links in it followed, but never its last part.
+fn real(folder: &Path) -> Option<PathBuf> {
+    Some(folder.parent()?.canonicalize().ok()?.join(folder.file_name()?))
+}
+
+/// Unmounts what lies in a folder of ours, which is held open: meanwhile a link may have taken its place.
 #[cfg(target_os = "linux")]
-fn detach(point: &Path) -> nix::Result<()> {
-    nix::mount::umount2(point, nix::mount::MntFlags::MNT_DETACH)
+fn detach(point: &Path, folder: &Path) -> nix::Result<()> {
+    use std::os::fd::AsRawFd;
+
+    use nix::fcntl::{OFlag, open};
+    use nix::mount::{MntFlags, umount2};
+    use nix::sys::stat::{Mode, fstat};
+
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let held = open(folder, flags, Mode::empty())?;
+    if fstat(&held)?.st_uid != geteuid().as_raw() {
+        return Err(Errno::EPERM);
+    }
+    let here = PathBuf::from(format!("/proc/self/fd/{}", held.as_raw_fd()));
+    match point.strip_prefix(folder) {
+        Ok(rest) if rest != Path::new("") => {
+            umount2(&here.join(rest), MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW)
+        }
+        // The folder itself, which what is held open leads to.
+        _ => umount2(&here, MntFlags::MNT_DETACH),
+    }
 }
 
 #[cfg(not(target_os = "linux"))]
-fn detach(point: &Path) -> nix::Result<()> {
+fn detach(point: &Path, _folder: &Path) -> nix::Result<()> {
     nix::mount::unmount(point, nix::mount::MntFlags::MNT_FORCE)
 }
 
@@ -256,7 +309,9 @@ mod tests {
         let mut editor = waiting(&there.join("letter"), elsewhere, None);
         let mut other_run = waiting(Path::new("x"), there, Some("k12"));
         let mut left = waiting(Path::new("x"), elsewhere, Some("k1"));
-        kill_left("k1", &[there]);
+        kill_left(None, &[there]);
+        assert!(!ended(&mut left), "without an id nothing goes by it");
+        kill_left(Some("k1"), &[there]);
         assert!(ended(&mut left));
         for (child, words) in [(&mut shell, "works in "), (&mut editor, "was told of "), (&mut other_run, "works in ")]
         {
@@ -276,6 +331,42 @@ mod tests {
         remove_tree(&folder.path().join("tree")).unwrap();
         remove_tree(&folder.path().join("tree")).expect("what is not there needs no removal");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn nothing_is_unmounted_through_a_link_or_in_a_strangers_directory() {
+        if !geteuid().is_root() {
+            eprintln!("SKIPPED: only root can mount something to unmount");
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let [victim, link, ours] = ["victim", "link", "ours"].map(|name| folder.path().join(name));
+        for dir in [victim.join("a"), ours.join("sub")] {
+            fs::create_dir_all(dir).unwrap();
+        }
+        std::os::unix::fs::symlink(&victim, &link).unwrap();
+        let ran = |command: &mut Command| assert!(command.status().expect("starts").success(), "{command:?}");
+        let mount = |at: &Path| ran(Command::new("mount").args(["-t", "tmpfs", "tmpfs"]).arg(at));
+        let mounted = |at: &Path| mounts::all().unwrap().iter().any(|m| m.point == real(at).unwrap());
+        mount(&victim);
+        unmount_below(&[&link]);
+        assert!(mounted(&victim), "what a link leads to");
+        std::os::unix::fs::chown(&victim, Some(65534), None).unwrap();
+        unmount_below(&[&victim]);
+        assert!(mounted(&victim), "a directory of somebody else's");
+        let refused = [&link, &victim].map(|dir| is_our_directory(dir).expect_err("not ours").to_string());
+        assert!(refused[0].contains("a link") && refused[1].contains("user 65534"), "{refused:?}");
+        remove_tree(&link).expect("the link alone goes");
+        assert!(fs::symlink_metadata(&link).is_err() && mounted(&victim));
+        ran(Command::new("umount").arg(&victim));
+        // Twice on the folder itself, and in it.
+        [&ours, &ours, &ours.join("sub")].iter().for_each(|at| {
+            fs::create_dir_all(at).unwrap();
+            mount(at);
+        });
+        unmount_below(&[&ours]);
+        assert!(!mounted(&ours) && !mounted(&ours.join("sub")), "a directory of ours");
     }
 
     #[test]

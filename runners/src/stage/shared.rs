@@ -62,7 +62,7 @@ impl Drop for Shared {
     fn drop(&mut self) {
         (self.peer_network, self.loopback) = (OnceLock::new(), OnceLock::new());
         // Without a cgroup a command of the user's may have left something that got away from its process group.
-        kill_left(&self.host.id, &[]);
+        kill_left(Some(&self.host.id), &[]);
         if self.host.privileged {
             cgroup::remove(&format!("tarebench-{}", self.host.id));
         }
