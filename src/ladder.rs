@@ -155,7 +155,7 @@ fn can_vary(setting: &Setting, asked_for: bool) -> bool {
     match setting.kind {
         Kind::Choice(_) | Kind::Switch => true,
         Kind::Number { .. } | Kind::Bytes { .. } | Kind::Amount { .. } | Kind::Duration { .. } => asked_for,
-        Kind::Path | Kind::Program | Kind::File | Kind::Command(_) | Kind::Word | Kind::Address => false,
+        Kind::Path | Kind::Program | Kind::File | Kind::Tree | Kind::Command(_) | Kind::Word | Kind::Address => false,
     }
 }
 

@@ -7,8 +7,8 @@ use anyhow::{Context, bail};
 use runners::Runner;
 use workloads::Workload;
 use workloads::load::{Common, Load};
-use workloads::parcel::Parcel;
-use workloads::settings::{Settings, did_you_mean};
+use workloads::parcel::{Brought, Parcel};
+use workloads::settings::{Kind, Setting, Settings, did_you_mean};
 
 use crate::cli::Selection;
 use crate::suite::{Entry, LONGEST_NAME, Suite, Typed, fitted};
@@ -202,11 +202,23 @@ fn workload(entry: &Entry, suite: &Suite) -> anyhow::Result<PlannedWorkload> {
     let needs = workload.needs(&settings, suite.resources.memory_bytes);
     let data = needs.disk.saturating_mul(Load::read(&settings).jobs.into());
     let brought = workload.brings(&settings);
-    let parcel = (!brought.is_empty()).then(|| Parcel::pack(&brought).map(Arc::new)).transpose();
+    let pack = || single_files(workload.settings(), &brought).and_then(|()| Parcel::pack(&brought).map(Arc::new));
+    let parcel = (!brought.is_empty()).then(pack).transpose();
     let parcel = parcel.with_context(|| format!("workload `{}`", entry.name))?;
     let sent = parcel.as_ref().map_or(0, |parcel| parcel.size / SLOWEST_CHANNEL);
     let patience = PATIENCE + Duration::from_secs(data / SLOWEST + sent);
     Ok(PlannedWorkload { name: entry.name.clone(), workload, settings, length, patience, parcel })
+}
+
+/// Refuses a folder where one file is asked for: in the boxes it would be another thing than the workload looks for.
+fn single_files(known: &[Setting], brought: &[Brought]) -> anyhow::Result<()> {
+    let single = |b: &&Brought| known.iter().any(|s| s.name == b.setting && s.kind == Kind::File);
+    match brought.iter().filter(single).find(|b| b.path.is_dir()) {
+        Some(Brought { setting, path, .. }) => {
+            bail!("`{setting}` takes one file, and {} is a folder; give the full path of the file", path.display())
+        }
+        None => Ok(()),
+    }
 }
 
 /// How long an environment may take for a step of a workload whose data is small.

@@ -120,7 +120,8 @@ impl Entry {
         let mut settings = BTreeMap::new();
         for part in rest.split(',').filter(|p| !p.is_empty()) {
             let (key, value) = part.split_once('=').with_context(|| {
-                format!("`{part}` in `{text}` is not key=value, as in `qemu:accel=tcg,disk.cache=none`")
+                let comma = if settings.is_empty() { "" } else { COMMA };
+                format!("`{part}` in `{text}` is not key=value, as in `qemu:accel=tcg,disk.cache=none`{comma}")
             })?;
             if settings.insert(key.trim().to_string(), value.trim().to_string()).is_some() {
                 bail!("`{key}` is set twice in `{text}`");
@@ -138,6 +139,9 @@ impl Entry {
         Ok(Typed { entry: Self { name, of, settings }, derived })
     }
 }
+
+/// What helps whoever has a comma within a value.
+const COMMA: &str = "; a comma separates settings, so a value that has one goes into a suite file (docs/own-work.md)";
 
 /// An entry of the command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -671,7 +675,10 @@ mod tests {
     fn an_entry_of_the_command_line_is_named_by_its_values() {
         let e = Entry::parse("qemu:accel=tcg,disk.cache=none").expect("reads").entry;
         assert_eq!((e.name.as_str(), e.kind()), ("qemu-tcg-none", "qemu"));
-        assert!(Entry::parse("qemu:accel").is_err());
+        let flaw = |text: &str| Entry::parse(text).expect_err("no setting").to_string();
+        assert!(!flaw("qemu:accel").contains("comma"));
+        let comma = flaw("command/run:exec=echo a,b");
+        assert!(comma.contains("`b`") && comma.contains("a comma separates settings"), "{comma}");
         let name = |spec: &str| Entry::parse(spec).expect("reads").entry.name;
         let [one, other] =
             ["new", "old"].map(|folder| name(&format!("gvisor:runsc=/opt/a/long/path/to/{folder}/bin/runsc")));

@@ -77,6 +77,16 @@ fn what_was_asked_for_and_is_not_here_is_no_success() {
 }
 
 #[test]
+fn a_folder_is_no_database() {
+    let b = Dir::new();
+    let given = format!("sqlite/replay:database={0},statements={0}", b.root().display());
+    b.run(&["plan", "--env", "bare", "--workload", &given])
+        .ends_with(2)
+        .says("`database` takes one file")
+        .says("is a folder");
+}
+
+#[test]
 fn a_suite_is_read_strictly() {
     let b = Dir::new();
     let s = b.suite("blocks = 2\nruonds = 1\n[environments.bare]\n[workloads.\"control/syscall\"]\n");

@@ -6,6 +6,7 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::io::{BufRead, Write};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 
@@ -193,7 +194,8 @@ impl Directory {
     /// Makes it empty, whatever an agent that was killed has left there.
     fn create(path: PathBuf) -> anyhow::Result<Self> {
         remove(&path)?;
-        std::fs::create_dir(&path).with_context(|| {
+        // What is in it may be the user's own: files that were brought, and what a command makes of them.
+        std::fs::DirBuilder::new().mode(0o700).create(&path).with_context(|| {
             format!("can't make the directory {}; is the data directory there and writable?", path.display())
         })?;
         Ok(Self(path))

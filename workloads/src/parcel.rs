@@ -3,7 +3,8 @@
 
 use std::fmt;
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
@@ -15,6 +16,8 @@ use flate2::write::GzEncoder;
 pub const LARGEST: u64 = 64 << 20;
 /// Files and folders at most.
 const MOST: usize = 20_000;
+/// What is kept of a file's mode. Owners aren't kept, so that its bits for setuid and setgid would give what it does to another.
+const MODE: u32 = 0o777;
 /// Bytes of a piece: as text in a frame it stays below 4096, of which no more get into a User-mode Linux at a time.
 const PIECE: usize = 2400;
 
@@ -110,15 +113,45 @@ impl Packing {
             bytesize::ByteSize(LARGEST),
             path.display()
         );
-        if kind.is_file() {
-            let mut file = File::open(path).with_context(|| format!("can't read {}", path.display()))?;
-            self.archive.append_file(name, &mut file)
+        let mut header = header(&about);
+        if kind.is_symlink() {
+            let target = fs::read_link(path).with_context(|| format!("can't read {}", path.display()))?;
+            self.archive.append_link(&mut header, name, target)
         } else {
-            self.archive.append_path_with_name(path, name)
+            let bytes = if kind.is_file() { whole(path, about.len())? } else { Vec::new() };
+            header.set_size(bytes.len() as u64);
+            self.archive.append_data(&mut header, name, bytes.as_slice())
         }
         .with_context(|| format!("can't pack {}", path.display()))?;
         if kind.is_dir() { self.folder(path, name) } else { Ok(()) }
     }
+}
+
+/// What stands in the archive about a file, a folder or a link.
+fn header(about: &fs::Metadata) -> tar::Header {
+    let mut header = tar::Header::new_gnu();
+    header.set_metadata(about);
+    header.set_mode(about.mode() & MODE);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_size(0);
+    header
+}
+
+/// The bytes of a file, which are as many as were counted: one more or less would spoil the archive after it.
+fn whole(path: &Path, size: u64) -> anyhow::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(size as usize);
+    let mut options = File::options();
+    // What has become a link or a pipe in the meantime is neither followed nor waited for.
+    options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+    let read = options.open(path).and_then(|file| file.take(size + 1).read_to_end(&mut bytes));
+    read.with_context(|| format!("can't read {}", path.display()))?;
+    ensure!(
+        bytes.len() as u64 == size,
+        "{} changed while it was read, or has no size of its own (as in /proc); bring a copy of it",
+        path.display()
+    );
+    Ok(bytes)
 }
 
 /// Where a parcel that is on its way is kept, in the data directory; removed on drop.
@@ -132,7 +165,13 @@ pub(crate) struct Arrived {
 impl Arrived {
     /// An empty one.
     pub fn begin(path: PathBuf) -> anyhow::Result<Self> {
-        let file = File::create(&path)
+        // It is the user's own, as what it is made of may be.
+        let file = File::options()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&path)
             .with_context(|| format!("can't make {}; is the data directory there and writable?", path.display()))?;
         Ok(Self { path, file, length: 0 })
     }
@@ -174,7 +213,19 @@ pub fn unpack(parcel: &Path, folder: &Path) -> anyhow::Result<()> {
     let most = LARGEST + (MOST as u64) * 4096;
     let mut archive = tar::Archive::new(GzDecoder::new(file).take(most));
     archive.set_preserve_permissions(true);
-    archive.unpack(folder).with_context(|| format!("can't lay out what was sent in {}", folder.display()))
+    archive.set_mask(!MODE);
+    archive
+        .unpack(folder)
+        .map_err(|e| plainly(&e))
+        .with_context(|| format!("can't lay out what was sent in {}", folder.display()))
+}
+
+/// Why an archive can't be unpacked, in the system's words or our own: those of the library may have bytes of a file in them, and
+/// what is said here is stored.
+fn plainly(error: &io::Error) -> anyhow::Error {
+    let mut causes = std::iter::successors(Some(error as &(dyn std::error::Error + 'static)), |e| e.source());
+    let number = causes.find_map(|e| e.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error));
+    number.map_or_else(|| anyhow::anyhow!("the archive is damaged"), |n| io::Error::from_raw_os_error(n).into())
 }
 
 #[cfg(test)]
@@ -239,6 +290,66 @@ mod tests {
         std::os::unix::net::UnixListener::bind(from.path().join("socket")).expect("bound");
         let socket = said(folder(from.path()));
         assert!(socket.contains("/socket is neither a file"), "{socket}");
+    }
+
+    #[test]
+    fn nobody_gets_the_rights_of_another() {
+        let (from, into) = (tempfile::tempdir().expect("made"), tempfile::tempdir().expect("made"));
+        let set = |name: &str, mode| {
+            fs::set_permissions(from.path().join(name), fs::Permissions::from_mode(mode)).expect("set");
+        };
+        fs::create_dir(from.path().join("folder")).expect("made");
+        fs::write(from.path().join("tool"), "").expect("written");
+        set("tool", 0o6755);
+        set("folder", 0o3770);
+        let parcel = Parcel::pack(&[folder(from.path())]).expect("packed");
+        send(&parcel, into.path(), into.path());
+        let mode = |name: &str| fs::metadata(into.path().join(name)).expect("there").permissions().mode() & 0o7777;
+        assert_eq!((mode("tool"), mode("folder")), (0o755, 0o770));
+    }
+
+    #[test]
+    fn a_mode_is_cut_where_it_arrives_too() {
+        let data = tempfile::tempdir().expect("made");
+        let mut archive = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
+        let mut header = tar::Header::new_gnu();
+        header.set_mode(0o4755);
+        header.set_size(0);
+        archive.append_data(&mut header, "tool", std::io::empty()).expect("added");
+        let bytes = archive.into_inner().and_then(GzEncoder::finish).expect("packed");
+        fs::write(data.path().join("parcel"), bytes).expect("written");
+        unpack(&data.path().join("parcel"), data.path()).expect("unpacked");
+        let mode = fs::metadata(data.path().join("tool")).expect("there").permissions().mode();
+        assert_eq!(mode & 0o7777, 0o755);
+    }
+
+    #[test]
+    fn a_file_gives_the_bytes_that_were_counted_or_is_refused() {
+        let from = tempfile::tempdir().expect("made");
+        let path = from.path().join("log");
+        fs::write(&path, "secret").expect("written");
+        for size in [5, 7] {
+            let said = format!("{:#}", whole(&path, size).expect_err("it grew or shrank"));
+            assert!(said.contains("/log changed while it was read") && !said.contains("secret"), "{said}");
+        }
+        assert_eq!(whole(&path, 6).expect("as counted"), b"secret");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_is_made_up_as_it_is_read_is_refused() {
+        let said = format!("{:#}", Parcel::pack(&[folder(Path::new("/proc/self/status"))]).expect_err("refused"));
+        assert!(said.contains("has no size of its own"), "{said}");
+    }
+
+    #[test]
+    fn a_damaged_archive_is_not_quoted() {
+        let data = tempfile::tempdir().expect("made");
+        let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+        packed.write_all(&b"secret ".repeat(300)).expect("packed");
+        fs::write(data.path().join("parcel"), packed.finish().expect("packed")).expect("written");
+        let said = format!("{:#}", unpack(&data.path().join("parcel"), data.path()).expect_err("no archive"));
+        assert!(said.contains("is damaged") && !said.contains("sec"), "{said}");
     }
 
     #[test]

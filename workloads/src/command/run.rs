@@ -41,7 +41,7 @@ const HOME: &str = "home";
 /// How much of what a command says on stderr stands in an error.
 const WORDS: usize = 300;
 
-const COPY: Setting = Setting::new("copy", Kind::File).with_about(
+const COPY: Setting = Setting::new("copy", Kind::Tree).with_about(
     "Full path of a file or a folder of the host, up to 64 MiB, that is copied into the command's working directory in every \
      environment; of a folder what is in it",
 );

@@ -46,6 +46,8 @@ pub enum Kind {
     Program,
     /// The full path of a file of the host, which must be there, or empty for the runner's own choice.
     File,
+    /// The full path of a file or a folder of the host, which must be there, or empty for none.
+    Tree,
     /// A command, split into words by the quoting rules of a POSIX shell but never given to one, in which these names in
     /// braces stand for something: `docker exec -i box {run}`. Without names braces are the command's own. Empty for none.
     Command(&'static [&'static str]),
@@ -129,7 +131,7 @@ impl Setting {
             | (Kind::Amount { .. }, Kind::Amount { .. })
             | (Kind::Duration { .. }, Kind::Duration { .. })
             | (Kind::Switch, Kind::Switch)
-            | (Kind::Path | Kind::Program | Kind::File, Kind::Path)
+            | (Kind::Path | Kind::Program | Kind::File | Kind::Tree, Kind::Path)
             | (Kind::Command(_), Kind::Command(_))
             | (Kind::Word, Kind::Word)
             | (Kind::Address, Kind::Address) => {}
@@ -251,9 +253,10 @@ impl Setting {
             Kind::Switch if matches!(text, "true" | "false") => Ok(text.to_string()),
             Kind::Switch => Err(wrong("true or false".into())),
             Kind::Path => Ok(text.to_string()),
-            Kind::Program | Kind::File if text.is_empty() || text.starts_with('/') => Ok(text.to_string()),
+            Kind::Program | Kind::File | Kind::Tree if text.is_empty() || text.starts_with('/') => Ok(text.to_string()),
             Kind::Program => Err(wrong("the full path of a program, as in /usr/local/bin/engine, or nothing".into())),
             Kind::File => Err(wrong("the full path of a file, as in /boot/vmlinuz, or nothing".into())),
+            Kind::Tree => Err(wrong("the full path of a file or a folder, as in /home/me/tool, or nothing".into())),
             Kind::Command(names) => match command_problem(text, names) {
                 None => Ok(text.to_string()),
                 Some(problem) => Err(wrong(problem)),
@@ -277,7 +280,7 @@ impl Setting {
             Kind::Amount { .. } => "amount",
             Kind::Duration { .. } => "duration",
             Kind::Switch => "switch",
-            Kind::Path | Kind::Program | Kind::File => "path",
+            Kind::Path | Kind::Program | Kind::File | Kind::Tree => "path",
             Kind::Command(_) => "command",
             Kind::Word => "word",
             Kind::Address => "address",
@@ -297,7 +300,7 @@ impl Setting {
             }
             Kind::Switch => vec!["true".into(), "false".into()],
             Kind::Command(names) => names.iter().map(|n| format!("{{{n}}}")).collect(),
-            Kind::Path | Kind::Program | Kind::File | Kind::Word | Kind::Address => Vec::new(),
+            Kind::Path | Kind::Program | Kind::File | Kind::Tree | Kind::Word | Kind::Address => Vec::new(),
         }
     }
 }
