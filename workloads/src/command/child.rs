@@ -201,11 +201,16 @@ pub(super) fn kill_group(child: Pid) -> bool {
     killpg(child, Signal::SIGKILL).is_ok() && reap_group(child)
 }
 
-/// PID 1 of a box, which orphans become children of, has to reap them. Those that had ended by themselves were not left behind.
+/// How often it is asked whether what was killed has ended, a millisecond apart.
+const ASKED: usize = 2000;
+
+/// Orphans of a command become children of ours, which have to be reaped. Those that had ended by themselves were not left behind.
 #[cold]
 fn reap_group(child: Pid) -> bool {
     let group = Pid::from_raw(-child.as_raw());
-    while let Ok(status) = waitpid(group, Some(WaitPidFlag::WNOHANG)) {
+    // A program with another's rights can't be killed, and isn't waited for without end.
+    for _ in 0..ASKED {
+        let Ok(status) = waitpid(group, Some(WaitPidFlag::WNOHANG)) else { break };
         match status {
             WaitStatus::StillAlive => std::thread::sleep(Duration::from_millis(1)),
             WaitStatus::Exited(..) if killpg(child, None).is_err() => return false,

@@ -20,7 +20,7 @@ use nix::sys::wait::WaitStatus;
 
 use super::RUN;
 use super::child::{self, Ended, Program};
-use super::left::Mark;
+use super::left::{Executing, Mark};
 use crate::content::Digest;
 use crate::control::spawn::{self, Children};
 use crate::deadline::Deadline;
@@ -40,6 +40,10 @@ const HOME: &str = "home";
 
 /// How much of what a command says on stderr stands in an error.
 const WORDS: usize = 300;
+
+/// What helps where a shell is asked for and there is none.
+const NO_SHELL: &str = "shell=true needs /bin/sh in this environment; bring a shell along instead, as in \
+    exec=\"./busybox sh script\",copy=FOLDER without shell=true (docs/own-work.md)";
 
 const COPY: Setting = Setting::new("copy", Kind::Tree).with_about(
     "Full path of a file or a folder of the host, up to 64 MiB, that is copied into the command's working directory in every \
@@ -133,7 +137,8 @@ fn program(options: &Options, home: &Path, mark: &Mark) -> anyhow::Result<Progra
         (spawn::program()?, words.to_vec())
     } else if options.shell {
         let words = ["sh".to_string(), "-c".to_string(), options.exec.text().to_string()];
-        (text(find("/bin/sh", &path, home)?.as_os_str().as_bytes())?, words.to_vec())
+        let shell = find("/bin/sh", &path, home).ok().context(NO_SHELL)?;
+        (text(shell.as_os_str().as_bytes())?, words.to_vec())
     } else {
         let words = options.exec.words().to_vec();
         (text(find(&words[0], &path, home)?.as_os_str().as_bytes())?, words)
@@ -174,7 +179,7 @@ fn find(name: &str, path: &OsStr, home: &Path) -> anyhow::Result<PathBuf> {
     let found = std::env::split_paths(path).map(|folder| home.join(folder).join(name)).find(executable);
     found.with_context(|| {
         format!(
-            "the command `{name}` isn't there in this environment, whose PATH is {}; {advice}",
+            "the command `{name}` isn't there in this environment; {advice}; its PATH is {}",
             path.to_string_lossy()
         )
     })
@@ -270,9 +275,10 @@ impl Running {
             kept.and_then(|_| io::copy(&mut reader, &mut io::sink()))
         };
         std::thread::Builder::new().name("stderr".into()).spawn(read).context("can't start a thread")?;
+        let executing = Executing::begin();
         let done = self.once(Some(writer.as_fd()));
         drop(writer);
-        self.sweep();
+        self.sweep(executing);
         let Err(error) = done else { return Ok(()) };
         let said = said.recv_timeout(Duration::from_millis(500)).unwrap_or_default();
         let said = first_lines(&said);
@@ -280,8 +286,8 @@ impl Running {
     }
 
     /// Kills what got away from its process group.
-    fn sweep(&mut self) {
-        self.spent.left += self.mark.kill();
+    fn sweep(&mut self, executing: Executing) {
+        self.spent.left += self.mark.kill(executing);
     }
 }
 
@@ -297,13 +303,14 @@ fn first_lines(bytes: &[u8]) -> String {
 impl Prepared for Running {
     fn burst(&mut self, watch: &mut Stopwatch) -> anyhow::Result<()> {
         self.spent = Spent::default();
+        let executing = Executing::begin();
         watch.start();
         let mut done = Ok(());
         while done.is_ok() && watch.running() {
             done = self.once(None);
             watch.lap(0);
         }
-        self.sweep();
+        self.sweep(executing);
         done
     }
 
