@@ -199,9 +199,13 @@ impl Table {
         let mean = self.mean_ns.context("the table has no `#[Mean` below it: it is cut off")?;
         let max = self.max_ns.context("the table has no `#[Max` below it: it is cut off")?;
         let mut spread = Spread::default();
+        // Beyond this one the counts of a table are no counts of the same operations.
+        let total = self.rows.last().map_or(0, |row| row.2);
+        let falls = self.rows.windows(2).any(|two| two[1].2 < two[0].2);
+        ensure!(!falls, "`TotalCount` falls from one line to the next, or lies above the last line's {total}");
         let mut before = (0, 0.0, 0);
         for row in &self.rows {
-            if row.0 < before.0 || row.1 < before.1 || row.2 < before.2 {
+            if row.0 < before.0 || row.1 < before.1 {
                 let what = format!("p{} is {} ns and p{} is {} ns", 100.0 * before.1, before.0, 100.0 * row.1, row.0);
                 spread.impossible(what);
             }
@@ -279,6 +283,7 @@ mod tests {
     #[test]
     fn what_has_no_unit_or_is_damaged_is_refused() {
         assert!(refused(TABLE, None).contains("--unit"));
+        assert!(refused(&TABLE.replace(" 750 ", " 7500 "), Some(Unit::Ms)).contains("`TotalCount` falls"));
         assert!(
             refused(&TABLE.replace("500\n", "500\nword\n").replace("1.000", "x"), Some(Unit::Ms)).contains("line 4")
         );

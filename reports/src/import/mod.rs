@@ -22,6 +22,9 @@ use crate::record::{
 /// What an option is called among the facts of a check: it follows this.
 pub(crate) const OPTION: &str = "option: ";
 
+/// So many operations nobody has measured in one run: a billion a second for a week are fewer.
+const MOST: u64 = 1 << 50;
+
 /// Whose output is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Program {
@@ -49,6 +52,14 @@ pub enum Unit {
 impl Unit {
     /// All of them.
     pub const ALL: [Unit; 3] = [Unit::Ns, Unit::Us, Unit::Ms];
+
+    fn name(self) -> &'static str {
+        match self {
+            Unit::Ns => "ns",
+            Unit::Us => "us",
+            Unit::Ms => "ms",
+        }
+    }
 
     fn word(self) -> &'static str {
         match self {
@@ -208,6 +219,9 @@ pub fn import(program: Program, files: &[Named], id: String, started: String) ->
                 remarks.push(format!("{path} is block {} of {} again: left out", same.number + 1, named.name));
                 continue;
             }
+            for part in &output.parts {
+                counts(part).with_context(|| format!("can't import {path}"))?;
+            }
             remarks.extend(output.left_out.iter().map(|what| format!("{path}: {what}")));
             let number = of_name().count() as u32;
             blocks.push(Block { environment: &named.name, number, output });
@@ -222,6 +236,16 @@ pub fn import(program: Program, files: &[Named], id: String, started: String) ->
     }
     stored.run.blocks = blocks.iter().map(|b| b.number + 1).max().unwrap_or(0);
     Ok(Imported { stored, remarks })
+}
+
+/// Refuses what nobody can have counted, which no sum of blocks would hold.
+fn counts(part: &Part) -> anyhow::Result<()> {
+    let Ok(sample) = &part.outcome else { return Ok(()) };
+    let all = [("operations", sample.operations), ("bytes", sample.bytes), ("nanoseconds", sample.elapsed_ns)];
+    match all.into_iter().find(|(what, n)| *n >= if *what == "operations" { MOST } else { MOST << 10 }) {
+        Some((what, n)) => bail!("{n} {what} of {} can't be", part.workload),
+        None => Ok(()),
+    }
 }
 
 fn record(block: &Block, position: u32, part: &Part) -> Record {
@@ -254,6 +278,7 @@ fn checked(program: Program, block: &Block, part: &Part) -> Checked {
 
 /// The run without its rows.
 fn empty(program: Program, files: &[Named], blocks: &[Block], id: String, started: String) -> anyhow::Result<Stored> {
+    let whose = program;
     let program = program.name();
     let mut names = std::collections::BTreeSet::new();
     let parts = blocks.iter().flat_map(|b| &b.output.parts);
@@ -265,7 +290,7 @@ fn empty(program: Program, files: &[Named], blocks: &[Block], id: String, starte
         }
     }
     let baseline = environments.first().context("no file was named")?.name.clone();
-    let words = files.iter().map(|n| format!(" {}={}", n.name, n.path.display())).collect::<String>();
+    let command = command(whose, files);
     let run = Run {
         id,
         started,
@@ -275,7 +300,7 @@ fn empty(program: Program, files: &[Named], blocks: &[Block], id: String, starte
         blocks: 0,
         rounds: 1,
         baseline,
-        command: format!("tarebench import {program}{words}"),
+        command,
         binary_sha256: "unknown".into(),
         version: env!("CARGO_PKG_VERSION").into(),
         labels: BTreeMap::new(),
@@ -295,6 +320,21 @@ fn empty(program: Program, files: &[Named], blocks: &[Block], id: String, starte
         voids: Vec::new(),
         checks: Vec::new(),
     })
+}
+
+/// How to import the same again; what came from a pipe is gone, and stands there as something to be put in its place.
+fn command(program: Program, files: &[Named]) -> String {
+    let unit = match program {
+        Program::Hdr(Some(unit)) => format!(" --unit {}", unit.name()),
+        _ => String::new(),
+    };
+    let words = files.iter().map(|n| match n.path.to_str() {
+        Some("-") => format!(" {}=FILE", n.name),
+        _ => format!(" {}={}", n.name, n.path.display()),
+    });
+    let piped = files.iter().any(|n| n.path == Path::new("-"));
+    let gone = if piped { "  # FILE: what came from a pipe wasn't kept" } else { "" };
+    format!("tarebench import {}{unit}{}{gone}", program.name(), words.collect::<String>())
 }
 
 fn plan(program: &str, part: &Part) -> WorkloadPlan {
@@ -353,6 +393,13 @@ fn host(program: &str, blocks: &[Block]) -> Vec<(String, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_command_has_the_unit_and_says_what_is_gone() {
+        let files = ["a=x.hlog", "b=-"].map(|text| Named::parse(text).expect("fits"));
+        assert_eq!(command(Program::Hdr(Some(Unit::Us)), &files[..1]), "tarebench import hdr --unit us a=x.hlog");
+        assert!(command(Program::Fio, &files).starts_with("tarebench import fio a=x.hlog b=FILE  # FILE: what"));
+    }
 
     #[test]
     fn a_file_is_named_by_its_stem_or_by_hand() {

@@ -140,6 +140,7 @@ fn percentiles(text: &str) -> anyhow::Result<Vec<(f64, u64)>> {
         let (percentile, us) = rest.split_once('=').with_context(|| format!("`{}` is cut off", one_line(line)))?;
         let both = percentile.trim().parse::<f64>().ok().zip(us.trim().parse::<f64>().ok());
         let (percentile, us) = both.with_context(|| format!("`{}` has no number", one_line(line)))?;
+        ensure!(us.is_finite() && us >= 0.0, "`{}` is no latency", one_line(line));
         found.push((percentile, ns(us)));
     }
     found.sort_by(|a, b| a.0.total_cmp(&b.0));
@@ -246,5 +247,12 @@ sockperf: Summary: BandWidth is 138.027 MBps (1104.218 Mbps)\n";
         assert!(refused(&SUMMARY.replace("avg-latency", "avg")).contains("avg-rtt"));
         assert!(refused(&SUMMARY.replace("ReceivedMessages=1000", "ReceivedMessages=0")).contains("no message"));
         assert!(refused(&SUMMARY.replace("=    7.766", "=")).contains("has no number"));
+        for wrong in ["NaN", "-7.766", "inf"] {
+            let text = SUMMARY.replace("=    7.766", &format!("= {wrong}"));
+            assert!(refused(&text).contains("is no latency"), "{wrong}");
+        }
+        let many = SUMMARY.replace("ReceivedMessages=1000", &format!("ReceivedMessages={}", 1_u64 << 62));
+        let all = outputs(&many).map(|mut all| super::super::counts(&all.remove(0).parts.remove(0)));
+        assert!(!matches!(all, Ok(Ok(()))));
     }
 }

@@ -100,7 +100,7 @@ impl Spread {
 pub(super) fn pack(histogram: &Histogram<u64>) -> anyhow::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let packed = V2DeflateSerializer::new().serialize(histogram, &mut bytes);
-    packed.map_err(|e| anyhow::anyhow!("can't serialize a histogram: {e:?}"))?;
+    packed.map_err(|_| anyhow::anyhow!("its counts are larger than a histogram can keep"))?;
     Ok(bytes)
 }
 

@@ -174,6 +174,25 @@ impl Terminal {
         out.push('\n');
     }
 
+    /// The baseline's own figures, where there is nothing to hold against them.
+    fn alone(self, c: &Comparison, out: &mut String) {
+        let Some(alone) = words::alone(c) else { return };
+        wrapped(&alone, self.width).iter().for_each(|line| say!(out, "{line}"));
+        let mut table = plain_table(&["workload", "p50", "p99", "throughput"], &[1, 2, 3]);
+        for d in c.distributions.iter().filter(|d| d.environment == c.run.baseline) {
+            let at = |q: f64| d.service_quantile(q).map_or_else(|| units::NONE.into(), units::duration);
+            let streams = c.run.workloads.iter().any(|w| w.name == d.workload && w.streams);
+            let rate = match d.operations_per_second {
+                0.0 => units::NONE.into(),
+                _ if streams => units::bytes_per_second(d.bytes_per_second),
+                rate => units::per_second(rate),
+            };
+            table.add_row([fit(&one_line(&d.workload), NAME), at(0.5), at(0.99), rate]);
+        }
+        table.lines().for_each(|line| say!(out, "{}", fit(line.trim_end(), self.width)));
+        out.push('\n');
+    }
+
     fn workloads(self, c: &Comparison, out: &mut String) {
         let names: Vec<&str> =
             words::tried(c).filter(|e| e.role != Role::Baseline).map(|e| e.plan.name.as_str()).collect();
@@ -367,6 +386,7 @@ impl Render for Terminal {
         }
         self.sentences(c, &mut out);
         self.trust(c, &mut out);
+        self.alone(c, &mut out);
         self.workloads(c, &mut out);
         self.environments(c, &mut out);
         self.flags(c, &mut out);

@@ -10,7 +10,7 @@ use super::{
 };
 use workloads::agent::CLOCK;
 
-use crate::record::{CONTROL, Ending, EnvironmentPlan, Record, Stored, WorkloadPlan};
+use crate::record::{CONTROL, Ending, EnvironmentPlan, Record, Run, Stored, WorkloadPlan};
 use crate::statistics::{
     FEWEST_FOR_INTERVAL, hodges_lehmann, median, noise_floor, robust_sigma, sigma, smallest_visible, student_mean,
 };
@@ -353,7 +353,10 @@ fn resolve(c: &mut Comparison, workload: &WorkloadPlan, differing: &[(String, Me
             .find(|cell| cell.workload == workload.name && cell.metric == metric)
             .and_then(|cell| cell.finding.as_ref().ok());
         let differs = differing.iter().any(|(name, other)| *name == workload.name && *other == metric);
-        let resolution = resolution(workload, metric, finding, differs, c.method);
+        let mut resolution = resolution(workload, metric, finding, differs, c.method);
+        if finding.is_none() && c.control.is_empty() {
+            resolution.state = ControlState::Unknown(no_control(&c.run));
+        }
         let widest = finding.and_then(|f| wide_interval(f, 0.99));
         if let ControlState::Failed(why) = &resolution.state {
             for cell in c.cells.iter_mut().filter(|cell| cell.workload == workload.name && cell.metric == metric) {
@@ -362,6 +365,16 @@ fn resolve(c: &mut Comparison, workload: &WorkloadPlan, differing: &[(String, Me
         }
         c.resolution.push(resolution);
     }
+}
+
+/// Why there is no control at all, and of an import how there would be one.
+fn no_control(run: &Run) -> String {
+    let hint = if run.suite.starts_with("import ") {
+        ": a second series of the baseline's files named `control` would be one"
+    } else {
+        ""
+    };
+    format!("there is no control{hint}")
 }
 
 /// A failed control makes a cell invalid, unless its overhead is so far out that the control's own error can't explain it.

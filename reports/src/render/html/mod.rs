@@ -140,7 +140,10 @@ fn trust(c: &Comparison, out: &mut Markup) {
 fn forest_plot(c: &Comparison, out: &mut Markup) -> Result<()> {
     let panels = forest::panels(c);
     if panels.is_empty() {
-        add!(out, "<p>Nothing could be compared in this run: see the failures below.</p>\n");
+        match words::alone(c) {
+            Some(alone) => add!(out, "<p>{}</p>\n", &alone),
+            None => add!(out, "<p>Nothing could be compared in this run: see the failures below.</p>\n"),
+        }
         return Ok(());
     }
     let scale = forest::scale(&panels);

@@ -35,6 +35,24 @@ impl Piece {
     }
 }
 
+/// Why a run of the baseline alone has nothing to show, and what to do about it; `None` where there is something to compare, or
+/// where what is missing failed.
+#[must_use]
+pub fn alone(c: &Comparison) -> Option<String> {
+    let run = &c.run;
+    if !c.failures.is_empty() || run.environments.iter().any(|e| e.name != run.baseline && e.name != CONTROL) {
+        return None;
+    }
+    let how = match run.suite.strip_prefix("import ") {
+        Some(program) => format!(
+            "import a second one, as in `tarebench import {program} {}=FILE other=FILE`",
+            super::escape::one_line(&run.baseline)
+        ),
+        None => "measure a second environment in the same run".into(),
+    };
+    Some(format!("nothing to compare with: {how}"))
+}
+
 /// The words of a sentence as one line.
 #[must_use]
 pub fn plain(pieces: &[Piece]) -> String {
