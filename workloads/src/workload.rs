@@ -47,6 +47,15 @@ pub struct Place {
     pub parcel: Option<PathBuf>,
 }
 
+impl Place {
+    /// That of a workload's only job, as tests and benches have it: seed 1, 512 MiB of memory, no far end, no files.
+    pub fn alone(directory: impl Into<PathBuf>, settings: Settings) -> Self {
+        let directory = directory.into();
+        let shared = directory.clone();
+        Self { directory, shared, job: 0, jobs: 1, seed: 1, settings, memory: 1 << 29, peer: None, parcel: None }
+    }
+}
+
 /// Where the peer is to be reached from inside an environment: TCP and UDP, the same port for both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerAddress {

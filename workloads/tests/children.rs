@@ -10,18 +10,7 @@ use workloads::{Place, Prepared, registry};
 fn prepare(name: &str, job: u32) -> Box<dyn Prepared> {
     let workload = registry::find(name).expect("registered");
     let settings = workload.resolve(&Default::default()).expect("defaults");
-    let directory = std::env::temp_dir();
-    let place = Place {
-        shared: directory.clone(),
-        directory,
-        job,
-        jobs: 2,
-        seed: 1,
-        settings,
-        memory: 1 << 29,
-        peer: None,
-        parcel: None,
-    };
+    let place = Place { job, jobs: 2, ..Place::alone(std::env::temp_dir(), settings) };
     workload.prepare(&place).expect("prepared")
 }
 

@@ -33,17 +33,7 @@ impl Job {
             fs::remove_dir_all(&directory)?;
         }
         fs::create_dir(&directory)?;
-        let place = Place {
-            shared: directory.clone(),
-            directory,
-            job: 0,
-            jobs: 1,
-            seed: 1,
-            settings,
-            memory: 1 << 29,
-            peer: None,
-            parcel: Some(archive),
-        };
+        let place = Place { parcel: Some(archive), ..Place::alone(directory, settings) };
         Run.prepare(&place)
     }
 

@@ -17,18 +17,7 @@ fn disk() -> tempfile::TempDir {
 
 fn place(name: &str, given: &[(&str, &str)], directory: &Path) -> Place {
     let settings = Settings::of(&load::settings(registry::find(name).expect("registered").settings()), given);
-    let directory = directory.to_path_buf();
-    Place {
-        shared: directory.clone(),
-        directory,
-        job: 0,
-        jobs: 1,
-        seed: 1,
-        settings,
-        memory: 64 << 20,
-        peer: None,
-        parcel: None,
-    }
+    Place { memory: 64 << 20, ..Place::alone(directory, settings) }
 }
 
 fn prepare(name: &str, given: &[(&str, &str)], directory: &Path) -> anyhow::Result<Box<dyn Prepared>> {

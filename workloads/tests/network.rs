@@ -5,7 +5,6 @@ use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 #[cfg(target_os = "linux")]
 use std::os::fd::AsRawFd as _;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -22,18 +21,7 @@ fn prepare(name: &str, given: Given, peer: PeerAddress) -> anyhow::Result<Box<dy
     let given: BTreeMap<_, _> = given.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
     let workload = registry::find(name).expect("registered");
     let settings = workload.resolve(&given)?;
-    let (directory, shared) = (PathBuf::from("/nonexistent"), PathBuf::from("/nonexistent"));
-    workload.prepare(&Place {
-        directory,
-        shared,
-        job: 0,
-        jobs: 1,
-        seed: 1,
-        settings,
-        memory: 1 << 29,
-        peer: Some(peer),
-        parcel: None,
-    })
+    workload.prepare(&Place { peer: Some(peer), ..Place::alone("/nonexistent", settings) })
 }
 
 fn prepared(name: &str, given: Given, peer: PeerAddress) -> Box<dyn Prepared> {

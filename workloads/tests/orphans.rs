@@ -28,18 +28,7 @@ fn what_forgets_its_environment_and_its_parents_is_killed_too() {
     let settings = workload.resolve(&[("exec".to_string(), line.to_string())].into()).expect("valid");
     // A child that another has started before is nobody's orphan.
     let mut own = std::process::Command::new("sleep").arg("984.25").spawn().expect("started");
-    let place = Place {
-        shared: directory.path().into(),
-        directory: directory.path().into(),
-        job: 0,
-        jobs: 1,
-        seed: 1,
-        settings,
-        memory: 1 << 29,
-        peer: None,
-        parcel: None,
-    };
-    let mut prepared = workload.prepare(&place).expect("prepared");
+    let mut prepared = workload.prepare(&Place::alone(directory.path(), settings)).expect("prepared");
     assert_eq!(children().len(), 1, "when it is tried");
     let mut watch = Stopwatch::new();
     watch.arm(BurstPlan { operations: 5, warmup: 0, batch: 1, limit_ns: u64::MAX, number: 0 });

@@ -251,18 +251,7 @@ mod tests {
         let workload = registry::find(name).expect("registered");
         let given = given.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
         let settings = workload.resolve(&given).expect("valid");
-        let directory = directory.to_path_buf();
-        Place {
-            shared: directory.clone(),
-            directory,
-            job: 0,
-            jobs: 1,
-            seed: 1,
-            settings,
-            memory: 1 << 29,
-            peer: None,
-            parcel: None,
-        }
+        Place::alone(directory, settings)
     }
 
     #[test]

@@ -374,18 +374,7 @@ mod tests {
         let workload = registry::find("sqlite/writers").expect("registered");
         let given = given.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
         let settings = workload.resolve(&given).expect("valid");
-        let directory = directory.to_path_buf();
-        Place {
-            shared: directory.clone(),
-            directory,
-            job,
-            jobs: 2,
-            seed: 1,
-            settings,
-            memory: 1 << 29,
-            peer: None,
-            parcel: None,
-        }
+        Place { job, jobs: 2, ..Place::alone(directory, settings) }
     }
 
     #[test]
