@@ -76,38 +76,35 @@ fn open_loop(c: &Comparison, plan: &WorkloadPlan, out: &mut Markup) {
     if rows.is_empty() {
         return;
     }
-    let [first, figures @ ..] = beside::HEADINGS;
-    scrolling(&format!("Service time and lateness of {}", plan.name), out);
-    add!(out, "<thead><tr><th scope=\"col\">{}</th>", first);
-    for heading in figures {
-        add!(out, "<th class=\"n\" scope=\"col\">{}</th>", heading);
-    }
-    add!(out, "</tr></thead>\n<tbody>\n");
-    for row in rows {
-        let [name, figures @ ..] = &row.fields;
-        add!(out, "<tr><th scope=\"row\">{}</th>", name);
-        for figure in figures {
-            add!(out, "<td class=\"n\">{}</td>", figure);
-        }
-        add!(out, "</tr>\n");
-    }
-    add!(out, "</tbody></table></div>\n");
+    let [_, headings @ ..] = beside::HEADINGS;
+    let rows = rows.iter().map(|row| (row.fields[0].as_str(), &row.fields[1..]));
+    figures(&format!("Service time and lateness of {}", plan.name), &Markup::default(), &headings, rows, out);
 }
 
 /// The host's counters beside the operations.
 fn counted(c: &Comparison, plan: &WorkloadPlan, out: &mut Markup) {
     let Some(table) = seen::table(c, plan) else { return };
-    scrolling(&format!("The host's counters beside {}", plan.name), out);
-    add!(
-        out,
-        "<caption>by operation, as the host counted, warm-ups included</caption>\n<thead><tr><th scope=\"col\">environment</th>"
-    );
-    for heading in &table.headings {
+    let caption = markup!("<caption>by operation, as the host counted, warm-ups included</caption>\n");
+    let rows = table.rows.iter().map(|(name, figures)| (name.as_str(), figures.as_slice()));
+    figures(&format!("The host's counters beside {}", plan.name), &caption, &table.headings, rows, out);
+}
+
+/// A table with a row of figures for each environment.
+fn figures<'a>(
+    name: &str,
+    caption: &Markup,
+    headings: &[&str],
+    rows: impl Iterator<Item = (&'a str, &'a [String])>,
+    out: &mut Markup,
+) {
+    scrolling(name, out);
+    add!(out, "{}<thead><tr><th scope=\"col\">environment</th>", caption);
+    for heading in headings {
         add!(out, "<th class=\"n\" scope=\"col\">{}</th>", *heading);
     }
     add!(out, "</tr></thead>\n<tbody>\n");
-    for (name, figures) in &table.rows {
-        add!(out, "<tr><th scope=\"row\">{}</th>", name);
+    for (environment, figures) in rows {
+        add!(out, "<tr><th scope=\"row\">{}</th>", environment);
         for figure in figures {
             add!(out, "<td class=\"n\">{}</td>", figure);
         }
