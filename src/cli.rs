@@ -160,6 +160,14 @@ pub struct Selection {
     /// Only these environments (and the baseline): a name in the suite, a runner, or [NAME=]RUNNER:key=value,...
     #[arg(long = "env", value_name = "ENV")]
     pub environments: Vec<String>,
+    /// What is done in them, and where.
+    #[command(flatten)]
+    pub scope: Scope,
+}
+
+/// What is done and where, whichever the environments are.
+#[derive(Debug, Clone, Args)]
+pub struct Scope {
     /// Only these workloads: a name in the suite, a workload, or WORKLOAD:key=value,...
     #[arg(long = "workload", value_name = "NAME")]
     pub workloads: Vec<String>,
@@ -212,23 +220,12 @@ pub struct StoreArg {
     pub store: PathBuf,
 }
 
-/// Arguments of `run`.
+/// How long a run may take, and what is kept of it.
 #[derive(Debug, Args)]
-pub struct Run {
-    /// The parts of the run.
-    #[command(flatten)]
-    pub selection: Selection,
+pub struct Keeping {
     /// Begin no new block after this time, as in 5m; at least one block is done. Waiting for another run isn't counted
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub budget: Option<Duration>,
-    /// Go on until the intervals reach no further than this to either side, as in 3%; --blocks (100 unless given) and --budget
-    /// bound it
-    #[arg(long, value_name = "WIDTH")]
-    pub until: Option<Percent>,
-    /// Add blocks to this run, as it was planned, on the same host and with the same engines; --blocks says how many it is to
-    /// have in all
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["suite", "environments", "workloads", "seed", "label"])]
-    pub resume: Option<String>,
     /// Where results are kept.
     #[command(flatten)]
     pub store: StoreArg,
@@ -238,6 +235,25 @@ pub struct Run {
     /// Don't wait for another run that is measuring on this host; the report flags it
     #[arg(long, env = "TAREBENCH_BESIDE", value_parser = clap::builder::FalseyValueParser::new())]
     pub beside: bool,
+}
+
+/// Arguments of `run`.
+#[derive(Debug, Args)]
+pub struct Run {
+    /// The parts of the run.
+    #[command(flatten)]
+    pub selection: Selection,
+    /// How long it may take, and what is kept of it.
+    #[command(flatten)]
+    pub keeping: Keeping,
+    /// Go on until the intervals reach no further than this to either side, as in 3%; --blocks (100 unless given) and --budget
+    /// bound it
+    #[arg(long, value_name = "WIDTH")]
+    pub until: Option<Percent>,
+    /// Add blocks to this run, as it was planned, on the same host and with the same engines; --blocks says how many it is to
+    /// have in all
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["suite", "environments", "workloads", "seed", "label"])]
+    pub resume: Option<String>,
     /// A name for the run, as in host-class=rack7 or release; commit and branch are taken from CI's own variables, host-class from
     /// TAREBENCH_HOST_CLASS
     #[arg(long, value_name = "K=V")]
@@ -259,39 +275,18 @@ pub struct Explain {
     /// The suite with the baseline, the workloads and how to measure: built in or a TOML file
     #[arg(long, default_value = "explain")]
     pub suite: String,
-    /// Only these workloads: a name in the suite, a workload, or WORKLOAD:key=value,...
-    #[arg(long = "workload", value_name = "NAME")]
-    pub workloads: Vec<String>,
     /// Take only these settings apart; the others stay as they are
     #[arg(long, value_name = "KEY", value_delimiter = ',')]
     pub only: Vec<String>,
     /// Add these settings first, in this order; the others follow as `list environments` has them
     #[arg(long, value_name = "KEY", value_delimiter = ',')]
     pub order: Vec<String>,
-    /// Fresh starts of every environment; 6 is the least that gives a finite interval
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
-    pub blocks: Option<u32>,
-    /// Begin no new block after this time, as in 5m; at least one block is done. Waiting for another run isn't counted
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
-    pub budget: Option<Duration>,
-    /// Seed of all random order and all content; default: a new one each time
-    #[arg(long, value_name = "N")]
-    pub seed: Option<u64>,
-    /// Where all environments keep their data: a directory on the disk to be measured [default: the folder of the store]
-    #[arg(long, value_name = "DIR")]
-    pub data_dir: Option<PathBuf>,
-    /// Accept a data directory in memory (tmpfs, ramfs); the report flags it
-    #[arg(long)]
-    pub allow_memory: bool,
-    /// Where results are kept.
+    /// What is done in the rungs, and where.
     #[command(flatten)]
-    pub store: StoreArg,
-    /// Also write a report here; the ending says the format: .html, .md, .json, ... (`tarebench report --help` has all)
-    #[arg(long, value_name = "FILE")]
-    pub report: Vec<PathBuf>,
-    /// Don't wait for another run that is measuring on this host; the report flags it
-    #[arg(long, env = "TAREBENCH_BESIDE", value_parser = clap::builder::FalseyValueParser::new())]
-    pub beside: bool,
+    pub scope: Scope,
+    /// How long it may take, and what is kept of it.
+    #[command(flatten)]
+    pub keeping: Keeping,
     /// A name for the run, as in host-class=rack7 or release
     #[arg(long, value_name = "K=V")]
     pub label: Vec<String>,

@@ -88,17 +88,17 @@ impl Plan {
             suite.environments = chosen;
             suite.explains = None;
         }
-        if !selection.workloads.is_empty() {
+        if !selection.scope.workloads.is_empty() {
             let mut chosen = Vec::new();
-            for text in &selection.workloads {
+            for text in &selection.scope.workloads {
                 chosen.push(choose(text, &suite.workloads, &chosen, usize::MAX)?);
             }
             suite.workloads = chosen;
         }
-        if let Some(blocks) = selection.blocks {
+        if let Some(blocks) = selection.scope.blocks {
             suite.blocks = blocks;
         }
-        let seed = selection.seed.unwrap_or_else(fresh_seed);
+        let seed = selection.scope.seed.unwrap_or_else(fresh_seed);
         Self::of(suite, seed)
     }
 

@@ -1,6 +1,5 @@
 //! `tarebench explain`: which setting of a box costs what. A run like any other, of environments that differ in one setting each.
 
-use std::path::Path;
 use std::time::Duration;
 
 use reports::comparison::{Method, compare};
@@ -9,7 +8,7 @@ use reports::statistics::FEWEST_FOR_INTERVAL;
 use reports::store::Store;
 
 use crate::cli;
-use crate::commands::{quoted, run};
+use crate::commands::run;
 use crate::estimate::Estimate;
 use crate::execute::{Options, measure};
 use crate::exit::{Exit, OrExit};
@@ -21,7 +20,7 @@ use crate::suite::{BUILT_IN, Entry, Explains, LONGEST_NAME, Suite};
 /// Plan the ladder, measure it, report.
 pub fn run(args: cli::Explain) -> anyhow::Result<Exit> {
     let labels = run::all_labels(&args.label).or_exit(Exit::Usage)?;
-    let outputs = run::outputs(&args.report)?;
+    let outputs = run::outputs(&args.keeping.report)?;
     let plan = planned(&args).or_exit(Exit::Usage)?;
     run::say(&plan);
     tell_ladder(&plan);
@@ -29,34 +28,26 @@ pub fn run(args: cli::Explain) -> anyhow::Result<Exit> {
         tell!("warning: {words}");
     }
     let interrupt = Interrupt::listen()?;
-    let store = Store::open(&args.store.store).or_exit(Exit::Store)?;
-    let data_dir = run::data_dir_of(args.data_dir.as_deref(), &args.store.store);
+    let store = Store::open(&args.keeping.store.store).or_exit(Exit::Store)?;
+    let data_dir = run::data_dir_of(args.scope.data_dir.as_deref(), &args.keeping.store.store);
     let options = Options {
         data_dir: &data_dir,
-        allow_memory: args.allow_memory,
-        beside: args.beside,
+        allow_memory: args.scope.allow_memory,
+        beside: args.keeping.beside,
         command: command(&args, &plan),
         labels,
     };
     let stored = measure(&plan, options, &store, &interrupt)?;
     let comparison = compare(&stored, Method::default());
     let told = run::show(&comparison, &outputs);
-    run::tell_where(&stored, &args.store.store);
+    run::tell_where(&stored, &args.keeping.store.store);
     let exit = || of_ladder(Exit::of_run(&stored, run::too_unquiet(&comparison)), &stored, &plan);
     interrupt.exit().unwrap_or_else(exit).or_untold(told)
 }
 
 /// The ladder in the place of the suite's environments.
 fn planned(args: &cli::Explain) -> anyhow::Result<Plan> {
-    let selection = cli::Selection {
-        suite: args.suite.clone(),
-        environments: Vec::new(),
-        workloads: args.workloads.clone(),
-        blocks: args.blocks,
-        seed: args.seed,
-        data_dir: None,
-        allow_memory: false,
-    };
+    let selection = cli::Selection { suite: args.suite.clone(), environments: Vec::new(), scope: args.scope.clone() };
     let Plan { mut suite, seed, .. } = Plan::resolve(&selection)?;
     let named = named(&suite);
     let environment = plan::choose(&args.environment, &named, &[], LONGEST_NAME)?;
@@ -68,7 +59,7 @@ fn planned(args: &cli::Explain) -> anyhow::Result<Plan> {
     let Ladder { environments, explains } = Ladder::of(asked)?;
     suite.environments = environments;
     suite.explains = Some(explains);
-    suite.budget = args.budget.or(suite.budget);
+    suite.budget = args.keeping.budget.or(suite.budget);
     Plan::of(suite, seed)
 }
 
@@ -124,26 +115,13 @@ fn command(args: &cli::Explain, plan: &Plan) -> String {
     if args.suite != "explain" {
         option("--suite", args.suite.clone());
     }
-    args.workloads.iter().for_each(|workload| option("--workload", workload.clone()));
+    args.scope.workloads.iter().for_each(|workload| option("--workload", workload.clone()));
     for (name, keys) in [("--only", &args.only), ("--order", &args.order)] {
         if !keys.is_empty() {
             option(name, keys.join(","));
         }
     }
-    if let Some(blocks) = args.blocks {
-        option("--blocks", blocks.to_string());
-    }
-    if let Some(budget) = args.budget {
-        option("--budget", humantime::format_duration(budget).to_string().replace(' ', ""));
-    }
-    option("--seed", plan.seed.to_string());
-    if let Some(dir) = args.data_dir.as_deref().map(Path::display) {
-        option("--data-dir", dir.to_string());
-    }
-    if args.allow_memory {
-        words.push("--allow-memory".into());
-    }
-    words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
+    run::typed_again(words, &args.scope, args.scope.blocks, (args.keeping.budget, None), plan.seed)
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use reports::comparison::{Comparison, Method, compare};
@@ -25,7 +26,7 @@ const MOST: u32 = 100;
 /// Parse, resolve, open what will be written, measure, report.
 pub fn run(args: cli::Run) -> anyhow::Result<Exit> {
     let labels = all_labels(&args.label).or_exit(Exit::Usage)?;
-    let outputs = outputs(&args.report)?;
+    let outputs = outputs(&args.keeping.report)?;
     if let Some(policy) = &args.gate {
         return judged(&args, policy, &labels, &outputs);
     }
@@ -39,7 +40,7 @@ pub fn run(args: cli::Run) -> anyhow::Result<Exit> {
     };
     let comparison = compare(&stored, Method::default());
     let told = show(&comparison, &outputs);
-    tell_where(&stored, &args.store.store);
+    tell_where(&stored, &args.keeping.store.store);
     let asked = &args.selection.environments;
     let exit = || Exit::of_run(&stored, too_unquiet(&comparison)).or_missing(&stored, asked);
     interrupt.exit().unwrap_or_else(exit).or_untold(told)
@@ -66,9 +67,9 @@ fn judged(
     outputs: &[(PathBuf, &'static Format)],
 ) -> anyhow::Result<Exit> {
     let mut plan = Plan::resolve(&args.selection).or_exit(Exit::Usage)?;
-    plan.suite.budget = args.budget.or(plan.suite.budget);
+    plan.suite.budget = args.keeping.budget.or(plan.suite.budget);
     plan.suite.until = None;
-    let blocks = args.selection.blocks.unwrap_or(gated::SCREEN);
+    let blocks = args.selection.scope.blocks.unwrap_or(gated::SCREEN);
     if let Some(words) = gated::other_blocks(plan.suite.blocks, blocks) {
         tell!("{words}");
     }
@@ -79,7 +80,7 @@ fn judged(
     gate::format(&args.shown)?;
     let summary = gate::step_summary(&args.shown)?;
     let interrupt = Interrupt::listen()?;
-    let store = Store::open(&args.store.store).or_exit(Exit::Store)?;
+    let store = Store::open(&args.keeping.store.store).or_exit(Exit::Store)?;
     let data_dir = data_dir(args);
     let look = |plan: &Plan, first: Option<&str>| {
         say(plan);
@@ -92,8 +93,9 @@ fn judged(
     let kept = store.keep_gate(&gated.gate).or_exit(Exit::Store);
     let told = gate::show(&gated.gate, &args.shown, summary.as_deref()).and(written).and(kept);
     let ids: Vec<&str> = gated.runs.iter().map(|stored| stored.run.id.as_str()).collect();
-    let again = typed(&["tarebench", "gate", ids[0], "--policy", &file.display().to_string()], &args.store.store);
-    tell!("in {}: {}; `{again}` judges again", args.store.store.display(), ids.join(", "));
+    let again =
+        typed(&["tarebench", "gate", ids[0], "--policy", &file.display().to_string()], &args.keeping.store.store);
+    tell!("in {}: {}; `{again}` judges again", args.keeping.store.store.display(), ids.join(", "));
     let failed = gated.runs.iter().map(|stored| Exit::of_run(stored, false)).find(|exit| *exit != Exit::Done);
     let judged = Some(gate::exit(&gated.gate, &args.shown.failing())).filter(|exit| *exit != Exit::Done);
     interrupt.exit().or(judged).or(failed).unwrap_or(Exit::Done).or_untold(told)
@@ -118,21 +120,21 @@ fn check(policy: &Policy, plan: &Plan) -> Result<(), PolicyError> {
 /// Measures a run of its own.
 fn new(args: &cli::Run, labels: BTreeMap<String, String>) -> anyhow::Result<(Stored, Interrupt)> {
     let mut plan = Plan::resolve(&args.selection).or_exit(Exit::Usage)?;
-    plan.suite.budget = args.budget.or(plan.suite.budget);
+    plan.suite.budget = args.keeping.budget.or(plan.suite.budget);
     plan.suite.until = args.until.or(plan.suite.until);
     if args.until.is_some() {
-        plan.suite.blocks = args.selection.blocks.unwrap_or(MOST);
+        plan.suite.blocks = args.selection.scope.blocks.unwrap_or(MOST);
     }
     say(&plan);
     let interrupt = Interrupt::listen()?;
-    let store = Store::open(&args.store.store).or_exit(Exit::Store)?;
+    let store = Store::open(&args.keeping.store.store).or_exit(Exit::Store)?;
     let stored = measure(&plan, options(args, &plan, &data_dir(args), labels), &store, &interrupt)?;
     Ok((stored, interrupt))
 }
 
 /// Adds blocks to a run that is stored.
 fn go_on(args: &cli::Run, wanted: &str) -> anyhow::Result<(Stored, Interrupt)> {
-    let store = Store::open_existing(&args.store.store).or_exit(Exit::Store)?;
+    let store = Store::open_existing(&args.keeping.store.store).or_exit(Exit::Store)?;
     let id = store.find(wanted).or_exit(Exit::Usage)?;
     // Before it is read: of two who go on with it, one would do the other's blocks again.
     let _live = Live::take(&id)?;
@@ -144,15 +146,15 @@ fn go_on(args: &cli::Run, wanted: &str) -> anyhow::Result<(Stored, Interrupt)> {
         })
         .or_exit(Exit::Usage)?;
     let mut plan = Plan::of(suite, run.seed).or_exit(Exit::Usage)?;
-    plan.suite.budget = args.budget.or(plan.suite.budget);
+    plan.suite.budget = args.keeping.budget.or(plan.suite.budget);
     plan.suite.until = args.until.or(plan.suite.until);
-    let wanted = args.selection.blocks.unwrap_or(if args.until.is_some() { MOST } else { plan.suite.blocks });
+    let wanted = args.selection.scope.blocks.unwrap_or(if args.until.is_some() { MOST } else { plan.suite.blocks });
     plan.suite.blocks = resume::last_block(&before, wanted).or_exit(Exit::Usage)?;
     say(&plan);
     let interrupt = Interrupt::listen()?;
     let data_dir = data_dir(args);
     let mut options = options(args, &plan, &data_dir, BTreeMap::new());
-    let more = args.selection.blocks.is_some() || args.until.is_some();
+    let more = args.selection.scope.blocks.is_some() || args.until.is_some();
     options.command = if more { went_on(&run.command, wanted, args.until) } else { run.command.clone() };
     let stored = resume::resume(&plan, options, &before, &store, &interrupt)?;
     Ok((stored, interrupt))
@@ -169,15 +171,15 @@ pub fn say(plan: &Plan) {
 fn options<'a>(args: &cli::Run, plan: &Plan, data_dir: &'a Path, labels: BTreeMap<String, String>) -> Options<'a> {
     Options {
         data_dir,
-        allow_memory: args.selection.allow_memory,
-        beside: args.beside,
+        allow_memory: args.selection.scope.allow_memory,
+        beside: args.keeping.beside,
         command: command(args, plan),
         labels,
     }
 }
 
 fn data_dir(args: &cli::Run) -> PathBuf {
-    data_dir_of(args.selection.data_dir.as_deref(), &args.store.store)
+    data_dir_of(args.selection.scope.data_dir.as_deref(), &args.keeping.store.store)
 }
 
 /// The data directory: as given, else the folder of the store.
@@ -286,19 +288,27 @@ fn with(command: &str, option: &str, value: &str) -> String {
 fn command(args: &cli::Run, plan: &Plan) -> String {
     let mut words: Vec<String> = vec!["tarebench".into(), "run".into(), plan.suite.name.clone()];
     words.extend(args.selection.environments.iter().flat_map(|e| ["--env".into(), e.clone()]));
-    words.extend(args.selection.workloads.iter().flat_map(|w| ["--workload".into(), w.clone()]));
+    words.extend(args.selection.scope.workloads.iter().flat_map(|w| ["--workload".into(), w.clone()]));
     // A gate has blocks of its own, and its second run twice as many.
-    let blocks = args.gate.as_ref().map(|_| plan.suite.blocks).or(args.selection.blocks);
-    words.extend(blocks.iter().flat_map(|b| ["--blocks".into(), b.to_string()]));
-    words.extend(
-        args.budget
-            .iter()
-            .flat_map(|b| ["--budget".into(), humantime::format_duration(*b).to_string().replace(' ', "")]),
-    );
-    words.extend(args.until.iter().flat_map(|u| ["--until".into(), u.to_string()]));
-    words.extend(["--seed".into(), plan.seed.to_string()]);
-    words.extend(args.selection.data_dir.iter().flat_map(|d| ["--data-dir".into(), d.display().to_string()]));
-    if args.selection.allow_memory {
+    let blocks = args.gate.as_ref().map(|_| plan.suite.blocks).or(args.selection.scope.blocks);
+    typed_again(words, &args.selection.scope, blocks, (args.keeping.budget, args.until), plan.seed)
+}
+
+/// The command that begins with these words and measures so many blocks within these bounds, drawn from this seed.
+pub fn typed_again(
+    mut words: Vec<String>,
+    scope: &cli::Scope,
+    blocks: Option<u32>,
+    (budget, until): (Option<Duration>, Option<Percent>),
+    seed: u64,
+) -> String {
+    let mut option = |name: &str, value: String| words.extend([name.into(), value]);
+    blocks.iter().for_each(|b| option("--blocks", b.to_string()));
+    budget.iter().for_each(|b| option("--budget", humantime::format_duration(*b).to_string().replace(' ', "")));
+    until.iter().for_each(|u| option("--until", u.to_string()));
+    option("--seed", seed.to_string());
+    scope.data_dir.iter().for_each(|d| option("--data-dir", d.display().to_string()));
+    if scope.allow_memory {
         words.push("--allow-memory".into());
     }
     words.iter().map(|w| quoted(w)).collect::<Vec<_>>().join(" ")

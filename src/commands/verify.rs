@@ -25,10 +25,10 @@ pub fn run(args: cli::Verify) -> anyhow::Result<Exit> {
     let interrupt = Interrupt::listen()?;
     let folder = tempfile::tempdir().context("can't make a directory for the store").or_exit(Exit::Host)?;
     let store = Store::open(&folder.path().join("verify.db")).or_exit(Exit::Store)?;
-    let data_dir = args.selection.data_dir.clone().unwrap_or_else(|| ".".into());
+    let data_dir = args.selection.scope.data_dir.clone().unwrap_or_else(|| ".".into());
     let options = Options {
         data_dir: &data_dir,
-        allow_memory: args.selection.allow_memory,
+        allow_memory: args.selection.scope.allow_memory,
         // No figure of its is kept.
         beside: true,
         command: format!("tarebench verify {} --seed {}", plan.suite.name, plan.seed),
