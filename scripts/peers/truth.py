@@ -66,10 +66,11 @@ class Suite:
     link: "Link" = None
 
 
-# Periods of the quotas, microseconds, and bursts of whole ones: 80 ms is 16, 8 or 5 times what a period of 20 ms lets through
-# (docs/truth.md says why that matters). What is to be waited in each must be longer than a tick of the kernel's.
-PERIOD, BURST = 20_000, "80ms"
-PERIOD_OF_EFFECT, BURST_OF_EFFECT = 100_000, f"{round(400 / (1 + EFFECT))}ms"
+# Periods of the quotas, microseconds, and bursts of whole ones: 240 ms is 32, 16 or 10 times what a period of 30 ms lets through
+# (docs/truth.md says why that matters). What is to be waited in each must be longer than a tick of the kernel's, and the warm-up,
+# a quarter of the burst, at least twice what a period lets through: only then has it used up what was saved.
+PERIOD, BURST = 30_000, "240ms"
+PERIOD_OF_EFFECT, BURST_OF_EFFECT = 100_000, f"{round(800 / (1 + EFFECT))}ms"
 # Blocks a second: blk-throttle hands out a tenth of a second's at a time, so bursts are of whole tenths (see docs/truth.md).
 IOPS, BLOCK, BLOCKS = 1000, 128 << 10, 500
 # Bits a second of the shaped link, for blocks of a stream and for datagrams there and back.
@@ -163,7 +164,8 @@ class Place:
     binary: Path
     folder: Path
     links: list
-    # Nanoseconds that filters of so many instructions add to a system call, as a program of our own has measured it.
+    # Nanoseconds that filters of so many instructions add to a system call, pair by pair, as a program of our own has measured it
+    # before and after a run.
     filters: dict = field(default_factory=dict)
 
     @property
@@ -172,7 +174,7 @@ class Place:
         return self.folder / "box"
 
     def filter_ns(self, count):
-        return self.filters[count]
+        return statistics.mean(self.filters[count])
 
     def measure_filters(self):
         """By a loop in C that knows nothing of tarebench, with the filter and without, in turns."""
@@ -181,8 +183,8 @@ class Place:
             run(["cc", "-O2", "-static", ROOT / "scripts/peers/getppid.c", "-o", program])
         of = lambda words: float(run([*pinned(), *words, program, 15]))
         for count in FILTERS:
-            pairs = [(of([sys.executable, BEHIND, f"filters={count}"]), of([])) for _ in range(2)]
-            self.filters[count] = statistics.mean(more - less for more, less in pairs)
+            pairs = [(of([sys.executable, BEHIND, f"filters={count}"]), of([])) for _ in range(4)]
+            self.filters.setdefault(count, []).extend(more - less for more, less in pairs)
 
 
 # ---- A run ---------------------------------------------------------------------------------------------------------
@@ -261,6 +263,8 @@ class Nothing:
     # Half of the interval of the cost, by workload: the median over the copies.
     widths: dict
     seconds: float
+    # Lines for --keep: block, workload, metric, and what each copy cost, as times what bare metal took.
+    blocks: list
 
 
 def nothing(place):
@@ -274,7 +278,20 @@ def nothing(place):
     for cell in report["cells"]:
         if cell["metric"] == "throughput" and cell["low"]:
             widths.setdefault(cell["workload"], []).append(math.sqrt(cell["high"] / cell["low"]) - 1)
-    return Nothing(claims, {workload: statistics.median(all_of) for workload, all_of in widths.items()}, report["run"]["seconds"])
+    return Nothing(claims, {workload: statistics.median(all_of) for workload, all_of in widths.items()}, report["run"]["seconds"],
+                   ratios_of(report))
+
+
+def ratios_of(report):
+    """What the copies cost in each block, in the order of their names, where all of them have been measured in it."""
+    series = {}
+    for cell in report["cells"]:
+        if cell["metric"] in ("throughput", "p50") and cell["low"]:
+            for block in cell["ratios"]:
+                series.setdefault((block["block"], cell["workload"], cell["metric"]), {})[cell["environment"]] = block["ratio"]
+    copies = {environment for row in series.values() for environment in row}
+    return [",".join([*map(str, key), *(f"{row[copy]:.5f}" for copy in sorted(copies))])
+            for key, row in sorted(series.items()) if set(row) == copies]
 
 
 # ---- The table -----------------------------------------------------------------------------------------------------
@@ -393,7 +410,7 @@ def prove(args):
             raise Failed(f"nothing matches {args.only}; there are: {', '.join(suite.name for suite in suites(place))}, nothing")
         print(f"{run([binary, '--version']).strip()} on {machine()}; work on CPU {CPU}, data in {args.dir}; {runs} runs of "
               + ", ".join([suite.name for suite in chosen] + (["nothing"] if with_nothing else [])), flush=True)
-        seen, copies, failed, whole = go_through(place, chosen, with_nothing, runs)
+        seen, copies, failed, whole = go_through(place, chosen, with_nothing, runs, args.keep)
         lines = [line for suite in chosen for truth in suite.truths if seen[truth.environment]
                  for line in line_of(truth, seen[truth.environment])]
         lines += lines_of_nothing(copies) if copies else []
@@ -410,7 +427,7 @@ def prove(args):
     return 1 if missed or failed else 0
 
 
-def go_through(place, chosen, with_nothing, runs):
+def go_through(place, chosen, with_nothing, runs, keep):
     """All runs, one after the other, each of all suites: so that a rough hour hits all of them alike. What fails in one is said, and the
     others go on."""
     seen = {truth.environment: [] for suite in chosen for truth in suite.truths}
@@ -433,6 +450,9 @@ def go_through(place, chosen, with_nothing, runs):
             try:
                 if with_nothing:
                     copies.append(nothing(place))
+                    if keep:
+                        with open(keep, "a") as file:
+                            file.writelines(f"{nth},{line}\n" for line in copies[-1].blocks)
                     print(f"{nth:3}  eight copies of bare: {'; '.join(copies[-1].claims) or 'no claim'}", flush=True)
             except Failed as why:
                 failed.append(f"run {nth} of eight copies of bare: {' '.join(str(why).split())[-300:]}")
@@ -449,7 +469,10 @@ def go_through(place, chosen, with_nothing, runs):
 
 def truths_of(place, suite):
     """What one run of a suite says of each of its truths."""
+    place.filters.clear()
     if suite.name == "filters":
         place.measure_filters()
     report, costs = measure(place, text_of(suite, place))
+    if suite.name == "filters":
+        place.measure_filters()
     return [(truth, look(suite, truth, report, costs)) for truth in suite.truths]
