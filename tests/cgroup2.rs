@@ -15,12 +15,13 @@ use serde_json::Value;
 use common::emulated::{self, output, read_from};
 
 /// Programs of the machine, with the libraries that they ask for.
-const PROGRAMS: &[&str] = &["dash", "mount", "modprobe", "ip", "runc", "crun", "bwrap", "mkdir", "unshare"];
+const PROGRAMS: &[&str] =
+    &["dash", "mount", "modprobe", "ip", "runc", "crun", "bwrap", "mkdir", "unshare", "sleep", "cat"];
 
 const BOXES: &[&str] = &["bare", "namespaces", "bubblewrap", "runc", "crun"];
 
 /// From power on to power off.
-const PATIENCE: Duration = Duration::from_secs(600);
+const PATIENCE: Duration = Duration::from_secs(1200);
 
 /// Writes that a box may make in a second: far below what the disk makes.
 const WRITES: f64 = 25.0;
@@ -45,13 +46,44 @@ resources = { cpus = 1, memory = "256MiB", io = { wiops = 25 } }
 [workloads."net/rr"]
 "#;
 
-/// In a container whose own group has processes in it, as an engine makes it.
-const INSIDE: &str = r#"echo $$ > /sys/fs/cgroup/box/cgroup.procs
+/// In a cgroup namespace whose own group has processes of the host's in it.
+const BESIDE: &str = r#"echo $$ > /sys/fs/cgroup/box/cgroup.procs
 exec unshare -C -m dash -c '
     mount -t tmpfs none /sys/fs; mkdir /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup
-    tarebench run suite.toml --env namespaces --workload disk/fsync --store inside.db > inside 2>&1
+    tarebench run suite.toml --env namespaces --workload disk/fsync --store beside.db > beside 2>&1
     read -r kind < /sys/fs/cgroup/cgroup.type; read -r handed < /sys/fs/cgroup/cgroup.subtree_control
-    echo "$kind $handed" > type'
+    echo "$kind $handed" > beside.type'
+"#;
+
+/// In a container whose own group has nobody else's processes in it, as an engine makes it: a whole run, and one that is killed.
+const INSIDE: &str = r#"unshare -p -f -m --mount-proc dash -c '
+    echo 0 > /sys/fs/cgroup/inner/cgroup.procs
+    exec unshare -C dash inner.sh'
+"#;
+
+const INNER: &str = r#"mount -t tmpfs none /sys/fs; mkdir /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup
+sleep 1000 & other=$!
+state() {
+    read -r kind < /sys/fs/cgroup/cgroup.type; handed=; read -r handed < /sys/fs/cgroup/cgroup.subtree_control
+    others=; while read -r pid; do [ "$pid" = $other ] && others=there; done < /sys/fs/cgroup/cgroup.procs
+    echo $1 $kind $handed other $others groups /sys/fs/cgroup/*/
+}
+state before > states
+tarebench run suite.toml --workload disk/fsync --store inside.db > inside 2>&1
+state after >> states
+tarebench run suite.toml --env bare --workload disk/fsync --store killed.db > /dev/null 2>&1 &
+run=$!
+for wait in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30; do
+    for leaf in /sys/fs/cgroup/tarebench-*-leaf; do
+        [ -e $leaf ] && [ "$(cat $leaf/cgroup.procs)" ] && break 2
+    done
+    sleep 1
+done
+kill -9 $run; wait $run
+state killed >> states
+tarebench doctor --clean > clean 2>&1
+state cleaned >> states
+kill $other
 "#;
 
 const COMMANDS: &str = r#"mount -t cgroup2 none /sys/fs/cgroup
@@ -59,13 +91,15 @@ modprobe veth
 tarebench verify suite.toml > verify 2>&1; echo "$?" > code
 tarebench run suite.toml --store store.db > run 2>&1
 tarebench report latest --store store.db --format json -o report.json
-mkdir /sys/fs/cgroup/box
+mkdir /sys/fs/cgroup/box /sys/fs/cgroup/inner
+dash beside.sh
 dash inside.sh
+tarebench report latest --store beside.db --format json -o beside.json
 tarebench report latest --store inside.db --format json -o inside.json
 echo /sys/fs/cgroup/*/ > groups"#;
 
 #[test]
-#[ignore = "boots an emulated machine and starts boxes in it, which takes 1 to 6 minutes: cargo test --test cgroup2 -- --ignored"]
+#[ignore = "boots an emulated machine and starts boxes in it, which takes 2 to 10 minutes: cargo test --test cgroup2 -- --ignored"]
 fn limits_hold_and_crun_runs_where_there_is_only_version_2() {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
     // It has NVMe and ext4 built in, so that the machine needs no initramfs.
@@ -84,14 +118,29 @@ fn limits_hold_and_crun_runs_where_there_is_only_version_2() {
         assert!(known["memory_bytes"].as_u64().is_some_and(|n| n > 0), "counted by its cgroup: {known}");
         assert!(!known.to_string().contains("unequal-resources"), "{known}");
     }
-    let inside: Value =
-        serde_json::from_str(&read("inside.json")).unwrap_or_else(|e| panic!("{e}: {}", read("inside")));
-    for known in inside["environments"].as_array().expect("environments") {
-        assert_eq!(known["outcome"], "measured", "{known}");
-    }
-    assert!(inside.to_string().contains("unequal-resources"), "{inside}");
-    assert!(inside.to_string().contains("this container's own cgroup"), "and says why: {inside}");
-    assert_eq!(read("type").trim(), "domain", "the container is as it was, and hands nothing down");
+    let measured = |name: &str| -> String {
+        let text = read(&format!("{name}.json"));
+        let report: Value = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {}", read(name)));
+        for known in report["environments"].as_array().expect("environments") {
+            assert_eq!(known["outcome"], "measured", "{known}");
+        }
+        text
+    };
+    let beside = measured("beside");
+    assert!(beside.contains("unequal-resources"), "{beside}");
+    assert!(beside.contains("this container's own cgroup"), "and says why: {beside}");
+    assert!(beside.contains("process 1 is outside"), "and why it stays so: {beside}");
+    assert_eq!(read("beside.type").trim(), "domain", "the group is as it was, and hands nothing down");
+    println!("{}{}{}", read("inside"), read("states"), read("clean"));
+    let inside = measured("inside");
+    assert!(!inside.contains("unequal-resources"), "limits hold: {inside}");
+    let states = read("states");
+    let states: Vec<&str> = states.lines().collect();
+    let quiet = "domain other there groups /sys/fs/cgroup/*/";
+    assert_eq!(states[0], format!("before {quiet}"));
+    assert_eq!(states[1], format!("after {quiet}"), "everybody is back");
+    assert!(states[2].contains("-leaf/") && !states[2].contains("there"), "killed in the middle: {}", states[2]);
+    assert_eq!(states[3], format!("cleaned {quiet}"), "everybody is back");
     for cell in report["cells"].as_array().expect("cells") {
         assert!(!cell.to_string().contains("unequal-resources"), "{cell}");
         if cell["metric"] == "throughput" && cell["workload"] == "disk/fsync" {
@@ -115,7 +164,9 @@ fn make_image(root: &Path, kernel: &Path, image: &Path) {
     output(Command::new("cp").arg("-a").arg(modules).arg(root.join("usr/lib/modules")));
     fs::copy(env!("CARGO_BIN_EXE_tarebench"), root.join("usr/bin/tarebench")).expect("copied");
     fs::write(root.join("data/suite.toml"), SUITE).expect("written");
-    fs::write(root.join("data/inside.sh"), INSIDE).expect("written");
+    for (name, text) in [("beside", BESIDE), ("inside", INSIDE), ("inner", INNER)] {
+        fs::write(root.join(format!("data/{name}.sh")), text).expect("written");
+    }
     emulated::write_init(root, &emulated::init(COMMANDS));
     output(Command::new("mkfs.ext4").args(["-q", "-F", "-d"]).arg(root).arg(image).arg("2G"));
 }

@@ -81,7 +81,11 @@ pub fn unknown(data_dir: &Path) -> Vec<String> {
                     "NAME" => quoted(name),
                     other => other.to_string(),
                 };
-                let removal = removal.split(' ').map(word).collect::<Vec<_>>().join(" ");
+                let removal = if name == cgroup::leaf::name(id) && path.join("cgroup.procs").exists() {
+                    cgroup::leaf::removal(&path)
+                } else {
+                    removal.split(' ').map(word).collect::<Vec<_>>().join(" ")
+                };
                 found.insert(path.canonicalize().unwrap_or(path), removal);
             }
         }
@@ -197,6 +201,7 @@ fn is_ours(made: &Made, id: &str) -> bool {
     match made {
         Made::Netns(n) => n.starts_with(&format!("{name}-")) && !n.contains('/'),
         Made::Cgroup(c) => *c == name,
+        Made::Leaf(l) => *l == cgroup::leaf::name(id),
         Made::Directory(d) => {
             d.is_absolute()
                 && d.file_name().and_then(|f| f.to_str()).is_some_and(|f| f.starts_with(&format!("{name}-")))
@@ -262,6 +267,7 @@ fn clean_one(leftover: &Leftover) -> anyhow::Result<()> {
         match made {
             Made::Netns(name) => keep(network::delete_netns(name)),
             Made::Cgroup(name) => cgroup::remove(name),
+            Made::Leaf(name) => keep(cgroup::leaf::undo(name)),
             Made::Directory(dir) if folders.contains(&dir.as_path()) => keep(remove_tree(dir)),
             Made::Directory(_) => {}
             Made::Engine(_) | Made::Interface(_) | Made::Alias(_) => {}
@@ -352,6 +358,8 @@ mod tests {
         assert!(is_ours(&Made::Netns("tarebench-ab-peer".into()), "ab"));
         assert!(!is_ours(&Made::Netns("tarebench-abc-peer".into()), "ab"));
         assert!(!is_ours(&Made::Cgroup("user.slice".into()), "ab"));
+        assert!(is_ours(&Made::Leaf("tarebench-ab-leaf".into()), "ab"));
+        assert!(!is_ours(&Made::Leaf("tarebench-ab".into()), "ab"));
         assert!(!is_ours(&Made::Directory("/home/me".into()), "ab"));
         assert!(!is_ours(&Made::Directory("/home/tarebench-ab-x/..".into()), "ab"));
         assert!(!is_ours(&Made::Engine(vec!["rm".into(), "-rf".into(), "/".into()]), "ab"));

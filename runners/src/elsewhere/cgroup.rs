@@ -73,6 +73,20 @@ pub(crate) fn mounts() -> Vec<Mount> {
     Vec::new()
 }
 
+pub(crate) mod leaf {
+    pub(crate) fn name(id: &str) -> String {
+        format!("tarebench-{id}-leaf")
+    }
+
+    pub(crate) fn undo(_name: &str) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    pub(crate) fn removal(_leaf: &std::path::Path) -> String {
+        String::new()
+    }
+}
+
 pub(crate) fn kill_all(_name: &str) {}
 
 pub(crate) fn remove(_name: &str) {}

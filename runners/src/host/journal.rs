@@ -24,6 +24,8 @@ pub enum Made {
     Netns(String),
     /// A cgroup below the root of every hierarchy, with its children.
     Cgroup(String),
+    /// A cgroup beside the run's own that holds, as long as the run lives, what was in the group above.
+    Leaf(String),
     /// A directory and all that is in it.
     Directory(#[serde(with = "as_bytes")] PathBuf),
     /// An interface in the host's own network stack, with the one that it is paired with.
@@ -71,7 +73,7 @@ impl Made {
             Made::Engine(argv) => Some(argv.clone()),
             Made::Interface(name) => words(&["ifconfig", name, "destroy"]),
             Made::Alias(address) => words(&["ifconfig", "lo0", "inet", &format!("{address}/32"), "-alias"]),
-            Made::Netns(_) | Made::Cgroup(_) | Made::Directory(_) => None,
+            Made::Netns(_) | Made::Cgroup(_) | Made::Leaf(_) | Made::Directory(_) => None,
         }
     }
 }

@@ -65,6 +65,9 @@ impl Drop for Shared {
         kill_left(Some(&self.host.id), &[]);
         if self.host.privileged {
             cgroup::remove(&format!("tarebench-{}", self.host.id));
+            if let Err(e) = cgroup::leaf::undo(&cgroup::leaf::name(&self.host.id)) {
+                log::warn!("processes of this container stay in a cgroup of ours: {e:#}");
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 //! command is in before it is executed.
 
 mod io;
+pub(crate) mod leaf;
 
 use std::collections::HashSet;
 use std::fs;
@@ -62,9 +63,13 @@ impl Cgroup {
             anyhow::bail!("no cgroup file system is mounted");
         }
         let top = self.name.split('/').next().expect("split gives at least one part").to_string();
+        let base = mounts.iter().find(|m| m.v2).map(|m| &m.point);
+        // Before the group is noted: what is made later is removed sooner, and this goes last.
+        if let Some(point) = base.filter(|_| v2) {
+            leaf::make_room(host, point, &wanted)?;
+        }
         host.journal.note(&Made::Cgroup(top))?;
         if v2 {
-            let base = mounts.iter().find(|m| m.v2).map(|m| &m.point);
             if let Some(point) = base {
                 make_v2(point, &self.name, &wanted)?;
             }

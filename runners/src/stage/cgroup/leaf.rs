@@ -1,0 +1,171 @@
+//! Room for limits in a container: the processes of its topmost group of cgroup v2 go to a leaf, as container engines have it, and
+//! come back at the end. Where they may be anybody's nothing is moved.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+use nix::errno::Errno;
+
+use super::{hands_down, mounts};
+use crate::host::Host;
+use crate::host::journal::Made;
+
+/// How long the topmost group may go on forking while it is emptied.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The name of a run's leaf, directly below the topmost group. It isn't below the run's own group, in which everything is killed
+/// at the end.
+pub(crate) fn name(id: &str) -> String {
+    format!("tarebench-{id}-leaf")
+}
+
+/// Lets groups below the topmost one have these controllers, where that takes no more than moving the container's own processes.
+///
+/// # Errors
+/// When it has processes that we don't move, or can't, with the reason; nothing has changed then.
+pub(super) fn make_room(host: &Host, point: &Path, wanted: &[&str]) -> anyhow::Result<()> {
+    // Environments are made side by side, and the first one moves for all.
+    static ONE: Mutex<()> = Mutex::new(());
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let Err(held) = hands_down(point, wanted.iter()) else { return Ok(()) };
+    if let Some(why) = obstacle(point, &fs::read_to_string("/proc/1/cgroup").unwrap_or_default()) {
+        bail!("{held:#}; that isn't done for you, since {why}");
+    }
+    let name = name(&host.id);
+    host.journal.note(&Made::Leaf(name.clone()))?;
+    let leaf = point.join(name);
+    let moved = fs::create_dir(&leaf).with_context(|| format!("can't make {}", leaf.display()));
+    let moved = moved.and_then(|()| move_all(point, &leaf)).and_then(|()| hands_down(point, wanted.iter()));
+    if let Err(e) = moved {
+        if let Err(e) = leave(point, &leaf) {
+            log::warn!("{e:#}");
+        }
+        bail!("{held:#}; it was tried for you: {e:#}");
+    }
+    log::info!("the processes of this container's own cgroup are in {} until the run ends", leaf.display());
+    Ok(())
+}
+
+/// Why the processes of the topmost group are not ours to move. `first` is what the kernel says of the groups of process 1.
+fn obstacle(point: &Path, first: &str) -> Option<&'static str> {
+    let read = |name: &str| fs::read_to_string(point.join(name)).unwrap_or_default();
+    if read("cgroup.type").trim() != "domain" {
+        return Some("it would not help");
+    }
+    // Who only made a cgroup namespace is among the processes of a session or a service of the host.
+    let within = first.lines().find_map(|line| line.strip_prefix("0::")).is_some_and(|path| !path.starts_with("/.."));
+    if !within {
+        return Some("process 1 is outside of that group, so it may not be a container's");
+    }
+    // Those of other PID namespaces have no number here.
+    read("cgroup.procs").lines().any(|pid| pid.trim() == "0").then_some("processes of others are in it too")
+}
+
+/// Moves every process from one group to another, and whatever they start meanwhile.
+fn move_all(from: &Path, to: &Path) -> anyhow::Result<()> {
+    let (from, to) = (from.join("cgroup.procs"), to.join("cgroup.procs"));
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let pids = fs::read_to_string(&from).with_context(|| format!("can't read {}", from.display()))?;
+        if pids.trim().is_empty() {
+            return Ok(());
+        }
+        ensure!(Instant::now() < until, "{} never gets empty", from.display());
+        for pid in pids.lines() {
+            match fs::write(&to, pid) {
+                // It has ended.
+                Err(e) if e.raw_os_error() == Some(Errno::ESRCH as i32) => {}
+                other => other.with_context(|| format!("can't move process {pid} to {}", to.display()))?,
+            }
+        }
+    }
+}
+
+/// Moves the processes of a leaf of this name back and removes it. The topmost group then hands nothing down, as before: it had
+/// processes, and handed nothing down.
+///
+/// # Errors
+/// When other groups make use of what it hands down, or the kernel refuses, with what is left to do.
+pub(crate) fn undo(name: &str) -> anyhow::Result<()> {
+    for point in mounts().into_iter().filter(|mount| mount.v2).map(|mount| mount.point) {
+        let leaf = point.join(name);
+        if leaf.is_dir() {
+            leave(&point, &leaf).with_context(|| format!("left to you: `{}`", removal(&leaf)))?;
+        }
+    }
+    Ok(())
+}
+
+fn leave(point: &Path, leaf: &Path) -> anyhow::Result<()> {
+    if !leaf.is_dir() {
+        return Ok(());
+    }
+    let control = point.join("cgroup.subtree_control");
+    let handed = fs::read_to_string(&control).with_context(|| format!("can't read {}", control.display()))?;
+    let without: Vec<String> = handed.split_whitespace().map(|c| format!("-{c}")).collect();
+    if !without.is_empty() {
+        // In one piece: the kernel takes all of them or none.
+        fs::write(&control, without.join(" "))
+            .with_context(|| format!("groups below {} still use {}", point.display(), handed.trim()))?;
+    }
+    move_all(leaf, point)?;
+    fs::remove_dir(leaf).with_context(|| format!("can't remove {}", leaf.display()))
+}
+
+/// The command that does what [`undo`] does.
+pub(crate) fn removal(leaf: &Path) -> String {
+    let quoted = |path: PathBuf| shell_words::quote(&path.to_string_lossy()).into_owned();
+    let [top, leaf] = [leaf.with_file_name(""), leaf.to_path_buf()].map(quoted);
+    let top = top.trim_end_matches('/');
+    format!(
+        "sed 's/[a-z][a-z]*/-&/g' {top}/cgroup.subtree_control > {top}/cgroup.subtree_control; for p in $(cat {leaf}/cgroup.procs); do \
+         echo $p > {top}/cgroup.procs; done; rmdir {leaf}"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn group(kind: &str, procs: &str) -> tempfile::TempDir {
+        let root = tempfile::tempdir().expect("a temporary directory");
+        fs::write(root.path().join("cgroup.type"), kind).expect("written");
+        fs::write(root.path().join("cgroup.procs"), procs).expect("written");
+        root
+    }
+
+    #[test]
+    fn only_the_processes_of_a_container_of_its_own_are_moved() {
+        let why = |kind: &str, procs: &str, first: &str| obstacle(group(kind, procs).path(), first);
+        assert_eq!(why("domain\n", "1\n17\n", "0::/\n"), None);
+        assert_eq!(why("domain\n", "17\n", "1:name=systemd:/\n0::/init\n"), None, "process 1 is in a group below");
+        assert!(why("domain\n", "1\n0\n", "0::/\n").is_some_and(|w| w.contains("others")));
+        for outside in ["0::/../../init.scope\n", "0::/..\n", "", "4:memory:/\n"] {
+            assert!(why("domain\n", "17\n", outside).is_some_and(|w| w.contains("outside")), "{outside}");
+        }
+        assert!(why("domain threaded\n", "1\n", "0::/\n").is_some());
+    }
+
+    #[test]
+    fn the_command_that_undoes_it_names_both_groups() {
+        let words = removal(Path::new("/sys/fs/cgroup/tarebench-ab-leaf"));
+        assert!(
+            words.starts_with("sed 's/[a-z][a-z]*/-&/g' /sys/fs/cgroup/cgroup.subtree_control > /sys/fs/"),
+            "{words}"
+        );
+        assert!(
+            words.ends_with("> /sys/fs/cgroup/cgroup.procs; done; rmdir /sys/fs/cgroup/tarebench-ab-leaf"),
+            "{words}"
+        );
+    }
+
+    #[test]
+    fn a_group_that_is_not_there_is_left() {
+        let root = group("domain\n", "1\n");
+        leave(root.path(), &root.path().join(name("ab"))).expect("nothing to do");
+        assert_eq!(fs::read_to_string(root.path().join("cgroup.procs")).expect("there"), "1\n");
+    }
+}
