@@ -49,6 +49,9 @@ pub(crate) fn require(program: &str, package: &str) -> Result<PathBuf, Unavailab
 pub(crate) fn version_of(path: &Path) -> Result<String, String> {
     let mut command = Command::new(path);
     command.arg("--version");
+    // Asked by a user who has no directory for this, podman makes two in /tmp that stay.
+    let place = std::env::var_os("XDG_RUNTIME_DIR").is_none().then(tempfile::tempdir).and_then(Result::ok);
+    command.envs(place.iter().map(|place| ("XDG_RUNTIME_DIR", place.path())));
     let text = ask(command)?;
     let line = text.lines().next().unwrap_or_default().trim();
     Ok(line.split_whitespace().find(|w| w.starts_with(|c: char| c.is_ascii_digit())).unwrap_or(line).to_string())

@@ -81,11 +81,15 @@ pub(super) struct Store {
     driver: Driver,
     /// Podman refuses run-time directories of more than 50 characters, so these are not below `directory`.
     run: PathBuf,
+    /// Where podman, without root, keeps what it would share with the user's own: its folders in /tmp, and the file of the process
+    /// that holds its namespaces (`podman pause`), which so is ours alone and goes with the run.
+    session: Option<PathBuf>,
 }
 
 impl Store {
     pub(super) fn new(podman: PathBuf, runtime: PathBuf, driver: Driver, data: Data, stage: &Stage) -> Self {
         let sum = names::hash(&stage.environment);
+        let run = stage.host.scratch.join(format!("p{sum:08x}"));
         let made = vec![Path::new("/run").join(runtime.file_name().unwrap_or_default()), Path::new(CNI).to_path_buf()];
         Self {
             podman,
@@ -95,7 +99,8 @@ impl Store {
                 .join("podman-storage"),
             driver,
             without: None,
-            run: stage.host.scratch.join(format!("p{sum:08x}")),
+            session: (!stage.host.privileged).then(|| run.join("u")),
+            run,
             runtime,
         }
     }
@@ -103,7 +108,7 @@ impl Store {
     pub(super) fn make(&self) -> anyhow::Result<()> {
         let file = self.directory.join("containers.conf");
         fs::create_dir_all(self.directory.join("networks"))
-            .and_then(|()| fs::create_dir_all(&self.run))
+            .and_then(|()| fs::create_dir_all(self.session.as_ref().unwrap_or(&self.run)))
             .and_then(|()| fs::write(&file, CONFIGURATION))
             .with_context(|| format!("can't write {}", file.display()))
     }
@@ -132,6 +137,9 @@ impl Store {
     pub(super) fn command(&self) -> Command {
         let mut command = Command::new(&self.podman);
         command.env("CONTAINERS_CONF", self.directory.join("containers.conf"));
+        if let Some(session) = &self.session {
+            command.env("XDG_RUNTIME_DIR", session);
+        }
         // conmon leaves a file named `oom` in its working directory when the container runs out of memory.
         command.current_dir(&self.directory);
         command.arg("--root").arg(&self.storage);
@@ -215,9 +223,11 @@ mod tests {
             driver: Driver { name: "overlay", mounter: Some("/bin/f".into()) },
             without: None,
             run: "/r".into(),
+            session: Some("/r/u".into()),
         };
         let line = format!("{:?}", store.command());
         let options = [
+            r#"XDG_RUNTIME_DIR="/r/u""#,
             r#""--root" "/s/storage""#,
             r#""--runroot" "/r/r""#,
             r#""--tmpdir" "/r/t""#,
