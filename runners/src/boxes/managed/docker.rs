@@ -86,7 +86,8 @@ impl Runner for Docker {
     }
 
     fn version(&self, _host: &Host, settings: &Settings) -> Result<String, Unavailable> {
-        PROGRAM.version(Options::read(settings).binary.as_deref()).map(|v| v.trim_end_matches(',').to_string())
+        let version = PROGRAM.version(Options::read(settings).binary.as_deref());
+        version.map(|v| v.trim_end_matches(',').to_string()).map_err(|no| client_beside(no, process::find("dockerd")))
     }
 
     fn program(&self) -> Option<Program> {
@@ -102,6 +103,18 @@ impl Runner for Docker {
         };
         let daemon = daemon(&client, options.storage.as_deref())?;
         client.launch(&options.wanted(), stage, &daemon)
+    }
+}
+
+/// Debian 13 has the client in a package of its own, which its daemon's only recommends.
+fn client_beside(no: Unavailable, daemon: Option<PathBuf>) -> Unavailable {
+    match daemon {
+        Some(daemon) if !no.broken => Unavailable {
+            because: format!("{}, only the daemon {} is there", no.because, daemon.display()),
+            fix: "apt install docker-cli".into(),
+            ..no
+        },
+        _ => no,
     }
 }
 
@@ -386,6 +399,17 @@ mod tests {
             Run { id: "box-1", network: wanted.network.word(), data: Path::new("/d"), parent, limits, cpus: &[0, 2] };
         run.arguments(&mut command, "docker", &wanted).expect("a line");
         command.get_args().map(|a| a.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn a_daemon_without_its_client_asks_for_the_client() {
+        let missing = |broken| Unavailable { because: "`docker` is not in PATH".into(), fix: "all".into(), broken };
+        let daemon = || Some(PathBuf::from("/usr/sbin/dockerd"));
+        assert_eq!(client_beside(missing(false), None).fix, "all");
+        assert_eq!(client_beside(missing(true), daemon()).fix, "all");
+        let no = client_beside(missing(false), daemon());
+        assert_eq!(no.fix, "apt install docker-cli");
+        assert!(no.because.ends_with("only the daemon /usr/sbin/dockerd is there"), "{no:?}");
     }
 
     #[test]
