@@ -19,6 +19,10 @@ use crate::names::is_epair_of;
 use crate::process::{find as find_program, is_our_directory, kill_left, remove_tree, unmount_below};
 use crate::stage::{cgroup, loopback, network};
 
+/// How long a run may take from its first directory to its first line in the journal. Until then nobody can tell one that is starting from
+/// one that was killed while it did.
+const STARTING: Duration = Duration::from_secs(10);
+
 /// How long an engine's own removal may take. `xl destroy` took 19 s in an emulated dom0 on a busy machine.
 const ENGINE: Duration = Duration::from_secs(60);
 
@@ -52,6 +56,44 @@ pub fn find(data_dir: &Path) -> Vec<Leftover> {
     let entries = fs::read_dir(data_dir).into_iter().flatten().flatten();
     found.extend(entries.filter_map(|e| examine_mark(&e.path(), &dead)));
     found
+}
+
+/// Waits as long as there is something that a run may just have begun with, which is left alone meanwhile: what was killed right then is
+/// found after that.
+pub fn wait_for_starting(data_dir: &Path) {
+    let until = Instant::now() + STARTING;
+    let mut said = false;
+    while let Some(path) = starting(&scratch::places(), data_dir)
+        && Instant::now() < until
+    {
+        if !std::mem::replace(&mut said, true) {
+            log::warn!("{} may be of a run that is just starting: waiting, 10 seconds at most", path.display());
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// The first scratch directory in these places, or mark in the data directory, that is fresh and says nothing yet.
+fn starting(places: &[PathBuf], data_dir: &Path) -> Option<PathBuf> {
+    let entries_of = |dir: &Path| fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+    let is = |path: &PathBuf, end: &str, journal: &dyn Fn(&Path) -> PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_prefix("tarebench-"));
+        let named = name.and_then(|rest| rest.strip_suffix(end)).is_some_and(is_id);
+        let about = fs::symlink_metadata(path).ok().filter(|about| named && about.uid() == geteuid().as_raw());
+        about.is_some_and(|about| !about.is_symlink() && says_nothing_yet(&about, &journal(path)))
+    };
+    // With anything else in it and no journal it is somebody's.
+    let begun = |dir: &Path| dir.join(JOURNAL).exists() || fs::read_dir(dir).is_ok_and(|mut all| all.next().is_none());
+    let scratch = |path: &PathBuf| is(path, "", &|dir| dir.join(JOURNAL)) && begun(path);
+    let mark = |path: &PathBuf| is(path, ".journal", &Path::to_path_buf);
+    let mut scratches = places.iter().flat_map(|place| entries_of(place)).filter(scratch);
+    scratches.next().or_else(|| entries_of(data_dir).find(mark))
+}
+
+/// Whether the journal of this directory, or this journal, may be one that its run has made and not locked yet.
+fn says_nothing_yet(about: &fs::Metadata, journal: &Path) -> bool {
+    let fresh = about.modified().is_ok_and(|then| then.elapsed().is_ok_and(|age| age < STARTING));
+    fresh && fs::metadata(journal).map_or(0, |m| m.len()) == 0
 }
 
 /// What carries our name although no journal says whose it is, each with the command that removes it: nobody knows that it isn't
@@ -134,9 +176,7 @@ fn examine(scratch: &Path) -> Option<Leftover> {
         return None;
     }
     let journal = scratch.join(JOURNAL);
-    // A run that is just starting has made the directory or the journal but not locked it yet.
-    let fresh = about.modified().ok()?.elapsed().is_ok_and(|age| age < Duration::from_secs(10));
-    if fresh && fs::metadata(&journal).map_or(0, |m| m.len()) == 0 {
+    if says_nothing_yet(&about, &journal) {
         return None;
     }
     let scratch = scratch.to_path_buf();
@@ -178,8 +218,7 @@ fn examine_mark(mark: &Path, dead: &BTreeSet<String>) -> Option<Leftover> {
     if !about.is_file() || about.uid() != geteuid().as_raw() {
         return None;
     }
-    let fresh = about.modified().ok()?.elapsed().is_ok_and(|age| age < Duration::from_secs(10));
-    if fresh && about.len() == 0 {
+    if says_nothing_yet(&about, mark) {
         return None;
     }
     let lock = Flock::lock(open_told(mark)??, FlockArg::LockExclusiveNonblock).ok()?;
@@ -390,6 +429,32 @@ mod tests {
         fs::remove_file(scratch.join("letter")).unwrap();
         File::open(&scratch).unwrap().set_modified(old).unwrap();
         assert_eq!(find_in(folder.path()).len(), 1, "what a run leaves that is killed between the two");
+    }
+
+    #[test]
+    fn what_was_killed_while_it_began_is_waited_for_and_then_found() {
+        let [places, data] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        let begun = || starting(&[places.path().to_path_buf()], data.path());
+        let old = std::time::SystemTime::now() - Duration::from_secs(60);
+        let scratch = places.path().join("tarebench-b1");
+        make(&scratch);
+        assert_eq!(begun().as_ref(), Some(&scratch), "no journal yet");
+        fs::write(scratch.join("letter"), "").unwrap();
+        assert_eq!(begun(), None, "somebody keeps a file there");
+        fs::remove_file(scratch.join("letter")).unwrap();
+        drop(Journal::open(&scratch).unwrap());
+        assert_eq!(begun().as_ref(), Some(&scratch), "nothing in it yet");
+        assert!(find_in(places.path()).is_empty());
+        File::open(&scratch).unwrap().set_modified(old).unwrap();
+        assert_eq!(begun(), None);
+        assert_eq!(find_in(places.path()).len(), 1);
+        fs::write(data.path().join("tarebench-letter.txt"), "").unwrap();
+        assert_eq!(begun(), None, "somebody's file");
+        let mark = data.path().join(mark::name("b1"));
+        drop(Journal::at(&mark).unwrap());
+        assert_eq!(begun().as_ref(), Some(&mark));
+        fs::write(&mark, "{}\n").unwrap();
+        assert_eq!(begun(), None, "it can be told by its lock now");
     }
 
     #[test]

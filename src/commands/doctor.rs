@@ -77,6 +77,9 @@ fn as_map<S: Serializer>(pairs: &[(String, String)], serializer: S) -> Result<S:
 /// Probes every runner anew, looks at the host, and removes leftovers where asked.
 pub fn run(args: cli::Doctor) -> anyhow::Result<Exit> {
     let interrupt = Interrupt::listen()?;
+    if args.clean {
+        leftovers::wait_for_starting(&args.data_dir);
+    }
     let left = leftovers::find(&args.data_dir);
     if args.clean {
         return clean(&left, &args.data_dir);
