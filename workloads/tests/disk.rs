@@ -285,7 +285,8 @@ impl Small {
         if !mounted {
             eprintln!("SKIPPED: a tmpfs can't be mounted here (needs root)");
         }
-        mounted.then_some(Self(directory))
+        // Made only where it is mounted: dropped, it is unmounted.
+        mounted.then(|| Self(directory))
     }
 }
 

@@ -40,7 +40,7 @@ const FAMILY: Setting = Setting::new("family", Family::KIND)
 /// The peer's address of this family.
 fn peer_address(place: &Place, family: Family, name: &str) -> anyhow::Result<SocketAddr> {
     let peer = place.peer.with_context(|| {
-        format!("{name} needs a peer, and the environment has no path to one; give it a network other than none")
+        format!("{name} needs a peer, and the environment has no path to one; give it a network other than none, as root where that is a tap")
     })?;
     match family {
         Family::Ipv6 => {
