@@ -8,6 +8,7 @@ use clap::builder::{PathBufValueParser, TypedValueParser};
 use clap::parser::ValueSource;
 use clap::{Arg, Args, Parser, Subcommand, ValueEnum};
 use reports::gate::Verdict;
+use runners::machine::tune::Knobs;
 
 use crate::suite::Percent;
 use crate::{commands, exit};
@@ -30,7 +31,7 @@ pub struct Cli {
 pub enum Command {
     /// Measure: run a suite, keep every histogram in the store, and report
     #[command(
-        after_help = "Examples:\n  tarebench run\n  tarebench run quick --env runc --env qemu:accel=tcg --workload sqlite/commit\n  tarebench run quick --env head=runc:binary=/opt/head/runc --env base=runc:binary=/opt/base/runc\n  tarebench run standard --budget 10m --report report.html --label host=rack7\n  tarebench run quick --until 3% --budget 20m\n  tarebench run --resume latest --blocks 24\n  tarebench run my-suite.toml --blocks 30 --data-dir /mnt/nvme\n  tarebench run my-suite.toml --gate gate.toml --fail-on regressed,invalid"
+        after_help = "Examples:\n  tarebench run\n  tarebench run quick --env runc --env qemu:accel=tcg --workload sqlite/commit\n  tarebench run quick --env head=runc:binary=/opt/head/runc --env base=runc:binary=/opt/base/runc\n  tarebench run standard --budget 10m --report report.html --label host=rack7\n  tarebench run quick --until 3% --budget 20m\n  tarebench run --tune\n  tarebench run --resume latest --blocks 24\n  tarebench run my-suite.toml --blocks 30 --data-dir /mnt/nvme\n  tarebench run my-suite.toml --gate gate.toml --fail-on regressed,invalid"
     )]
     Run(Run),
     /// Say what can run here, what can't and how to fix it, and how quiet this machine is
@@ -235,6 +236,10 @@ pub struct Keeping {
     /// Don't wait for another run that is measuring on this host; the report flags it
     #[arg(long, env = "TAREBENCH_BESIDE", value_parser = clap::builder::FalseyValueParser::new())]
     pub beside: bool,
+    /// Make the machine steadier until the run ends, and put it back then: governor, turbo, numa-balancing, ksm; or what is named of
+    /// these and thp, as in --tune=ksm,thp
+    #[arg(long, value_name = "WHAT", num_args = 0..=1, require_equals = true, default_missing_value = Knobs::SAFE)]
+    pub tune: Option<Knobs>,
 }
 
 /// Arguments of `run`.

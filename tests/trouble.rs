@@ -92,6 +92,56 @@ fn a_second_signal_ends_at_once_and_says_what_is_left_and_how_to_remove_it() {
     });
 }
 
+/// A machine of two CPUs that was made up: each file with what it says.
+const TUNABLE: [(&str, &str); 5] = [
+    ("sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", "powersave"),
+    ("sys/devices/system/cpu/cpu1/cpufreq/scaling_governor", "powersave"),
+    ("sys/devices/system/cpu/cpufreq/boost", "1"),
+    ("sys/kernel/mm/ksm/run", "1"),
+    ("proc/sys/kernel/numa_balancing", "1"),
+];
+
+/// What the files of that machine say.
+fn tunable(dir: &Dir) -> Vec<String> {
+    let read = |(file, _): &(&str, &str)| fs::read_to_string(dir.at("machine").join(file)).expect("there");
+    TUNABLE.iter().map(|entry| read(entry).trim().to_string()).collect()
+}
+
+/// A run that tunes it and would go on for long, once it is tuned.
+fn tuned_run(dir: &Dir) -> Child {
+    for (file, text) in TUNABLE {
+        let path = dir.at("machine").join(file);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+        fs::write(path, text).expect("written");
+    }
+    let words = ["run", "--env", "bare", "--workload", "control/syscall", "--blocks", "500", "--tune"];
+    let mut command = dir.command(&words);
+    // A lock of its own: whoever has not the only turn must not tune.
+    command.env("TAREBENCH_MACHINE", dir.at("machine")).env("TAREBENCH_LOCK", dir.at("lock"));
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
+    let tuned = ["performance", "performance", "0", "0", "0"];
+    eventually("it is tuned", Duration::from_secs(60), || tunable(dir) == tuned);
+    child
+}
+
+#[test]
+fn a_tuned_machine_is_put_back_at_the_end_and_after_a_kill() {
+    let was = TUNABLE.map(|(_, text)| text);
+    let b = Dir::new();
+    let child = tuned_run(&b);
+    signal_when_under_way(&b, child, Signal::SIGTERM).ends_with(143).says("tuned until the end of the run: governor");
+    assert_eq!(tunable(&b), was);
+    b.run(&["report"]).ends_with(0).says("tuned governor performance (was powersave) on CPU 0-1; turbo 0 (was 1);");
+    let mut child = tuned_run(&b);
+    kill(Pid::from_raw(child.id() as i32), Signal::SIGKILL).expect("ours");
+    child.wait().expect("ends");
+    // A run of another test may be the first to find what it left.
+    eventually("it is put back", Duration::from_secs(30), || {
+        b.run(&["doctor", "--clean"]).ends_with(0);
+        tunable(&b) == was
+    });
+}
+
 #[test]
 fn a_run_waits_for_another_one_or_is_flagged() {
     let b = Dir::new();

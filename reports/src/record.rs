@@ -41,6 +41,12 @@ pub const OTHER_RUN: &str = "other run";
 /// The fact of the host that nobody could say whether another run was measuring there, and why.
 pub const UNSEEN_RUN: &str = "other run unknown";
 
+/// The fact of the host that settings of its kernel were changed for the time of the run: which, and what they were.
+pub const TUNED: &str = "tuned";
+
+/// The fact of the host that this machine was calibrated before: when, and what it sees.
+pub const CALIBRATED: &str = "calibrated";
+
 /// One suite on one host at one time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Run {

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::container;
+use crate::machine::chosen;
 use crate::stage::cgroup;
 use crate::stage::disk::Disk;
 use crate::stage::evidence::stolen_ticks;
@@ -75,22 +76,10 @@ pub fn nested() -> Option<String> {
     Some(evidence.join("; "))
 }
 
-/// The reasons that make this moment a bad one to measure in, for `doctor`: each with what to do.
+/// How many CPUs there are, where that is too few; what else is in the way of a measurement [`crate::machine::concerns`] has.
 pub fn warnings() -> Vec<String> {
-    let mut warnings = Vec::new();
-    let load = sysinfo::System::load_average().one;
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-    if load > 0.5 * cpus as f64 {
-        warnings.push(format!("the load is {load:.1} on {cpus} CPUs: close what else runs, or expect wide intervals"));
-    }
-    if let Some(governor) = read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").filter(|g| g != "performance")
-    {
-        warnings.push(format!("the CPU governor is `{governor}`: `cpupower frequency-set -g performance` steadies it"));
-    }
-    if cpus < 2 {
-        warnings.push("there is one CPU only: work, harness and peer share it".into());
-    }
-    warnings
+    (cpus < 2).then(|| "there is one CPU only: work, harness and peer share it".into()).into_iter().collect()
 }
 
 struct Facts(Vec<(String, String)>);
@@ -110,11 +99,6 @@ fn read(path: &str) -> Option<String> {
 fn cpu_field(cpuinfo: &str, name: &str) -> Option<String> {
     let value = cpuinfo.lines().find_map(|l| l.strip_prefix(name)?.trim_start().strip_prefix(':'))?;
     Some(value.trim().to_string())
-}
-
-/// `always [madvise] never` has chosen `madvise`.
-fn chosen(text: &str) -> Option<String> {
-    Some(text.split_once('[')?.1.split_once(']')?.0.to_string())
 }
 
 fn yes_no(flag: &str) -> String {

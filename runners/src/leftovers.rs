@@ -248,6 +248,7 @@ fn is_ours(made: &Made, id: &str) -> bool {
         Made::Engine(argv) => argv.len() > 1 && argv.iter().any(|a| a.contains(&name)),
         Made::Interface(i) => is_epair_of(id, i),
         Made::Alias(a) => *a == loopback::address(id),
+        Made::Setting(setting) => setting.is_known(),
     }
 }
 
@@ -309,6 +310,7 @@ fn clean_one(leftover: &Leftover) -> anyhow::Result<()> {
             Made::Leaf(name) => keep(cgroup::leaf::undo(name)),
             Made::Directory(dir) if folders.contains(&dir.as_path()) => keep(remove_tree(dir)),
             Made::Directory(_) => {}
+            Made::Setting(setting) => keep(setting.put_back()),
             Made::Engine(_) | Made::Interface(_) | Made::Alias(_) => {}
         }
     }

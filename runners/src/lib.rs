@@ -13,6 +13,7 @@ pub mod fingerprint;
 pub mod host;
 mod launch;
 pub mod leftovers;
+pub mod machine;
 #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "engines on Linux share it"))]
 pub mod names;
 mod path;

@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use runners::Runner;
 use runners::fingerprint;
 use runners::host::{Host, Resources};
 use runners::leftovers;
+use runners::machine::Machine;
+use runners::machine::concerns::Concern;
 use runners::probe::{self, Probe};
 use runners::stage::disk::{Disk, check_data_dir};
+use runners::{Made, Runner};
 use serde::{Serialize, Serializer};
 use workloads::Resource;
 use workloads::canary::{Canaries, NO_DISK_NS};
@@ -36,6 +38,8 @@ struct Findings {
     host: Vec<(String, String)>,
     /// By the name of the resource.
     quiet: BTreeMap<&'static str, Quiet>,
+    /// What the kernel says of the machine, and where that is in the way.
+    machine: Vec<Concern>,
     warnings: Vec<String>,
 }
 
@@ -84,6 +88,8 @@ pub fn run(args: cli::Doctor) -> anyhow::Result<Exit> {
     if args.clean {
         return clean(&left, &args.data_dir);
     }
+    // Before anything of ours has run: the load is part of it.
+    let machine = Machine::here().concerns();
     let shared = open_host(Resources::new(1, 512 << 20), &interrupt)?;
     let data_dir = args.data_dir.canonicalize().context("can't find the data directory").or_exit(Exit::Host)?;
     let mut probed = Vec::new();
@@ -105,8 +111,10 @@ pub fn run(args: cli::Doctor) -> anyhow::Result<Exit> {
     }
     let (quiet, mut warnings) = quiet(&args.data_dir);
     warnings.extend(further_warnings(&args.data_dir, &left, &shared.host));
+    warnings.extend(machine.iter().filter_map(|concern| concern.warning.clone()));
     let schema = "tarebench.doctor/1";
-    let findings = Findings { schema, runners: probed, host: fingerprint::facts(&args.data_dir), quiet, warnings };
+    let findings =
+        Findings { schema, runners: probed, host: fingerprint::facts(&args.data_dir), quiet, machine, warnings };
     print(&if args.json { json(&findings)? } else { text(&findings)? })?;
     Ok(Exit::Done)
 }
@@ -140,6 +148,11 @@ fn clean(left: &[leftovers::Leftover], data_dir: &Path) -> anyhow::Result<Exit> 
     leftovers::clean(left).or_exit(Exit::Host)?;
     for leftover in left {
         print(&format!("removed {leftover}\n"))?;
+        for made in &leftover.made {
+            if let Made::Setting(setting) = made {
+                print(&format!("it had tuned the machine: put back {setting}\n"))?;
+            }
+        }
     }
     let unknown = leftovers::unknown(data_dir);
     for thing in &unknown {

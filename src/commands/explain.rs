@@ -34,6 +34,7 @@ pub fn run(args: cli::Explain) -> anyhow::Result<Exit> {
         data_dir: &data_dir,
         allow_memory: args.scope.allow_memory,
         beside: args.keeping.beside,
+        tune: args.keeping.tune.clone(),
         command: command(&args, &plan),
         labels,
     };
@@ -121,6 +122,7 @@ fn command(args: &cli::Explain, plan: &Plan) -> String {
             option(name, keys.join(","));
         }
     }
+    words.extend(run::tuning(&args.keeping));
     run::typed_again(words, &args.scope, args.scope.blocks, (args.keeping.budget, None), plan.seed)
 }
 

@@ -173,6 +173,7 @@ fn options<'a>(args: &cli::Run, plan: &Plan, data_dir: &'a Path, labels: BTreeMa
         data_dir,
         allow_memory: args.selection.scope.allow_memory,
         beside: args.keeping.beside,
+        tune: args.keeping.tune.clone(),
         command: command(args, plan),
         labels,
     }
@@ -289,9 +290,15 @@ fn command(args: &cli::Run, plan: &Plan) -> String {
     let mut words: Vec<String> = vec!["tarebench".into(), "run".into(), plan.suite.name.clone()];
     words.extend(args.selection.environments.iter().flat_map(|e| ["--env".into(), e.clone()]));
     words.extend(args.selection.scope.workloads.iter().flat_map(|w| ["--workload".into(), w.clone()]));
+    words.extend(tuning(&args.keeping));
     // A gate has blocks of its own, and its second run twice as many.
     let blocks = args.gate.as_ref().map(|_| plan.suite.blocks).or(args.selection.scope.blocks);
     typed_again(words, &args.selection.scope, blocks, (args.keeping.budget, args.until), plan.seed)
+}
+
+/// The word that tunes the machine, where it was typed.
+pub fn tuning(keeping: &cli::Keeping) -> Option<String> {
+    keeping.tune.as_ref().map(|knobs| format!("--tune={knobs}"))
 }
 
 /// The command that begins with these words and measures so many blocks within these bounds, drawn from this seed.

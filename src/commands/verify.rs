@@ -31,6 +31,7 @@ pub fn run(args: cli::Verify) -> anyhow::Result<Exit> {
         allow_memory: args.selection.scope.allow_memory,
         // No figure of its is kept.
         beside: true,
+        tune: None,
         command: format!("tarebench verify {} --seed {}", plan.suite.name, plan.seed),
         labels: BTreeMap::new(),
     };

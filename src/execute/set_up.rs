@@ -7,10 +7,12 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use reports::record::{EnvironmentPlan, OTHER_RUN, Run, UNSEEN_RUN, WorkloadPlan};
+use reports::record::{EnvironmentPlan, OTHER_RUN, Run, TUNED, UNSEEN_RUN, WorkloadPlan};
 use runners::fingerprint;
 use runners::host::turn::{NoTurn, Turn};
 use runners::host::{Host, Pinned, Resources, allowed_cpus};
+use runners::machine::Machine;
+use runners::machine::tune::{Knobs, Tuned};
 use runners::probe::{self, Probe};
 use runners::programs::Programs;
 use runners::session::Session;
@@ -54,6 +56,8 @@ pub struct Options<'a> {
     pub allow_memory: bool,
     /// Don't wait for another run that measures here.
     pub beside: bool,
+    /// Settings of the kernel that are changed for the time of the run.
+    pub tune: Option<Knobs>,
     /// The command that measures the same again.
     pub command: String,
     /// Names of the run.
@@ -72,6 +76,8 @@ pub struct HostSite {
     /// Of the plan's environments, in their order; `None` for those that aren't available.
     grounds: Vec<Option<Ground>>,
     programs: Programs,
+    /// Put back when nothing is measured any more, and as long as the journal says how.
+    _tuned: Option<Tuned>,
     shared: Arc<Shared>,
     /// Until everything of the run is gone: the next one of this process must see all CPUs.
     _pinned: Pinned,
@@ -154,6 +160,7 @@ pub fn set_up(plan: &Plan, options: Options, interrupt: &Interrupt) -> anyhow::R
     let (turn, doubt) = take_turn(options.beside, interrupt)?;
     clean_leftovers(&data);
     let shared = open_host(plan.suite.resources, interrupt)?;
+    let tuned = options.tune.as_ref().map(|knobs| tune(knobs, &shared.host, turn.is_some())).transpose()?;
     let mut asking = Asking { shared: &shared, data: &data, known: Vec::new() };
     for (environment, what) in needed(plan) {
         let probe = asking.of(environment);
@@ -167,6 +174,7 @@ pub fn set_up(plan: &Plan, options: Options, interrupt: &Interrupt) -> anyhow::R
     ended(interrupt)?;
     let peer = start_peer(plan, &shared)?;
     let mut run = describe(options, plan, &shared.host, &data);
+    run.host.extend(tuned.as_ref().map(|tuned| (TUNED.to_string(), tuned.words())));
     run.host.extend(doubt);
     let pinned = shared.host.pin_harness().or_exit(Exit::Host)?;
     let mut programs = Programs::default();
@@ -180,7 +188,21 @@ pub fn set_up(plan: &Plan, options: Options, interrupt: &Interrupt) -> anyhow::R
         canaries.ping_over(sockets).or_exit(Exit::Host)?;
     }
     let began = Instant::now();
-    Ok((run, HostSite { canaries, _link: link, peer, grounds, programs, shared, _pinned: pinned, _turn: turn, began }))
+    Ok((
+        run,
+        HostSite {
+            canaries,
+            _link: link,
+            peer,
+            grounds,
+            programs,
+            _tuned: tuned,
+            shared,
+            _pinned: pinned,
+            _turn: turn,
+            began,
+        },
+    ))
 }
 
 /// A fact of the host: its name and its words.
@@ -215,6 +237,22 @@ fn take_turn(beside: bool, interrupt: &Interrupt) -> anyhow::Result<(Option<Turn
         }
         std::thread::sleep(WAIT);
     }
+}
+
+/// Tunes the machine for the time of a run, and says so.
+///
+/// # Errors
+/// Where another run may be measuring, which would be tuned with it, and where nothing can be tuned; with the exit code.
+fn tune(knobs: &Knobs, host: &Host, alone: bool) -> anyhow::Result<Tuned> {
+    let other = || {
+        anyhow::anyhow!(
+            "another run may be measuring on this host, and --tune would change the machine under it: wait for it, or go without --tune"
+        )
+    };
+    alone.then_some(()).ok_or_else(other).or_exit(Exit::Host)?;
+    let tuned = Tuned::begin(Machine::here(), &host.journal, knobs).or_exit(Exit::Host)?;
+    tell!("tuned until the end of the run: {}", tuned.words());
+    Ok(tuned)
 }
 
 /// The host under a new id, held to the resources, that a signal interrupts; with what its stages will share.

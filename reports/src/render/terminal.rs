@@ -9,7 +9,7 @@ use super::words::{self, Tone, beside, why};
 use super::{Render, units};
 use crate::comparison::{Cell, Comparison, Metric, Role, Severity, Verdict, Withheld};
 use crate::explain::{Explanation, explain};
-use crate::record::CONTROL;
+use crate::record::{CALIBRATED, CONTROL, TUNED};
 
 /// Columns of text where nobody says how many there are.
 pub const WIDTH: usize = 100;
@@ -50,7 +50,7 @@ struct Places<'a> {
 }
 
 /// Facts of the host that the heading shows.
-const HOST: &[&str] = &["os", "kernel", "cpu", "cpus", "memory", "data file system", "data device"];
+const HOST: &[&str] = &["os", "kernel", "cpu", "cpus", "memory", "data file system", "data device", CALIBRATED, TUNED];
 
 impl Terminal {
     fn paint(self, style: Style, text: &str) -> String {

@@ -13,6 +13,8 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::geteuid;
 use serde::{Deserialize, Serialize};
 
+use crate::machine::tune::Setting;
+
 /// Name of the journal in a scratch directory.
 pub(crate) const JOURNAL: &str = "journal";
 
@@ -34,6 +36,8 @@ pub enum Made {
     Alias(Ipv4Addr),
     /// Something of an engine's own: the command that removes it, program first.
     Engine(Vec<String>),
+    /// A setting of the kernel that was changed for the time of the run.
+    Setting(Setting),
 }
 
 /// A path in JSON: as text where it is text, else as an array of its bytes.
@@ -73,7 +77,7 @@ impl Made {
             Made::Engine(argv) => Some(argv.clone()),
             Made::Interface(name) => words(&["ifconfig", name, "destroy"]),
             Made::Alias(address) => words(&["ifconfig", "lo0", "inet", &format!("{address}/32"), "-alias"]),
-            Made::Netns(_) | Made::Cgroup(_) | Made::Leaf(_) | Made::Directory(_) => None,
+            Made::Netns(_) | Made::Cgroup(_) | Made::Leaf(_) | Made::Directory(_) | Made::Setting(_) => None,
         }
     }
 }

@@ -12,7 +12,8 @@ pub struct Pinning {
 impl Pinning {
     /// The first CPUs for the work and the others for the harness. CPU 0 often takes the interrupts, but a measurement on
     /// few CPUs has no choice, and the same CPU for all is what counts.
-    pub(super) fn split(allowed: &[usize], cpus: u32) -> Self {
+    #[must_use]
+    pub fn split(allowed: &[usize], cpus: u32) -> Self {
         let at = (cpus as usize).clamp(1, allowed.len().max(1)).min(allowed.len());
         let (work, rest) = allowed.split_at(at);
         Self { work: work.to_vec(), harness: if rest.is_empty() { work } else { rest }.to_vec() }
