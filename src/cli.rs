@@ -39,6 +39,11 @@ pub enum Command {
         after_help = "Examples:\n  tarebench doctor\n  tarebench doctor --json | jq '.runners[] | select(.verdict != \"works\")'\n  tarebench doctor --clean"
     )]
     Doctor(Doctor),
+    /// Find out what this machine can see: its noise in a suite's workloads, its regimes, its clocks, its CPUs
+    #[command(
+        after_help = "Examples:\n  tarebench calibrate\n  tarebench calibrate standard --workload disk/fsync --budget 10m\n  tarebench calibrate --format json | jq '.workloads[] | {workload, sees}'\n\nCopies of the baseline are measured against each other: docs/calibrate.md. Later runs on this machine cite it."
+    )]
+    Calibrate(Calibrate),
     /// List environments, workloads, suites or stored runs
     #[command(
         after_help = "Examples:\n  tarebench list workloads\n  tarebench list environments --json\n  tarebench list runs --store results.db"
@@ -297,6 +302,38 @@ pub struct Explain {
     pub label: Vec<String>,
 }
 
+/// Arguments of `calibrate`.
+#[derive(Debug, Args)]
+pub struct Calibrate {
+    /// The suite whose workloads are done: built in or a TOML file
+    #[arg(default_value = "quick")]
+    pub suite: String,
+    /// What is done, and where.
+    #[command(flatten)]
+    pub scope: Scope,
+    /// How long it may take; a quarter, and a minute at most, is spent on keeping processor and disk busy
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "3m")]
+    pub budget: Duration,
+    /// Where the result is kept.
+    #[command(flatten)]
+    pub store: StoreArg,
+    /// Don't wait for another run that is measuring on this host; the result says so
+    #[arg(long, env = "TAREBENCH_BESIDE", value_parser = clap::builder::FalseyValueParser::new())]
+    pub beside: bool,
+    /// How it is printed
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub format: CalibrateFormat,
+}
+
+/// How a calibration is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum CalibrateFormat {
+    /// For people
+    Text,
+    /// For programs
+    Json,
+}
+
 /// Arguments of `doctor`.
 #[derive(Debug, Args)]
 pub struct Doctor {
@@ -309,6 +346,9 @@ pub struct Doctor {
     /// The directory whose disk is looked at
     #[arg(long, value_name = "DIR", default_value = ".")]
     pub data_dir: PathBuf,
+    /// Where calibrations of this machine are looked for.
+    #[command(flatten)]
+    pub store: StoreArg,
 }
 
 /// The lists there are.

@@ -72,6 +72,7 @@ fn enter() -> ExitCode {
 fn dispatch(command: Command) -> anyhow::Result<Exit> {
     match command {
         Command::Run(args) => commands::run::run(args),
+        Command::Calibrate(args) => commands::calibrate::run(args),
         Command::Doctor(args) => commands::doctor::run(args),
         Command::List(args) => commands::list::run(args),
         Command::Plan(args) => commands::plan::run(args),

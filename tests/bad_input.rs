@@ -140,6 +140,7 @@ fn help_of_every_command_has_an_example() {
     for command in [
         "run",
         "doctor",
+        "calibrate",
         "list",
         "plan",
         "explain",

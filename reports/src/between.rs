@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::comparison::{Comparison, Metric, Role, Verdict};
-use crate::record::{EnvironmentPlan, Run, WorkloadPlan};
+use crate::record::{CALIBRATED, EnvironmentPlan, Run, WorkloadPlan};
 use crate::render::words;
 use crate::statistics::{Estimate, FEWEST_FOR_INTERVAL, holm, welch, welch_p};
 
@@ -205,7 +205,7 @@ fn differences(first: &Run, second: &Run) -> Vec<Difference> {
 fn facts(run: &Run) -> BTreeMap<(Part, String), String> {
     let mut facts = BTreeMap::new();
     let mut add = |part: Part, name: String, value: String| drop(facts.insert((part, name), value));
-    for (name, value) in &run.host {
+    for (name, value) in run.host.iter().filter(|(name, _)| name != CALIBRATED) {
         add(Part::Host, name.clone(), value.clone());
     }
     add(Part::Host, "itself a guest".into(), run.nested.clone().unwrap_or_else(|| "no".into()));

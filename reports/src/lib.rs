@@ -4,6 +4,7 @@
 //! known by the facts that they state, and their names are only shown.
 
 pub mod between;
+pub mod calibration;
 pub mod comparison;
 #[cfg(test)]
 mod example;

@@ -339,6 +339,15 @@ pub fn smallest_visible(sigma: f64, n: usize) -> f64 {
     (2.54 * sigma / (n.saturating_sub(2) as f64).sqrt()).exp_m1()
 }
 
+/// Half the width that the interval of `n` blocks of log ratios with this standard deviation is expected to have, relative, at
+/// 95 %: Student's, and a twentieth more variance for ranks. Infinite for fewer than two blocks.
+pub fn expected_half_width(sigma: f64, n: usize) -> f64 {
+    if n < 2 {
+        return f64::INFINITY;
+    }
+    (student((n - 1) as f64).inverse_cdf(0.975) * sigma * (1.05 / n as f64).sqrt()).exp_m1()
+}
+
 /// Half the width of an interval of a ratio, relative: what can't be told from 1.
 pub fn noise_floor(ratio: &Interval) -> f64 {
     ((ratio.high / ratio.low).ln() / 2.0).exp_m1()

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use reports::calibration::Calibration;
 use runners::fingerprint;
 use runners::host::{Host, Resources};
 use runners::leftovers;
@@ -20,7 +21,7 @@ use workloads::canary::{Canaries, NO_DISK_NS};
 use workloads::settings::Settings;
 
 use crate::cli;
-use crate::commands::print;
+use crate::commands::{calibrate, print};
 use crate::execute::set_up::open_host;
 use crate::exit::{Exit, OrExit};
 use crate::interrupt::Interrupt;
@@ -40,6 +41,8 @@ struct Findings {
     quiet: BTreeMap<&'static str, Quiet>,
     /// What the kernel says of the machine, and where that is in the way.
     machine: Vec<Concern>,
+    /// What it was calibrated to, the newest first.
+    calibrations: Vec<Calibration>,
     warnings: Vec<String>,
 }
 
@@ -112,9 +115,20 @@ pub fn run(args: cli::Doctor) -> anyhow::Result<Exit> {
     let (quiet, mut warnings) = quiet(&args.data_dir);
     warnings.extend(further_warnings(&args.data_dir, &left, &shared.host));
     warnings.extend(machine.iter().filter_map(|concern| concern.warning.clone()));
+    let calibrations = calibrate::of_this_machine(&args.store.store, &data_dir).unwrap_or_else(|e| {
+        warnings.push(format!("can't read what this machine was calibrated to: {e:#}"));
+        Vec::new()
+    });
     let schema = "tarebench.doctor/1";
-    let findings =
-        Findings { schema, runners: probed, host: fingerprint::facts(&args.data_dir), quiet, machine, warnings };
+    let findings = Findings {
+        schema,
+        runners: probed,
+        host: fingerprint::facts(&args.data_dir),
+        quiet,
+        machine,
+        calibrations,
+        warnings,
+    };
     print(&if args.json { json(&findings)? } else { text(&findings)? })?;
     Ok(Exit::Done)
 }
@@ -150,7 +164,9 @@ fn clean(left: &[leftovers::Leftover], data_dir: &Path) -> anyhow::Result<Exit> 
         print(&format!("removed {leftover}\n"))?;
         for made in &leftover.made {
             if let Made::Setting(setting) = made {
-                print(&format!("it had tuned the machine: put back {setting}\n"))?;
+                print(&format!(
+                    "it had tuned the machine; put back, unless somebody else has changed it since: {setting}\n"
+                ))?;
             }
         }
     }
@@ -255,6 +271,13 @@ fn text(findings: &Findings) -> anyhow::Result<String> {
     for (name, Quiet { median_ns, p10_ns, p90_ns, .. }) in &findings.quiet {
         let [median, low, high] = [median_ns, p10_ns, p90_ns].map(|ns| *ns as f64 / 1e3);
         writeln!(out, "  {name:<18} {median:.2} us ({low:.2} to {high:.2})")?;
+    }
+    writeln!(out, "\ncalibrated")?;
+    if findings.calibrations.is_empty() {
+        writeln!(out, "  not yet: `tarebench calibrate` finds out what can be seen here")?;
+    }
+    for calibration in &findings.calibrations {
+        writeln!(out, "  {}", calibration.cited())?;
     }
     if !findings.warnings.is_empty() {
         writeln!(out, "\nwarnings")?;

@@ -16,7 +16,8 @@ mod tests;
 
 use std::time::Instant;
 
-use reports::record::{Run, Stored};
+use reports::calibration;
+use reports::record::{CALIBRATED, Run, Stored};
 use reports::store::Store;
 
 use crate::exit::{Exit, OrExit};
@@ -36,9 +37,17 @@ use stop::{Looks, Over};
 /// # Errors
 /// When the host does not allow it, the baseline can't run, or the store can't be written; with the exit code.
 pub fn measure(plan: &Plan, options: Options, store: &Store, interrupt: &Interrupt) -> anyhow::Result<Stored> {
-    let (run, site) = set_up::set_up(plan, options, interrupt)?;
+    let (mut run, site) = set_up::set_up(plan, options, interrupt)?;
+    run.host.extend(calibrated(&run, store)?);
     let _live = Live::take(&run.id)?;
     record(plan, &run, store, site, Progress::on_terminal())
+}
+
+/// The fact of the host that it was calibrated before: by the suite of this run, where it was by more than one.
+fn calibrated(run: &Run, store: &Store) -> anyhow::Result<Option<(String, String)>> {
+    let all = store.calibrations(&calibration::host(&run.host)).or_exit(Exit::Store)?;
+    let best = all.iter().find(|calibration| calibration.suite == run.suite).or(all.first());
+    Ok(best.map(|calibration| (CALIBRATED.to_string(), calibration.cited())))
 }
 
 /// Carries out a plan and keeps it in the store as `run`, however it ends.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use anyhow::bail;
-use reports::record::{EnvironmentPlan, OTHER_RUN, RESUMED, Run, Stored, UNSEEN_RUN};
+use reports::record::{CALIBRATED, EnvironmentPlan, OTHER_RUN, RESUMED, Run, Stored, UNSEEN_RUN};
 use reports::store::Store;
 
 use super::{Options, Progress, execution::Rows, finish, set_up};
@@ -12,7 +12,7 @@ use crate::interrupt::Interrupt;
 use crate::plan::Plan;
 
 /// Facts of a host that are others at every look.
-pub const FLEETING: [&str; 5] = ["load", "uptime", OTHER_RUN, UNSEEN_RUN, RESUMED];
+pub const FLEETING: [&str; 6] = ["load", "uptime", OTHER_RUN, UNSEEN_RUN, RESUMED, CALIBRATED];
 
 /// What was done before: nothing, for a new run.
 #[derive(Debug, Default)]

@@ -210,7 +210,10 @@ type Fact = (String, String);
 
 /// Waits until no other run measures on this host, and says so; with `beside` it goes on, and a fact of the host says beside
 /// whom. So it does where nobody can say whether there is one.
-fn take_turn(beside: bool, interrupt: &Interrupt) -> anyhow::Result<(Option<Turn>, Option<Fact>)> {
+///
+/// # Errors
+/// When the user ends the wait, with the exit code.
+pub fn take_turn(beside: bool, interrupt: &Interrupt) -> anyhow::Result<(Option<Turn>, Option<Fact>)> {
     let mut said = None;
     loop {
         let other = match Turn::take() {

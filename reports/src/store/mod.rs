@@ -3,6 +3,7 @@
 //! Each round is a transaction in WAL mode, and so is each other row, so that killing the program at any moment leaves all rounds
 //! that were finished. `synchronous` is NORMAL: a loss of power may cost the last rows, never the file.
 
+mod calibrations;
 mod error;
 mod figures;
 mod find;
@@ -39,6 +40,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema4.sql"),
     include_str!("schema5.sql"),
     include_str!("schema6.sql"),
+    include_str!("schema7.sql"),
 ];
 
 /// The version that all scripts together make.

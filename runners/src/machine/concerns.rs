@@ -141,9 +141,9 @@ fn concern(
         Some(None) => State::Good,
         Some(Some(_)) => State::Warns,
     };
-    // Of a table its first line is enough to know it by.
-    let first = says.as_deref().and_then(|text| text.lines().last()).unwrap_or_default();
-    let warning = why.flatten().map(|why| format!("{name}: {file} says `{}`: {why}", words(first)));
+    // Of a table a line is enough to know it by; the first one has the names of its columns.
+    let line = says.as_deref().and_then(|text| text.lines().last()).unwrap_or_default();
+    let warning = why.flatten().map(|why| format!("{name}: {file} says `{}`: {why}", words(line)));
     Concern { name, state, file, says: says.as_deref().map(words), warning }
 }
 

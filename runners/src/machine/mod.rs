@@ -1,5 +1,6 @@
 //! The machine as its kernel describes and lets itself be set, in files below `/proc` and `/sys`.
 
+pub mod clocks;
 pub mod concerns;
 pub mod topology;
 pub mod tune;

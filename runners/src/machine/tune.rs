@@ -193,7 +193,7 @@ impl Tuned {
                     wanted.extend(settings);
                     tuned.words.push(format!("{} {words}", knob.name()));
                 }
-                Err(why) => tuned.words.push(format!("{} left alone: {why}", knob.name())),
+                Err(why) => tuned.words.push(format!("{} left alone: {why:#}", knob.name())),
             }
         }
         ensure!(held, "nothing here can be tuned: {}; go without --tune", tuned.words.join("; "));
