@@ -11,6 +11,7 @@ use hdrhistogram::Histogram;
 use hdrhistogram::serialization::{Serializer, V2DeflateSerializer};
 use workloads::evidence::{Canary, ClockFit, Evidence, Idle};
 use workloads::facts::{DataFacts, Flushes, Keeper, Kernel, Network, Program};
+use workloads::inside::Inside;
 use workloads::protocol::{Hello, Identity, Sample};
 use workloads::stopwatch::HIGHEST_NS;
 use workloads::timeline::{self, Timeline};
@@ -302,6 +303,7 @@ fn start(block: u32, place: &Place, dice: &mut Dice) -> Start {
             sqlite: "3.51.0".into(),
             sqlite_options: vec!["THREADSAFE=1".into()],
             boot_id: None,
+            inside: Inside::default(),
         }),
         // Three decimals: more would not come back from JSON to the last bit.
         clock: Some(ClockFit {
@@ -337,6 +339,13 @@ fn record(block: u32, round: u32, position: u32, work: &Work, place: &Place, med
             wall_ns: Some((work.4 as f64 * median * 1.5) as u64),
             cpu_ns: Some((work.4 as f64 * median * 0.4) as u64),
             throttled: Some(0),
+            throttled_ns: Some(0),
+            quota_periods: None,
+            cache_bytes: Some(1 << 20),
+            mapped_bytes: Some(0),
+            memory_bytes: Some(place.4 << 20),
+            context_switches: Some(work.4 / 2),
+            packets: (work.2 == Resource::Network).then_some(work.4 * 2),
             steal: Some(0.0),
             pressure_io: Some(0.01),
             pressure_cpu: Some(0.01),

@@ -90,8 +90,9 @@ pub struct HostSite {
 #[derive(Debug)]
 struct Ground {
     environment: Environment,
-    stage: Stage,
+    /// It looks into the stage's network namespace, so it goes first.
     witness: Witness,
+    stage: Stage,
 }
 
 impl Site for HostSite {

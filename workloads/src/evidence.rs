@@ -18,6 +18,27 @@ pub struct Evidence {
     pub neighbours_ns: Option<i64>,
     /// How often the environment's cgroup was throttled.
     pub throttled: Option<u64>,
+    /// For how long it was stopped by that, nanoseconds; of several CPUs the sum.
+    #[serde(default)]
+    pub throttled_ns: Option<u64>,
+    /// Periods of the quota that began; `None` too where there is no quota.
+    #[serde(default)]
+    pub quota_periods: Option<u64>,
+    /// Pages of files that the environment's cgroup holds in the host's page cache when the burst is over, bytes.
+    #[serde(default)]
+    pub cache_bytes: Option<u64>,
+    /// Those of them that processes have mapped, as a machine does whose memory is a file, bytes.
+    #[serde(default)]
+    pub mapped_bytes: Option<u64>,
+    /// Memory held by its processes when the burst is over, bytes.
+    #[serde(default)]
+    pub memory_bytes: Option<u64>,
+    /// How often its threads were given a CPU; `None` too where a thread went meanwhile.
+    #[serde(default)]
+    pub context_switches: Option<u64>,
+    /// Packets that its own link carried, both ways.
+    #[serde(default)]
+    pub packets: Option<u64>,
     /// Share of the host's CPU time stolen by a hypervisor below, 0..1; `None` too where the host is a guest and nothing was ever
     /// reported stolen.
     pub steal: Option<f64>,

@@ -12,6 +12,8 @@ use anyhow::Context as _;
 use sha2::{Digest as _, Sha256};
 
 use crate::content::hex;
+use crate::inside::Inside;
+use crate::mounts::Mount;
 use crate::protocol::{Hello, Identity, PROTOCOL};
 use crate::{mounts, sqlite, stopwatch};
 
@@ -46,7 +48,10 @@ pub fn identify(data: &Path) -> anyhow::Result<Identity> {
     // Before the clock is looked at: what it costs may change with its source.
     let clock_source = clock_source(Path::new(CLOCK_SOURCE));
     let clock = clock();
-    let (file_system, device_name) = file_system_of(data);
+    let path = fs::canonicalize(data).unwrap_or_else(|_| data.to_path_buf());
+    let mounts = mounts::all().unwrap_or_default();
+    let mount = mounts::holding(&mounts, &path);
+    let (file_system, device_name) = file_system_of(&path, mount);
     let device = device_name.as_deref();
     Ok(Identity {
         binary_sha256: binary()?,
@@ -62,6 +67,7 @@ pub fn identify(data: &Path) -> anyhow::Result<Identity> {
         sqlite: sqlite::version(),
         sqlite_options: sqlite::compile_options(),
         boot_id: boot_id(),
+        inside: Inside::look(mount),
     })
 }
 
@@ -186,12 +192,9 @@ pub fn clock() -> Clock {
 }
 
 /// Type and, where there is one, device of the file system that holds the data directory.
-fn file_system_of(data: &Path) -> (String, Option<String>) {
-    let path = fs::canonicalize(data).unwrap_or_else(|_| data.to_path_buf());
-    let number = fs::metadata(&path).ok().map(|m| m.dev());
-    let mounts = mounts::all().unwrap_or_default();
-    let found = mounts::holding(&mounts, &path);
-    let file_system = found.map_or_else(|| by_magic(&path), |mount| mount.file_system.clone());
+fn file_system_of(path: &Path, found: Option<&Mount>) -> (String, Option<String>) {
+    let number = fs::metadata(path).ok().map(|m| m.dev());
+    let file_system = found.map_or_else(|| by_magic(path), |mount| mount.file_system.clone());
     // The kernel's own number for the device is right even where the table names /dev/root or a path of another namespace.
     let device = number.and_then(device_by_number).or_else(|| {
         let name = found?.source.to_str()?.strip_prefix("/dev/")?;

@@ -15,6 +15,7 @@ pub mod histogram;
 pub mod identity;
 #[cfg(target_os = "linux")]
 pub mod init;
+pub mod inside;
 pub mod load;
 pub mod mounts;
 pub mod network;

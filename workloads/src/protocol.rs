@@ -10,13 +10,14 @@ use std::io::{self, BufRead, Write};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::inside::Inside;
 use crate::settings::Settings;
 use crate::workload::{Check, PeerAddress};
 
 pub use crate::sample::{BurstPlan, Latencies, PILOTS, Sample};
 
 /// Bumped when the meaning of a message changes; both ends are the same binary, so a mismatch is a mix-up.
-pub const PROTOCOL: u32 = 5;
+pub const PROTOCOL: u32 = 6;
 
 /// No frame is longer: a histogram of the full range stays far below, and garbage can't fill memory.
 pub const MAX_FRAME: usize = 1 << 20;
@@ -186,6 +187,9 @@ pub struct Identity {
     /// The random number that Linux draws as it boots: equal to the harness's own where both run on one kernel. It isn't kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot_id: Option<String>,
+    /// What surrounds it, for explanations. Starts that were stored before it was looked at know nothing of it.
+    #[serde(default)]
+    pub inside: Inside,
 }
 
 /// Writes one frame and flushes.

@@ -1,5 +1,6 @@
 //! Stands in for cgroups where there are none: nothing is limited or counted, and every report says so.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 use crate::host::Host;
@@ -46,9 +47,19 @@ impl Cgroup {
         None
     }
 
-    /// How often the group used up its quota: not counted.
-    pub fn throttled(&self) -> Option<u64> {
+    /// What quotas did to the group: not counted.
+    pub fn quota(&self) -> Quota {
+        Quota::default()
+    }
+
+    /// Its threads: not counted.
+    pub fn switches(&self) -> Option<HashMap<u32, u64>> {
         None
+    }
+
+    /// Memory and page cache: not counted.
+    pub fn resident(&self) -> Resident {
+        Resident::default()
     }
 
     /// Memory held, bytes: not counted.
@@ -61,6 +72,28 @@ impl Cgroup {
     }
 
     pub(crate) fn kill(&self) {}
+}
+
+/// What quotas did to a group.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Quota {
+    /// Periods that began with work to do.
+    pub periods: Option<u64>,
+    /// In so many of them it used up its share.
+    pub throttled: Option<u64>,
+    /// For so long it was stopped until the next one, nanoseconds.
+    pub stopped_ns: Option<u64>,
+}
+
+/// Memory of a group, bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Resident {
+    /// Held by its processes.
+    pub memory: Option<u64>,
+    /// Pages of files in the page cache.
+    pub cache: Option<u64>,
+    /// Those of them that processes have mapped.
+    pub mapped: Option<u64>,
 }
 
 #[derive(Debug)]

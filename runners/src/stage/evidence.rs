@@ -1,6 +1,10 @@
 //! The host's view of a burst: counters read before and after, and their differences.
 
-use std::fs;
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,8 +14,9 @@ use workloads::identity::boot_id;
 use workloads::protocol::Identity;
 
 use crate::fingerprint;
-use crate::stage::cgroup::{Cgroup, pressure_total};
+use crate::stage::cgroup::{Cgroup, Quota, pressure_total};
 use crate::stage::disk::{self, Disk};
+use crate::stage::network;
 
 /// Where the counters of one environment are.
 #[derive(Debug, Clone)]
@@ -22,6 +27,50 @@ pub struct Witness {
     guest: bool,
     /// CPUs of the work.
     cpus: Vec<usize>,
+    link: Option<Arc<LinkCounters>>,
+}
+
+/// The counters of a network device in another namespace.
+#[derive(Debug)]
+pub struct LinkCounters {
+    /// The table of devices; a file that was opened in a namespace goes on showing that one.
+    table: File,
+    device: String,
+}
+
+impl LinkCounters {
+    /// Of a device in the network namespace that this file stands for.
+    ///
+    /// # Errors
+    /// When nobody may look there.
+    pub(crate) fn open(netns: &Path, device: &str) -> anyhow::Result<Self> {
+        let table = network::within(netns, || Ok(File::open("/proc/thread-self/net/dev")?))?;
+        Ok(Self { table, device: device.into() })
+    }
+
+    /// Packets that it carried both ways, since it was made.
+    fn packets(&self) -> Option<u64> {
+        packets(&whole(&self.table).ok()?, &self.device)
+    }
+}
+
+/// The text of a file of the kernel, from its start.
+fn whole(file: &File) -> io::Result<String> {
+    let (mut text, mut piece) = (Vec::new(), [0; 4096]);
+    loop {
+        match file.read_at(&mut piece, text.len() as u64)? {
+            0 => return Ok(String::from_utf8_lossy(&text).into_owned()),
+            read => text.extend_from_slice(&piece[..read]),
+        }
+    }
+}
+
+/// See proc_pid_net(5): received bytes and packets, six more, then sent bytes and packets.
+fn packets(table: &str, device: &str) -> Option<u64> {
+    let own = |line: &str| line.split_once(':').filter(|(name, _)| name.trim() == device).map(|(_, n)| n.to_string());
+    let numbers = table.lines().find_map(own)?;
+    let numbers: Vec<u64> = numbers.split_whitespace().map_while(|n| n.parse().ok()).collect();
+    Some(numbers.get(1)? + numbers.get(9)?)
 }
 
 /// All counters at one moment.
@@ -32,7 +81,9 @@ pub struct Snapshot {
     cpu_ns: Option<u64>,
     run_cpu_ns: Option<u64>,
     busy_ns: Option<u64>,
-    throttled: Option<u64>,
+    quota: Quota,
+    switches: Option<HashMap<u32, u64>>,
+    packets: Option<u64>,
     ticks: Option<(u64, u64)>,
     io_us: Option<u64>,
     cpu_us: Option<u64>,
@@ -56,7 +107,13 @@ impl Witness {
     pub fn new(cgroup: Option<Arc<Cgroup>>, cpus: &[usize], data: &DataFacts, disk: Option<&Disk>) -> Self {
         let instead = disk.filter(|_| data.keeper == Keeper::Memory).and_then(|disk| disk.device.clone());
         let guest = fingerprint::nested().is_some();
-        Self { cgroup, device: data.device.clone().or(instead), guest, cpus: cpus.to_vec() }
+        Self { cgroup, device: data.device.clone().or(instead), guest, cpus: cpus.to_vec(), link: None }
+    }
+
+    /// Watches the environment's own link too.
+    #[must_use]
+    pub(crate) fn over(self, link: Option<LinkCounters>) -> Self {
+        Self { link: link.map(Arc::new), ..self }
     }
 
     /// Watches the disk that the agent says is under its data, where no disk was known and the agent runs on this kernel: in a
@@ -68,7 +125,7 @@ impl Witness {
         }
     }
 
-    /// Reads all counters. Takes some 100 microseconds, so never within a burst.
+    /// Reads all counters. Takes some 100 microseconds, and 5 more for each thread of the environment, so never within a burst.
     pub fn snapshot(&self) -> Snapshot {
         let group = self.cgroup.as_deref();
         let pressure = |what: &str| {
@@ -82,7 +139,9 @@ impl Witness {
             cpu_ns: group.and_then(Cgroup::cpu_ns),
             run_cpu_ns: group.and_then(Cgroup::run_cpu_ns),
             busy_ns: stat.as_ref().and_then(|t| busy_ns(t, &self.cpus)),
-            throttled: group.and_then(Cgroup::throttled),
+            quota: group.map(Cgroup::quota).unwrap_or_default(),
+            switches: group.and_then(Cgroup::switches),
+            packets: self.link.as_ref().and_then(|link| link.packets()),
             ticks: stat.as_ref().and_then(|t| ticks(t)),
             io_us: pressure("io"),
             cpu_us: pressure("cpu"),
@@ -100,9 +159,11 @@ impl Witness {
         Some(Idle { events: difference(flushes(before), flushes(after))?, ns })
     }
 
-    /// The differences since.
+    /// The differences since, and what the environment holds now.
     pub fn since(&self, before: &Snapshot) -> Evidence {
-        before.until(&self.snapshot())
+        let differences = before.until(&self.snapshot());
+        let held = self.cgroup.as_deref().map(Cgroup::resident).unwrap_or_default();
+        Evidence { memory_bytes: held.memory, cache_bytes: held.cache, mapped_bytes: held.mapped, ..differences }
     }
 }
 
@@ -127,7 +188,14 @@ impl Snapshot {
             // Two files are read one after the other, and what ran in between is nobody's.
             bystanders_ns: all_ns.zip(cpu_ns).map(|(all, own)| all.saturating_sub(own)),
             neighbours_ns: busy_ns.zip(cpu_ns).map(|(busy, own)| busy as i64 - own as i64),
-            throttled: difference(self.throttled, after.throttled),
+            throttled: difference(self.quota.throttled, after.quota.throttled),
+            throttled_ns: difference(self.quota.stopped_ns, after.quota.stopped_ns),
+            quota_periods: difference(self.quota.periods, after.quota.periods),
+            context_switches: self.switches.as_ref().zip(after.switches.as_ref()).and_then(|(a, b)| switched(a, b)),
+            packets: difference(self.packets, after.packets),
+            memory_bytes: None,
+            cache_bytes: None,
+            mapped_bytes: None,
             steal,
             pressure_io: share(self.io_us, after.io_us),
             pressure_cpu: share(self.cpu_us, after.cpu_us),
@@ -154,6 +222,13 @@ pub fn idle_flushes(witnesses: &[Option<&Witness>], long: Duration) -> Vec<Optio
 /// Counters of a device that was replaced run backwards: that is no difference.
 fn difference(before: Option<u64>, after: Option<u64>) -> Option<u64> {
     after?.checked_sub(before?)
+}
+
+/// How often all threads of an environment were given a CPU between two looks. One that ended took its number along, so then nobody
+/// knows; one that began since has counted from 0.
+fn switched(before: &HashMap<u32, u64>, after: &HashMap<u32, u64>) -> Option<u64> {
+    before.keys().all(|thread| after.contains_key(thread)).then_some(())?;
+    after.iter().map(|(thread, count)| count.checked_sub(before.get(thread).copied().unwrap_or(0))).sum()
 }
 
 /// Ticks that a hypervisor below has stolen since the host started; `None` where nothing tells.
@@ -214,6 +289,52 @@ mod tests {
         assert_eq!(disk_counters(table, "vdb"), None);
     }
 
+    /// Looks lie beside bursts and their warm-ups and not in them, so this is a bound on what a run takes longer. By the thread's own
+    /// CPU time, which a busy machine makes little longer.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn two_looks_take_less_than_two_milliseconds() {
+        const MOST: Duration = Duration::from_millis(2);
+        let (_data, mut stage) = crate::stage::Stage::of_a_test("ev");
+        let witness = stage.witness(&DataFacts::default());
+        let used = || {
+            let clock = nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID;
+            Duration::from(nix::time::clock_gettime(clock).expect("a clock of every Linux"))
+        };
+        let mut costs: Vec<Duration> = (0..25)
+            .map(|_| {
+                let begun = used();
+                let before = witness.snapshot();
+                std::hint::black_box(witness.since(&before));
+                used() - begun
+            })
+            .collect();
+        costs.sort_unstable();
+        println!("two looks: {:?}, the dearest {:?}", costs[12], costs[24]);
+        assert!(costs[12] < MOST, "{costs:?}");
+    }
+
+    #[test]
+    fn switches_of_threads_that_went_are_unknown() {
+        let counts = |all: &[(u32, u64)]| all.iter().copied().collect::<HashMap<u32, u64>>();
+        let before = counts(&[(1, 10), (2, 20)]);
+        assert_eq!(switched(&before, &counts(&[(1, 15), (2, 20), (3, 4)])), Some(9), "the third began since");
+        assert_eq!(switched(&before, &counts(&[(1, 15)])), None, "the second went");
+        assert_eq!(switched(&before, &counts(&[(1, 15), (2, 3)])), None, "its number is another's now");
+    }
+
+    #[test]
+    fn packets_are_counted_both_ways_and_of_one_device() {
+        let table = "Inter-|   Receive  |  Transmit\n face |bytes packets errs\n    lo: 1 9 0 0 0 0 0 0 1 9 0 0 0 0 0 0\n\
+                     tareXe: 500 3 0 0 0 0 0 0 700 4 0 0 0 0 0 0\n";
+        assert_eq!((packets(table, "tareXe"), packets(table, "tare"), packets(table, "lo")), (Some(7), None, Some(18)));
+        // What is read again is as new as at the first time.
+        let file = File::open("/proc/uptime").expect("there");
+        let first = whole(&file).expect("readable");
+        std::thread::sleep(Duration::from_millis(30));
+        assert_ne!(first, whole(&file).expect("readable"));
+    }
+
     #[test]
     fn the_disk_under_each_environments_own_data_is_watched_or_none() {
         let disk = Disk { file_system: "ext4".into(), options: String::new(), device: Some("vda".into()) };
@@ -244,7 +365,9 @@ mod tests {
             cpu_ns: None,
             run_cpu_ns: None,
             busy_ns: None,
-            throttled: None,
+            quota: Quota::default(),
+            switches: None,
+            packets: None,
             ticks: Some((stolen, all)),
             io_us: None,
             cpu_us: None,

@@ -30,7 +30,7 @@ use crate::process::remove_tree;
 use crate::unavailable::Unavailable;
 use cgroup::Cgroup;
 use disk::Disk;
-use evidence::Witness;
+use evidence::{LinkCounters, Witness};
 #[cfg(target_os = "linux")]
 use network::Net;
 use network::{PeerNetwork, TapLink, Veth};
@@ -97,7 +97,17 @@ impl Stage {
 
     /// The witness of this environment's counters while it works, with the disk that its launch says is under its data.
     pub fn witness(&mut self, data: &DataFacts) -> Witness {
-        Witness::new(Some(self.cgroup()), &self.host.pinning.work, data, self.disk.as_ref())
+        Witness::new(Some(self.cgroup()), &self.host.pinning.work, data, self.disk.as_ref()).over(self.counters())
+    }
+
+    /// The counters of the environment's own link, where we have made it one.
+    fn counters(&self) -> Option<LinkCounters> {
+        let made = || self.veth.as_ref().map(Veth::path).or_else(|| self.tap.as_ref().map(TapLink::path));
+        #[cfg(target_os = "linux")]
+        let path = self.link.as_ref().map(network::links::Link::path).or_else(made)?;
+        #[cfg(not(target_os = "linux"))]
+        let path = made()?;
+        LinkCounters::open(path.netns.as_deref()?, path.device.as_deref()?).inspect_err(|e| log::debug!("{e:#}")).ok()
     }
 
     /// A name for one start of this environment that nothing else on this host has: `tarebench-<run>-<environment>-<n>`.

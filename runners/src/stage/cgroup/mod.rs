@@ -4,7 +4,7 @@
 mod io;
 pub(crate) mod leaf;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -232,17 +232,47 @@ impl Cgroup {
         self.number(&["cpuacct.usage"]).or_else(|| Some(self.stat("usage_usec")? * 1000))
     }
 
-    /// How often the group used up its quota.
-    pub fn throttled(&self) -> Option<u64> {
-        self.stat("nr_throttled")
+    /// How often quotas of CPU time have stopped the group, or one that an engine has made below it: such a quota counts there alone.
+    pub fn quota(&self) -> Quota {
+        let own = self.directories.iter().find(|d| d.join("cpu.stat").exists());
+        let groups = own.map(|directory| below(directory)).unwrap_or_default();
+        let tables = groups.iter().filter_map(|group| fs::read_to_string(group.join("cpu.stat")).ok());
+        tables.map(|table| Quota::of(&table)).reduce(Quota::and).unwrap_or_default()
+    }
+
+    /// Threads of the group and of those below it, by number, with how often each was given a CPU; `None` where they can't all be
+    /// seen, or are too many to be looked at between two bursts.
+    pub fn switches(&self) -> Option<HashMap<u32, u64>> {
+        let (directory, file) = self.directories.iter().find_map(|directory| {
+            ["tasks", "cgroup.threads"].iter().map(|file| (directory, *file)).find(|(d, file)| d.join(file).exists())
+        })?;
+        let mut threads = HashMap::new();
+        for group in below(directory) {
+            for thread in fs::read_to_string(group.join(file)).ok()?.lines() {
+                // 0 stands for one that our pid namespace can't see.
+                let number = thread.parse().ok().filter(|number| *number > 0)?;
+                if threads.len() >= MANY_THREADS {
+                    return None;
+                }
+                threads.insert(number, given(number)?);
+            }
+        }
+        (!threads.is_empty()).then_some(threads)
     }
 
     /// Memory held, bytes: what goes with the processes. Pages of files and what the kernel remembers of them stay charged to
     /// the group after the starts of earlier blocks, and so would grow from block to block.
     pub fn memory_bytes(&self) -> Option<u64> {
-        let held = held(&fs::read_to_string(self.file("memory.stat")?).ok()?)?;
+        self.resident().memory
+    }
+
+    /// The same, with what it has in the page cache.
+    pub fn resident(&self) -> Resident {
+        let table = self.file("memory.stat").and_then(|file| fs::read_to_string(file).ok()).unwrap_or_default();
         // In v1 they aren't in the table.
-        Some(held + self.number(&["memory.kmem.tcp.usage_in_bytes"]).unwrap_or(0))
+        let sockets = self.number(&["memory.kmem.tcp.usage_in_bytes"]).unwrap_or(0);
+        let memory = held(&table).map(|held| held + sockets);
+        Resident { memory, cache: of_files(&table, &["total_cache", "file"]), mapped: mapped(&table) }
     }
 
     /// CPU time used by the groups of all environments of the run, nanoseconds.
@@ -287,6 +317,54 @@ impl Drop for Cgroup {
             remove(&self.name);
         }
     }
+}
+
+/// What a group's quotas of CPU time have done to it. Unknown is no zero.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Quota {
+    /// Periods that began with work to do; `None` where none did, as without a quota.
+    pub periods: Option<u64>,
+    /// In so many of them it used up its share.
+    pub throttled: Option<u64>,
+    /// For so long it was stopped until the next one, nanoseconds.
+    pub stopped_ns: Option<u64>,
+}
+
+impl Quota {
+    fn of(table: &str) -> Self {
+        let periods = keyed(table, "nr_periods");
+        let stopped_ns = keyed(table, "throttled_time").or_else(|| Some(keyed(table, "throttled_usec")? * 1000));
+        Self { periods, throttled: keyed(table, "nr_throttled"), stopped_ns }
+    }
+
+    fn and(self, other: Self) -> Self {
+        let sum = |a: Option<u64>, b: Option<u64>| Some(a?.saturating_add(b?));
+        Self {
+            periods: sum(self.periods, other.periods),
+            throttled: sum(self.throttled, other.throttled),
+            stopped_ns: sum(self.stopped_ns, other.stopped_ns),
+        }
+    }
+}
+
+/// Memory of a group, bytes. What the kernel doesn't say is unknown.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Resident {
+    /// Held by its processes: it goes with them.
+    pub memory: Option<u64>,
+    /// Pages of files in the page cache that it was the first to use.
+    pub cache: Option<u64>,
+    /// Those of them that processes have mapped.
+    pub mapped: Option<u64>,
+}
+
+/// More threads than these aren't looked at one by one: a look at each takes some microseconds.
+const MANY_THREADS: usize = 256;
+
+/// How often a thread was given a CPU, from the last number of its `schedstat` (Documentation/scheduler/sched-stats.rst).
+fn given(thread: u32) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{thread}/schedstat")).ok()?;
+    text.split_whitespace().nth(2)?.parse().ok()
 }
 
 /// Makes a group of cgroup v2 that has the wanted controllers as far as they are there, and `front` below it for processes.
@@ -468,6 +546,18 @@ fn held(stat: &str) -> Option<u64> {
     Some(keyed(stat, "anon")? + parts.iter().filter_map(|part| keyed(stat, part)).sum::<u64>())
 }
 
+/// Pages of files in a table `memory.stat`, by the name that v1 or v2 has for them. Both count those of tmpfs among them, which are
+/// memory and are in [`held`].
+fn of_files(stat: &str, names: &[&str]) -> Option<u64> {
+    let pages = names.iter().find_map(|name| keyed(stat, name))?;
+    let shared = keyed(stat, "total_shmem").or_else(|| keyed(stat, "shmem")).unwrap_or(0);
+    Some(pages.saturating_sub(shared))
+}
+
+fn mapped(stat: &str) -> Option<u64> {
+    of_files(stat, &["total_mapped_file", "file_mapped"])
+}
+
 /// `total=` of the `some` line of a pressure file, microseconds.
 pub(crate) fn pressure_total(text: &str) -> Option<u64> {
     text.lines().find(|l| l.starts_with("some"))?.split("total=").nth(1)?.trim().parse().ok()
@@ -528,6 +618,42 @@ mod tests {
             "cache 5\nrss 1\nshmem 1\ntotal_cache 900000\ntotal_rss 1000\ntotal_shmem 200\ntotal_inactive_file 3\n";
         assert_eq!(held(v1), Some(1200));
         assert_eq!(held("cache 5\n"), None);
+        assert_eq!((of_files(v2, &["total_cache", "file"]), mapped(v2)), (Some(899_800), None));
+        assert_eq!(of_files(v1, &["total_cache", "file"]), Some(899_800));
+        assert_eq!(mapped("total_mapped_file 500\ntotal_shmem 200\n"), Some(300));
+    }
+
+    #[test]
+    fn quotas_are_read_in_both_versions_and_in_groups_that_an_engine_made() {
+        let v1 = "nr_periods 5\nnr_throttled 3\nthrottled_time 7000\n";
+        let v2 = "usage_usec 9\nnr_periods 5\nnr_throttled 3\nthrottled_usec 7\n";
+        let read = Quota { periods: Some(5), throttled: Some(3), stopped_ns: Some(7000) };
+        assert_eq!((Quota::of(v1), Quota::of(v2)), (read, read));
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        fs::create_dir(folder.path().join("inner")).expect("made");
+        fs::write(folder.path().join("cpu.stat"), v1).expect("written");
+        fs::write(folder.path().join("inner/cpu.stat"), v1).expect("written");
+        let directories = vec![folder.path().to_path_buf()];
+        let group = Cgroup { name: String::new(), directories, entries: Vec::new(), throttle: None, unequal: None };
+        assert_eq!(group.quota().stopped_ns, Some(14_000));
+        fs::write(folder.path().join("inner/cpu.stat"), "usage_usec 1\n").expect("written");
+        assert_eq!(group.quota(), Quota::default(), "a sum with an unknown part is unknown");
+    }
+
+    #[test]
+    fn a_thread_that_can_not_be_seen_leaves_the_number_unknown() {
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        let directories = vec![folder.path().to_path_buf()];
+        let group = Cgroup { name: String::new(), directories, entries: Vec::new(), throttle: None, unequal: None };
+        let tasks = |text: &str| fs::write(folder.path().join("tasks"), text).expect("written");
+        assert_eq!(group.switches(), None);
+        let own = std::process::id();
+        tasks(&format!("{own}\n"));
+        assert!(group.switches().is_some_and(|seen| seen.contains_key(&own)));
+        tasks(&format!("{own}\n0\n"));
+        assert_eq!(group.switches(), None);
+        tasks(&(0..=MANY_THREADS).map(|_| format!("{own}\n")).collect::<String>());
+        assert!(group.switches().is_some(), "one thread is one");
     }
 
     #[test]

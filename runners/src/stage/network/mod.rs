@@ -228,18 +228,19 @@ pub struct OwnLink {
     _veth: Veth,
 }
 
-/// A socket in another network namespace: it stays there, and the thread that went to make it ends.
+/// A socket in another network namespace.
 fn socket_in(netns: &Path, address: IpAddr) -> anyhow::Result<UdpSocket> {
     let naming = || format!("can't open a socket on {address} in {}", netns.display());
-    let open = || -> anyhow::Result<UdpSocket> {
-        enter(netns)?;
-        Ok(UdpSocket::bind((address, 0))?)
-    };
+    within(netns, || Ok(UdpSocket::bind((address, 0))?)).with_context(naming)
+}
+
+/// Opens something in another network namespace: it stays there, and the thread that went to open it ends.
+pub(crate) fn within<T: Send>(netns: &Path, open: impl FnOnce() -> anyhow::Result<T> + Send) -> anyhow::Result<T> {
     std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().spawn_scoped(scope, open).context("no thread can be made")?;
+        let go = || enter(netns).and_then(|()| open());
+        let thread = std::thread::Builder::new().spawn_scoped(scope, go).context("no thread can be made")?;
         thread.join().map_err(|_| anyhow::anyhow!("the thread panicked")).flatten()
     })
-    .with_context(naming)
 }
 
 #[cfg(target_os = "linux")]
