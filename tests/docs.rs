@@ -32,6 +32,7 @@ const TABLES: &[(&str, Table)] = &[
     ("workload settings", workload_settings),
     ("suites", suites),
     ("formats", formats),
+    ("hints", hints),
     ("exit codes", exit_codes),
 ];
 
@@ -200,6 +201,14 @@ fn suites(_: &str) -> String {
 fn formats(_: &str) -> String {
     let rows = reports::render::formats().iter().map(|f| vec![code(f.name), code(f.extension), f.about.into()]);
     table(&["format", "ending", "what it is"], rows)
+}
+
+fn hints(_: &str) -> String {
+    let rows = reports::comparison::hints::KINDS.iter().map(|kind| {
+        let provoked = if kind.provoked { "yes" } else { "no: its rule alone" };
+        vec![code(kind.name), kind.what.into(), kind.when.into(), kind.change.into(), provoked.into()]
+    });
+    table(&["hint", "says", "when", "what would change it", "provoked in a test"], rows)
 }
 
 fn exit_codes(_: &str) -> String {

@@ -161,6 +161,7 @@ fn empty(workloads: Vec<WorkloadPlan>, environments: &[&str], blocks: u32) -> Co
         facts: Vec::new(),
         headlines: Vec::new(),
         flags: Vec::new(),
+        hints: Vec::new(),
     };
     let all = [(Role::Baseline, "bare"), (Role::Control, "control")].into_iter();
     let all = all.chain(environments.iter().map(|name| (Role::Compared, *name)));

@@ -7,6 +7,7 @@ mod claims;
 mod compute;
 mod flags;
 mod heat;
+pub mod hints;
 mod insertions;
 mod merge;
 mod packed;
@@ -23,6 +24,7 @@ pub(crate) use claims::judge as claim;
 pub use compute::compare;
 pub(crate) use flags::imported::{is_direct, unequal_options};
 pub use heat::HeatMap;
+pub use hints::Hint;
 pub use insertions::{Insertions, Population, Standing};
 pub use packed::Packed;
 pub use seen::Seen;
@@ -447,6 +449,8 @@ pub struct Environment {
     pub headlines: Vec<Headline>,
     /// Flags of all its cells, those of the baseline itself included.
     pub flags: Vec<Flag>,
+    /// Why it may cost what it costs, with the evidence.
+    pub hints: Vec<Hint>,
 }
 
 /// Whether an environment ran.

@@ -24,6 +24,14 @@ pub struct Seen {
     pub bytes_written: Option<f64>,
     /// Its flushes.
     pub flushes: Option<f64>,
+    /// How often threads that were there from the start to the end, or began in between, were given a CPU.
+    pub switches: Option<f64>,
+    /// Packets on its own link, both ways.
+    pub packets: Option<f64>,
+    /// Not by operation: pages of files in the host's page cache after a burst, bytes, the mean.
+    pub cache_bytes: Option<f64>,
+    /// Not by operation: memory held by its processes after a burst, bytes, the mean.
+    pub memory_bytes: Option<f64>,
 }
 
 impl Seen {
@@ -42,8 +50,17 @@ impl Seen {
             writes: each(|r| r.evidence.device_writes),
             bytes_written: each(|r| r.evidence.device_bytes_written),
             flushes: each(|r| r.evidence.device_flushes),
+            switches: each(|r| r.evidence.context_switches),
+            packets: each(|r| r.evidence.packets),
+            cache_bytes: held(records, |r| r.evidence.cache_bytes),
+            memory_bytes: held(records, |r| r.evidence.memory_bytes),
         }
     }
+}
+
+/// The mean of what was held after a burst, over those in which it could be read.
+fn held(records: &[&Record], bytes: impl Fn(&Record) -> Option<u64>) -> Option<f64> {
+    super::flags::mean(records, |r| bytes(r).map(|bytes| bytes as f64))
 }
 
 fn cpu_of_blocks(records: &[&Record]) -> BTreeMap<u32, f64> {
@@ -100,6 +117,17 @@ mod tests {
         assert!(ratio.interval.is_some_and(|i| i.high - i.low < 1e-9), "{ratio:?}");
         let expected = 4_500_000.0 / operations(own[0]) as f64;
         assert!((seen.cpu_ns.unwrap() - expected).abs() < 1e-6, "{seen:?}");
+    }
+
+    #[test]
+    fn what_is_held_is_a_mean_and_not_by_operation() {
+        let mut all = rows(|_| Some(1000));
+        for (record, mib) in all.iter_mut().zip([1_u64, 3].into_iter().cycle()) {
+            record.evidence.cache_bytes = Some(mib << 20);
+            (record.evidence.memory_bytes, record.evidence.context_switches) = (None, None);
+        }
+        let seen = Seen::of(&all.iter().collect::<Vec<_>>(), &[], 0.95);
+        assert_eq!((seen.cache_bytes, seen.memory_bytes, seen.switches), (Some(f64::from(2 << 20)), None, None));
     }
 
     #[test]

@@ -210,6 +210,16 @@ fn environments(c: &Comparison, out: &mut String) {
         say!(out, "| {} | {start} | {memory} | {runner} | {network} | {data} |", safe(&e.plan.name));
     }
     out.push('\n');
+    let mut any = false;
+    for e in words::tried(c) {
+        for hint in &e.hints {
+            any = true;
+            say!(out, "* Why **{}**: {}", safe(&e.plan.name), safe(&words::hint(hint, &c.run)));
+        }
+    }
+    if any {
+        out.push('\n');
+    }
 }
 
 fn failures(c: &Comparison, out: &mut String) {

@@ -4,8 +4,8 @@ use hdrhistogram::Histogram;
 
 use crate::comparison::{
     Cell, Claim, Comparison, ControlState, Distribution, Environment, FailureRow, Finding, Flag, Headline, HeatMap,
-    Insertions, Latency, Method, Metric, OpenLoop, Outcome, OverheadAt, Resolution, Role, Seen, Severity, Verdict,
-    Withheld,
+    Hint, Insertions, Latency, Method, Metric, OpenLoop, Outcome, OverheadAt, Resolution, Role, Seen, Severity,
+    Verdict, Withheld,
 };
 use crate::record::{CONTROL, EnvironmentPlan, Step, Void, WorkloadPlan};
 use crate::statistics::{Estimate, Interval};
@@ -85,6 +85,9 @@ pub fn hostile() -> Comparison {
         }
     }
     for environment in &mut c.environments {
+        for hint in &mut environment.hints {
+            (hint.workloads, hint.evidence, hint.change) = (vec![NASTY.into()], NASTY.into(), NASTY.into());
+        }
         environment.facts.push((NASTY.into(), NASTY.into()));
     }
     c.cells[0].finding = Err(Withheld::Failed(NASTY.into()));
@@ -223,7 +226,18 @@ fn environment(c: &Comparison, plan: &EnvironmentPlan) -> Environment {
         facts: vec![("kernel".into(), "6.1.0".into()), ("clock source".into(), "tsc".into())],
         headlines: c.run.workloads.iter().filter_map(headline).collect(),
         flags: Vec::new(),
+        hints: if role == Role::Compared && ran { vec![hint(c)] } else { Vec::new() },
         plan: plan.clone(),
+    }
+}
+
+fn hint(c: &Comparison) -> Hint {
+    Hint {
+        name: "seccomp",
+        what: "system calls pass through filters",
+        workloads: vec![c.run.workloads[0].name.clone()],
+        evidence: "filters on its process: 1, on the baseline's: 0".into(),
+        change: "no filter; here seccomp=default".into(),
     }
 }
 
@@ -373,5 +387,9 @@ fn seen(plan: &EnvironmentPlan, ratio: f64, durable: bool) -> Seen {
         writes: disk(3.0),
         bytes_written: disk(12_288.0),
         flushes: disk(1.0),
+        switches: None,
+        packets: None,
+        cache_bytes: None,
+        memory_bytes: None,
     }
 }

@@ -330,6 +330,17 @@ impl Terminal {
         out.push('\n');
     }
 
+    /// What follows from evidence, environment by environment.
+    fn hints(self, c: &Comparison, out: &mut String) {
+        let hints: Vec<_> = words::tried(c).flat_map(|e| e.hints.iter().map(move |hint| (e, hint))).collect();
+        for (e, hint) in &hints {
+            self.item("?", &format!("why {}: {}", e.plan.name, words::hint(hint, &c.run)), out);
+        }
+        if !hints.is_empty() {
+            out.push('\n');
+        }
+    }
+
     fn flags(self, c: &Comparison, out: &mut String) {
         // Name and evidence, with the environments and workloads it holds for.
         let mut seen: BTreeMap<(&str, &str), Places<'_>> = BTreeMap::new();
@@ -389,6 +400,7 @@ impl Render for Terminal {
         self.alone(c, &mut out);
         self.workloads(c, &mut out);
         self.environments(c, &mut out);
+        self.hints(c, &mut out);
         self.flags(c, &mut out);
         say!(out, "again: {}", one_line(&c.run.command));
         Ok(out.into_bytes())

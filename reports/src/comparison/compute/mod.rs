@@ -6,7 +6,7 @@ use super::merge::{Blocks, Counted, Merged, OfWorkload};
 use super::{
     Cell, Claim, Comparison, ControlState, Distribution, Environment, FailureRow, Finding, Flag, Headline, HeatMap,
     Latency, Method, Metric, OpenLoop, Outcome, OverheadAt, Packed, Resolution, Role, Seen, Severity, Verdict,
-    Withheld, claims, flags, insertions,
+    Withheld, claims, flags, hints, insertions,
 };
 use workloads::agent::CLOCK;
 
@@ -56,6 +56,12 @@ pub fn compare(stored: &Stored, method: Method) -> Comparison {
     let measured = counted.measured.clone();
     c.failures = counted.failures();
     c.environments = run.environments.iter().map(|e| environment(stored, &c.failures, &measured, e, method)).collect();
+    let own = |name: &str| {
+        let own = c.distributions.iter().filter(|d| d.environment == name);
+        own.flat_map(|d| &d.flags).collect::<Vec<_>>()
+    };
+    let hints = hints::of(stored, &c.environments, own);
+    c.environments.iter_mut().zip(hints).for_each(|(e, hints)| e.hints = hints);
     let differing = claims::disagreeing(&c.control, &run.workloads);
     for workload in &run.workloads {
         resolve(&mut c, workload, &differing);
@@ -495,6 +501,7 @@ fn environment(
         facts: flags::facts(&starts),
         headlines: Vec::new(),
         flags: flags::of_environment(&stored.run, plan, &starts),
+        hints: Vec::new(),
         plan: plan.clone(),
     }
 }

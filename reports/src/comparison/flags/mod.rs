@@ -19,6 +19,7 @@ use workloads::facts::Network;
 use workloads::protocol::Sample;
 
 use super::merge::Merged;
+use super::seen::per_operation;
 use super::{Finding, Flag, Metric, Severity};
 use crate::record::{Checked, EnvironmentPlan, Record, Run, Start, Stored, WorkloadPlan};
 use crate::statistics::Estimate;
@@ -105,6 +106,7 @@ pub(super) fn of(case: &Case) -> Vec<Flag> {
         clock::zero_latency,
         clock::latency_sum,
         topology,
+        packets_missing,
         throttled,
         steal,
         crowd::crowded,
@@ -189,6 +191,21 @@ fn topology(case: &Case) -> Option<Flag> {
     Some(flag("topology", severity, evidence))
 }
 
+/// Its link carries far fewer packets than the same exchanges need on the baseline's: they go another way than it says. Of a stream
+/// a packet is as large as the devices make it, so there the numbers say nothing.
+fn packets_missing(case: &Case) -> Option<Flag> {
+    if case.workload.resource != Resource::Network || case.workload.streams || case.is_baseline() {
+        return None;
+    }
+    let packets = |r: &Record| r.evidence.packets;
+    let own = per_operation(case.records.iter().copied(), packets)?;
+    let base = per_operation(case.baseline_records.iter().copied(), packets)?;
+    (base >= 1.0 && own < counts::FEW * base).then(|| {
+        let evidence = format!("{own:.3} packets on its link per operation, the baseline needs {base:.3}");
+        flag("packets-missing", Severity::Doubt, evidence)
+    })
+}
+
 /// The quota of the environment's cgroup stopped it.
 fn throttled(case: &Case) -> Option<Flag> {
     let known: Vec<u64> = case.records.iter().filter_map(|r| r.evidence.throttled).collect();
@@ -201,6 +218,9 @@ fn throttled(case: &Case) -> Option<Flag> {
     })
 }
 
+/// More of the host's CPU time than this is worth a word when a hypervisor below takes it.
+pub(super) const STEAL: f64 = 0.005;
+
 /// A hypervisor below took CPU time away.
 fn steal(case: &Case) -> Option<Flag> {
     let Some(mean) = mean(case.records, |r| r.evidence.steal) else {
@@ -208,7 +228,7 @@ fn steal(case: &Case) -> Option<Flag> {
         let evidence = "unknown: the host is itself a guest, and the hypervisor below reports none";
         return unknown.then(|| flag("steal", Severity::Note, evidence.into()));
     };
-    (mean > 0.005).then(|| {
+    (mean > STEAL).then(|| {
         let severity = if mean > 0.02 { Severity::Doubt } else { Severity::Note };
         flag("steal", severity, format!("{:.1} % of the host's CPU time on average", 100.0 * mean))
     })
@@ -277,7 +297,7 @@ fn other_work(case: &Case) -> Option<Flag> {
     })
 }
 
-fn mean(records: &[&Record], value: impl Fn(&Record) -> Option<f64>) -> Option<f64> {
+pub(super) fn mean(records: &[&Record], value: impl Fn(&Record) -> Option<f64>) -> Option<f64> {
     let known: Vec<f64> = records.iter().filter_map(|r| value(r)).collect();
     (!known.is_empty()).then(|| known.iter().sum::<f64>() / known.len() as f64)
 }

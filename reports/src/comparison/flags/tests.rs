@@ -378,6 +378,21 @@ fn topology() {
 }
 
 #[test]
+fn packets_that_go_another_way() {
+    let mut stored = honest();
+    let raised = |stored: &Stored, workload| found(stored, workload, "runc", "packets-missing");
+    assert!(raised(&stored, "net/rr").is_none());
+    for workload in ["net/rr", "net/stream"] {
+        evidence(&mut stored, workload, "runc", |e| e.packets = Some(3));
+    }
+    let flag = raised(&stored, "net/rr").expect("its link saw next to nothing");
+    assert!(flag.severity == Severity::Doubt && flag.evidence.contains("the baseline needs 1.600"), "{flag:?}");
+    assert!(raised(&stored, "net/stream").is_none(), "a packet of a stream is as large as devices make it");
+    evidence(&mut stored, "net/rr", "runc", |e| e.packets = None);
+    assert!(raised(&stored, "net/rr").is_none(), "what can't be read is no evidence");
+}
+
+#[test]
 fn a_disturbed_or_limited_environment() {
     let mut stored = honest();
     for name in ["throttled", "steal", "pressure", "fewer-operations", "unequal-resources"] {

@@ -84,7 +84,9 @@ fn open_loop(c: &Comparison, plan: &WorkloadPlan, out: &mut Markup) {
 /// The host's counters beside the operations.
 fn counted(c: &Comparison, plan: &WorkloadPlan, out: &mut Markup) {
     let Some(table) = seen::table(c, plan) else { return };
-    let caption = markup!("<caption>by operation, as the host counted, warm-ups included</caption>\n");
+    let caption = markup!(
+        "<caption>by operation, as the host counted, warm-ups included; page cache and memory as they are after a burst</caption>\n"
+    );
     let rows = table.rows.iter().map(|(name, figures)| (name.as_str(), figures.as_slice()));
     figures(&format!("The host's counters beside {}", plan.name), &caption, &table.headings, rows, out);
 }
@@ -348,6 +350,7 @@ fn environments(c: &Comparison, out: &mut Markup) {
         );
     }
     add!(out, "</tbody></table></div>\n");
+    hints(c, out);
     let skipped: Vec<(&Environment, &str)> = c
         .environments
         .iter()
@@ -363,6 +366,34 @@ fn environments(c: &Comparison, out: &mut Markup) {
         }
         add!(out, "</dl>\n");
     }
+}
+
+/// What follows from evidence, with what would change it.
+fn hints(c: &Comparison, out: &mut Markup) {
+    if words::tried(c).all(|e| e.hints.is_empty()) {
+        return;
+    }
+    add!(out, "<h3>Why</h3>\n");
+    scrolling("Why an environment may cost what it costs", out);
+    add!(
+        out,
+        "<thead><tr><th scope=\"col\">environment</th><th scope=\"col\">why</th><th scope=\"col\">evidence</th>\
+         <th scope=\"col\">what would change it</th><th scope=\"col\">felt in</th></tr></thead>\n<tbody>\n"
+    );
+    for e in words::tried(c) {
+        for hint in &e.hints {
+            add!(
+                out,
+                "<tr><th scope=\"row\">{}</th><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>\n",
+                &e.plan.name,
+                hint.what,
+                &hint.evidence,
+                &hint.change,
+                words::felt(hint, &c.run)
+            );
+        }
+    }
+    add!(out, "</tbody></table></div>\n");
 }
 
 /// Where each lies and which it was, by the start of its hash.

@@ -15,7 +15,7 @@ use crate::comparison as think;
 use crate::explain;
 use crate::record;
 use schema::{
-    BlockRatio, Cell, Distribution, Environment, Failure, Flag, Insertions, Lateness, Method, OverheadAt, Pairs,
+    BlockRatio, Cell, Distribution, Environment, Failure, Flag, Hint, Insertions, Lateness, Method, OverheadAt, Pairs,
     Report, Resolution, Run, Seen, Service, Void, Withheld, Workload,
 };
 
@@ -109,7 +109,13 @@ fn environment<'a>(c: &think::Comparison, e: &'a think::Environment) -> Environm
         sentence: if e.role == think::Role::Compared { words::plain(&words::sentence(c, e)) } else { String::new() },
         facts: Pairs(&e.facts),
         flags: flags(&e.flags),
+        hints: e.hints.iter().map(hint).collect(),
     }
+}
+
+fn hint(hint: &think::Hint) -> Hint<'_> {
+    let think::Hint { name, what, workloads, evidence, change } = hint;
+    Hint { name, what, workloads, evidence, change }
 }
 
 fn role(role: think::Role) -> &'static str {
@@ -268,6 +274,10 @@ fn seen(seen: &think::Seen) -> Seen {
         device_writes: seen.writes,
         device_bytes_written: seen.bytes_written,
         device_flushes: seen.flushes,
+        context_switches: seen.switches,
+        packets: seen.packets,
+        cache_bytes: seen.cache_bytes,
+        memory_bytes: seen.memory_bytes,
     }
 }
 

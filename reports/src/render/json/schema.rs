@@ -260,6 +260,24 @@ pub(super) struct Environment<'a> {
     pub(super) facts: Pairs<'a>,
     /// Flags of all its cells.
     pub(super) flags: Vec<Flag<'a>>,
+    /// Why it may cost what it costs.
+    pub(super) hints: Vec<Hint<'a>>,
+}
+
+/// A reason that follows from evidence. Verdicts are made of flags alone.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(super) struct Hint<'a> {
+    /// Stable.
+    pub(super) name: &'a str,
+    /// The reason, in a few words.
+    pub(super) what: &'a str,
+    /// The workloads of the run that it can be felt in.
+    pub(super) workloads: &'a [String],
+    /// The observation, with numbers.
+    pub(super) evidence: &'a str,
+    /// What would change it, with the settings as they are.
+    pub(super) change: &'a str,
 }
 
 /// A workload as planned.
@@ -486,6 +504,14 @@ pub(super) struct Seen {
     pub(super) device_bytes_written: Option<f64>,
     /// Its flushes.
     pub(super) device_flushes: Option<f64>,
+    /// How often its threads were given a CPU; null where one went meanwhile.
+    pub(super) context_switches: Option<f64>,
+    /// Packets on its own link, both ways; null where it has none that the host can watch.
+    pub(super) packets: Option<f64>,
+    /// After a burst, not by operation: pages of files in the host's page cache, bytes, the mean.
+    pub(super) cache_bytes: Option<f64>,
+    /// After a burst, not by operation: memory held by its processes, bytes, the mean.
+    pub(super) memory_bytes: Option<f64>,
 }
 
 /// Service times, nanoseconds; null where the operations don't carry a percentile.

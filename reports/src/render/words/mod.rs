@@ -11,7 +11,7 @@ pub use trust::{Tone, Trust, trust};
 
 use super::units;
 use crate::comparison::{
-    Cell, Claim, Comparison, Environment, Finding, Metric, Outcome, Role, Severity, Unit, Verdict, Withheld,
+    Cell, Claim, Comparison, Environment, Finding, Hint, Metric, Outcome, Role, Severity, Unit, Verdict, Withheld,
 };
 use crate::record::{CONTROL, Run, WorkloadPlan};
 use crate::statistics::{Estimate, FEWEST_FOR_INTERVAL};
@@ -200,6 +200,21 @@ pub fn compared(c: &Comparison) -> impl Iterator<Item = &Environment> {
 /// The environments that ran or tried to: all but the skipped.
 pub fn tried(c: &Comparison) -> impl Iterator<Item = &Environment> {
     c.environments.iter().filter(|e| !matches!(e.outcome, Outcome::Skipped(_)))
+}
+
+/// A hint in one sentence, without the environment's name.
+#[must_use]
+pub fn hint(hint: &Hint, run: &Run) -> String {
+    let Hint { what, evidence, change, .. } = hint;
+    let evidence = super::escape::one_line(evidence);
+    format!("{what}, felt in {}: {evidence}. To change it: {}", felt(hint, run), super::escape::one_line(change))
+}
+
+/// Where a hint can be felt: all of the run's workloads, or their names.
+#[must_use]
+pub fn felt(hint: &Hint, run: &Run) -> String {
+    let all = run.workloads.len() > 1 && hint.workloads.len() == run.workloads.len();
+    if all { "all workloads".into() } else { hint.workloads.join(", ") }
 }
 
 /// The cell of a workload's primary metric.

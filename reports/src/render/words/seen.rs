@@ -20,7 +20,7 @@ type Column = (&'static str, Figure, fn(f64) -> String);
 
 const CPU: &str = "CPU time";
 
-const COLUMNS: [Column; 7] = [
+const COLUMNS: [Column; 11] = [
     (CPU, |d, _| d.seen.cpu_ns, units::duration),
     ("reads", |d, plan| device(plan, d.seen.reads), units::three),
     ("bytes read", |d, plan| device(plan, d.seen.bytes_read), units::bytes),
@@ -28,6 +28,10 @@ const COLUMNS: [Column; 7] = [
     ("bytes written", |d, plan| device(plan, d.seen.bytes_written), units::bytes),
     ("written by byte", amplification, units::three),
     ("flushes", |d, plan| device(plan, d.seen.flushes), units::three),
+    ("packets", |d, plan| d.seen.packets.filter(|_| plan.resource == Resource::Network), units::three),
+    ("switches", |d, _| d.seen.switches, units::three),
+    ("page cache after", |d, plan| device(plan, d.seen.cache_bytes), units::bytes),
+    ("memory after", |d, _| d.seen.memory_bytes, units::bytes),
 ];
 
 /// Beside work that needs no disk the device's counters are others' work.
@@ -89,6 +93,19 @@ mod tests {
         let (name, figures) = &durable.rows[0];
         assert_eq!((name.as_str(), figures[0].as_str(), figures[1].as_str()), ("bare", "38.0 µs", units::NONE));
         assert_eq!((figures[3].as_str(), figures[4].as_str()), ("12.0 KiB", "3.00"));
+    }
+
+    #[test]
+    fn packets_are_of_the_network_and_what_is_held_of_all() {
+        let mut c = sample::comparison();
+        for d in &mut c.distributions {
+            (d.seen.packets, d.seen.switches) = (Some(2.1), Some(1.5));
+            (d.seen.cache_bytes, d.seen.memory_bytes) = (Some(4096.0), Some(f64::from(3 << 20)));
+        }
+        assert_eq!(of(&c, "net/rr").headings, ["CPU time", "to the baseline's", "packets", "switches", "memory after"]);
+        assert_eq!(of(&c, "net/rr").rows[0].1[2..], ["2.10", "1.50", "3.00 MiB"]);
+        let disk = of(&c, "sqlite/commit");
+        assert_eq!(disk.headings[6..], ["switches", "page cache after", "memory after"]);
     }
 
     #[test]

@@ -1,0 +1,554 @@
+//! Hints: what in an environment's surroundings may be why its work costs what it costs, each with its evidence and with the
+//! setting that would change it.
+//!
+//! A hint is no judgement: verdicts are made of flags alone. What couldn't be seen gives none, in either direction, and which
+//! runner it was decides nothing.
+
+#[cfg(test)]
+mod tests;
+
+use workloads::Resource;
+use workloads::facts::{Flushes, Network};
+use workloads::inside::Link;
+use workloads::protocol::Identity;
+
+use super::{Environment, Flag};
+use crate::record::{EnvironmentPlan, Record, Run, Start, Stored, WorkloadPlan};
+
+/// A reason that follows from evidence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hint {
+    /// `clock-call`, `throttled`, ...: stable, for programs.
+    pub name: &'static str,
+    /// The reason, in a few words.
+    pub what: &'static str,
+    /// The workloads of the run that it can be felt in.
+    pub workloads: Vec<String>,
+    /// The observation, with numbers, in one line.
+    pub evidence: String,
+    /// What would change it, with the settings as they are.
+    pub change: String,
+}
+
+/// A kind of hint: what all hints of a name have in common.
+#[derive(Debug)]
+pub struct Kind {
+    /// As in [`Hint::name`].
+    pub name: &'static str,
+    /// As in [`Hint::what`].
+    pub what: &'static str,
+    /// When there is one, for the documents.
+    pub when: &'static str,
+    /// What would change it, for the documents and for hints.
+    pub change: &'static str,
+    /// Settings of runners that it hangs on, as far as a runner has them.
+    settings: &'static [&'static str],
+    concerns: Concerns,
+    /// Said of the baseline it needn't be said of all others: it is the host's.
+    of_host: bool,
+    /// Whether a test provokes it in a real environment; else the rule alone is tested.
+    pub provoked: bool,
+    judge: fn(&Place) -> Option<String>,
+}
+
+/// The workloads in which a kind of hint can be felt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Concerns {
+    All,
+    Disk,
+    /// Those that promise durability.
+    Durable,
+    Network,
+}
+
+impl Concerns {
+    fn has(self, workload: &WorkloadPlan) -> bool {
+        match self {
+            Self::All => true,
+            Self::Disk => workload.resource == Resource::Disk,
+            Self::Durable => workload.durable,
+            Self::Network => workload.resource == Resource::Network,
+        }
+    }
+}
+
+/// Every kind, in the order of reports.
+pub const KINDS: &[Kind] = &[
+    Kind {
+        name: "clock-call",
+        what: "reading the clock is a system call, or as slow as one",
+        when: "a clock reading inside costs 70 % of an empty system call there or more, or 200 ns and four times the baseline's",
+        change: "another clock source, by the kernel's command line (`clocksource=`) or in /sys/devices/system/clocksource; the evidence has those that are available",
+        settings: &["machine", "accel", "platform"],
+        concerns: Concerns::All,
+        of_host: true,
+        provoked: true,
+        judge: clock,
+    },
+    Kind {
+        name: "tsc-scaled",
+        what: "its time stamp counter runs at another rate than the host's",
+        when: "the counter's rate against the clock differs by more than 2 %, inside and beside the baseline: it is scaled or emulated",
+        change: "a machine that passes the host's CPU on, or a host whose CPU scales the counter by itself",
+        settings: &["cpu", "accel"],
+        concerns: Concerns::All,
+        of_host: false,
+        provoked: false,
+        judge: counter,
+    },
+    Kind {
+        name: "seccomp",
+        what: "system calls pass through filters",
+        when: "more seccomp filters are on the work's process than on the baseline's (Seccomp_filters in /proc/self/status)",
+        change: "no filter, or a shorter one: the difference is what it costs",
+        settings: &["seccomp"],
+        concerns: Concerns::All,
+        of_host: false,
+        provoked: true,
+        judge: filters,
+    },
+    Kind {
+        name: "speculation",
+        what: "speculation is held back in its processes",
+        when: "Speculation_Store_Bypass or SpeculationIndirectBranch in /proc/self/status says mitigated or disabled, and beside the baseline it doesn't: kernels before 5.16 do so to everything with a seccomp filter",
+        change: "the kernel's `spec_store_bypass_disable=prctl` and `spectre_v2_user=prctl`, or no filter",
+        settings: &["seccomp"],
+        concerns: Concerns::All,
+        of_host: false,
+        provoked: false,
+        judge: speculation,
+    },
+    Kind {
+        name: "mitigations",
+        what: "its kernel answers faults of the CPU otherwise than the host's",
+        when: "an entry of /sys/devices/system/cpu/vulnerabilities that both have begins otherwise",
+        change: "the guest's kernel or CPU model; `mitigations=off` on its command line shows what they cost",
+        settings: &["kernel", "cpu"],
+        concerns: Concerns::All,
+        of_host: false,
+        provoked: false,
+        judge: mitigations,
+    },
+    Kind {
+        name: "throttled",
+        what: "its quota of CPU time stopped it",
+        when: "the quota of its cgroup, or of one that an engine made below it, stopped it for more than 1 % of the time of its bursts",
+        change: "a larger quota or none, or a longer period; CPU sets stop nobody",
+        settings: &[],
+        concerns: Concerns::All,
+        of_host: false,
+        provoked: true,
+        judge: throttled,
+    },
+    Kind {
+        name: "steal",
+        what: "a hypervisor below takes CPU time away",
+        when: "more than 0.5 % of the host's CPU time was stolen in the mean",
+        change: "a host of one's own, or fewer neighbours on it: no setting of an environment does",
+        settings: &[],
+        concerns: Concerns::All,
+        of_host: true,
+        provoked: false,
+        judge: steal,
+    },
+    Kind {
+        name: "huge-pages",
+        what: "huge pages are given otherwise than on the host",
+        when: "the word in brackets of /sys/kernel/mm/transparent_hugepage/enabled is another one inside",
+        change: "`transparent_hugepage=` on the guest's command line",
+        settings: &["kernel"],
+        concerns: Concerns::All,
+        of_host: false,
+        provoked: false,
+        judge: huge_pages,
+    },
+    Kind {
+        name: "memory-in-file",
+        what: "its memory is a file of the host",
+        when: "its processes have 64 MiB more of files mapped than the baseline's, after a burst: what a guest writes to such memory, the host writes to the file",
+        change: "memory that is no file",
+        settings: &["memory"],
+        concerns: Concerns::All,
+        of_host: false,
+        provoked: false,
+        judge: memory_in_file,
+    },
+    Kind {
+        name: "file-system",
+        what: "its file system is another one than the baseline's",
+        when: "the file system under the data, as seen inside, has another name than beside the baseline",
+        change: "data in a directory of the host's own file system, where the environment can have that",
+        settings: &["data", "storage"],
+        concerns: Concerns::Disk,
+        of_host: false,
+        provoked: true,
+        judge: file_system,
+    },
+    Kind {
+        name: "disk",
+        what: "its data lie on another disk than the baseline's",
+        when: "the host's disk under its data is known, and is not the one under the baseline's",
+        change: "data on the same disk, or another `--data-dir`",
+        settings: &["data"],
+        concerns: Concerns::Disk,
+        of_host: false,
+        provoked: false,
+        judge: disk,
+    },
+    Kind {
+        name: "flush-lost",
+        what: "its flushes never reach the disk, which is why it can be fast",
+        when: "the flag `fsync-not-durable` is raised, or its runner states that flushes are answered and forgotten",
+        change: "a path to the disk that passes flushes on",
+        settings: &["disk.cache", "data", "rm", "storage"],
+        concerns: Concerns::Durable,
+        of_host: false,
+        provoked: true,
+        judge: flush,
+    },
+    Kind {
+        name: "volatile",
+        what: "its overlay is mounted volatile",
+        when: "the options of the mount under the data have `volatile`, as overlayfs has it for containers that are thrown away",
+        change: "an overlay that isn't mounted so, or data beside it",
+        settings: &["data", "rm", "storage"],
+        concerns: Concerns::Disk,
+        of_host: false,
+        provoked: true,
+        judge: volatile,
+    },
+    Kind {
+        name: "io-limit",
+        what: "a limit of I/O is set, and its work doesn't feel it",
+        when: "it moved more than 1.5 times the bytes, or did 1.5 times the operations, that the suite's limit allows: the page cache took them, and in cgroup v1 no limit holds for what is written back later",
+        change: "direct I/O or durable writes, which wait for the disk; or cgroup v2, where writing back is charged to who wrote",
+        settings: &[],
+        concerns: Concerns::Disk,
+        of_host: true,
+        provoked: true,
+        judge: io_limit,
+    },
+    Kind {
+        name: "user-nat",
+        what: "a program translates each of its packets",
+        when: "the path to the peer goes through address translation in user space",
+        change: "a path that the kernel carries: a link of its own, or the host's network",
+        settings: &["network", "net"],
+        concerns: Concerns::Network,
+        of_host: false,
+        provoked: true,
+        judge: user_nat,
+    },
+    Kind {
+        name: "no-vhost",
+        what: "the machine's monitor passes each of its packets on",
+        when: "a machine's tap device is served by its monitor and not by the host's kernel (vhost)",
+        change: "vhost, which leaves packets to the host's kernel",
+        settings: &["net", "network"],
+        concerns: Concerns::Network,
+        of_host: false,
+        provoked: false,
+        judge: no_vhost,
+    },
+    Kind {
+        name: "link",
+        what: "its link has another MTU or other offloads than the baseline's",
+        when: "both have one interface besides loopback, and its MTU, or a switch that both devices know (`ethtool -k`), differs",
+        change: "the same MTU at both ends; another network device, where there is a choice",
+        settings: &["network", "net", "net.model"],
+        concerns: Concerns::Network,
+        of_host: false,
+        provoked: true,
+        judge: link,
+    },
+];
+
+/// What the hints of an environment follow from.
+struct Place<'a> {
+    run: &'a Run,
+    plan: &'a EnvironmentPlan,
+    /// `None` where this is the baseline: then nothing can differ from it.
+    base: Option<&'a EnvironmentPlan>,
+    identity: Option<&'a Identity>,
+    base_identity: Option<&'a Identity>,
+    /// Median cost of a clock reading beside the bursts, nanoseconds.
+    clock_ns: Option<f64>,
+    base_clock_ns: Option<f64>,
+    records: Vec<&'a Record>,
+    base_records: Vec<&'a Record>,
+    /// Of all its workloads.
+    flags: Vec<&'a Flag>,
+}
+
+impl<'a> Place<'a> {
+    /// The same fact of both, where it is known of both.
+    fn both<T: ?Sized>(&self, fact: impl Fn(&'a Identity) -> Option<&'a T>) -> Option<(&'a T, &'a T)> {
+        Some((fact(self.identity?)?, fact(self.base_identity?)?))
+    }
+
+    /// The mean of a counter over bursts in which it could be read.
+    fn mean(records: &[&Record], count: impl Fn(&Record) -> Option<f64>) -> Option<f64> {
+        super::flags::mean(records, count)
+    }
+}
+
+/// The hints of every environment, in their order. `flags` are those of an environment's workloads.
+pub(super) fn of<'a>(
+    stored: &'a Stored,
+    environments: &[Environment],
+    flags: impl Fn(&str) -> Vec<&'a Flag>,
+) -> Vec<Vec<Hint>> {
+    let run = &stored.run;
+    let identity = |name: &str| stored.starts.iter().filter(|s| s.environment == name).find_map(identity);
+    let records = |name: &str| stored.records.iter().filter(|r| r.environment == name).collect::<Vec<_>>();
+    let base = environments.iter().find(|e| e.plan.name == run.baseline);
+    let place = |e: &Environment| {
+        let plan = run.environments.iter().find(|plan| plan.name == e.plan.name)?;
+        let other = base.filter(|base| base.plan.name != plan.name);
+        let base_plan = other.and_then(|_| run.environments.iter().find(|plan| plan.name == run.baseline));
+        Some(Place {
+            run,
+            plan,
+            base: base_plan,
+            identity: identity(&plan.name),
+            base_identity: base_plan.and_then(|base| identity(&base.name)),
+            clock_ns: e.clock_ns,
+            base_clock_ns: other.and_then(|base| base.clock_ns),
+            records: records(&plan.name),
+            base_records: base_plan.map_or_else(Vec::new, |base| records(&base.name)),
+            flags: flags(&plan.name),
+        })
+    };
+    let all: Vec<Vec<Hint>> =
+        environments.iter().map(|e| place(e).map(|place| of_place(&place)).unwrap_or_default()).collect();
+    let of_host: Vec<&str> = environments
+        .iter()
+        .zip(&all)
+        .filter(|(e, _)| e.plan.name == run.baseline)
+        .flat_map(|(_, hints)| hints.iter().map(|hint| hint.name))
+        .filter(|name| KINDS.iter().any(|kind| kind.name == *name && kind.of_host))
+        .collect();
+    let repeated = |e: &Environment, hint: &Hint| e.plan.name != run.baseline && of_host.contains(&hint.name);
+    let own = |(e, hints): (&Environment, &Vec<Hint>)| {
+        hints.iter().filter(|hint| !repeated(e, hint)).cloned().collect::<Vec<_>>()
+    };
+    environments.iter().zip(&all).map(own).collect()
+}
+
+fn identity(start: &Start) -> Option<&Identity> {
+    start.identity.as_ref()
+}
+
+fn of_place(place: &Place) -> Vec<Hint> {
+    let measured = |workload: &&WorkloadPlan| {
+        let own = |r: &&&Record| r.workload == workload.name && r.outcome.is_ok();
+        !workload.is_imported() && place.records.iter().find(own).is_some()
+    };
+    let measured: Vec<&WorkloadPlan> = place.run.workloads.iter().filter(measured).collect();
+    let hint = |kind: &Kind| {
+        let felt = measured.iter().filter(|workload| kind.concerns.has(workload));
+        let workloads: Vec<String> = felt.map(|workload| workload.name.clone()).collect();
+        let evidence = if workloads.is_empty() { None } else { (kind.judge)(place) }?;
+        Some(Hint { name: kind.name, what: kind.what, workloads, evidence, change: change(kind, place.plan) })
+    };
+    KINDS.iter().filter_map(hint).collect()
+}
+
+/// What would change it, with those of the environment's settings that it hangs on.
+fn change(kind: &Kind, plan: &EnvironmentPlan) -> String {
+    let set = |name: &&&str| plan.settings.get(**name).filter(|value| !value.is_empty());
+    let now: Vec<String> = kind.settings.iter().filter_map(|name| Some(format!("{name}={}", set(&name)?))).collect();
+    if now.is_empty() { kind.change.into() } else { format!("{}; here {}", kind.change, now.join(", ")) }
+}
+
+/// A clock reading that costs so much of an empty system call is one.
+const CALL_SHARE: f64 = 0.7;
+
+/// A clock that answers within so many nanoseconds is no system call: none is as fast.
+const FAST_CLOCK_NS: f64 = 50.0;
+
+/// A clock reading that costs less than this is slow for nobody, nanoseconds.
+const SLOW_CLOCK_NS: f64 = 200.0;
+
+fn clock(place: &Place) -> Option<String> {
+    let own = place.clock_ns?;
+    let identity = place.identity?;
+    let call = identity.inside.call_ns.filter(|call| own >= CALL_SHARE * call && own > FAST_CLOCK_NS);
+    let slower = place.base_clock_ns.is_some_and(|base| own > SLOW_CLOCK_NS && own > 4.0 * base);
+    if call.is_none() && !slower {
+        return None;
+    }
+    let source = identity.clock_source.as_deref().unwrap_or("unknown");
+    let sources = &identity.inside.clock_sources;
+    let available = if sources.is_empty() { "not told".into() } else { sources.join(", ") };
+    let call = identity.inside.call_ns.map_or_else(String::new, |ns| format!(", an empty system call {ns:.0} ns"));
+    let base = place.base_clock_ns.map_or_else(String::new, |ns| format!(", the baseline's {ns:.0} ns"));
+    Some(format!("a reading costs {own:.0} ns{call}{base}; clock source {source}, available: {available}"))
+}
+
+fn counter(place: &Place) -> Option<String> {
+    let (own, base) = place.both(|i| i.inside.tsc_khz.as_ref())?;
+    let mhz = |khz: u64| khz as f64 / 1e3;
+    (own.abs_diff(*base) > base / 50)
+        .then(|| format!("{:.0} MHz inside, {:.0} MHz beside the baseline", mhz(*own), mhz(*base)))
+}
+
+fn filters(place: &Place) -> Option<String> {
+    let (own, base) = place.both(|i| i.inside.filters.as_ref())?;
+    (own > base).then(|| format!("filters on its process: {own}, on the baseline's: {base}"))
+}
+
+fn speculation(place: &Place) -> Option<String> {
+    // The words of the kernel's arch/x86/kernel/cpu/bugs.c and fs/proc/array.c; one that isn't vulnerable holds nothing back.
+    let held = |word: &str| word.ends_with("mitigated") || word.ends_with("disabled");
+    let differs = |what: &str, both: Option<(&String, &String)>| {
+        let (own, base) = both.filter(|(own, base)| held(own) && !held(base))?;
+        Some(format!("{what}: {own}, the baseline's {base}"))
+    };
+    joined([
+        differs("Speculation_Store_Bypass", place.both(|i| i.inside.store_bypass.as_ref())),
+        differs("SpeculationIndirectBranch", place.both(|i| i.inside.indirect_branch.as_ref())),
+    ])
+}
+
+/// One after the other; `None` where there is none.
+fn joined(parts: impl IntoIterator<Item = Option<String>>) -> Option<String> {
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| parts.join("; "))
+}
+
+fn mitigations(place: &Place) -> Option<String> {
+    let (own, base) = place.both(|i| Some(&i.inside.mitigations))?;
+    let differs = |(fault, own): (&String, &String)| {
+        let base = base.get(fault).filter(|base| *base != own)?;
+        Some(format!("{fault}: {own}, the host {base}"))
+    };
+    joined(own.iter().map(differs))
+}
+
+/// Less of the time a quota may stop somebody without a word.
+const STOPPED: f64 = 0.01;
+
+fn throttled(place: &Place) -> Option<String> {
+    let (mut stopped, mut periods, mut hit, mut wall) = (0, 0, 0, 0);
+    for evidence in place.records.iter().map(|r| &r.evidence) {
+        let (Some(ns), Some(of)) = (evidence.throttled_ns, evidence.wall_ns) else { continue };
+        (stopped, wall) = (stopped + ns, wall + of);
+        periods += evidence.quota_periods.unwrap_or(0);
+        hit += evidence.throttled.unwrap_or(0);
+    }
+    let share = if wall == 0 { 0.0 } else { stopped as f64 / wall as f64 };
+    (share > STOPPED).then(|| {
+        let ms = |ns: u64| ns as f64 / 1e6;
+        format!(
+            "stopped in {hit} of {periods} periods, for {:.1} ms of the {:.1} ms of its bursts",
+            ms(stopped),
+            ms(wall)
+        )
+    })
+}
+
+fn steal(place: &Place) -> Option<String> {
+    let mean = Place::mean(&place.records, |r| r.evidence.steal).filter(|mean| *mean > super::flags::STEAL)?;
+    Some(format!("{:.1} % of the host's CPU time on average", 100.0 * mean))
+}
+
+fn huge_pages(place: &Place) -> Option<String> {
+    let (own, base) = place.both(|i| i.inside.huge_pages.as_ref())?;
+    (own != base).then(|| format!("`{own}` inside, `{base}` on the host"))
+}
+
+/// So much more of files than the baseline is no program's text.
+const MAPPED: f64 = (64 << 20) as f64;
+
+fn memory_in_file(place: &Place) -> Option<String> {
+    let mapped = |records: &[&Record]| Place::mean(records, |r| r.evidence.mapped_bytes.map(|bytes| bytes as f64));
+    let (own, base) = (mapped(&place.records)?, mapped(&place.base_records)?);
+    let mib = |bytes: f64| bytes / f64::from(1 << 20);
+    (own > base + MAPPED).then(|| format!("{:.0} MiB of files mapped, the baseline {:.0} MiB", mib(own), mib(base)))
+}
+
+fn file_system(place: &Place) -> Option<String> {
+    let (own, base) = place.both(|i| Some(&i.file_system))?;
+    (own != base).then(|| format!("{own} as seen inside ({}), the baseline's {base}", place.plan.data_path))
+}
+
+fn disk(place: &Place) -> Option<String> {
+    let (own, base) = (place.plan.data.device.as_ref()?, place.base?.data.device.as_ref()?);
+    (own != base).then(|| format!("{own}, the baseline's on {base}"))
+}
+
+fn flush(place: &Place) -> Option<String> {
+    let seen = place.flags.iter().find(|flag| flag.name == "fsync-not-durable").map(|flag| flag.evidence.clone());
+    let stated = place.plan.data.flushes == Flushes::Forgotten;
+    seen.or_else(|| stated.then(|| format!("flushes are answered and forgotten there: {}", place.plan.data_path)))
+}
+
+fn volatile(place: &Place) -> Option<String> {
+    let identity = place.identity?;
+    let options = identity.inside.data_options.as_deref()?;
+    let option = options.split(',').find(|option| matches!(*option, "volatile" | "fsync=volatile"))?;
+    Some(format!("the {} under its data is mounted `{option}`", identity.file_system))
+}
+
+/// So many times a limit is beyond what its bucket lets through at first.
+const BEYOND: f64 = 1.5;
+
+fn io_limit(place: &Place) -> Option<String> {
+    let suite = place.run.suite_toml.parse::<toml::Table>().ok()?;
+    let limits = suite.get("resources")?.get("io")?.as_table()?;
+    let limit = |name: &str| limits.get(name).and_then(toml::Value::as_integer).map(|n| n as f64);
+    joined(place.run.workloads.iter().filter(|w| Concerns::Disk.has(w)).map(|workload| {
+        let [bytes, operations] = rates(place, workload)?;
+        // Of a workload that does both nobody knows here how much of which.
+        let (writes, reads) = (workload.durable || workload.kind().contains("write"), workload.kind().contains("read"));
+        let either = |write: &str, read: &str| match (writes, reads) {
+            (true, false) => limit(write),
+            (false, true) => limit(read),
+            _ => Some(limit(write)? + limit(read)?),
+        };
+        let told = |did: f64, may: Option<f64>, unit: &str, scale: f64| {
+            let may = may.filter(|may| did > BEYOND * may)?;
+            Some(format!("{}: {:.1} {unit}, allowed {:.1}", workload.name, did / scale, may / scale))
+        };
+        told(bytes, either("wbps", "rbps"), "MB/s", 1e6)
+            .or_else(|| told(operations, either("wiops", "riops"), "operations/s", 1.0))
+    }))
+}
+
+/// Bytes and operations that a workload's bursts did in a second.
+fn rates(place: &Place, workload: &WorkloadPlan) -> Option<[f64; 2]> {
+    let own = place.records.iter().filter(|r| r.workload == workload.name).filter_map(|r| r.outcome.as_ref().ok());
+    let (bytes, operations, ns) = own.fold((0.0, 0.0, 0.0), |(bytes, operations, ns), sample| {
+        (bytes + sample.bytes as f64, operations + sample.operations as f64, ns + sample.elapsed_ns as f64)
+    });
+    (ns > 0.0).then(|| [bytes * 1e9 / ns, operations * 1e9 / ns])
+}
+
+fn user_nat(place: &Place) -> Option<String> {
+    let (own, base) = (place.plan.network, place.base?.network);
+    (own.is_user_mode() && !base.is_user_mode())
+        .then(|| format!("the peer is reached over {own}, the baseline's over {base}"))
+}
+
+fn no_vhost(place: &Place) -> Option<String> {
+    let (own, base) = (place.plan.network, place.base?.network);
+    (own == Network::Tap && base != Network::Tap)
+        .then(|| format!("the peer is reached over a {own} device without vhost"))
+}
+
+fn link(place: &Place) -> Option<String> {
+    let only = |identity: &'_ Identity| match identity.inside.links.as_slice() {
+        [link] => Some(link.clone()),
+        _ => None,
+    };
+    let (own, base): (Link, Link) = (only(place.identity?)?, only(place.base_identity?)?);
+    let mtu = own.mtu.zip(base.mtu).filter(|(own, base)| own != base);
+    let mtu = mtu.map(|(own, base)| format!("MTU {own}, the baseline's {base}"));
+    let word = |on: bool| if on { "on" } else { "off" };
+    let switches = own.offloads.iter().map(|(name, own)| {
+        let base = base.offloads.get(name).filter(|base| *base != own)?;
+        Some(format!("{name} {}, the baseline's {}", word(*own), word(*base)))
+    });
+    joined(std::iter::once(mtu).chain(switches))
+}

@@ -1,0 +1,194 @@
+//! Each kind is raised by its evidence, in the environment that has it and nowhere else.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use workloads::facts::Network;
+use workloads::inside::{Inside, Link};
+use workloads::protocol::Identity;
+
+use super::*;
+use crate::comparison::{Method, compare};
+use crate::example;
+use crate::record::CONTROL;
+
+/// The environment of the example that is changed.
+const CHANGED: &str = "runc";
+
+fn surroundings() -> Inside {
+    Inside {
+        call_ns: Some(150.0),
+        clock_sources: vec!["tsc".into(), "hpet".into()],
+        tsc_khz: Some(2_000_000),
+        filters: Some(0),
+        store_bypass: Some("vulnerable".into()),
+        indirect_branch: Some("always enabled".into()),
+        mitigations: BTreeMap::from([("meltdown".into(), "Not affected".into())]),
+        huge_pages: Some("madvise".into()),
+        data_options: Some("rw,relatime".into()),
+        links: vec![Link { name: "eth0".into(), mtu: Some(1500), offloads: BTreeMap::from([("tso".into(), true)]) }],
+    }
+}
+
+/// The example with everything seen in all of its environments, and nothing that differs but by `change`.
+fn changed(change: impl Fn(&mut Stored)) -> Vec<Environment> {
+    let mut stored = example::Example { blocks: 2, rounds: 1, seed: 1 }.build();
+    stored.run.environments.retain(|e| ["bare", CONTROL, CHANGED].contains(&e.name.as_str()));
+    for identity in stored.starts.iter_mut().filter_map(|s| s.identity.as_mut()) {
+        identity.inside = surroundings();
+    }
+    change(&mut stored);
+    compare(&stored, Method::default()).environments
+}
+
+/// The identities of one environment.
+fn identities(stored: &mut Stored, change: impl Fn(&mut Identity)) {
+    let own = stored.starts.iter_mut().filter(|s| s.environment == CHANGED);
+    own.filter_map(|s| s.identity.as_mut()).for_each(change);
+}
+
+fn plan(stored: &mut Stored) -> &mut EnvironmentPlan {
+    stored.run.environments.iter_mut().find(|e| e.name == CHANGED).expect("in the example")
+}
+
+fn records(stored: &mut Stored, change: impl Fn(&mut Record)) {
+    stored.records.iter_mut().filter(|r| r.environment == CHANGED).for_each(change);
+}
+
+/// The names of the hints of each environment.
+fn names(environments: &[Environment]) -> Vec<(&str, Vec<&'static str>)> {
+    environments.iter().map(|e| (e.plan.name.as_str(), e.hints.iter().map(|h| h.name).collect())).collect()
+}
+
+type Change = fn(&mut Stored);
+
+/// Each kind by itself, with a part of what its evidence must say.
+const RAISED: &[(&str, &str, Change)] = &[
+    (
+        "clock-call",
+        "a reading costs 140 ns, an empty system call 150 ns, the baseline's 24 ns; clock source hpet, available: tsc, hpet",
+        |s| {
+            identities(s, |i| (i.clock_ns, i.clock_source) = (140.0, Some("hpet".into())));
+        },
+    ),
+    ("clock-call", "a reading costs 900 ns, an empty system call 4000 ns", |s| {
+        identities(s, |i| (i.clock_ns, i.inside.call_ns) = (900.0, Some(4000.0)));
+    }),
+    ("tsc-scaled", "2600 MHz inside, 2000 MHz beside", |s| identities(s, |i| i.inside.tsc_khz = Some(2_600_000))),
+    ("seccomp", "filters on its process: 2, on the baseline's: 0", |s| identities(s, |i| i.inside.filters = Some(2))),
+    ("speculation", "Speculation_Store_Bypass: thread force mitigated, the baseline's vulnerable", |s| {
+        identities(s, |i| i.inside.store_bypass = Some("thread force mitigated".into()));
+    }),
+    ("mitigations", "meltdown: Mitigation: PTI, the host Not affected", |s| {
+        identities(s, |i| i.inside.mitigations = BTreeMap::from([("meltdown".into(), "Mitigation: PTI".into())]));
+    }),
+    ("throttled", " periods, for ", |s| {
+        records(s, |r| {
+            let e = &mut r.evidence;
+            (e.throttled, e.quota_periods, e.throttled_ns) = (Some(1), Some(2), e.wall_ns.map(|wall| wall / 2));
+        });
+    }),
+    ("steal", "2.0 % of the host's CPU time", |s| records(s, |r| r.evidence.steal = Some(0.02))),
+    ("huge-pages", "`always` inside, `madvise` on the host", |s| {
+        identities(s, |i| i.inside.huge_pages = Some("always".into()));
+    }),
+    ("memory-in-file", "256 MiB of files mapped, the baseline 0 MiB", |s| {
+        records(s, |r| r.evidence.mapped_bytes = Some(256 << 20));
+    }),
+    ("file-system", "9p as seen inside (bind mount of ext4 on vda), the baseline's ext4", |s| {
+        identities(s, |i| i.file_system = "9p".into());
+    }),
+    ("disk", "vdb, the baseline's on vda", |s| plan(s).data.device = Some("vdb".into())),
+    ("flush-lost", "flushes are answered and forgotten there", |s| plan(s).data.flushes = Flushes::Forgotten),
+    ("volatile", "the ext4 under its data is mounted `volatile`", |s| {
+        identities(s, |i| i.inside.data_options = Some("rw,volatile,redirect_dir=on".into()));
+    }),
+    ("user-nat", "the peer is reached over user NAT, the baseline's over veth", |s| plan(s).network = Network::UserNat),
+    ("no-vhost", "over a tap device without vhost", |s| plan(s).network = Network::Tap),
+    ("link", "MTU 9000, the baseline's 1500; tso off, the baseline's on", |s| {
+        identities(s, |i| {
+            i.inside.links[0].mtu = Some(9000);
+            i.inside.links[0].offloads.insert("tso".into(), false);
+        });
+    }),
+];
+
+#[test]
+fn every_kind_is_raised_by_its_evidence_and_nowhere_else() {
+    assert_eq!(names(&changed(|_| ())), [("bare", vec![]), (CONTROL, vec![]), (CHANGED, vec![])], "nothing differs");
+    for (name, evidence, change) in RAISED {
+        let environments = changed(change);
+        assert_eq!(
+            names(&environments),
+            [("bare", vec![]), (CONTROL, vec![]), (CHANGED, vec![*name])],
+            "{name}: {:?}",
+            environments[2].hints
+        );
+        let hint = &environments[2].hints[0];
+        assert!(hint.evidence.contains(evidence), "{hint:?}");
+        assert!(!hint.workloads.is_empty() && !hint.change.is_empty(), "{hint:?}");
+    }
+    let raised: BTreeSet<&str> = RAISED.iter().map(|(name, ..)| *name).chain(["io-limit"]).collect();
+    assert_eq!(raised, KINDS.iter().map(|kind| kind.name).collect(), "each kind has its test");
+}
+
+#[test]
+fn what_was_not_seen_gives_no_hint() {
+    let unseen: Change = |s| {
+        for start in &mut s.starts {
+            let identity = start.identity.as_mut().expect("the example has them");
+            identity.inside = Inside::default();
+        }
+        for record in &mut s.records {
+            let e = &mut record.evidence;
+            (e.throttled_ns, e.steal, e.mapped_bytes) = (None, None, None);
+        }
+        // Only one side is known, or says that it doesn't know.
+        identities(s, |i| i.inside = Inside { filters: Some(2), tsc_khz: Some(1), ..surroundings() });
+        plan(s).data.device = None;
+    };
+    assert!(names(&changed(unseen)).iter().all(|(_, hints)| hints.is_empty()));
+    let none: Change = |s| s.starts.iter_mut().for_each(|start| start.identity = None);
+    assert!(names(&changed(none)).iter().all(|(_, hints)| hints.is_empty()));
+}
+
+#[test]
+fn a_kernel_that_knows_nothing_of_speculation_holds_nothing_back() {
+    let elsewhere: Change = |s| {
+        identities(s, |i| {
+            i.inside.store_bypass = Some("unknown".into());
+            i.inside.indirect_branch = Some("unsupported".into());
+        });
+    };
+    assert!(names(&changed(elsewhere)).iter().all(|(_, hints)| hints.is_empty()));
+}
+
+#[test]
+fn a_limit_that_holds_for_all_is_said_of_the_baseline_once() {
+    let limited = |wbps: u64| {
+        changed(|s| s.run.suite_toml = format!("resources = {{ cpus = 1, memory = \"1B\", io.wbps = {wbps} }}\n"))
+    };
+    let found = limited(1_000_000);
+    assert_eq!(names(&found), [("bare", vec!["io-limit"]), (CONTROL, vec![]), (CHANGED, vec![])]);
+    let evidence = &found[0].hints[0].evidence;
+    assert!(evidence.contains("disk/fsync: ") && evidence.contains("MB/s, allowed 1.0"), "{evidence}");
+    assert!(!evidence.contains("net/"), "{evidence}");
+    assert!(limited(1_000_000_000).iter().all(|e| e.hints.is_empty()), "nobody came near it");
+}
+
+#[test]
+fn a_hint_names_the_workloads_in_which_it_can_be_felt_and_the_settings_as_they_are() {
+    let environments = changed(|s| {
+        plan(s).network = Network::UserNat;
+        plan(s).settings = BTreeMap::from([("network".into(), "pasta".into()), ("data".into(), "bind".into())]);
+    });
+    let hint = &environments[2].hints[0];
+    assert_eq!(hint.workloads, ["net/rr", "net/stream", "net/paced"]);
+    assert!(hint.change.ends_with("; here network=pasta"), "{}", hint.change);
+    // A run without such work has nothing to feel it in.
+    let none = changed(|s| {
+        plan(s).network = Network::UserNat;
+        s.run.workloads.retain(|w| w.resource != Resource::Network);
+        s.records.retain(|r| !r.workload.starts_with("net/"));
+    });
+    assert!(none[2].hints.is_empty());
+}

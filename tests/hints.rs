@@ -1,0 +1,112 @@
+//! Hints are provoked in real environments, and stay away from bare metal beside them.
+
+#![cfg(target_os = "linux")]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+
+use common::{Dir, must_run};
+
+/// The evidence of each hint by its name, by environment; without an entry for those that didn't run.
+type Hints = BTreeMap<String, BTreeMap<String, String>>;
+
+fn hints(b: &Dir, suite: &str) -> Hints {
+    let suite = b.suite(suite);
+    b.run(&["run", &suite, "--store", "t.db"]).ends_with_any(&[0, 4, 7]);
+    let report = b.run(&["report", "latest", "--store", "t.db", "--format", "json"]).ends_with(0).stdout;
+    let report: serde_json::Value = serde_json::from_str(&report).expect("JSON");
+    let text = |value: &serde_json::Value| value.as_str().expect("text").to_string();
+    let all = report["environments"].as_array().expect("a list").iter();
+    let ran = all.filter(|e| matches!(e["outcome"].as_str(), Some("measured" | "partial")));
+    let hints = |e: &serde_json::Value| {
+        let hints = e["hints"].as_array().expect("a list").iter();
+        hints.map(|hint| (text(&hint["name"]), text(&hint["evidence"]))).collect()
+    };
+    ran.map(|e| (text(&e["name"]), hints(e))).collect()
+}
+
+/// That an environment has these hints and the baseline none of them. What isn't installed is skipped, loudly.
+#[track_caller]
+fn provoked(all: &Hints, environment: &str, runner: &str, names: &[&str]) {
+    let Some(own) = all.get(environment) else {
+        assert!(!must_run(runner), "{runner} must run here: {all:?}");
+        eprintln!("SKIPPED: {runner} is not available");
+        return;
+    };
+    for name in names {
+        assert!(own.contains_key(*name), "{environment} has no hint `{name}`: {own:?}");
+        for same in ["bare", "control"] {
+            assert!(!all[same].contains_key(*name), "{same}: {:?}", all[same]);
+        }
+    }
+}
+
+/// runc in a cgroup that may use a fifth of a CPU; where it is asked for its version there is none of ours.
+const LIMITED: &str = r#"#!/bin/sh
+for group in $(sed -n 's|.*/tarebench-|/tarebench-|p' /proc/self/cgroup | sort -u); do
+    for tree in /sys/fs/cgroup/cpu /sys/fs/cgroup/cpu,cpuacct; do
+        [ -e "$tree$group/cpu.cfs_quota_us" ] || continue
+        echo 10000 > "$tree$group/cpu.cfs_period_us"
+        echo 2000 > "$tree$group/cpu.cfs_quota_us"
+    done
+    limit=/sys/fs/cgroup${group%/front}/cpu.max
+    [ ! -e "$limit" ] || echo 2000 10000 > "$limit"
+done
+exec runc "$@"
+"#;
+
+#[test]
+fn boxes_say_what_they_cost_and_bare_metal_says_nothing() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("SKIPPED: without root there are no cgroups and no links");
+        return;
+    }
+    let b = Dir::new();
+    let limited = b.at("limited");
+    fs::write(&limited, LIMITED).and_then(|()| fs::set_permissions(&limited, Permissions::from_mode(0o755))).unwrap();
+    let all = hints(
+        &b,
+        &format!(
+            "blocks = 1\nrounds = 1\nburst = \"20ms\"\n[environments.bare]\n\
+             [environments.limited]\nrunner = \"runc\"\nbinary = \"{}\"\n\
+             [environments.boxed]\nrunner = \"namespaces\"\ndata = \"overlay\"\nseccomp = \"docker-like\"\n\
+             [environments.far]\nrunner = \"namespaces\"\nnetwork = \"slirp4netns\"\n\
+             [environments.layered]\nrunner = \"podman\"\ndata = \"layer\"\n\
+             [workloads.\"control/syscall\"]\n[workloads.\"disk/fsync\"]\n[workloads.\"net/rr\"]\n",
+            limited.display()
+        ),
+    );
+    provoked(&all, "limited", "runc", &["throttled"]);
+    provoked(&all, "boxed", "namespaces", &["seccomp", "file-system"]);
+    provoked(&all, "far", "slirp4netns", &["user-nat", "link"]);
+    provoked(&all, "layered", "podman", &["volatile", "flush-lost"]);
+    b.run(&["report", "latest", "--store", "t.db", "--format", "markdown"]).ends_with(0).says("* Why **boxed**: ");
+}
+
+#[test]
+fn a_clock_that_is_a_system_call_and_a_limit_that_nobody_feels_are_said() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("SKIPPED: without root there are no limits");
+        return;
+    }
+    let b = Dir::new();
+    let run = |direct: bool, environments: &str| {
+        hints(
+            &b,
+            &format!(
+                "blocks = 1\nrounds = 1\nburst = \"10ms\"\nresources = {{ io = {{ wbps = \"40MB\" }} }}\n\
+                 [environments.bare]\n{environments}\
+                 [workloads.\"disk/seqwrite\"]\nsize = \"1MiB\"\ndirect = {direct}\n"
+            ),
+        )
+    };
+    let all = run(false, "[environments.uml]\ndata = \"hostfs\"\n");
+    assert!(all["bare"].contains_key("io-limit"), "the page cache takes what is written: {all:?}");
+    provoked(&all, "uml", "uml", &["clock-call"]);
+    assert!(!all.get("uml").is_some_and(|own| own.contains_key("io-limit")), "it is said once: {all:?}");
+    let direct = run(true, "");
+    assert!(!direct["bare"].contains_key("io-limit"), "what waits for the disk feels it: {direct:?}");
+}
