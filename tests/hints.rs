@@ -93,20 +93,20 @@ fn a_clock_that_is_a_system_call_and_a_limit_that_nobody_feels_are_said() {
         return;
     }
     let b = Dir::new();
-    let run = |direct: bool, environments: &str| {
+    let run = |direct: bool, burst: &str, environments: &str| {
         hints(
             &b,
             &format!(
-                "blocks = 1\nrounds = 1\nburst = \"10ms\"\nresources = {{ io = {{ wbps = \"40MB\" }} }}\n\
+                "blocks = 1\nrounds = 1\nburst = \"{burst}\"\nresources = {{ io = {{ wbps = \"4MB\" }} }}\n\
                  [environments.bare]\n{environments}\
                  [workloads.\"disk/seqwrite\"]\nsize = \"1MiB\"\ndirect = {direct}\n"
             ),
         )
     };
-    let all = run(false, "[environments.uml]\ndata = \"hostfs\"\n");
+    let all = run(false, "50ms", "[environments.uml]\ndata = \"hostfs\"\n");
     assert!(all["bare"].contains_key("io-limit"), "the page cache takes what is written: {all:?}");
     provoked(&all, "uml", "uml", &["clock-call"]);
     assert!(!all.get("uml").is_some_and(|own| own.contains_key("io-limit")), "it is said once: {all:?}");
-    let direct = run(true, "");
+    let direct = run(true, "100ms", "");
     assert!(!direct["bare"].contains_key("io-limit"), "what waits for the disk feels it: {direct:?}");
 }

@@ -220,7 +220,7 @@ pub const KINDS: &[Kind] = &[
     Kind {
         name: "io-limit",
         what: "a limit of I/O is set, and its work doesn't feel it",
-        when: "it moved more than 1.5 times the bytes, or did 1.5 times the operations, that the suite's limit allows: the page cache took them, and in cgroup v1 no limit holds for what is written back later",
+        when: "it moved more than 1.5 times the bytes, or did 1.5 times the operations, that the suite's limit allows in that time and 0.2 s more: the page cache took them, and in cgroup v1 no limit holds for what is written back later",
         change: "direct I/O or durable writes, which wait for the disk; or cgroup v2, where writing back is charged to who wrote",
         settings: &[],
         concerns: Concerns::Disk,
@@ -491,15 +491,18 @@ fn volatile(place: &Place) -> Option<String> {
     Some(format!("the {} under its data is mounted `{option}`", identity.file_system))
 }
 
-/// So many times a limit is beyond what its bucket lets through at first.
+/// A limit that is overrun so many times over isn't felt.
 const BEYOND: f64 = 1.5;
+
+/// What a limit allows in so long, who has rested gets at once, seconds: the block layer counts in slices of a tenth.
+const RESERVE: f64 = 0.2;
 
 fn io_limit(place: &Place) -> Option<String> {
     let suite = place.run.suite_toml.parse::<toml::Table>().ok()?;
     let limits = suite.get("resources")?.get("io")?.as_table()?;
     let limit = |name: &str| limits.get(name).and_then(toml::Value::as_integer).map(|n| n as f64);
     joined(place.run.workloads.iter().filter(|w| Concerns::Disk.has(w)).map(|workload| {
-        let [bytes, operations] = rates(place, workload)?;
+        let done = Done::of(place, workload);
         // Of a workload that does both nobody knows here how much of which.
         let (writes, reads) = (workload.durable || workload.kind().contains("write"), workload.kind().contains("read"));
         let either = |write: &str, read: &str| match (writes, reads) {
@@ -508,21 +511,33 @@ fn io_limit(place: &Place) -> Option<String> {
             _ => Some(limit(write)? + limit(read)?),
         };
         let told = |did: f64, may: Option<f64>, unit: &str, scale: f64| {
-            let may = may.filter(|may| did > BEYOND * may)?;
-            Some(format!("{}: {:.1} {unit}, allowed {:.1}", workload.name, did / scale, may / scale))
+            let may = may.filter(|may| did > BEYOND * may * (done.seconds + RESERVE * done.bursts))?;
+            Some(format!("{}: {:.1} {unit}, allowed {:.1}", workload.name, did / done.seconds / scale, may / scale))
         };
-        told(bytes, either("wbps", "rbps"), "MB/s", 1e6)
-            .or_else(|| told(operations, either("wiops", "riops"), "operations/s", 1.0))
+        told(done.bytes, either("wbps", "rbps"), "MB/s", 1e6)
+            .or_else(|| told(done.operations, either("wiops", "riops"), "operations/s", 1.0))
     }))
 }
 
-/// Bytes and operations that a workload's bursts did in a second.
-fn rates(place: &Place, workload: &WorkloadPlan) -> Option<[f64; 2]> {
-    let own = place.records.iter().filter(|r| r.workload == workload.name).filter_map(|r| r.outcome.as_ref().ok());
-    let (bytes, operations, ns) = own.fold((0.0, 0.0, 0.0), |(bytes, operations, ns), sample| {
-        (bytes + sample.bytes as f64, operations + sample.operations as f64, ns + sample.elapsed_ns as f64)
-    });
-    (ns > 0.0).then(|| [bytes * 1e9 / ns, operations * 1e9 / ns])
+/// All that a workload's bursts did, and how long that took.
+#[derive(Debug, Default)]
+struct Done {
+    bursts: f64,
+    bytes: f64,
+    operations: f64,
+    seconds: f64,
+}
+
+impl Done {
+    fn of(place: &Place, workload: &WorkloadPlan) -> Self {
+        let own = place.records.iter().filter(|r| r.workload == workload.name).filter_map(|r| r.outcome.as_ref().ok());
+        own.fold(Self::default(), |sum, sample| Self {
+            bursts: sum.bursts + 1.0,
+            bytes: sum.bytes + sample.bytes as f64,
+            operations: sum.operations + sample.operations as f64,
+            seconds: sum.seconds + sample.elapsed_ns as f64 / 1e9,
+        })
+    }
 }
 
 fn user_nat(place: &Place) -> Option<String> {

@@ -634,7 +634,13 @@ mod tests {
         fs::write(folder.path().join("cpu.stat"), v1).expect("written");
         fs::write(folder.path().join("inner/cpu.stat"), v1).expect("written");
         let directories = vec![folder.path().to_path_buf()];
-        let group = Cgroup { name: String::new(), directories, entries: Vec::new(), throttle: None, unequal: None };
+        let group = Cgroup {
+            name: "tarebench-nosuch/x".into(),
+            directories,
+            entries: Vec::new(),
+            throttle: None,
+            unequal: None,
+        };
         assert_eq!(group.quota().stopped_ns, Some(14_000));
         fs::write(folder.path().join("inner/cpu.stat"), "usage_usec 1\n").expect("written");
         assert_eq!(group.quota(), Quota::default(), "a sum with an unknown part is unknown");
@@ -644,7 +650,13 @@ mod tests {
     fn a_thread_that_can_not_be_seen_leaves_the_number_unknown() {
         let folder = tempfile::tempdir().expect("a temporary directory");
         let directories = vec![folder.path().to_path_buf()];
-        let group = Cgroup { name: String::new(), directories, entries: Vec::new(), throttle: None, unequal: None };
+        let group = Cgroup {
+            name: "tarebench-nosuch/x".into(),
+            directories,
+            entries: Vec::new(),
+            throttle: None,
+            unequal: None,
+        };
         let tasks = |text: &str| fs::write(folder.path().join("tasks"), text).expect("written");
         assert_eq!(group.switches(), None);
         let own = std::process::id();
