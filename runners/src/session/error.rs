@@ -14,7 +14,7 @@ pub enum SessionError {
         reason: std::io::Error,
     },
     /// The environment ended by itself.
-    #[error("the environment ended while we waited for {what} ({status}){tail}")]
+    #[error("the environment ended while we waited for {what} ({status}){}{tail}", advice(.status))]
     Died {
         /// The message that was awaited.
         what: &'static str,
@@ -72,6 +72,18 @@ impl SessionError {
     }
 }
 
+/// The cause of an end that says nothing by itself. SQLite keeps its index of a write-ahead log in a mapped file, for whose pages a file
+/// system that copies on write (btrfs) wants new room.
+fn advice(status: &str) -> &'static str {
+    // 128 and the number, where a shell or an engine passes it on.
+    if status.contains("SIGBUS") || status.ends_with(": 135") {
+        ": there was no room for a page of a mapped file, so the data's file system is full or its quota used up; make room there, \
+         or raise it"
+    } else {
+        ""
+    }
+}
+
 /// The last lines of stderr and console, as an error shows them.
 #[derive(Debug, Clone, Default)]
 pub struct Tail(pub String);
@@ -79,5 +91,21 @@ pub struct Tail(pub String);
 impl std::fmt::Display for Tail {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if self.0.is_empty() { Ok(()) } else { write!(f, "; its last words:\n{}", self.0) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_for_want_of_room_says_so() {
+        let died = |status: &str| {
+            SessionError::Died { what: "a burst", status: status.into(), tail: Tail::default() }.to_string()
+        };
+        for status in ["signal: 7 (SIGBUS)", "signal: 7 (SIGBUS) (core dumped)", "exit status: 135"] {
+            assert!(died(status).contains("its quota used up"), "{status}");
+        }
+        assert_eq!(died("exit status: 1"), "the environment ended while we waited for a burst (exit status: 1)");
     }
 }
