@@ -128,12 +128,19 @@ impl Drop for Process {
     }
 }
 
+/// Runs what is added to it in namespaces of its own, which an ordinary user may make as the root of one for users.
+fn unshare_all() -> Command {
+    let mut command = Command::new("unshare");
+    command.args((!nix::unistd::geteuid().is_root()).then_some("-Ur")).args(["-m", "-u", "-i", "-n"]);
+    command
+}
+
 impl Premises {
     /// The box that this runner needs; nothing where it makes its own. `folder` is shared with the host.
     pub fn of(runner: &str, folder: &Path) -> Self {
         let is_root = nix::unistd::geteuid().is_root();
         match runner {
-            "exec" => Self::namespaces(folder),
+            "exec" if unshare_all().arg("true").status().is_ok_and(|ended| ended.success()) => Self::namespaces(folder),
             "exec_lxc" if is_root && Path::new("/usr/bin/lxc-attach").exists() => Self::lxc(),
             "exec_docker" if is_root && Path::new(DOCKERD).exists() => Self::container(),
             "oci" => Self::runtime(),
@@ -276,15 +283,18 @@ impl Premises {
 
     /// A process in namespaces of its own, for nsenter.
     fn namespaces(folder: &Path) -> Self {
-        let sleeper = Process::start(Command::new("unshare").args(["-m", "-u", "-i", "-n", "sleep", "600"]));
+        let sleeper = Process::start(unshare_all().args(["sleep", "600"]));
         let pid = sleeper.id();
         let namespace = || std::fs::read_link(format!("/proc/{pid}/ns/net"));
         let own = std::fs::read_link("/proc/self/ns/net").expect("readable");
         super::eventually("it is in its namespaces", std::time::Duration::from_secs(5), || {
-            namespace().is_ok_and(|n| n != own)
+            // `unshare` is in them before it is their root.
+            let ready = std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "sleep\n");
+            ready && namespace().is_ok_and(|n| n != own)
         });
+        let user = if nix::unistd::geteuid().is_root() { "" } else { "-U --preserve-credentials " };
         let settings = vec![
-            ("command", format!("nsenter -t {pid} -m -u -i -n {{run}}")),
+            ("command", format!("nsenter -t {pid} {user}-m -u -i -n {{run}}")),
             ("copy", format!("cp {{binary}} /proc/{pid}/root{{agent}}")),
             ("data", folder.display().to_string()),
         ];
