@@ -83,7 +83,7 @@ impl Ladder {
         let mut building = Building::new(runner, asked.baseline, entry)?;
         building.rungs(&factors.given)?;
         for factor in &factors.given {
-            building.alternative(factor, factor.default);
+            building.alternative(*factor, factor.default);
         }
         if building.explains.rungs.len() < 2 {
             bail!("`{}` is the baseline `{}` itself: there is nothing to explain", entry.name, asked.baseline.name);
@@ -96,7 +96,7 @@ impl Ladder {
 }
 
 /// A setting as it is declared.
-type Factor = &'static Setting;
+type Factor = Setting;
 
 /// What is taken apart of a runner's settings.
 #[derive(Debug)]
@@ -109,8 +109,8 @@ struct Factors {
 
 impl Factors {
     fn of(runner: &dyn Runner, settings: &Settings, asked: Asked) -> anyhow::Result<Self> {
-        let table = runner.settings();
-        let defaults = Settings::resolve(table, &BTreeMap::new()).context("the defaults of a runner are right")?;
+        let table = runner.all_settings();
+        let defaults = Settings::resolve(&table, &BTreeMap::new()).context("the defaults of a runner are right")?;
         let changed = |s: &Setting| {
             let of = |all: &Settings| all.iter().find(|(key, _)| *key == s.name).map(|(_, value)| value.to_string());
             of(settings) != of(&defaults)
@@ -132,10 +132,10 @@ impl Factors {
             bail!("--order names `{key}`, which `{}` has at its default", asked.environment.name);
         }
         let named = |s: &Setting| asked.order.iter().chain(asked.only).any(|key| key == s.name);
-        let wanted = |s: &&'static Setting| {
+        let wanted = |s: &Setting| {
             can_vary(s, named(s)) && (asked.only.is_empty() || asked.only.iter().any(|key| key == s.name))
         };
-        let (mut given, mut free): (Vec<Factor>, Vec<Factor>) = table.iter().filter(wanted).partition(|s| changed(s));
+        let (mut given, mut free): (Vec<Factor>, Vec<Factor>) = table.iter().copied().filter(wanted).partition(changed);
         given.sort_by_key(|s| asked.order.iter().position(|key| key == s.name).unwrap_or(usize::MAX));
         // Where there are settings to take apart, these are the question; others are tried when they are asked for by name.
         if asked.only.is_empty() && !given.is_empty() {
@@ -246,7 +246,7 @@ impl<'a> Building<'a> {
                 let Some(value) = values.get(turn) else { continue };
                 if done == most {
                     beyond.push(format!("{}={value}", factor.name));
-                } else if self.alternative(factor, value) {
+                } else if self.alternative(*factor, value) {
                     done += 1;
                 }
             }

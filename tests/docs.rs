@@ -13,6 +13,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use common::Dir;
+use runners::quota::Quota;
 use runners::registry::RUNNERS;
 use workloads::load::Common;
 use workloads::registry::WORKLOADS;
@@ -130,7 +131,9 @@ fn workloads(_: &str) -> String {
 }
 
 fn runner_settings(_: &str) -> String {
-    let rows = RUNNERS.iter().flat_map(|r| settings(r.name(), r.settings()));
+    let without = RUNNERS.iter().filter(|r| !r.in_cgroup()).map(|r| code(r.name())).collect::<Vec<_>>().join(", ");
+    let common = Quota::TABLE.iter().map(|s| setting(format!("every runner but {without}"), s));
+    let rows = common.chain(RUNNERS.iter().flat_map(|r| settings(r.name(), r.settings())));
     table(&["runner", "setting", "default", "values", "about"], rows)
 }
 

@@ -175,6 +175,7 @@ fn measure(shared: &Arc<Shared>, data: &Path, name: &str, runner: &dyn Runner, s
         data: launch.data.facts.clone(),
         emulated: None,
         unequal: None,
+        quota: None,
         data_path: launch.data.words.clone(),
         programs: Vec::new(),
     });

@@ -264,6 +264,7 @@ fn environment(place: &Place) -> EnvironmentPlan {
         },
         emulated: vm.then(|| "QEMU's TCG translates every instruction".into()),
         unequal: None,
+        quota: None,
         data_path: if vm {
             format!("raw image on ext4 on vda, virtio-blk, cache={cache}")
         } else {

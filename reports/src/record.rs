@@ -162,6 +162,9 @@ pub struct EnvironmentPlan {
     pub emulated: Option<String>,
     /// Why the suite's CPUs and memory are not enforced; `None` where they are.
     pub unequal: Option<String>,
+    /// The quota on its CPU time that was asked for, in words; `None` where it has none.
+    #[serde(default)]
+    pub quota: Option<String>,
     /// The same for people: `bind mount of ext4 on vda`, `raw image on ext4 on vda, virtio-blk, cache=none`.
     pub data_path: String,
     /// Programs of the host that it ran on, the engine's own first; empty where there are none, and in runs that were stored

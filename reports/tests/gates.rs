@@ -147,6 +147,7 @@ fn empty(workloads: Vec<WorkloadPlan>, environments: &[&str], blocks: u32) -> Co
         data: DataFacts::default(),
         emulated: None,
         unequal: None,
+        quota: None,
         data_path: String::new(),
         programs: Vec::new(),
     };

@@ -14,6 +14,7 @@ use crate::host::Host;
 use crate::path::PathToPeer;
 use crate::process::{self, Program};
 use crate::programs::{Used, Version};
+use crate::quota::Quota;
 use crate::stage::Stage;
 use crate::stage::cgroup::Cgroup;
 use crate::stage::data::DataPath;
@@ -30,6 +31,14 @@ pub trait Runner: Sync + Debug {
     fn settings(&self) -> &'static [Setting] {
         &[]
     }
+    /// Whether all that works in it is in the stage's cgroup, so that a quota there holds it.
+    fn in_cgroup(&self) -> bool {
+        cfg!(target_os = "linux")
+    }
+    /// Its settings, and those that every runner of its kind has.
+    fn all_settings(&self) -> Vec<Setting> {
+        [self.settings(), if self.in_cgroup() { Quota::TABLE } else { &[] }].concat()
+    }
     /// Refuses settings that exclude each other, before anything is started.
     ///
     /// # Errors
@@ -42,8 +51,9 @@ pub trait Runner: Sync + Debug {
     /// # Errors
     /// See [`Settings::resolve`] and [`Runner::check`].
     fn resolve(&self, given: &BTreeMap<String, String>) -> Result<Settings, SettingError> {
-        let settings = Settings::resolve(self.settings(), given)?;
+        let settings = Settings::resolve(&self.all_settings(), given)?;
         process::check_files(self.settings(), &settings)?;
+        Quota::check(&settings)?;
         self.check(&settings)?;
         Ok(settings)
     }
@@ -95,6 +105,8 @@ pub struct Launch {
     pub binary_sha256: Option<String>,
     /// Why the limits of the suite don't hold inside, where they can't.
     pub unequal: Option<String>,
+    /// The quota on its CPU time that was asked for, in words.
+    pub quota: Option<String>,
     /// Why its CPU counts as emulated, where it does: `QEMU TCG: ...`.
     pub emulated: Option<String>,
     /// Memory that a VM monitor needs besides the guest's, bytes: on top of the cgroup's limit.
@@ -151,6 +163,7 @@ impl Launch {
             programs: Vec::new(),
             binary_sha256: None,
             unequal: None,
+            quota: None,
             emulated: None,
             memory_beside: 0,
             terminal: false,
@@ -222,9 +235,15 @@ impl Stage {
     /// # Errors
     /// See [`Runner::launch`].
     pub fn launch(&mut self, runner: &dyn Runner, settings: &Settings) -> anyhow::Result<Launch> {
-        let mut launch = runner.launch(settings, self)?;
-        self.name_front(&mut launch);
         let cgroup = self.cgroup();
+        let quota = Quota::of(settings);
+        // Before an engine makes groups of its own below.
+        if let Some(quota) = quota {
+            cgroup.hold_cpu_time(quota.microseconds(self.host.resources.cpus)?)?;
+        }
+        let mut launch = runner.launch(settings, self)?;
+        launch.quota = quota.map(|quota| quota.words(self.host.resources.cpus));
+        self.name_front(&mut launch);
         if launch.memory_beside > 0 {
             cgroup.limit_memory(self.host.resources.memory_bytes + launch.memory_beside)?;
         }

@@ -21,6 +21,7 @@ pub mod probe;
 #[cfg_attr(not(target_os = "linux"), expect(unused_imports, reason = "engines on Linux share it"))]
 mod process;
 pub mod programs;
+pub mod quota;
 pub mod registry;
 pub mod session;
 pub mod stage;

@@ -150,7 +150,7 @@ fn ask(runner: &dyn Runner, settings: &Settings, shared: &Arc<Shared>, data_dir:
 
 /// Where the engine's words are all there is: without the settings it may work, and its command tells what was asked of it.
 fn what_to_try(runner: &dyn Runner, settings: &Settings) -> String {
-    let defaults = Settings::resolve(runner.settings(), &BTreeMap::new()).unwrap_or_default();
+    let defaults = Settings::resolve(&runner.all_settings(), &BTreeMap::new()).unwrap_or_default();
     let default = |name: &str| defaults.iter().find(|(n, _)| *n == name).map(|(_, value)| value);
     let changed: Vec<String> =
         settings.iter().filter(|(name, v)| default(name) != Some(v)).map(|(name, v)| format!("{name}={v}")).collect();

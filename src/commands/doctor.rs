@@ -100,7 +100,7 @@ pub fn run(args: cli::Doctor) -> anyhow::Result<Exit> {
         if let Some(exit) = interrupt.exit() {
             return Ok(exit);
         }
-        let settings = Settings::resolve(runner.settings(), &Default::default())?;
+        let settings = Settings::resolve(&runner.all_settings(), &Default::default())?;
         let found = Probed {
             name: runner.name(),
             probe: probe::probe(*runner, &settings, &shared, &data_dir),

@@ -224,6 +224,7 @@ mod tests {
             data: DataFacts::default(),
             emulated: None,
             unequal: None,
+            quota: None,
             data_path: String::new(),
             programs: Vec::new(),
         };

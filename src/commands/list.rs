@@ -62,7 +62,7 @@ fn entries<'a>(all: impl Iterator<Item = (&'a str, &'a str, Vec<Setting>)>) -> (
 }
 
 fn environments() -> (String, Value) {
-    entries(runners::registry::RUNNERS.iter().map(|r| (r.name(), r.about(), r.settings().to_vec())))
+    entries(runners::registry::RUNNERS.iter().map(|r| (r.name(), r.about(), r.all_settings())))
 }
 
 fn workloads() -> (String, Value) {

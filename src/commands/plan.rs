@@ -28,7 +28,7 @@ fn describe(plan: &Plan) -> anyhow::Result<String> {
     let blocks = if suite.blocks == 1 { "1 block, which".into() } else { format!("{} blocks; each", suite.blocks) };
     writeln!(out, "\n{blocks} starts every environment afresh, in random order:")?;
     for environment in &plan.environments {
-        let set = set(environment.runner.settings(), &environment.settings)?;
+        let set = set(&environment.runner.all_settings(), &environment.settings)?;
         writeln!(out, "{}", item(&format!("{:<14} {:<12}", environment.name, environment.runner.name()), &set))?;
     }
     let rounds = if suite.rounds == 1 { "1 round".into() } else { format!("{} rounds", suite.rounds) };

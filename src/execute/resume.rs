@@ -133,7 +133,7 @@ fn shown(value: &str) -> &str {
 }
 
 /// All that an environment stands on.
-fn of_environment(e: &EnvironmentPlan) -> [(&'static str, String); 8] {
+fn of_environment(e: &EnvironmentPlan) -> [(&'static str, String); 9] {
     let words = |of: &Option<String>| of.clone().unwrap_or_default();
     let programs = e.programs.iter().map(|p| format!("{p:?}")).collect::<Vec<_>>().join(", ");
     [
@@ -145,6 +145,7 @@ fn of_environment(e: &EnvironmentPlan) -> [(&'static str, String); 8] {
         ("network", format!("{:?}", e.network)),
         ("data", format!("{} ({:?})", e.data_path, e.data)),
         ("limits", words(&e.unequal)),
+        ("quota", words(&e.quota)),
     ]
 }
 

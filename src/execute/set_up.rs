@@ -376,6 +376,7 @@ fn grounds(
                 row.data = launch.data.facts.clone();
                 row.data_path = launch.data.words.clone();
                 row.unequal = launch.unequal.clone().or_else(|| stage.cgroup().unequal().map(str::to_string));
+                row.quota = launch.quota.clone();
                 let witness = stage.witness(&row.data);
                 grounds.push(Some(Ground { environment: environment.clone(), stage, witness }));
             }
@@ -440,6 +441,7 @@ fn describe_environment(environment: &Environment) -> EnvironmentPlan {
         data: DataFacts::default(),
         emulated: None,
         unequal: None,
+        quota: None,
         data_path: String::new(),
         programs: Vec::new(),
     }

@@ -641,6 +641,7 @@ fn run_of(plan: &Plan) -> Run {
         data: DataFacts::default(),
         emulated: None,
         unequal: None,
+        quota: None,
         data_path: String::new(),
         programs: Vec::new(),
     };

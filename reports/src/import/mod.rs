@@ -362,6 +362,7 @@ fn environment(block: &Block) -> EnvironmentPlan {
         data: DataFacts::default(),
         emulated: None,
         unequal: None,
+        quota: None,
         data_path: block.output.place.clone().unwrap_or_else(|| "unknown".into()),
         programs: Vec::new(),
     }

@@ -19,6 +19,10 @@ impl Cgroup {
         Ok(())
     }
 
+    pub(crate) fn hold_cpu_time(&self, _quota: (u64, u64)) -> anyhow::Result<()> {
+        anyhow::bail!("a quota of CPU time needs a cgroup, which this kernel has none of; leave cpu.share away")
+    }
+
     pub(crate) fn hold_io(&self) -> anyhow::Result<()> {
         Ok(())
     }

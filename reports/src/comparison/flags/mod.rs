@@ -125,6 +125,7 @@ pub(super) fn of(case: &Case) -> Vec<Flag> {
 pub(super) fn of_environment(run: &Run, plan: &EnvironmentPlan, starts: &[&Start]) -> Vec<Flag> {
     let mut flags = Vec::new();
     flags.extend(plan.unequal.as_ref().map(|why| flag("unequal-resources", Severity::Doubt, why.clone())));
+    flags.extend(plan.quota.as_ref().map(|quota| flag("cpu-quota", Severity::Note, format!("as asked for: {quota}"))));
     flags.extend(clock::drift(starts));
     flags.extend(plan.emulated.as_ref().map(|why| flag("emulated-cpu", Severity::Note, why.clone())));
     flags.extend(run.nested.as_ref().map(|why| flag("nested", Severity::Note, why.clone())));
@@ -212,9 +213,11 @@ fn throttled(case: &Case) -> Option<Flag> {
     let hit = known.iter().filter(|t| **t > 0).count();
     (hit > 0).then(|| {
         // A quota period that ends badly now and then is the same for all; one burst in twenty is no longer now and then.
-        let severity = if hit * 20 > known.len() { Severity::Doubt } else { Severity::Note };
+        let often = hit * 20 > known.len() && case.plan.quota.is_none();
+        let severity = if often { Severity::Doubt } else { Severity::Note };
         let total: u64 = known.iter().sum();
-        flag("throttled", severity, format!("{hit} of {} bursts, {total} times in all", known.len()))
+        let wanted = if case.plan.quota.is_some() { ", as its quota was asked for" } else { "" };
+        flag("throttled", severity, format!("{hit} of {} bursts, {total} times in all{wanted}", known.len()))
     })
 }
 

@@ -416,6 +416,12 @@ fn a_disturbed_or_limited_environment() {
     ] {
         assert_eq!(found(&stored, "net/rr", "runc", name).map(|f| f.severity), Some(severity), "{name}");
     }
+    plan(&mut stored, "runc", |e| (e.unequal, e.quota) = (None, Some("50 % of its CPU".into())));
+    let throttled = found(&stored, "net/rr", "runc", "throttled").expect("said");
+    assert!(throttled.severity == Severity::Note && throttled.evidence.contains("asked for"), "{throttled:?}");
+    let quota = found(&stored, "net/rr", "runc", "cpu-quota").expect("said");
+    assert!(quota.severity == Severity::Note && quota.evidence.contains("50 % of its CPU"), "{quota:?}");
+    assert!(found(&stored, "net/rr", "runc", "unequal-resources").is_none(), "it was asked for");
     evidence(&mut stored, "net/rr", "runc", |e| *e = Evidence::default());
     let flag = found(&stored, "net/rr", "runc", "steal").expect("a guest that isn't told");
     assert!(flag.severity == Severity::Note && flag.evidence.starts_with("unknown"), "{flag:?}");

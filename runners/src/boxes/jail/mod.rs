@@ -75,6 +75,10 @@ impl Runner for Jail {
         "A FreeBSD jail with nothing in it but the agent"
     }
 
+    fn in_cgroup(&self) -> bool {
+        false
+    }
+
     fn settings(&self) -> &'static [Setting] {
         Options::TABLE
     }

@@ -61,6 +61,10 @@ impl Runner for Exec {
         "A box that is there already, entered by a command such as docker exec, lxc-attach, jexec or zlogin"
     }
 
+    fn in_cgroup(&self) -> bool {
+        false
+    }
+
     fn settings(&self) -> &'static [Setting] {
         Options::TABLE
     }

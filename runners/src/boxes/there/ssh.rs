@@ -98,6 +98,10 @@ impl Runner for Ssh {
         "Any host or guest reached by ssh; the agent is copied there and removed again"
     }
 
+    fn in_cgroup(&self) -> bool {
+        false
+    }
+
     fn settings(&self) -> &'static [Setting] {
         Options::TABLE
     }

@@ -116,15 +116,45 @@ impl Cgroup {
 
     fn limit_cpu_time(&self, cpus: u32) -> anyhow::Result<()> {
         let period = 100_000;
-        let quota = u64::from(cpus) * period;
-        let set = |file: PathBuf, text: String| fs::write(file, text).context("can't set the CPU quota");
+        self.set_cpu_time((u64::from(cpus) * period, period))
+    }
+
+    /// Sets a quota and its period, microseconds.
+    fn set_cpu_time(&self, (quota, period): (u64, u64)) -> anyhow::Result<()> {
+        let set = |file: &Path, text: String| fs::write(file, text).context("can't set the CPU quota");
         if let Some(file) = self.file("cpu.max") {
-            return set(file, format!("{quota} {period}"));
+            return set(&file, format!("{quota} {period}"));
         }
         let file = self.file("cpu.cfs_quota_us").context("there is no cpu controller")?;
-        let beside = file.with_file_name("cpu.cfs_period_us");
-        set(file, quota.to_string())?;
-        set(beside, period.to_string())
+        // One after the other: without a quota any period will do.
+        set(&file, "-1".into())?;
+        set(&file.with_file_name("cpu.cfs_period_us"), period.to_string())?;
+        set(&file, quota.to_string())
+    }
+
+    /// Holds the group to a quota of CPU time within a period, microseconds, and reads both back.
+    ///
+    /// # Errors
+    /// When there is no group, or the kernel refuses or says something else.
+    pub(crate) fn hold_cpu_time(&self, wanted: (u64, u64)) -> anyhow::Result<()> {
+        if self.directories.is_empty() {
+            let why = self.unequal.as_deref().unwrap_or("there is no cgroup");
+            anyhow::bail!("a quota of CPU time needs a cgroup: {why}; run tarebench as root, or leave cpu.share away");
+        }
+        self.set_cpu_time(wanted).context("cpu.share can't be held")?;
+        let found = self.cpu_time();
+        anyhow::ensure!(found == Some(wanted), "the CPU quota reads back as {found:?}, not {wanted:?} (microseconds)");
+        Ok(())
+    }
+
+    /// Quota and period, microseconds; `None` without a quota.
+    fn cpu_time(&self) -> Option<(u64, u64)> {
+        if let Some(file) = self.file("cpu.max") {
+            let text = fs::read_to_string(file).ok()?;
+            let (quota, period) = text.trim().split_once(' ')?;
+            return Some((quota.parse().ok()?, period.parse().ok()?));
+        }
+        Some((self.number(&["cpu.cfs_quota_us"])?, self.number(&["cpu.cfs_period_us"])?))
     }
 
     /// Sets the memory limit: the suite's, and on top what a VM monitor needs besides the guest's memory.
@@ -686,6 +716,32 @@ mod tests {
         assert_eq!(group.run_cpu_ns(), Some(7000));
         fs::write(above.join("cpuacct.usage"), "123\n").expect("written");
         assert_eq!(group.run_cpu_ns(), Some(123));
+    }
+
+    #[test]
+    fn a_quota_is_set_in_both_versions_and_read_back() {
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        let group = |directories| Cgroup {
+            name: "tarebench-nosuch/box".into(),
+            directories,
+            entries: Vec::new(),
+            throttle: None,
+            unequal: Some("not root".into()),
+        };
+        let own = group(vec![folder.path().to_path_buf()]);
+        let read = |name: &str| fs::read_to_string(folder.path().join(name)).expect("readable");
+        for name in ["cpu.cfs_quota_us", "cpu.cfs_period_us"] {
+            fs::write(folder.path().join(name), "-1\n").expect("written");
+        }
+        assert_eq!(own.cpu_time(), None, "without a limit it is -1");
+        own.hold_cpu_time((20_000, 50_000)).expect("held");
+        assert_eq!((read("cpu.cfs_quota_us").as_str(), read("cpu.cfs_period_us").as_str()), ("20000", "50000"));
+        fs::write(folder.path().join("cpu.max"), "max 100000\n").expect("written");
+        assert_eq!(own.cpu_time(), None);
+        own.hold_cpu_time((5000, 10_000)).expect("held");
+        assert_eq!(read("cpu.max"), "5000 10000");
+        let why = group(Vec::new()).hold_cpu_time((5000, 10_000)).expect_err("no group").to_string();
+        assert!(why.contains("not root") && why.contains("leave cpu.share away"), "{why}");
     }
 
     #[test]

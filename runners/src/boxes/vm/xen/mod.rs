@@ -111,6 +111,10 @@ impl Runner for Xen {
         "A Xen domain (PV or PVH) made by xl, beside the privileged one that we run in"
     }
 
+    fn in_cgroup(&self) -> bool {
+        false
+    }
+
     fn settings(&self) -> &'static [Setting] {
         Options::TABLE
     }
