@@ -81,6 +81,30 @@ fn engines_and_depths_give_the_same_check_value() {
 }
 
 #[test]
+fn a_whole_file_with_a_flush_at_its_end_is_one_operation() {
+    let directory = disk();
+    let given = [("size", "1MiB"), ("sync", "end"), ("direct", "false")];
+    let mut work = prepared("disk/seqwrite", &given, directory.path());
+    let expected = work.verify().expect("as it was filled").value;
+    for operations in [1, 5, 3] {
+        let sample = burst(&mut *work, operations).expect("done");
+        assert_eq!((sample.operations, sample.bytes), (operations, operations << 20));
+        assert_eq!(work.verify().expect("every block has its last version").value, expected);
+    }
+    assert_eq!(work.facts()["sync"], "end");
+    let file = std::fs::OpenOptions::new().write(true).open(directory.path().join("seqwrite.dat")).expect("there");
+    file.write_all_at(b"damage", 300_000).expect("written");
+    assert!(work.verify().expect_err("damaged").to_string().contains("block 2 doesn't hold"));
+    let workload = registry::find("disk/seqwrite").expect("registered");
+    let durable = |given: &[(&str, &str)]| workload.durable(&place("disk/seqwrite", given, directory.path()).settings);
+    assert!(durable(&given) && !durable(&[]), "its flush is to be seen on the device");
+    for (more, words) in [(("direct", "true"), "set direct=false too"), (("engine", "io_uring"), "set engine=psync")] {
+        let e = prepare("disk/seqwrite", &[&given[..2], &[("direct", "false"), more]].concat(), directory.path());
+        assert!(e.err().expect("refused").to_string().contains(words), "{more:?}");
+    }
+}
+
+#[test]
 fn several_in_flight_take_longer_each_and_not_together() {
     let directory = disk();
     if !uring(directory.path()) {

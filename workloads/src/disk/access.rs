@@ -1,8 +1,10 @@
 //! `disk/rand*` and `disk/seq*`: an operation reads or writes one block of a file, past the page cache, without a flush.
 //!
-//! At random it is any block; in sequence the one behind the last, and behind the end of the file comes its beginning.
+//! At random it is any block; in sequence the one behind the last, and behind the end of the file comes its beginning. `disk/seqwrite`
+//! can take the whole file for one operation, with a flush at its end: [`super::whole`].
 
-use super::transfer::{self, Extent, Manner, Pattern, Transfer};
+use super::transfer::{self, Engine, Extent, Manner, Pattern, Transfer};
+use super::whole::Whole;
 use crate::settings::{self, Setting, SettingError, Settings};
 use crate::workload::{Needs, Place, Prepared, Resource, Workload};
 
@@ -47,7 +49,7 @@ pub static SEQ_READ: Access = Access {
 pub static SEQ_WRITE: Access = Access {
     about: "Writes a file over from one end to the other and again, 128 KiB at a time, past the page cache",
     pattern: Pattern { name: "disk/seqwrite", stream: 0x5357, sequential: true, reads: 0 },
-    settings: SEQUENTIAL,
+    settings: SEQUENTIAL_WRITE,
 };
 
 crate::settings! {
@@ -55,6 +57,26 @@ crate::settings! {
     struct Options {
         extent: Extent,
         manner: Manner,
+    }
+}
+
+crate::words! {
+    /// When written blocks are flushed.
+    enum Sync {
+        /// Never within an operation.
+        None = "none",
+        /// Once, behind the whole file, which is one operation.
+        End = "end",
+    }
+}
+
+crate::settings! {
+    /// For blocks that are written in sequence.
+    struct Writing {
+        options: Options,
+        /// An operation writes a block and doesn't wait; or (end) it writes the whole file through the page cache and flushes it
+        /// once, which takes direct=false
+        sync: Sync = "none",
     }
 }
 
@@ -71,7 +93,16 @@ crate::settings! {
 /// In sequence blocks are larger.
 const SEQUENTIAL: &[Setting] = &settings::with_default::<{ Options::TABLE.len() }>(Options::TABLE, "block", "128KiB");
 
+/// The same with [`Sync`].
+const SEQUENTIAL_WRITE: &[Setting] =
+    &settings::with_default::<{ Writing::TABLE.len() }>(Writing::TABLE, "block", "128KiB");
+
 impl Access {
+    /// Whether the file is one operation, with a flush at its end.
+    fn syncs_at_end(&self, settings: &Settings) -> bool {
+        self.pattern.sequential && self.pattern.reads == 0 && Writing::read(settings).sync == Sync::End
+    }
+
     /// Pattern and options by the settings.
     fn read(&self, settings: &Settings) -> (Pattern, Options) {
         match self.pattern.reads {
@@ -98,11 +129,26 @@ impl Workload for Access {
     }
 
     fn check(&self, settings: &Settings) -> Result<(), SettingError> {
-        Manner::read(settings).check()
+        let manner = Manner::read(settings);
+        manner.check()?;
+        if self.syncs_at_end(settings) {
+            let conflict = |words: &str| Err(SettingError::Conflict(words.into()));
+            if manner.direct {
+                return conflict("sync=end writes through the page cache and flushes it: set direct=false too");
+            }
+            if manner.engine != Engine::Psync {
+                return conflict("sync=end writes one block after the other: set engine=psync and depth=1");
+            }
+        }
+        Ok(())
     }
 
     fn resource(&self) -> Resource {
         Resource::Disk
+    }
+
+    fn durable(&self, settings: &Settings) -> bool {
+        self.syncs_at_end(settings)
     }
 
     fn direct(&self, settings: &Settings) -> bool {
@@ -124,6 +170,9 @@ impl Workload for Access {
 
     fn prepare(&self, place: &Place) -> anyhow::Result<Box<dyn Prepared>> {
         let (pattern, Options { extent, manner }) = self.read(&place.settings);
+        if self.syncs_at_end(&place.settings) {
+            return Ok(Box::new(Whole::prepare(pattern, &extent, place)?));
+        }
         Ok(Box::new(Transfer::prepare(pattern, &extent, &manner, place)?))
     }
 }

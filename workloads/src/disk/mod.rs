@@ -12,3 +12,4 @@ mod queue;
 #[path = "no_queue.rs"]
 mod queue;
 mod transfer;
+mod whole;
