@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use runners::host::{IoLimits, Resources};
+use runners::host::{IoLimits, LinkLimits, Resources};
 use runners::names::hash;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -164,6 +164,9 @@ pub fn fitted(name: &str, longest: usize, taken: impl Fn(&str) -> bool) -> Strin
     std::iter::once(whole.clone()).chain(others).find(|name| !taken(name)).expect("numbers don't end")
 }
 
+/// Bytes a second that a link may be held to.
+const RATES: (u64, u64) = (10_000, 100_000_000_000);
+
 const KEYS: &[&str] = &[
     "description",
     "baseline",
@@ -234,9 +237,13 @@ impl Suite {
         if let Some(until) = self.until {
             line("until", quote(&until.to_string()));
         }
-        let Resources { cpus, memory_bytes, io } = self.resources;
+        let Resources { cpus, memory_bytes, io, link: LinkLimits { delay, rate, mtu } } = self.resources;
         let io: String = io.set().map(|(name, limit)| format!(", io.{name} = {limit}")).collect();
-        line("resources", format!("{{ cpus = {cpus}, memory = \"{memory_bytes}B\"{io} }}"));
+        let delay = delay.map(|delay| format!(", link.delay = \"{}ns\"", delay.as_nanos()));
+        let rate = rate.map(|rate| format!(", link.rate = {rate}"));
+        let mtu = mtu.map(|mtu| format!(", link.mtu = {mtu}"));
+        let link: String = [delay, rate, mtu].into_iter().flatten().collect();
+        line("resources", format!("{{ cpus = {cpus}, memory = \"{memory_bytes}B\"{io}{link} }}"));
         if let Some(Explains { rungs, alternatives, left_out }) = &self.explains {
             out.push_str("\n[explains]\n");
             for (key, names) in [("rungs", rungs), ("alternatives", alternatives), ("left_out", left_out)] {
@@ -396,7 +403,8 @@ impl Source<'_> {
                     resources.memory_bytes = bytes;
                 }
                 "io" => resources.io = self.io_limits(key, value)?,
-                _ => return Err(self.unknown(key, &["cpus", "memory", "io"])),
+                "link" => resources.link = self.link_limits(key, value)?,
+                _ => return Err(self.unknown(key, &["cpus", "memory", "io", "link"])),
             }
         }
         Ok(resources)
@@ -422,6 +430,38 @@ impl Source<'_> {
                 },
                 _ => self.number(key, value, 1, u64::MAX)?,
             });
+        }
+        Ok(limits)
+    }
+
+    /// `link = { delay = "1ms", rate = "12MB", mtu = 1400 }`: the peer's end of every link to it.
+    fn link_limits(&self, key: &Key, value: &Spanned<DeValue>) -> anyhow::Result<LinkLimits> {
+        let what = "a table, as in { delay = \"1ms\", rate = \"12MB\", mtu = 1400 }";
+        let table = value.get_ref().as_table().ok_or_else(|| self.expected(key, value, what))?;
+        let mut limits = LinkLimits::default();
+        for (key, value) in table {
+            match key.get_ref().as_ref() {
+                "delay" => {
+                    let delay = self.duration(key, value)?;
+                    if !(Duration::from_micros(1)..=Duration::from_secs(1)).contains(&delay) {
+                        return Err(self.error(value, "`delay` must be from 1us to 1s"));
+                    }
+                    limits.delay = Some(delay);
+                }
+                "rate" => {
+                    limits.rate = Some(match value.get_ref().as_str() {
+                        Some(text) => self.size(key, value, text)?,
+                        None => self.number(key, value, RATES.0, RATES.1)?,
+                    })
+                    .filter(|rate| (RATES.0..=RATES.1).contains(rate));
+                    if limits.rate.is_none() {
+                        return Err(self.error(value, "`rate` must be from 10kB to 100GB, bytes a second"));
+                    }
+                }
+                // Below it there is no IPv6.
+                "mtu" => limits.mtu = Some(self.number(key, value, 1280, 65_535)? as u32),
+                _ => return Err(self.unknown(key, &["delay", "rate", "mtu"])),
+            }
         }
         Ok(limits)
     }
@@ -647,6 +687,20 @@ mod tests {
         assert!(error("resources = { io = { rbps = \"fast\" } }").contains("is not a size"));
         assert!(error("resources = { io = { wiops = 0 } }").contains("must be from 1"));
         assert!(error("resources = { io = { rbps = \"0B\" } }").contains("must be from 1"));
+    }
+
+    #[test]
+    fn limits_of_links_are_read_with_their_units() {
+        let text = "resources = { link = { delay = \"1500us\", rate = \"12MB\", mtu = 1400 } }\n";
+        let suite = Suite::parse("s", text).expect("reads");
+        let LinkLimits { delay, rate, mtu } = suite.resources.link;
+        assert_eq!((delay, rate, mtu), (Some(Duration::from_micros(1500)), Some(12_000_000), Some(1400)));
+        assert_eq!(Suite::parse("s", &suite.to_toml()).expect("our own TOML reads"), suite);
+        assert!(error("resources = { link = { dealy = 1 } }").contains("did you mean `delay`?"));
+        assert!(error("resources = { link = { delay = \"2s\" } }").contains("from 1us to 1s"));
+        assert!(error("resources = { link = { rate = \"1B\" } }").contains("from 10kB to 100GB"));
+        assert!(error("resources = { link = { mtu = 500 } }").contains("from 1280 to 65535"));
+        assert!(error("resources = { link = 5 }").contains("must be a table, as in"));
     }
 
     #[test]

@@ -301,6 +301,7 @@ fn start(block: u32, place: &Place, dice: &mut Dice) -> Start {
             virtio_flush: vm.then_some(true),
             hypervisor: vm.then(|| "TCG".into()),
             cpu_model: "AMD EPYC".into(),
+            command_line: None,
             sqlite: "3.51.0".into(),
             sqlite_options: vec!["THREADSAFE=1".into()],
             boot_id: None,

@@ -221,6 +221,15 @@ impl Debug for Launch {
 }
 
 impl Stage {
+    /// Why the limits of links don't hold on a path, where they don't.
+    fn unlimited_link(&self, path: &PathToPeer) -> Option<String> {
+        let limits = self.host.resources.link;
+        let free = limits.is_set() && path.peer.is_some() && !path.ours;
+        free.then(|| {
+            format!("{limits}: not here, where the peer is reached over {}, which is no link of ours", path.network)
+        })
+    }
+
     /// Puts the program that is started first before the others that a launch names, unless it is our own.
     fn name_front(&self, launch: &mut Launch) {
         let found = launch.command.get_program().to_str().and_then(process::find);
@@ -243,6 +252,7 @@ impl Stage {
         }
         let mut launch = runner.launch(settings, self)?;
         launch.quota = quota.map(|quota| quota.words(self.host.resources.cpus));
+        launch.unequal = launch.unequal.or_else(|| self.unlimited_link(&launch.path));
         self.name_front(&mut launch);
         if launch.memory_beside > 0 {
             cgroup.limit_memory(self.host.resources.memory_bytes + launch.memory_beside)?;

@@ -25,6 +25,10 @@ pub struct PathToPeer {
     pub peer6: Option<Ipv6Addr>,
     /// The port of a peer of the environment's own, where the one of all is out of its reach.
     pub port: Option<u16>,
+    /// The largest packet, where the link's own is another than its device would have.
+    pub mtu: Option<u32>,
+    /// Whether the peer's end of it is a device of ours, which the limits of links hold for.
+    pub ours: bool,
     /// The program that translates addresses on the way, where it is one of the host.
     pub translator: Option<PathBuf>,
 }

@@ -197,9 +197,9 @@ fn key(runner: &dyn Runner, settings: &Settings, host: &Host, probe: &Probe) -> 
         format!("{} {size} {time}", path.display())
     });
     let uid = nix::unistd::geteuid();
-    let Resources { cpus, memory_bytes, io } = host.resources;
+    let Resources { cpus, memory_bytes, io, link } = host.resources;
     let all = format!(
-        "{}|{:?}|{engine:?}|{}|{boot}|{}|{uid}|{settings}|{cpus}|{memory_bytes}|{io:?}|{}",
+        "{}|{:?}|{engine:?}|{}|{boot}|{}|{uid}|{settings}|{cpus}|{memory_bytes}|{io:?}|{link:?}|{}",
         runner.name(),
         probe.version,
         host.kernel,

@@ -161,6 +161,7 @@ pub fn set_up(plan: &Plan, options: Options, interrupt: &Interrupt) -> anyhow::R
     let (turn, doubt) = take_turn(options.beside, interrupt)?;
     clean_leftovers(&data);
     let shared = open_host(plan.suite.resources, interrupt)?;
+    shared.check_link_limits().or_exit(Exit::Host)?;
     let tuned = options.tune.as_ref().map(|knobs| tune(knobs, &shared.host, turn.is_some())).transpose()?;
     let mut asking = Asking { shared: &shared, data: &data, known: Vec::new() };
     for (environment, what) in needed(plan) {

@@ -64,6 +64,8 @@ pub fn identify(data: &Path) -> anyhow::Result<Identity> {
         device: device_name,
         hypervisor: hypervisor(),
         cpu_model: cpu_model(),
+        // A container sees the host's.
+        command_line: line("/proc/cmdline").filter(|line| line.contains("tarebench.")),
         sqlite: sqlite::version(),
         sqlite_options: sqlite::compile_options(),
         boot_id: boot_id(),

@@ -50,12 +50,16 @@ pub struct Orders {
     pub nfs: Option<Ipv4Addr>,
     /// How a directory [`SHARE`], shared by 9p in the place of the data disk, is cached: `none`, `mmap`, `loose`.
     pub p9: Option<String>,
+    /// Bytes of the largest message of that 9p.
+    pub msize: Option<u64>,
     /// Whether a directory [`SHARE`], shared by virtiofs, takes the place of the data disk.
     pub virtiofs: bool,
     /// Address of the network device, with the length of its prefix.
     pub address: Option<(Ipv4Addr, u8)>,
     /// The same in IPv6.
     pub address6: Option<(Ipv6Addr, u8)>,
+    /// Its largest packet, where it is not the driver's own choice.
+    pub mtu: Option<u32>,
     /// Name of that device, where it is not [`LINK`].
     pub link: Option<String>,
     /// A directory of the host that holds the data, for a kernel with hostfs (User-mode Linux).
@@ -64,6 +68,8 @@ pub struct Orders {
     pub tty: Option<PathBuf>,
     /// The machine is reset at the end: its monitor has no power off, and takes a reset for the end.
     pub reset: bool,
+    /// Words for the kernel, which stand before all orders: were the line too long, an order would be missed, and not one of these.
+    pub append: Vec<String>,
 }
 
 impl fmt::Display for Orders {
@@ -79,8 +85,11 @@ impl fmt::Display for Orders {
         let p9 = self.p9.as_ref().map(|cache| format!("tarebench.9p={cache}"));
         let virtiofs = self.virtiofs.then(|| format!("tarebench.virtiofs={SHARE}"));
         let end = self.reset.then(|| "tarebench.end=reset".to_string());
-        let words = [disk, nfs, p9, virtiofs, address, address6, link, hostfs, tty, end];
-        f.write_str(&words.into_iter().flatten().collect::<Vec<_>>().join(" "))
+        let msize = self.msize.map(|bytes| format!("tarebench.msize={bytes}"));
+        let mtu = self.mtu.map(|bytes| format!("tarebench.mtu={bytes}"));
+        let words = [disk, nfs, p9, msize, virtiofs, address, address6, mtu, link, hostfs, tty, end];
+        let words = self.append.iter().cloned().chain(words.into_iter().flatten());
+        f.write_str(&words.collect::<Vec<_>>().join(" "))
     }
 }
 
@@ -102,6 +111,8 @@ impl Orders {
                 "disk" => orders.disk = Some(PathBuf::from(value)),
                 "nfs" => orders.nfs = Some(value.parse().with_context(|| format!("bad address in `{word}`"))?),
                 "9p" => orders.p9 = Some(value.to_string()),
+                "msize" => orders.msize = Some(value.parse().with_context(|| format!("bad size in `{word}`"))?),
+                "mtu" => orders.mtu = Some(value.parse().with_context(|| format!("bad size in `{word}`"))?),
                 "virtiofs" => orders.virtiofs = value == SHARE,
                 "address" => orders.address = Some(parse_address(word, value, 32)?),
                 "address6" => orders.address6 = Some(parse_address(word, value, 128)?),
@@ -184,13 +195,13 @@ fn run(orders: &anyhow::Result<Orders>) -> anyhow::Result<()> {
     if Path::new(MODULES).exists() {
         load_modules(Path::new(MODULES))?;
     }
-    set_up_link("lo", Some((Ipv4Addr::LOCALHOST, 8)))?;
+    set_up_link("lo", Some((Ipv4Addr::LOCALHOST, 8)), None)?;
     if orders.address.is_some() {
         let link = orders.link.as_deref().unwrap_or(LINK);
         wait_for(&Path::new("/sys/class/net").join(link), "a network device")?;
         // Before the device is up: it would ask for routers and for others with its address while something is timed.
         let ipv6 = orders.address6.filter(|_| keep_ipv6_quiet(link));
-        set_up_link(link, orders.address)?;
+        set_up_link(link, orders.address, orders.mtu)?;
         if let Some((ip, prefix)) = ipv6 {
             add_address6(link, ip, prefix)?;
         }
@@ -206,8 +217,11 @@ fn run(orders: &anyhow::Result<Orders>) -> anyhow::Result<()> {
         mount_nfs(server, orders.address)?;
     }
     if let Some(cache) = &orders.p9 {
-        // Without a size of messages: 128 KiB since 5.15.
-        mount_share("9p", Some(&format!("trans=virtio,version=9p2000.L,cache={cache}")))?;
+        let msize = orders.msize.map(|bytes| format!(",msize={bytes}")).unwrap_or_default();
+        mount_share("9p", Some(&format!("trans=virtio,version=9p2000.L,cache={cache}{msize}")))?;
+        if let Some(wanted) = orders.msize {
+            check_msize(&fs::read_to_string("/proc/mounts").context("can't read the mounts")?, wanted)?;
+        }
     }
     if orders.virtiofs {
         mount_share("virtiofs", None)?;
@@ -239,6 +253,22 @@ fn mount_nfs(server: Ipv4Addr, own: Option<(Ipv4Addr, u8)>) -> anyhow::Result<()
 fn mount_share(kind: &str, options: Option<&str>) -> anyhow::Result<()> {
     mount(Some(SHARE), DATA, Some(kind), MsFlags::empty(), options)
         .with_context(|| format!("can't mount the host's directory on {DATA} as {kind} with {options:?}"))
+}
+
+/// Looks whether messages of 9p may be as large as they were to be. The kernel lowers what its transport can't carry without a word,
+/// and names the size unless it is its default: 128 KiB since 5.15, 8 KiB before.
+fn check_msize(mounts: &str, wanted: u64) -> anyhow::Result<()> {
+    let line = mounts.lines().find(|line| line.split(' ').nth(1) == Some(DATA)).context("nothing is mounted there")?;
+    let options = line.split(' ').nth(3).unwrap_or_default();
+    let found = options.split(',').find_map(|option| option.strip_prefix("msize=")?.parse::<u64>().ok());
+    let right = found.map_or(matches!(wanted, 8192 | 131_072), |found| found == wanted);
+    if !right {
+        let found = found.map_or("the kernel's default".into(), |bytes| bytes.to_string());
+        bail!(
+            "9p.msize={wanted} came out as {found}: its virtio transport carries no more; set 9p.msize to that or less"
+        );
+    }
+    Ok(())
 }
 
 fn serve(path: &Path) -> anyhow::Result<()> {
@@ -412,8 +442,8 @@ fn find_port() -> anyhow::Result<PathBuf> {
     }
 }
 
-/// Gives a device its address and turns it on.
-fn set_up_link(device: &str, address: Option<(Ipv4Addr, u8)>) -> anyhow::Result<()> {
+/// Gives a device its address and its largest packet, and turns it on.
+fn set_up_link(device: &str, address: Option<(Ipv4Addr, u8)>, mtu: Option<u32>) -> anyhow::Result<()> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).context("can't open a socket to set up links")?;
     let ask = |request: libc::Ioctl, what: &str, fill: &dyn Fn(&mut libc::ifreq)| {
         // SAFETY: all-zero bytes are a valid ifreq: integers, and unions of integers and pointers never followed here.
@@ -430,6 +460,9 @@ fn set_up_link(device: &str, address: Option<(Ipv4Addr, u8)>) -> anyhow::Result<
         ask(libc::SIOCSIFADDR, "address", &|r| r.ifr_ifru.ifru_addr = sockaddr(ip))?;
         let mask = Ipv4Addr::from(u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0));
         ask(libc::SIOCSIFNETMASK, "netmask", &|r| r.ifr_ifru.ifru_netmask = sockaddr(mask))?;
+    }
+    if let Some(mtu) = mtu {
+        ask(libc::SIOCSIFMTU, "MTU", &|r| r.ifr_ifru.ifru_mtu = mtu as libc::c_int)?;
     }
     let up = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
     ask(libc::SIOCSIFFLAGS, "flags", &|r| r.ifr_ifru.ifru_flags = up)?;
@@ -483,6 +516,8 @@ mod tests {
             disk: Some("/dev/vda".into()),
             nfs: Some([198, 18, 0, 1].into()),
             p9: Some("mmap".into()),
+            msize: Some(262_144),
+            mtu: Some(1400),
             virtiofs: true,
             address: Some(([198, 18, 0, 2].into(), 30)),
             address6: Some((Ipv6Addr::new(0x2001, 2, 0, 1, 0, 0, 0, 2), 64)),
@@ -490,11 +525,26 @@ mod tests {
             hostfs: Some("/var/tmp/data".into()),
             tty: Some("/dev/ttyS0".into()),
             reset: true,
+            append: Vec::new(),
         };
         let line = format!("console=ttyS0 quiet {orders} panic=-1\n");
         assert_eq!(Orders::parse(&line).expect("our own words"), orders);
         assert_eq!(Orders::parse("quiet panic=-1").expect("no orders"), Orders::default());
         assert_eq!(Orders::default().to_string(), "");
+        let more = Orders { append: vec!["mitigations=off".into()], ..orders.clone() };
+        assert_eq!(more.to_string(), format!("mitigations=off {orders}"));
+    }
+
+    #[test]
+    fn the_size_of_messages_is_read_back() {
+        let mounts =
+            |options: &str| format!("proc /proc proc rw 0 0\ntarebench /data 9p rw,{options}access=client 0 0\n");
+        assert!(check_msize(&mounts("msize=262144,"), 262_144).is_ok());
+        assert!(check_msize(&mounts(""), 131_072).is_ok(), "its default isn't said");
+        let e = check_msize(&mounts("msize=507904,"), 1 << 20).expect_err("lowered").to_string();
+        assert!(e.contains("9p.msize=1048576 came out as 507904"), "{e}");
+        check_msize(&mounts(""), 1 << 20).expect_err("not taken");
+        check_msize("proc /proc proc rw 0 0\n", 8192).expect_err("not mounted");
     }
 
     #[test]

@@ -179,6 +179,9 @@ pub struct Identity {
     pub hypervisor: Option<String>,
     /// Model name of the CPU as seen inside.
     pub cpu_model: String,
+    /// The kernel's command line, where the agent is the init of its own machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command_line: Option<String>,
     /// SQLite's version and source id.
     pub sqlite: String,
     /// SQLite's compile options, as `PRAGMA compile_options` lists them. Starts that were stored before it was asked for have none.

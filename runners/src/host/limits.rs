@@ -1,4 +1,6 @@
-//! Limits that hold for every environment: CPUs, memory, I/O.
+//! Limits that hold for every environment: CPUs, memory, I/O, links.
+
+use std::time::Duration;
 
 /// CPUs for the work and for everything that watches it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,12 +41,15 @@ pub struct Resources {
     pub memory_bytes: u64,
     /// Of the disk under the data.
     pub io: IoLimits,
+    /// Of every link to the peer.
+    pub link: LinkLimits,
 }
 
 impl Resources {
     /// CPUs and memory (bytes), with no limits of I/O.
     pub const fn new(cpus: u32, memory_bytes: u64) -> Self {
-        Self { cpus, memory_bytes, io: IoLimits { rbps: None, wbps: None, riops: None, wiops: None } }
+        let io = IoLimits { rbps: None, wbps: None, riops: None, wiops: None };
+        Self { cpus, memory_bytes, io, link: LinkLimits { delay: None, rate: None, mtu: None } }
     }
 }
 
@@ -57,6 +62,9 @@ impl std::fmt::Display for Resources {
                 Some(_) => write!(f, ", {name} {}", bytesize::ByteSize(limit))?,
                 None => write!(f, ", {name} {limit}")?,
             }
+        }
+        if self.link.is_set() {
+            write!(f, ", {}", self.link)?;
         }
         Ok(())
     }
@@ -83,6 +91,34 @@ impl IoLimits {
     }
 }
 
+/// The peer's end of every link to it; `None` is as the kernel makes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LinkLimits {
+    /// Added to what the peer sends.
+    pub delay: Option<Duration>,
+    /// Bytes per second that the peer sends at most.
+    pub rate: Option<u64>,
+    /// Bytes of the largest packet, either way.
+    pub mtu: Option<u32>,
+}
+
+impl LinkLimits {
+    /// Whether there are any.
+    pub fn is_set(&self) -> bool {
+        *self != Self::default()
+    }
+}
+
+impl std::fmt::Display for LinkLimits {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let delay = self.delay.map(|delay| format!("delay {}", humantime::format_duration(delay)));
+        let rate = self.rate.map(|rate| format!("{} a second", bytesize::ByteSize(rate)));
+        let mtu = self.mtu.map(|mtu| format!("MTU {mtu}"));
+        let all: Vec<String> = [delay, rate, mtu].into_iter().flatten().collect();
+        write!(f, "links with {}", all.join(", "))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,5 +138,8 @@ mod tests {
         let io = IoLimits { wbps: Some(2 << 20), riops: Some(500), ..IoLimits::default() };
         let all = Resources { io, ..Resources::new(2, 1 << 30) };
         assert_eq!(all.to_string(), "2 CPUs, 1.0 GiB of memory, wbps 2.0 MiB, riops 500");
+        let link = LinkLimits { delay: Some(Duration::from_micros(1500)), rate: Some(1 << 20), mtu: Some(1400) };
+        let all = Resources { link, ..Resources::new(1, 1 << 30) };
+        assert!(all.to_string().ends_with("memory, links with delay 1ms 500us, 1.0 MiB a second, MTU 1400"), "{all}");
     }
 }

@@ -23,7 +23,7 @@ use crate::unavailable::Unavailable;
 use journal::{Journal, Made};
 use mark::{Marks, Pointer};
 
-pub use limits::{IoLimits, Pinning, Resources};
+pub use limits::{IoLimits, LinkLimits, Pinning, Resources};
 
 /// Facts and limits that hold for all environments of a run, and its journal. Dropping it removes the scratch directory.
 #[derive(Debug)]

@@ -39,6 +39,21 @@ impl Shared {
         self.peer_network().ok().map(|network| network.own_link(&self.host.journal)).transpose()
     }
 
+    /// Looks whether links can be held to the limits that all of them are to have.
+    ///
+    /// # Errors
+    /// When there are no links of ours, or this kernel can't, with what to do.
+    pub fn check_link_limits(&self) -> anyhow::Result<()> {
+        let limits = self.host.resources.link;
+        if !limits.is_set() {
+            return Ok(());
+        }
+        let no = |why: &str| {
+            anyhow::anyhow!("{limits} can't be had: {why}; run tarebench as root, or leave link away in resources")
+        };
+        self.peer_network().map_err(no)?.try_limits()
+    }
+
     /// The peer's network namespace, made when first asked for; or why there is none.
     ///
     /// # Errors
@@ -52,7 +67,8 @@ impl Shared {
             if !host.privileged {
                 return Err("network namespaces need root; the peer is on the host's loopback".to_string());
             }
-            PeerNetwork::make(&host.id, &host.journal).map_err(|e| format!("no network namespaces: {e:#}"))
+            PeerNetwork::make(&host.id, host.resources.link, &host.journal)
+                .map_err(|e| format!("no network namespaces: {e:#}"))
         };
         self.peer_network.get_or_init(make).as_ref().map_err(String::as_str)
     }

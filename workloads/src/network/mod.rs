@@ -170,6 +170,30 @@ fn whole(halves: [u32; 2]) -> u64 {
     u64::from(halves[0]) | u64::from(halves[1]) << 32
 }
 
+/// The largest packet on the way to the other end, as the kernel that sends it knows it; `None` where it doesn't say.
+#[cfg(target_os = "linux")]
+fn mtu(socket: &impl std::os::fd::AsRawFd) -> Option<u32> {
+    let ask = |level, name| {
+        let (mut mtu, mut size) = (0 as libc::c_int, size_of::<libc::c_int>() as libc::socklen_t);
+        // SAFETY: both options write one int, for which there is room, and its size.
+        let failed = unsafe { libc::getsockopt(socket.as_raw_fd(), level, name, (&raw mut mtu).cast(), &raw mut size) };
+        u32::try_from(mtu).ok().filter(|mtu| failed == 0 && *mtu > 0)
+    };
+    ask(libc::IPPROTO_IP, libc::IP_MTU).or_else(|| ask(libc::IPPROTO_IPV6, libc::IPV6_MTU))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn mtu(_socket: &impl std::os::fd::AsRawFd) -> Option<u32> {
+    None
+}
+
+/// The ends of a connection, with its MTU.
+fn described(stream: &TcpStream) -> BTreeMap<String, String> {
+    let mut facts = ends(stream.local_addr(), stream.peer_addr());
+    facts.extend(mtu(stream).map(|bytes| ("mtu".to_string(), bytes.to_string())));
+    facts
+}
+
 /// Both ends of a connection, for the record.
 fn ends(local: io::Result<SocketAddr>, peer: io::Result<SocketAddr>) -> BTreeMap<String, String> {
     let name = |address: io::Result<SocketAddr>| address.map_or_else(|e| e.to_string(), |a| a.to_string());

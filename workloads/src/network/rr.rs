@@ -10,7 +10,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 use socket2::Type;
 
-use super::{FAMILY, Family, bounded, connect, ends, peer_address, read_answer, read_numbers, read_whole, sized};
+use super::{
+    FAMILY, Family, bounded, connect, described, ends, peer_address, read_answer, read_numbers, read_whole, sized,
+};
 use crate::content::{self, Digest};
 use crate::settings::{Bytes, Setting, SettingError, Settings};
 use crate::stopwatch::Stopwatch;
@@ -249,7 +251,7 @@ impl Prepared for AskingStream {
     }
 
     fn facts(&mut self) -> BTreeMap<String, String> {
-        ends(self.stream.local_addr(), self.stream.peer_addr())
+        described(&self.stream)
     }
 }
 

@@ -14,7 +14,9 @@ use std::net::{SocketAddr, TcpStream};
 
 use anyhow::Context as _;
 
-use super::{FAMILY, Family, connect, ends, halves, peer_address, read_answer, read_numbers, read_whole, sized, whole};
+use super::{
+    FAMILY, Family, connect, described, halves, peer_address, read_answer, read_numbers, read_whole, sized, whole,
+};
 use crate::content::{self, Digest};
 use crate::settings::{Bytes, Setting, Settings};
 use crate::stopwatch::Stopwatch;
@@ -376,7 +378,7 @@ impl Prepared for Streaming {
     fn facts(&mut self) -> BTreeMap<String, String> {
         let stream = self.senders.first().map(|lane| &lane.stream);
         let stream = stream.or(self.receivers.first().map(|lane| &lane.stream));
-        let mut facts = stream.map(|s| ends(s.local_addr(), s.peer_addr())).unwrap_or_default();
+        let mut facts = stream.map(described).unwrap_or_default();
         facts.insert("block_bytes".into(), self.bodies.blocks.size.to_string());
         facts.insert("connections".into(), (self.senders.len() + self.receivers.len()).to_string());
         facts

@@ -150,6 +150,7 @@ pub(super) fn facts(starts: &[&Start]) -> Vec<(String, String)> {
         fact("device", identity.device.clone());
         fact("write cache", identity.write_cache.clone());
         fact("virtio flush", identity.virtio_flush.map(|f| if f { "offered" } else { "not offered" }.to_string()));
+        fact("kernel command line", identity.command_line.clone());
         fact("sqlite", Some(identity.sqlite.clone()));
     }
     facts

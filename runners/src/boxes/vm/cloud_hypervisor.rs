@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use workloads::facts::Flushes;
 use workloads::settings;
-use workloads::settings::{Setting, Settings};
+use workloads::settings::{Setting, SettingError, Settings};
 
 use crate::boxes::vm::{self, Guest, GuestOptions};
 use crate::host::Host;
@@ -53,6 +53,10 @@ impl Runner for CloudHypervisor {
 
     fn settings(&self) -> &'static [Setting] {
         Options::TABLE
+    }
+
+    fn check(&self, settings: &Settings) -> Result<(), SettingError> {
+        vm::check_append(&Options::read(settings).guest.append)
     }
 
     fn version(&self, _host: &Host, settings: &Settings) -> Result<String, Unavailable> {

@@ -109,7 +109,9 @@ impl Runner for Firecracker {
     }
 
     fn check(&self, settings: &Settings) -> Result<(), SettingError> {
-        match Options::read(settings) {
+        let options = Options::read(settings);
+        vm::check_append(&options.guest.append)?;
+        match options {
             Options { jailer: Some(path), launch: Starter::Direct, .. } => Err(SettingError::Conflict(format!(
                 "jailer.binary={} has no effect with launch=direct; leave it away, or set launch=jailer",
                 path.display()

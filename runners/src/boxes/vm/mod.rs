@@ -17,7 +17,7 @@ use std::time::Duration;
 use anyhow::Context;
 use sha2::{Digest, Sha256};
 use workloads::init::Orders;
-use workloads::settings::{Bytes, Kind, Setting, Value as _};
+use workloads::settings::{Bytes, CommandLine, Kind, Setting, SettingError, Value as _};
 use workloads::{settings, words};
 
 use crate::fingerprint;
@@ -41,6 +41,68 @@ pub(crate) const KERNEL: Setting = Setting::new("kernel", Kind::File).with_about
     "The guest's kernel, a bzImage or an ELF file; empty for the best that is installed, cloud kernels first",
 );
 
+/// More words for the guest's kernel.
+pub(crate) const APPEND: Setting = Setting::new("append", CommandLine::KIND).with_about(
+    "More words on the guest's kernel command line, as in mitigations=off; what our own init or the limits of the suite need is \
+     refused",
+);
+
+/// Words of a kernel command line that are not for others to set: they lead to our init, to the lines that carry its words, or to CPUs
+/// and memory, which the suite says.
+const RESERVED: &[&str] = &[
+    "init",
+    "rdinit",
+    "root",
+    "rootfstype",
+    "rootflags",
+    "ro",
+    "rw",
+    "initrd",
+    "noinitrd",
+    "console",
+    "panic",
+    "reboot",
+    "noreboot",
+    "mem",
+    "maxcpus",
+    "nr_cpus",
+    "nosmp",
+    "con",
+    "con0",
+    "ssl",
+    "ssl0",
+    "uml_dir",
+    "umid",
+    "ubd0",
+    "vec0",
+];
+
+/// The longest that all of them may be together: the kernel of x86 takes 2047 bytes, and cuts what is longer.
+const LONGEST_APPEND: usize = 1024;
+
+/// Refuses words that would keep the guest from starting, or give it what no other has.
+///
+/// # Errors
+/// [`SettingError::Conflict`], which names the word.
+pub(crate) fn check_append(append: &CommandLine) -> Result<(), SettingError> {
+    let conflict = |words: String| Err(SettingError::Conflict(words));
+    for word in append.words() {
+        let name = word.split('=').next().unwrap_or_default();
+        if word == "--" || name.starts_with("tarebench.") || RESERVED.contains(&name) {
+            return conflict(format!("append can't have `{word}`: that word is tarebench's own; leave it away"));
+        }
+        if word.is_empty() || word.chars().any(|c| c.is_whitespace() || c.is_control() || c == '"') {
+            return conflict(format!(
+                "append can't have `{word}`: a word of a kernel command line has no spaces or quotes"
+            ));
+        }
+    }
+    if append.text().len() > LONGEST_APPEND {
+        return conflict(format!("append has {} characters, and {LONGEST_APPEND} may be", append.text().len()));
+    }
+    Ok(())
+}
+
 /// How the guest reaches the peer, where the monitor has no network of its own.
 pub(crate) const NET: Setting = Setting::new("net", Net::KIND)
     .with_about("How the guest reaches the peer; auto is a tap device as root, else nothing")
@@ -52,6 +114,7 @@ settings! {
         disk_size ("disk.size"): Bytes as DISK_SIZE,
         net: Net as NET,
         kernel: Option<PathBuf> as KERNEL,
+        append: CommandLine as APPEND,
     }
 }
 
@@ -88,7 +151,7 @@ pub(crate) fn path(wanted: Net, stage: &mut Stage) -> anyhow::Result<PathToPeer>
 
 /// The guest's addresses among its orders.
 pub(crate) fn orders(path: &PathToPeer) -> Orders {
-    Orders { address: path.own, address6: path.own6, ..Orders::default() }
+    Orders { address: path.own, address6: path.own6, mtu: path.mtu, ..Orders::default() }
 }
 
 /// Why there is no tap device, and what to set `instead`.
@@ -132,7 +195,8 @@ impl Guest {
     pub(crate) fn make(options: &GuestOptions, stage: &mut Stage, drivers: &[&str], tty: &str) -> anyhow::Result<Self> {
         let (kernel, boot, disk) = boot_and_disk(options.kernel.as_deref(), options.disk_size, stage, drivers)?;
         let path = path(options.net, stage)?;
-        let orders = Orders { disk: Some("/dev/vda".into()), tty: Some(tty.into()), ..orders(&path) };
+        let append = options.append.words().to_vec();
+        let orders = Orders { disk: Some("/dev/vda".into()), tty: Some(tty.into()), append, ..orders(&path) };
         let Resources { cpus, memory_bytes, .. } = stage.host.resources;
         Ok(Self { boot, disk, cpus, memory_bytes, orders, path, kernel })
     }
@@ -247,6 +311,23 @@ pub(crate) mod tests {
             ..PathToPeer::none()
         };
         assert_eq!(orders(&path).to_string(), "tarebench.address=198.18.0.2/30");
+    }
+
+    #[test]
+    fn words_that_our_own_init_needs_can_not_be_appended() {
+        for monitor in ["qemu", "uml", "firecracker", "cloud-hypervisor"] {
+            let resolve = |text: &str| {
+                let given = [("append".to_string(), text.to_string())].into();
+                crate::registry::find(monitor).expect("registered").resolve(&given).map_err(|e| e.to_string())
+            };
+            resolve("mitigations=off nokaslr loglevel=3").expect("the guest's own affair");
+            for own in ["init=/bin/sh", "quiet tarebench.tty=/dev/ttyS1", "console=ttyS1", "mem=4G", "--", "panic=0"] {
+                let e = resolve(own).expect_err(own);
+                assert!(e.contains("tarebench's own"), "{monitor}: {e}");
+            }
+            assert!(resolve("'a b'").expect_err("a space").contains("no spaces or quotes"));
+            assert!(resolve(&"a ".repeat(600)).expect_err("long").contains("1024 may be"));
+        }
     }
 
     /// A guest as tests of monitors give it.

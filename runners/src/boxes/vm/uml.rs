@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use workloads::facts::Flushes;
 use workloads::init::Orders;
-use workloads::settings::{Bytes, Setting, Settings};
+use workloads::settings::{Bytes, CommandLine, Setting, SettingError, Settings};
 use workloads::{settings, words};
 
 use crate::boxes::vm::image::{self, Allocation, Format};
@@ -100,6 +100,7 @@ settings! {
         data: Data = "ubd",
         disk_size ("disk.size"): Bytes as vm::DISK_SIZE,
         net: Net as vm::NET,
+        append: CommandLine as vm::APPEND,
     }
 }
 
@@ -114,6 +115,10 @@ impl Runner for Uml {
 
     fn settings(&self) -> &'static [Setting] {
         Options::TABLE
+    }
+
+    fn check(&self, settings: &Settings) -> Result<(), SettingError> {
+        vm::check_append(&Options::read(settings).append)
     }
 
     fn version(&self, _host: &Host, settings: &Settings) -> Result<String, Unavailable> {
@@ -131,7 +136,7 @@ impl Runner for Uml {
     }
 
     fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
-        let Options { binary, data, disk_size, net } = Options::read(settings);
+        let Options { binary, data, disk_size, net, append } = Options::read(settings);
         let program = PROGRAM.require(binary.as_deref())?;
         let cpus = stage.host.resources.cpus;
         if cpus != 1 {
@@ -141,7 +146,7 @@ impl Runner for Uml {
         let mut path = vm::path(net, stage)?;
         // Debian's kernel has IPv6 as a module, and its root here has none.
         (path.own6, path.peer6) = (None, None);
-        let mut orders = Orders { tty: Some(LINE.into()), ..vm::orders(&path) };
+        let mut orders = Orders { tty: Some(LINE.into()), append: append.words().to_vec(), ..vm::orders(&path) };
         let disk = match data {
             Data::Hostfs => {
                 orders.hostfs = Some(stage.data().to_path_buf());

@@ -131,8 +131,10 @@ impl PeerNetwork {
             add_address6(p, peer6, &bridge)?;
             add_address6(e, own6, &near)?;
         }
+        self.limits.shape(p, &far)?;
+        self.limits.narrow(&["-n", e], &near)?;
         let (peer6, own6) = six.map(|(peer6, own6)| (peer6, (own6, PREFIX6))).unzip();
-        let path = path(Network::Bridge, Some(&own_ns), peer, own);
+        let path = self.path(Network::Bridge, Some(&own_ns), peer, own);
         let path = PathToPeer { device: Some(near), peer6, own6, ..path };
         Ok(Link { path, _translator: None, _own: Some(own_ns), _router: None, _device: Some(device) })
     }
@@ -153,6 +155,10 @@ impl PeerNetwork {
         address(Some(r), &uplink, translated)?;
         address(Some(p), &far, peer)?;
         address(Some(e), &near, own)?;
+        self.limits.shape(p, &far)?;
+        for (netns, device) in [(r, &uplink), (r, &port), (e, &near)] {
+            self.limits.narrow(&["-n", netns], device)?;
+        }
         ip(&["-n", e, "route", "add", "default", "via", &gateway.to_string()])?;
         forward_in(&router_ns)?;
         let table = format!("tarebench_{}", self.id);
@@ -161,7 +167,7 @@ impl PeerNetwork {
              out oifname \"{uplink}\" masquerade"
         );
         ip(&["netns", "exec", r, "nft", &rules])?;
-        let path = PathToPeer { device: Some(near), ..path(Network::Nat, Some(&own_ns), peer, own) };
+        let path = PathToPeer { device: Some(near), ..self.path(Network::Nat, Some(&own_ns), peer, own) };
         Ok(Link { path, _translator: None, _own: Some(own_ns), _router: Some(router_ns), _device: None })
     }
 
@@ -184,6 +190,8 @@ impl PeerNetwork {
         ip(&["-n", p, "link", "add", &far, "type", "veth", "peer", "name", &uplink, "netns", g])?;
         address(Some(p), &far, peer)?;
         address(Some(g), &uplink, translated)?;
+        self.limits.shape(p, &far)?;
+        self.limits.narrow(&["-n", g], &uplink)?;
         // pasta takes the device of the default route.
         ip(&["-n", g, "route", "add", "default", "via", &peer.to_string()])?;
         let translator = translator::start(&found, program, &gate_ns, &own_ns, cpus)?;
@@ -191,7 +199,7 @@ impl PeerNetwork {
             own: None,
             device: Some(translator::DEVICE.into()),
             translator: Some(found),
-            ..path(program.network(), Some(&own_ns), peer, peer)
+            ..self.path(program.network(), Some(&own_ns), peer, peer)
         };
         Ok(Link { path, _translator: Some(translator), _own: Some(own_ns), _router: Some(gate_ns), _device: None })
     }
@@ -206,19 +214,23 @@ impl PeerNetwork {
         let device = Device { netns: None, name: near.clone() };
         address(Some(p), &far, peer)?;
         address(None, &near, own)?;
-        let path = PathToPeer { device: Some(near), ..path(Network::Host, None, peer, own) };
+        self.limits.shape(p, &far)?;
+        self.limits.narrow(&[], &near)?;
+        let path = PathToPeer { device: Some(near), ..self.path(Network::Host, None, peer, own) };
         Ok(Link { path, _translator: None, _own: None, _router: None, _device: Some(device) })
     }
-}
 
-/// In IPv4 alone: nothing here translates IPv6, and the host's own stack may be without it.
-fn path(network: Network, netns: Option<&Netns>, peer: Ipv4Addr, own: Ipv4Addr) -> PathToPeer {
-    PathToPeer {
-        netns: netns.map(Netns::path),
-        network,
-        peer: Some(IpAddr::V4(peer)),
-        own: Some((own, PREFIX)),
-        ..PathToPeer::none()
+    /// In IPv4 alone: nothing here translates IPv6, and the host's own stack may be without it.
+    fn path(&self, network: Network, netns: Option<&Netns>, peer: Ipv4Addr, own: Ipv4Addr) -> PathToPeer {
+        PathToPeer {
+            netns: netns.map(Netns::path),
+            network,
+            peer: Some(IpAddr::V4(peer)),
+            own: Some((own, PREFIX)),
+            mtu: self.limits.mtu,
+            ours: true,
+            ..PathToPeer::none()
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 
 #[cfg(target_os = "linux")]
 pub(crate) mod links;
+mod shape;
 #[cfg(target_os = "linux")]
 mod translator;
 
@@ -19,6 +20,7 @@ use anyhow::{Context, bail};
 use workloads::facts::Network;
 use workloads::words;
 
+use crate::host::LinkLimits;
 use crate::host::journal::{Journal, Made};
 use crate::names::{device_name, safe_name};
 use crate::path::PathToPeer;
@@ -122,17 +124,19 @@ pub struct PeerNetwork {
     next: AtomicU32,
     /// Whether namespaces of ours can have IPv6 addresses.
     ipv6: bool,
+    /// What every link to it is held to.
+    limits: LinkLimits,
 }
 
 impl PeerNetwork {
-    /// Makes the peer's namespace.
-    pub(crate) fn make(id: &str, journal: &Journal) -> anyhow::Result<Self> {
+    /// Makes the peer's namespace; links are held to the limits.
+    pub(crate) fn make(id: &str, limits: LinkLimits, journal: &Journal) -> anyhow::Result<Self> {
         let netns = Netns::make(format!("tarebench-{id}-peer"), journal)?;
         // A kernel may have IPv6 and be told not to use it: only an address that sticks is an answer.
         let try_ipv6 =
             || add_address6(netns.name(), TRIAL6, "lo").inspect_err(|e| log::info!("no IPv6 on links: {e:#}"));
         let ipv6 = kernel_has_ipv6() && try_ipv6().is_ok();
-        Ok(Self { netns, id: id.to_string(), next: AtomicU32::new(0), ipv6 })
+        Ok(Self { netns, id: id.to_string(), next: AtomicU32::new(0), ipv6, limits })
     }
 
     /// Where the peer runs.
@@ -150,8 +154,20 @@ impl PeerNetwork {
         if n >= LINKS { bail!("all {LINKS} links of 198.18.0.0/15 are in use by this run") } else { Ok(n) }
     }
 
+    /// Tries the limits of links.
+    ///
+    /// # Errors
+    /// When this kernel can't hold a link to them, with what to do.
+    pub(crate) fn try_limits(&self) -> anyhow::Result<()> {
+        self.limits.try_on(self.netns.name())
+    }
+
     /// Joins a namespace of the environment's own to the peer's.
     pub(crate) fn join(&self, environment: &str, journal: &Journal) -> anyhow::Result<Veth> {
+        self.join_by(environment, self.limits, journal)
+    }
+
+    fn join_by(&self, environment: &str, limits: LinkLimits, journal: &Journal) -> anyhow::Result<Veth> {
         let number = self.number()?;
         let netns = Netns::make(namespace_name(&self.id, environment), journal)?;
         let (near, far) = (device_name(&self.id, number, 'e'), device_name(&self.id, number, 'p'));
@@ -167,15 +183,18 @@ impl PeerNetwork {
             add_address6(p, peer6, &far)?;
         }
         ip(&["-n", p, "link", "set", &far, "up"])?;
-        let path = PathToPeer { netns: Some(netns.path()), ..straight(Network::Veth, near, (peer, own), six) };
+        limits.shape(p, &far)?;
+        limits.narrow(&["-n", e], &near)?;
+        let path = straight(Network::Veth, near, (peer, own), six);
+        let path = PathToPeer { netns: Some(netns.path()), mtu: limits.mtu, ours: true, ..path };
         let veth = Veth { netns, path };
         veth.restore()?;
         Ok(veth)
     }
 
-    /// A link like an environment's, with a socket at either end.
+    /// A link like an environment's, with a socket at either end. No limits hold for it: it tells a calm moment from a rough one.
     pub(crate) fn own_link(&self, journal: &Journal) -> anyhow::Result<OwnLink> {
-        let veth = self.join("canary", journal)?;
+        let veth = self.join_by("canary", LinkLimits::default(), journal)?;
         let (Some((own, _)), Some(peer)) = (veth.path.own, veth.path.peer) else { bail!("the link has no addresses") };
         let near = socket_in(&veth.netns.path(), own.into())?;
         let far = socket_in(&self.netns.path(), peer)?;
@@ -194,7 +213,7 @@ impl PeerNetwork {
         let p = self.netns.name();
         ip(&["-n", p, "tuntap", "add", "dev", &device, "mode", "tap"])?;
         let path = straight(Network::Tap, device.clone(), (peer, guest), six);
-        let path = PathToPeer { netns: Some(self.netns.path()), ..path };
+        let path = PathToPeer { netns: Some(self.netns.path()), mtu: self.limits.mtu, ours: true, ..path };
         let tap = TapLink { path, device: device.clone(), netns: p.to_string() };
         ip(&["-n", p, "link", "set", &device, "addrgenmode", "none"])?;
         ip(&["-n", p, "addr", "add", &format!("{peer}/{PREFIX}"), "dev", &device])?;
@@ -202,6 +221,7 @@ impl PeerNetwork {
             add_address6(p, peer6, &device)?;
         }
         ip(&["-n", p, "link", "set", &device, "up"])?;
+        self.limits.shape(p, &device)?;
         Ok(tap)
     }
 

@@ -45,7 +45,7 @@ impl Source {
     /// # Errors
     /// When it can't be made or served, with what to set instead.
     pub fn make(options: &Options, link: &Link, stage: &mut Stage) -> anyhow::Result<Self> {
-        let orders = vm::orders(&link.path);
+        let orders = Orders { append: options.append.words().to_vec(), ..vm::orders(&link.path) };
         let mut source =
             Self { image: None, share: None, orders, log: None, program: None, servers: Servers::default() };
         match options.data {
@@ -68,6 +68,7 @@ impl Source {
                 let security = options.p9.security.allowed(stage.host.privileged)?;
                 source.share = Some(Share::P9 { folder: stage.data().to_path_buf(), security });
                 source.orders.p9 = Some(options.p9.cache.to_string());
+                source.orders.msize = Some(options.p9.msize.0);
             }
             Data::Virtiofs => {
                 let server = Virtiofsd::start(&options.virtiofs, stage)?;
@@ -98,9 +99,12 @@ fn describe(options: &Options, below: &str) -> String {
         Data::Disk => format!("{} on {below}", disk_path(options)),
         Data::Nfs => format!("NFSv4 over the guest's network, exported by nfs-ganesha from {below}"),
         Data::P9 => {
-            let (cache, security) = (options.p9.cache, options.p9.security);
+            let (cache, security, msize) =
+                (options.p9.cache, options.p9.security, bytesize::ByteSize(options.p9.msize.0));
             // It takes the guest's O_DIRECT for a hint and does without.
-            format!("9p by QEMU, cache={cache}, security_model={security}, through the host's page cache, on {below}")
+            format!(
+                "9p by QEMU, cache={cache}, msize={msize}, security_model={security}, through the host's page cache, on {below}"
+            )
         }
         Data::Virtiofs => {
             let how = if options.virtiofs.direct { "O_DIRECT allowed" } else { "through the host's page cache" };
@@ -169,7 +173,7 @@ mod tests {
     fn the_path_of_a_directory_names_who_serves_it_and_what_is_cached() {
         assert_eq!(
             said(&[("data", "9p"), ("9p.cache", "loose"), ("9p.security", "mapped-xattr")]),
-            "9p by QEMU, cache=loose, security_model=mapped-xattr, through the host's page cache, on xfs on sda"
+            "9p by QEMU, cache=loose, msize=128.0 KiB, security_model=mapped-xattr, through the host's page cache, on xfs on sda"
         );
         assert_eq!(
             said(&[("data", "virtiofs"), ("virtiofs.cache", "always")]),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::bail;
 use workloads::facts::Flushes;
-use workloads::settings::{Bytes, SettingError, Settings};
+use workloads::settings::{Bytes, CommandLine, SettingError, Settings};
 use workloads::{settings, words};
 
 use crate::boxes::vm;
@@ -245,6 +245,8 @@ settings! {
     pub struct P9Options {
         /// What the guest keeps of files by 9p; with none, Linux' own default, SQLite can't map its write-ahead log
         cache ("9p.cache"): P9Cache = "mmap",
+        /// Bytes of the largest message by 9p: what one request can read or write (read back in the guest)
+        msize ("9p.msize"): Bytes = "128KiB" in 4096..=512 << 10,
         /// Whose the guest's files are on the host by 9p (QEMU's security_model); passthrough needs root
         security ("9p.security"): Security = "none",
     }
@@ -303,6 +305,7 @@ settings! {
         balloon: bool = false,
         overcommit: Overcommit,
         kernel: Option<PathBuf> as vm::KERNEL,
+        append: CommandLine as vm::APPEND,
     }
 }
 
@@ -321,6 +324,7 @@ impl Options {
     /// # Errors
     /// With the reason and what to set instead.
     pub fn check(&self, settings: &Settings) -> Result<(), SettingError> {
+        vm::check_append(&self.append)?;
         match self.conflict().or_else(|| without_effect(settings, self.data)) {
             Some(words) => Err(SettingError::Conflict(words)),
             None => Ok(()),
@@ -440,8 +444,9 @@ fn without_effect(settings: &Settings, data: Data) -> Option<String> {
     let groups =
         [(DiskOptions::TABLE, Data::Disk), (P9Options::TABLE, Data::P9), (VirtiofsOptions::TABLE, Data::Virtiofs)];
     let defaults = Settings::resolve(Options::TABLE, &Default::default()).expect("the defaults are valid");
-    let changed = settings.iter().zip(defaults.iter()).filter(|(set, default)| set != default);
-    changed.into_iter().find_map(|((name, value), _)| {
+    let default = |name: &str| defaults.iter().find(|(known, _)| *known == name).map(|(_, value)| value);
+    let mut changed = settings.iter().filter(|(name, value)| default(name).is_some_and(|default| default != *value));
+    changed.find_map(|(name, value)| {
         let (_, needs) = groups.iter().find(|(table, _)| table.iter().any(|setting| setting.name == name))?;
         // A size alone claims nothing, and suites give it for all their environments.
         (*needs != data && name != vm::DISK_SIZE.name)
