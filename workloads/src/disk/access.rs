@@ -1,7 +1,7 @@
 //! `disk/rand*` and `disk/seq*`: an operation reads or writes one block of a file, past the page cache, without a flush.
 //!
 //! At random it is any block; in sequence the one behind the last, and behind the end of the file comes its beginning. `disk/seqwrite`
-//! can take the whole file for one operation, with a flush at its end: [`super::whole`].
+//! can take the whole file for one operation, with a flush at its end: `whole`.
 
 use super::transfer::{self, Engine, Extent, Manner, Pattern, Transfer};
 use super::whole::Whole;
