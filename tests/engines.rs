@@ -269,6 +269,12 @@ fn runc_starts_obeys_and_leaves_nothing() {
 
 #[test]
 fn crun_starts_obeys_and_leaves_nothing() {
+    // Root shows it one version of cgroups alone; nobody else can.
+    let hybrid = Path::new("/sys/fs/cgroup/unified").exists();
+    if hybrid && !nix::unistd::geteuid().is_root() {
+        eprintln!("SKIPPED: crun refuses a cgroup v1 with a v2 beside it, and only root can hide the v2");
+        return;
+    }
     conforms("crun", "ec");
 }
 
@@ -284,6 +290,10 @@ fn podman_starts_obeys_and_leaves_nothing() {
 
 #[test]
 fn other_settings_start_too() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("SKIPPED: most of these settings take root, and are refused without it");
+        return;
+    }
     let id = id("es");
     let shared = shared(&id);
     let data = tempfile::tempdir_in("/var/tmp").unwrap();
@@ -409,6 +419,10 @@ fn every_path_leads_to_the_peer() {
 
 #[test]
 fn limits_of_processes_are_those_that_were_set() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("SKIPPED: the agents are told by their cgroups, which only root makes");
+        return;
+    }
     let id = id("eu");
     let shared = shared(&id);
     let data = tempfile::tempdir_in("/var/tmp").unwrap();

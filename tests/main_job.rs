@@ -8,7 +8,13 @@ use workloads::registry::WORKLOADS;
 #[test]
 fn every_workload_does_the_same_in_every_environment() {
     let b = Dir::new();
-    let ran = b.run(&["verify", "full", "--seed", "5"]).ends_with(0).says(" 0 failed");
+    let ran = b.run(&["verify", "full", "--seed", "5"]);
+    let ran =
+        if nix::unistd::geteuid().is_root() { ran.ends_with(0).says(" 0 failed") } else { ran.ends_with_any(&[0, 7]) };
+    // What takes root and has no other way to the peer can't do the network's part, and says so.
+    for line in ran.stdout.lines().filter(|line| line.contains("FAILED")) {
+        assert!(line.contains("net/") && line.contains("as root where that is a tap"), "{line}\n{}", ran.stderr);
+    }
     let full: toml::Table = include_str!("../suites/full.toml").parse().expect("a suite");
     let environments = full["environments"].as_table().expect("a table");
     for runner in environments.keys().filter(|name| !NEED_PREMISES.contains(&name.as_str())) {
