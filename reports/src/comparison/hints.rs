@@ -134,7 +134,7 @@ pub const KINDS: &[Kind] = &[
         what: "its quota of CPU time stopped it",
         when: "the quota of its cgroup, or of one that an engine made below it, stopped it for more than 1 % of the time of its bursts",
         change: "a larger quota or none, or a longer period; CPU sets stop nobody",
-        settings: &[],
+        settings: &["cpu.share", "cpu.period"],
         concerns: Concerns::All,
         of_host: false,
         provoked: true,
