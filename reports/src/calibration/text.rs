@@ -101,7 +101,7 @@ mod tests {
     fn it_is_said_what_is_seen_and_what_is_too_short_to_say() {
         let text = example().to_string();
         assert!(
-            text.contains("  sqlite/commit                  ±1.0 %, 1.2 %     ±0.4 %, 0.5 %     ±0.2 %, 0.2 %"),
+            text.contains("  sqlite/commit                 ±1.0 %, 1.2 %      ±0.4 %, 0.5 %      ±0.2 %, 0.2 %"),
             "{text}"
         );
         assert!(text.contains("net/rr                   too short to say: 4 of at least 6 blocks"), "{text}");
