@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use workloads::hypervisor;
+
 use crate::container;
 use crate::machine::chosen;
 use crate::stage::cgroup;
@@ -18,7 +20,7 @@ pub fn facts(data_dir: &Path) -> Vec<(String, String)> {
     facts.add("kernel", sysinfo::System::kernel_version());
     facts.add("architecture", Some(std::env::consts::ARCH.to_string()));
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    facts.add("cpu", cpu_field(&cpuinfo, "model name"));
+    facts.add("cpu", hypervisor::cpu_model(&cpuinfo));
     let cores = std::thread::available_parallelism().ok();
     let physical = sysinfo::System::physical_core_count();
     facts.add("cpus", cores.map(|n| physical.map_or(n.to_string(), |p| format!("{n} ({p} cores)"))));
@@ -62,7 +64,8 @@ pub fn nested() -> Option<String> {
     let maker: Vec<String> = maker.into_iter().flatten().collect();
     let flag = cpuinfo.lines().any(|l| l.starts_with("flags") && l.split(' ').any(|w| w == "hypervisor"));
     let kind = read("/sys/hypervisor/type");
-    if !flag && kind.is_none() {
+    let told = hypervisor::told_by_firmware(Path::new("/sys"));
+    if !flag && kind.is_none() && told.is_none() {
         return None;
     }
     let mut evidence = Vec::new();
@@ -70,6 +73,7 @@ pub fn nested() -> Option<String> {
         evidence.push("the CPU has the `hypervisor` flag".to_string());
     }
     evidence.extend(kind.map(|k| format!("/sys/hypervisor/type is {k}")));
+    evidence.extend(told);
     if !maker.is_empty() {
         evidence.push(format!("the machine calls itself {}", maker.join(" ")));
     }

@@ -88,6 +88,18 @@ pub fn machine(kernel: &Path, image: &Path) -> Command {
     command
 }
 
+/// The same for 64-bit Arm, on the board that QEMU made up for it.
+pub fn arm_machine(kernel: &Path, image: &Path) -> Command {
+    let mut command = Command::new("qemu-system-aarch64");
+    command.args(["-nodefaults", "-no-user-config", "-no-reboot"]).args(["-display", "none"]);
+    command.args(["-accel", "tcg,thread=multi"]).args(["-cpu", "cortex-a72"]).args(["-M", "virt"]);
+    command.args(["-m", "2048"]).args(["-smp", "2"]).arg("-kernel").arg(kernel);
+    command.args(["-append", "root=/dev/nvme0n1 rw init=/init console=ttyAMA0 panic=-1 quiet"]);
+    command.arg("-drive").arg(format!("file={},if=none,id=root,format=raw,cache=unsafe", image.display()));
+    command.args(["-device", "nvme,drive=root,serial=first"]).args(["-serial", "stdio"]);
+    command
+}
+
 /// Runs a machine until it powers off, its first serial line going to `console`.
 pub fn boot(mut command: Command, console: &Path, patience: Duration) {
     command.stdin(Stdio::null()).stdout(File::create(console).expect("a console"));

@@ -15,7 +15,7 @@ use crate::content::hex;
 use crate::inside::Inside;
 use crate::mounts::Mount;
 use crate::protocol::{Hello, Identity, PROTOCOL};
-use crate::{mounts, sqlite, stopwatch};
+use crate::{hypervisor, mounts, sqlite, stopwatch};
 
 /// Bit of the virtio block device's feature that says flushes are offered (VIRTIO_BLK_F_FLUSH, virtio 1.2, 5.2.3).
 const VIRTIO_BLK_F_FLUSH: usize = 9;
@@ -262,8 +262,8 @@ fn cpuinfo(key: &str) -> Option<String> {
 }
 
 fn cpu_model() -> String {
-    // Arm has no model name; the part number in hex is what there is.
-    ["model name", "Model", "CPU part"].iter().find_map(|k| cpuinfo(k)).unwrap_or_else(|| std::env::consts::ARCH.into())
+    hypervisor::cpu_model(&fs::read_to_string("/proc/cpuinfo").unwrap_or_default())
+        .unwrap_or_else(|| std::env::consts::ARCH.into())
 }
 
 fn hypervisor() -> Option<String> {
@@ -272,28 +272,14 @@ fn hypervisor() -> Option<String> {
     }
     let flagged = cpuinfo("flags").is_some_and(|flags| flags.split(' ').any(|f| f == "hypervisor"));
     let kind = line("/sys/hypervisor/type");
-    if !flagged && kind.is_none() {
+    let told = hypervisor::told_by_firmware(Path::new("/sys"));
+    if !flagged && kind.is_none() && told.is_none() {
         return None;
     }
     let vendor = line("/sys/class/dmi/id/sys_vendor");
     let product = line("/sys/class/dmi/id/product_name");
-    let said: Vec<String> = [cpuid_vendor(), kind, vendor, product].into_iter().flatten().collect();
+    let said: Vec<String> = [hypervisor::signature(), kind, told, vendor, product].into_iter().flatten().collect();
     Some(if said.is_empty() { "hypervisor flag, no vendor".into() } else { said.join(", ") })
-}
-
-/// The hypervisor's signature in CPUID leaf 0x4000_0000: `KVMKVMKVM`, `TCGTCGTCGTCG`, `Microsoft Hv`, ...
-#[cfg(target_arch = "x86_64")]
-fn cpuid_vendor() -> Option<String> {
-    let leaf = core::arch::x86_64::__cpuid(0x4000_0000);
-    let bytes: Vec<u8> = [leaf.ebx, leaf.ecx, leaf.edx].into_iter().flat_map(u32::to_le_bytes).collect();
-    let text = std::str::from_utf8(&bytes).ok()?.trim_end_matches('\0');
-    (!text.is_empty() && text.chars().all(|c| c.is_ascii_graphic() || c == ' ')).then(|| text.trim().to_string())
-}
-
-/// Only x86 has a place where a hypervisor writes its name.
-#[cfg(not(target_arch = "x86_64"))]
-fn cpuid_vendor() -> Option<String> {
-    None
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ pub mod disk;
 pub mod evidence;
 pub mod facts;
 pub mod histogram;
+pub mod hypervisor;
 pub mod identity;
 #[cfg(target_os = "linux")]
 pub mod init;

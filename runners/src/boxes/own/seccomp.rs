@@ -83,7 +83,7 @@ const DENIED: &[i64] = &[
     libc::SYS_vhangup,
 ];
 
-/// Those of them that only the x86-64 table has.
+/// Those of them that not every architecture's table has.
 #[cfg(target_arch = "x86_64")]
 const DENIED_HERE: &[i64] = &[
     libc::SYS__sysctl,
@@ -96,7 +96,7 @@ const DENIED_HERE: &[i64] = &[
     libc::SYS_ustat,
 ];
 #[cfg(not(target_arch = "x86_64"))]
-const DENIED_HERE: &[i64] = &[];
+const DENIED_HERE: &[i64] = &[libc::SYS_lookup_dcookie, libc::SYS_nfsservctl];
 
 /// The bits of clone(2) that make namespaces, all but that of time.
 const NEW_NAMESPACES: u64 = 0x7e02_0000;

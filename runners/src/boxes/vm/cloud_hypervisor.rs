@@ -8,6 +8,7 @@ use workloads::facts::Flushes;
 use workloads::settings;
 use workloads::settings::{Setting, SettingError, Settings};
 
+use crate::boxes::vm::arch::Arch;
 use crate::boxes::vm::{self, Guest, GuestOptions};
 use crate::host::Host;
 use crate::launch::{Launch, Runner};
@@ -113,7 +114,10 @@ impl Machine {
         add("--memory", format!("size={}M", guest.memory_bytes >> 20));
         add("--kernel", guest.boot.kernel.display().to_string());
         add("--initramfs", guest.boot.initramfs.display().to_string());
-        add("--cmdline", format!("console=ttyS0 quiet panic=-1 cryptomgr.notests=1 {}", guest.orders));
+        add(
+            "--cmdline",
+            format!("console={} quiet panic=-1 cryptomgr.notests=1 {}", Arch::HERE.serial(), guest.orders),
+        );
         // Where io_uring is not to be had it takes AIO by itself, so there is a switch for `off` only.
         let unless = if options.io_uring { "" } else { ",_disable_io_uring=on" };
         let kind = if *says_raw { ",image_type=raw" } else { "" };

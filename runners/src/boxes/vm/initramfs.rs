@@ -14,7 +14,7 @@ use super::kernel::{self, Kernel};
 /// The two files that a monitor is given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Boot {
-    /// The kernel; ELF where it could be unpacked.
+    /// The kernel; unpacked where it could be.
     pub kernel: PathBuf,
     /// The initramfs.
     pub initramfs: PathBuf,
@@ -36,7 +36,8 @@ pub fn make(folder: &Path, kernel: &Kernel, drivers: &[&str], binary: &Path) -> 
         .tempdir_in(parent)
         .with_context(|| format!("can't make a folder for the guest's files in {}", parent.display()))?;
     let image = fs::read(&kernel.path).with_context(|| format!("can't read the kernel {}", kernel.path.display()))?;
-    let image = kernel::unpack(&image).unwrap_or(image);
+    let image = kernel::unwrapped(&image);
+    let image = kernel::unpack(&image).unwrap_or_else(|| image.into_owned());
     fs::write(unfinished.path().join("kernel"), image).context("can't write the guest's kernel")?;
     write_archive(&unfinished.path().join("initramfs"), &kernel.modules(drivers)?, binary)
         .context("can't write the guest's initramfs")?;

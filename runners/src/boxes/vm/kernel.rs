@@ -1,12 +1,15 @@
 //! The guest's kernel: found among those that the host or its distribution has installed, with the modules that the guest
-//! needs, and unpacked from its bzImage where that is possible.
+//! needs, and unpacked where that is possible.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, bail};
+
+use super::arch::Arch;
 
 /// Where distributions keep kernels: Debian and Ubuntu in `/boot`, Fedora and Arch beside the modules.
 const PLACES: &[(&str, &str)] = &[("/boot", "vmlinuz"), ("/lib/modules", "vmlinuz"), ("/usr/lib/modules", "vmlinuz")];
@@ -17,7 +20,7 @@ const MODULE_PLACES: &[&str] = &["/lib/modules", "/usr/lib/modules"];
 /// A kernel that can be booted, with the folder of its modules.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kernel {
-    /// A bzImage or an ELF file.
+    /// A bzImage, an Image or an ELF file.
     pub path: PathBuf,
     /// `uname -r` of it.
     pub release: String,
@@ -29,12 +32,20 @@ impl Kernel {
     /// The kernel at `path`.
     ///
     /// # Errors
-    /// When it can't be read or is no Linux kernel.
+    /// When it can't be read, or is no Linux kernel for this machine.
     pub fn at(path: &Path) -> anyhow::Result<Self> {
         let image = fs::read(path).with_context(|| format!("can't read the kernel {}", path.display()))?;
+        let image = unwrapped(&image);
+        if let Some(other) = Arch::of_kernel(&image).filter(|arch| *arch != Arch::HERE) {
+            bail!(
+                "{} is a kernel for {other}, and a guest here is {}; give one for {1}, or none for the best that is installed",
+                path.display(),
+                Arch::HERE
+            );
+        }
         let release = release(&image).with_context(|| {
             format!(
-                "{} is not a Linux kernel: neither a bzImage nor an ELF file that names its version",
+                "{} is not a Linux kernel: neither a bzImage, an Image nor an ELF file that names its version",
                 path.display()
             )
         })?;
@@ -109,13 +120,13 @@ fn rank(release: &str, running: &str) -> (bool, bool, Vec<u64>) {
     (cloud, release == running, numbers)
 }
 
-/// The release (`uname -r`), from a bzImage's header or from the banner in an ELF file.
+/// The release (`uname -r`), from a bzImage's header or from the banner in an Image or an ELF file.
 fn release(image: &[u8]) -> Option<String> {
     let text = if image.get(0x202..0x206) == Some(b"HdrS") {
         // Documentation/x86/boot.rst: `kernel_version` points, less 0x200, at a string that starts with the release.
         let offset = usize::from(u16::from_le_bytes(image.get(0x20E..0x210)?.try_into().ok()?)) + 0x200;
         image.get(offset..)?
-    } else if image.starts_with(b"\x7fELF") {
+    } else if image.starts_with(b"\x7fELF") || Arch::of_kernel(image).is_some() {
         const BANNER: &[u8] = b"Linux version ";
         let at = image.windows(BANNER.len()).position(|w| w == BANNER)?;
         &image[at + BANNER.len()..]
@@ -155,6 +166,27 @@ fn order(dep: &str, builtin: &str, needed: &[&str]) -> anyhow::Result<Vec<String
         }
     }
     Ok(order)
+}
+
+/// The image in what only packs it: gzip, as Ubuntu does on Arm, or the format by which UEFI starts a packed kernel. Others are
+/// as they were; so is a bzImage, which unpacks itself.
+pub fn unwrapped(image: &[u8]) -> Cow<'_, [u8]> {
+    let inner = if image.starts_with(&[0x1F, 0x8B]) { unpack_by("gzip", image) } else { zboot(image) };
+    inner.map_or(Cow::Borrowed(image), Cow::Owned)
+}
+
+/// `drivers/firmware/efi/libstub/zboot-header.S`: where the payload begins, how long it is, and what has packed it.
+fn zboot(image: &[u8]) -> Option<Vec<u8>> {
+    if image.get(..2)? != b"MZ" || image.get(4..8)? != b"zimg" {
+        return None;
+    }
+    let word = |at: usize| Some(u32::from_le_bytes(image.get(at..at + 4)?.try_into().ok()?) as usize);
+    let (start, length) = (word(8)?, word(12)?);
+    let payload = image.get(start..start.checked_add(length)?)?;
+    // The names are those of the kernel's build: `zstd22` is zstd at its level 22, `xzkern` is xz.
+    let name = image.get(24..0x38)?;
+    let program = ["gzip", "zstd", "xz"].into_iter().find(|program| name.starts_with(program.as_bytes()))?;
+    unpack_by(program, payload)
 }
 
 /// The ELF file inside a bzImage, where QEMU can enter it directly (PVH): the guest then doesn't have to unpack itself,
@@ -254,6 +286,7 @@ fn has_pvh_entry(elf: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::arch::tests::header;
     use super::*;
 
     const DEP: &str = "kernel/a/virtio-ring.ko.zst:\n\
@@ -288,6 +321,39 @@ mod tests {
     }
 
     #[test]
+    fn a_kernel_for_another_machine_is_refused_with_both_named() {
+        let folder = tempfile::tempdir().expect("a directory");
+        let path = folder.path().join("Image");
+        let with_banner = |arch| [&header(arch)[..], b"Linux version 6.12.9-arm64 (maker)"].concat();
+        for arch in [Arch::X86, Arch::Arm, Arch::RiscV].into_iter().filter(|arch| *arch != Arch::HERE) {
+            fs::write(&path, with_banner(arch)).expect("written");
+            let error = Kernel::at(&path).expect_err("of another machine").to_string();
+            let words = format!("is a kernel for {arch}, and a guest here is {}", Arch::HERE);
+            assert!(error.contains(&words), "{error}");
+        }
+        assert_eq!(release(&with_banner(Arch::Arm)).as_deref(), Some("6.12.9-arm64"));
+    }
+
+    #[test]
+    fn an_image_is_found_in_what_packs_it() {
+        let image = [&header(Arch::Arm)[..], b"Linux version 6.12.9-arm64 (maker)"].concat();
+        let mut gzip = Command::new("gzip");
+        let folder = tempfile::tempdir().expect("a directory");
+        fs::write(folder.path().join("plain"), &image).expect("written");
+        let packed = gzip.arg("-c").arg(folder.path().join("plain")).output().expect("gzip runs").stdout;
+        assert!(packed.starts_with(&[0x1F, 0x8B]), "it is packed");
+        assert_eq!(unwrapped(&packed), image);
+        let mut zboot = [&b"MZ\0\0zimg"[..], &64u32.to_le_bytes(), &(packed.len() as u32).to_le_bytes()].concat();
+        zboot.resize(24, 0);
+        zboot.extend(b"gzip");
+        zboot.resize(64, 0);
+        zboot.extend(&packed);
+        assert_eq!(unwrapped(&zboot), image);
+        assert_eq!(unwrapped(&zboot[..zboot.len() - 1]), &zboot[..zboot.len() - 1], "cut short: as it was");
+        assert_eq!(unwrapped(&image), image);
+    }
+
+    #[test]
     fn lz4_legacy_frames_are_unpacked_block_by_block() {
         let text: Vec<u8> = (0..9_000_000_u32).map(|i| (i / 1000) as u8).collect();
         let mut packed = Vec::new();
@@ -303,7 +369,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn no_bytes_make_it_panic(mut bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..2048)) {
-            let _ = (release(&bytes), unpack(&bytes), has_pvh_entry(&bytes));
+            let _ = (release(&bytes), unpack(&bytes), has_pvh_entry(&bytes), zboot(&bytes));
             if bytes.len() > 0x210 {
                 bytes[0x202..0x206].copy_from_slice(b"HdrS");
                 let _ = (release(&bytes), unpack(&bytes));

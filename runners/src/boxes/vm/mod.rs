@@ -1,6 +1,7 @@
 //! Virtual machines. Their runners share the kernel and the initramfs that a guest boots, its data disk and its path to the
 //! peer, with the settings for these.
 
+pub(crate) mod arch;
 pub mod cloud_hypervisor;
 pub mod firecracker;
 mod image;
@@ -26,6 +27,7 @@ use crate::path::PathToPeer;
 use crate::process::Program;
 use crate::stage::Stage;
 use crate::unavailable::Unavailable;
+use arch::Arch;
 use image::{Allocation, Format};
 use initramfs::Boot;
 use kernel::Kernel;
@@ -38,7 +40,7 @@ pub(crate) const DISK_SIZE: Setting = Setting::new("disk.size", Bytes::KIND)
 
 /// The kernel that the guest boots.
 pub(crate) const KERNEL: Setting = Setting::new("kernel", Kind::File).with_about(
-    "The guest's kernel, a bzImage or an ELF file; empty for the best that is installed, cloud kernels first",
+    "The guest's kernel, a bzImage, an Image (Arm) or an ELF file; empty for the best that is installed, cloud kernels first",
 );
 
 /// More words for the guest's kernel.
@@ -236,13 +238,12 @@ pub(crate) fn kernel(path: Option<&Path>, host: &Host, drivers: &[&str]) -> anyh
 
 /// How to get a kernel with these drivers.
 fn fix(drivers: &[&str]) -> String {
+    let (cloud, all) = Arch::HERE.kernels();
     match drivers.iter().find(|driver| NOT_IN_CLOUDS.contains(driver)) {
         Some(driver) => {
-            format!(
-                "apt install linux-image-amd64 (or another kernel with {driver}), or do without the setting that needs it"
-            )
+            format!("apt install {all} (or another kernel with {driver}), or do without the setting that needs it")
         }
-        None => "apt install linux-image-cloud-amd64".into(),
+        None => format!("apt install {cloud}"),
     }
 }
 
@@ -295,10 +296,11 @@ pub(crate) mod tests {
 
     #[test]
     fn the_package_of_a_missing_driver_is_named() {
-        assert!(fix(&["ext4", "virtio_blk"]).contains("linux-image-cloud-amd64"));
+        let (cloud, all) = Arch::HERE.kernels();
+        assert!(fix(&["ext4", "virtio_blk"]).contains(cloud));
         for driver in NOT_IN_CLOUDS {
             let fix = fix(&["ext4", driver]);
-            assert!(fix.contains("linux-image-amd64") && fix.contains(driver), "{fix}");
+            assert!(fix.contains(all) && fix.contains(driver), "{fix}");
         }
     }
 

@@ -11,6 +11,7 @@ use workloads::init::Orders;
 use workloads::settings::{Bytes, CommandLine, Setting, SettingError, Settings};
 use workloads::{settings, words};
 
+use crate::boxes::vm::arch::Arch;
 use crate::boxes::vm::image::{self, Allocation, Format};
 use crate::boxes::vm::{self, Net};
 use crate::host::Host;
@@ -122,6 +123,7 @@ impl Runner for Uml {
     }
 
     fn version(&self, _host: &Host, settings: &Settings) -> Result<String, Unavailable> {
+        exists_for(Arch::HERE)?;
         let version = PROGRAM.version(Options::read(settings).binary.as_deref())?;
         image::mkfs()?;
         Ok(format!("Linux {version}"))
@@ -213,6 +215,18 @@ fn disk_argument(data: Data, image: &Path) -> String {
     }
 }
 
+/// Linux itself has this architecture of its own for x86 alone.
+fn exists_for(arch: Arch) -> Result<(), Unavailable> {
+    match arch {
+        Arch::X86 => Ok(()),
+        Arch::Arm | Arch::RiscV => Err(Unavailable {
+            because: format!("User-mode Linux exists for x86 only, and this is {arch}"),
+            fix: "nothing here: for a kernel of its own take qemu, for caught system calls gvisor".into(),
+            broken: false,
+        }),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -223,6 +237,13 @@ mod tests {
     use workloads::protocol::{Envelope, Request, Task, write_frame};
 
     use super::*;
+
+    #[test]
+    fn where_it_does_not_exist_the_reason_is_told() {
+        exists_for(Arch::X86).expect("there");
+        let no = exists_for(Arch::Arm).expect_err("not there");
+        assert!(no.because.contains("x86 only, and this is 64-bit Arm") && no.fix.contains("qemu"), "{no:?}");
+    }
 
     #[test]
     fn the_disk_is_said_with_its_flags() {

@@ -20,6 +20,7 @@ use workloads::init::Orders;
 use workloads::settings::{Setting, SettingError, Settings};
 
 use crate::boxes::vm;
+use crate::boxes::vm::arch::Arch;
 use crate::boxes::vm::image;
 use crate::boxes::vm::kernel::Kernel;
 use crate::host::Host;
@@ -38,9 +39,18 @@ use options::{Accel, MachineType, Model, Options, Overcommit};
 #[derive(Debug)]
 pub struct Qemu;
 
-const QEMU: Program = Program::of(PROGRAM, "qemu-system-x86").or_fix(FIX);
+const QEMU: Program = Program::of(PROGRAM, PACKAGE).or_fix(FIX);
 
-const FIX: &str = "apt install qemu-system-x86 linux-image-cloud-amd64 e2fsprogs";
+const PACKAGE: &str = match Arch::HERE {
+    Arch::X86 => "qemu-system-x86",
+    Arch::Arm => "qemu-system-arm",
+    Arch::RiscV => "qemu-system-misc",
+};
+const FIX: &str = match Arch::HERE {
+    Arch::X86 => "apt install qemu-system-x86 linux-image-cloud-amd64 e2fsprogs",
+    Arch::Arm => "apt install qemu-system-arm linux-image-cloud-arm64 e2fsprogs",
+    Arch::RiscV => "apt install qemu-system-misc linux-image-riscv64 e2fsprogs",
+};
 
 /// Memory of QEMU itself besides the guest's and translated code, bytes: 45 MiB for the program, twice the kernel
 /// and the initramfs (60 MiB here) for a reboot that never comes, stacks and buffers of its threads, page tables.
@@ -111,6 +121,7 @@ impl Runner for Qemu {
         let machine = Machine {
             program: &program,
             name: &format!("tarebench-{}-{}", stage.host.id, stage.environment),
+            arch: Arch::HERE,
             kind: options.machine,
             accelerator: &accelerator,
             cpus: stage.host.resources.cpus,
@@ -173,7 +184,8 @@ fn choose(program: &Path, host: &Host, wanted: Accel, kernel: &Kernel) -> anyhow
                 let machine = Machine {
                     program,
                     name: &format!("tarebench-{}-trial", host.id),
-                    kind: MachineType::Q35,
+                    arch: Arch::HERE,
+                    kind: MachineType::usual(Arch::HERE),
                     accelerator: &Accelerator::Kvm,
                     cpus: 1,
                     memory: Backing::anonymous(256 << 20),

@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use anyhow::bail;
 use workloads::facts::Flushes;
-use workloads::settings::{Bytes, CommandLine, SettingError, Settings};
+use workloads::settings::{Bytes, CommandLine, Setting, SettingError, Settings, Value as _};
 use workloads::{settings, words};
 
 use crate::boxes::vm;
+use crate::boxes::vm::arch::Arch;
 use crate::boxes::vm::image::{Allocation, Format};
 use crate::process::BINARY;
 
@@ -32,8 +33,35 @@ words! {
         Q35 = "q35",
         /// PCI and IDE as of 1996.
         Pc = "pc",
+        /// That of Arm and RISC-V: PCI Express, and nothing of before.
+        Virt = "virt",
     }
 }
+
+impl MachineType {
+    /// The one for disks and networks of all kinds.
+    pub const fn usual(arch: Arch) -> Self {
+        match arch {
+            Arch::X86 => Self::Q35,
+            Arch::Arm | Arch::RiscV => Self::Virt,
+        }
+    }
+
+    fn is_of(self, arch: Arch) -> bool {
+        (self == Self::Virt) == (arch != Arch::X86)
+    }
+}
+
+/// QEMU's machine type; the default is [`MachineType::usual`].
+const MACHINE: Setting = Setting::new("machine", MachineType::KIND)
+    .with_about(
+        "QEMU's machine type; microvm has no PCI, so no nvme, no ide and no e1000; on Arm and RISC-V virt is the only one, and \
+         what is taken",
+    )
+    .with_default(match MachineType::usual(Arch::HERE) {
+        MachineType::Virt => "virt",
+        _ => "q35",
+    });
 
 words! {
     /// Where the guest's data lies.
@@ -284,8 +312,7 @@ settings! {
         binary: Option<PathBuf> as BINARY,
         /// What runs the guest's instructions; auto is KVM where a guest really boots under it, else emulation (TCG)
         accel: Accel = "auto",
-        /// QEMU's machine type; microvm has no PCI, so no nvme, no ide and no e1000
-        machine: MachineType = "q35",
+        machine: MachineType as MACHINE,
         /// An ext4 on a disk image, or the host's directory: by NFSv4 (nfs-ganesha, over the guest's tap device), 9p or
         /// virtiofs (as root)
         data: Data = "disk",
@@ -332,15 +359,22 @@ impl Options {
     }
 
     fn conflict(&self) -> Option<String> {
-        self.machine_conflict()
+        self.machine_conflict(Arch::HERE)
             .or_else(|| self.disk_conflict())
             .or_else(|| self.data_conflict())
             .or_else(|| self.network_conflict())
     }
 
-    fn machine_conflict(&self) -> Option<String> {
+    fn machine_conflict(&self, arch: Arch) -> Option<String> {
         let bus = self.disk.bus;
         match self.machine {
+            machine if !machine.is_of(arch) => Some(format!(
+                "machine={machine} is none of {arch}, which this is; set machine={}, or leave it away",
+                MachineType::usual(arch)
+            )),
+            MachineType::Virt if bus == Bus::Ide => Some(
+                "disk.bus=ide needs a controller that machine=virt lacks; set disk.bus=virtio, scsi or nvme".into(),
+            ),
             MachineType::Microvm if matches!(bus, Bus::Nvme | Bus::Ide) => Some(format!(
                 "disk.bus={bus} needs PCI, which machine=microvm lacks; set machine=q35, or disk.bus=virtio"
             )),
@@ -414,7 +448,7 @@ impl Options {
     pub fn drivers(&self) -> Vec<&'static str> {
         let transport = match self.machine {
             MachineType::Microvm => "virtio_mmio",
-            MachineType::Q35 | MachineType::Pc => "virtio_pci",
+            MachineType::Q35 | MachineType::Pc | MachineType::Virt => "virtio_pci",
         };
         let mut drivers = vec![transport, "virtio_console", "ext4"];
         drivers.extend_from_slice(match (self.data, self.disk.bus, self.machine) {
@@ -456,8 +490,6 @@ fn without_effect(settings: &Settings, data: Data) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use workloads::settings::Value as _;
-
     use super::*;
 
     type Pairs<'a> = &'a [(&'a str, &'a str)];
@@ -500,6 +532,24 @@ mod tests {
     fn overriding<'a>(given: &[(&'a str, &'a str)], instead: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
         let kept = given.iter().filter(|(name, _)| !instead.iter().any(|(other, _)| other == name));
         kept.chain(instead).copied().collect()
+    }
+
+    #[test]
+    fn every_architecture_has_machines_of_its_own() {
+        let conflict = |arch, machine: MachineType, bus: &str| {
+            let mut options = read(&[("disk.bus", bus)]).expect("possible");
+            options.machine = machine;
+            options.machine_conflict(arch)
+        };
+        for arch in [Arch::X86, Arch::Arm, Arch::RiscV] {
+            assert_eq!(conflict(arch, MachineType::usual(arch), "virtio"), None);
+        }
+        let words = conflict(Arch::Arm, MachineType::Q35, "virtio").expect("refused");
+        assert!(words.contains("machine=q35 is none of 64-bit Arm") && words.contains("set machine=virt"), "{words}");
+        let words = conflict(Arch::X86, MachineType::Virt, "virtio").expect("refused");
+        assert!(words.contains("machine=virt is none of x86-64") && words.contains("set machine=q35"), "{words}");
+        let words = conflict(Arch::Arm, MachineType::Virt, "ide").expect("refused");
+        assert!(words.contains("machine=virt lacks") && words.contains("disk.bus=virtio"), "{words}");
     }
 
     #[test]

@@ -10,9 +10,10 @@ use std::time::Duration;
 use anyhow::{Context, anyhow, bail};
 use workloads::facts::Flushes;
 use workloads::init::Orders;
-use workloads::settings::{Bytes, Setting, Settings};
+use workloads::settings::{Bytes, Setting, SettingError, Settings, Value as _};
 use workloads::{settings, words};
 
+use crate::boxes::vm::arch::Arch;
 use crate::boxes::vm::{self, image};
 use crate::fingerprint;
 use crate::host::Host;
@@ -33,8 +34,15 @@ use config::{Disk, Domain};
 pub struct Xen;
 
 const PROGRAM: &str = "xl";
-const PACKAGE: &str = "xen-system-amd64";
-const FIX: &str = "apt install xen-system-amd64, reboot into Xen, and see that xenstored and xenconsoled run there";
+const PACKAGE: &str = if X86 { "xen-system-amd64" } else { "xen-system-arm64" };
+const FIX: &str = if X86 {
+    "apt install xen-system-amd64, reboot into Xen, and see that xenstored and xenconsoled run there"
+} else {
+    "apt install xen-system-arm64, reboot into Xen, and see that xenstored and xenconsoled run there"
+};
+
+/// Elsewhere there are no guests of the old kind.
+const X86: bool = matches!(Arch::HERE, Arch::X86);
 
 const DRIVERS: &[&str] = &["ext4", "xen_blkfront", "xen_netfront"];
 
@@ -86,11 +94,14 @@ words! {
     }
 }
 
+const TYPE: Setting = Setting::new("type", Type::KIND)
+    .with_about("A guest that knows it is one (pv; x86 only), or one that hardware virtualisation runs, with the same devices (pvh)")
+    .with_default(if X86 { "pv" } else { "pvh" });
+
 settings! {
     /// The settings of a domain.
     struct Options {
-        /// A guest that knows it is one (pv), or one that hardware virtualisation runs, with the same devices (pvh)
-        kind ("type"): Type = "pv",
+        kind: Type as TYPE,
         /// What serves the disk: the kernel, on a loop device (phy), or QEMU (qdisk)
         disk: Backend = "phy",
         /// Whether the disk's file is opened with O_DIRECT, past the host's page cache (direct-io-safe for qdisk)
@@ -117,6 +128,13 @@ impl Runner for Xen {
 
     fn settings(&self) -> &'static [Setting] {
         Options::TABLE
+    }
+
+    fn check(&self, settings: &Settings) -> Result<(), SettingError> {
+        if !X86 && Options::read(settings).kind == Type::Pv {
+            return Err(SettingError::Conflict("type=pv exists on x86 only; set type=pvh, or leave it away".into()));
+        }
+        Ok(())
     }
 
     fn version(&self, host: &Host, _settings: &Settings) -> Result<String, Unavailable> {
