@@ -9,6 +9,12 @@ use std::process::Command;
 
 use common::{Dir, Ran, ran};
 
+/// A made-up program.
+fn tool(path: &Path, text: &str) {
+    fs::write(path, format!("#!/bin/sh\n{text}\n")).expect("written");
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("executable");
+}
+
 /// `scripts/engines --no-install` where nothing is installed yet: what it misses it would install.
 fn missing(b: &Dir, words: &[&str]) -> Ran {
     let tools = b.at("tools");
@@ -16,9 +22,7 @@ fn missing(b: &Dir, words: &[&str]) -> Ran {
     for (name, text) in
         [("apt-get", "exit 0"), ("apt-cache", "exit 0"), ("dpkg-query", "exit 1"), ("cargo", "echo cargo 9.9.9")]
     {
-        let path = tools.join(name);
-        fs::write(&path, format!("#!/bin/sh\n{text}\n")).expect("written");
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("executable");
+        tool(&tools.join(name), text);
     }
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/engines");
     let path = format!("{}:{}", tools.display(), std::env::var("PATH").expect("a path"));
@@ -39,4 +43,53 @@ fn a_suite_asks_for_its_own_engines_alone() {
     own.says("not installed: gcc libc6-dev ca-certificates iproute2 lxc\n");
     missing(&b, &["--for", "no-such-suite"]).ends_with(2).says("there is no suite no-such-suite");
     missing(&b, &[]).ends_with(0).says(" docker.io ").says(" openssh-server ");
+}
+
+#[test]
+fn packages_are_those_of_the_machine() {
+    let b = Dir::new();
+    fs::create_dir(b.at("tools")).expect("made");
+    tool(&b.at("tools/uname"), "echo x86_64");
+    missing(&b, &[]).ends_with(0).says(" qemu-system-x86 ").says(" user-mode-linux ");
+    tool(&b.at("tools/uname"), "echo aarch64");
+    let arm = missing(&b, &[]).ends_with(0).says(" qemu-system-arm ");
+    assert!(!arm.stderr.contains("user-mode-linux") && !arm.stderr.contains("x86"), "{}", arm.stderr);
+}
+
+#[test]
+fn a_released_program_is_started_when_its_checksum_is_right_and_needs_no_compiler() {
+    let b = Dir::new();
+    missing(&b, &[]);
+    // A compiler would be asked for, and a build would be seen.
+    tool(&b.at("tools/cargo"), "echo cargo 1.0.0; echo built >&2");
+    fs::create_dir(b.at("release")).expect("made");
+    let program = b.at("release/tarebench-x86_64-linux");
+    tool(&program, "echo \"started with $*\" >&2");
+    let quickstart = |words: &[&str]| {
+        let path = format!("{}:{}", b.at("tools").display(), std::env::var("PATH").expect("a path"));
+        let mut command = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/quickstart"));
+        command.args(["--no-install", "--binary"]).args(words).current_dir(b.at("release"));
+        ran(command.env("PATH", path).output().expect("bash is there"))
+    };
+    let full = program.to_str().expect("text");
+    quickstart(&["gone"]).ends_with(2).says("there is no file ");
+    let none = quickstart(&[full]).ends_with(2).says("SHA256SUMS into the same folder");
+    assert!(!none.stderr.contains("started with"), "{}", none.stderr);
+    let sums = |program: &str| {
+        let mut command = Command::new("sha256sum");
+        let output = command.arg(program).current_dir(b.at("release")).output().expect("coreutils are there");
+        String::from_utf8(output.stdout).expect("text")
+    };
+    fs::write(b.at("release/SHA256SUMS"), "00  another\n").expect("written");
+    quickstart(&[full]).ends_with(2).says("has no line for tarebench-x86_64-linux");
+    fs::write(b.at("release/SHA256SUMS"), sums("tarebench-x86_64-linux")).expect("written");
+    let own = b.at("own.toml");
+    fs::write(&own, "[environments.bare]\n").expect("written");
+    let words = ["tarebench-x86_64-linux", own.to_str().expect("text"), "--blocks", "1"];
+    let fine = quickstart(&words).ends_with(0);
+    let fine = fine.says(&format!("started with run {} --blocks 1 --store ", own.display())).says("try: ");
+    assert!(!fine.stderr.contains("built") && !fine.stderr.contains("gcc"), "{}", fine.stderr);
+    tool(&program, "echo \"started with $* and something else\" >&2");
+    let other = quickstart(&words).ends_with(2).says("is not the file of that release");
+    assert!(!other.stderr.contains("started with"), "{}", other.stderr);
 }
