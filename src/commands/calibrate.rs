@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use reports::calibration::regime::Watched;
-use reports::calibration::{Calibration, Clocks, SCHEMA, floors, host};
+use reports::calibration::{Calibration, Cited, Clocks, SCHEMA, cited, floors, host};
 use reports::comparison::{Method, compare};
 use reports::record::{OTHER_RUN, Stored, UNSEEN_RUN};
 use reports::store::Store;
@@ -169,18 +169,21 @@ fn found(args: &cli::Calibrate, plan: &Plan, stored: &Stored, watched: Vec<Watch
     let [source, available] = machine.clock_sources();
     let doubtful =
         |(name, words): &(String, String)| [OTHER_RUN, UNSEEN_RUN].contains(&name.as_str()).then(|| words.clone());
+    let doubts: Vec<String> = stored.run.host.iter().filter_map(doubtful).collect();
+    let (at, workloads) = (now(), floors(&comparison, COPY, seconds_a_block));
     Ok(Calibration {
         schema: SCHEMA.into(),
-        at: now(),
+        cited: cited(&at, &plan.suite.name, &workloads, !doubts.is_empty()),
+        at,
         host: host(&stored.run.host),
         suite: plan.suite.name.clone(),
         command: command(args, plan),
         version: env!("CARGO_PKG_VERSION").into(),
         pinning: stored.run.pinning.clone(),
-        doubts: stored.run.host.iter().filter_map(doubtful).collect(),
+        doubts,
         blocks,
         seconds_a_block,
-        workloads: floors(&comparison, COPY, seconds_a_block),
+        workloads,
         watched,
         clocks: Clocks { source, available, reading_ns: clocks::reading_ns() },
         pinning_advice: machine.topology(&allowed).advice(&Pinning::split(&allowed, plan.suite.resources.cpus)),
@@ -188,7 +191,7 @@ fn found(args: &cli::Calibrate, plan: &Plan, stored: &Stored, watched: Vec<Watch
 }
 
 /// The calibrations of this machine that a store has, the newest first. One that isn't there has none.
-pub fn of_this_machine(store: &Path, data_dir: &Path) -> anyhow::Result<Vec<Calibration>> {
+pub fn of_this_machine(store: &Path, data_dir: &Path) -> anyhow::Result<Vec<Cited>> {
     if !store.exists() {
         return Ok(Vec::new());
     }

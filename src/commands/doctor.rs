@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use reports::calibration::Calibration;
+use reports::calibration::Cited;
 use runners::fingerprint;
 use runners::host::{Host, Resources};
 use runners::leftovers;
@@ -42,7 +42,7 @@ struct Findings {
     /// What the kernel says of the machine, and where that is in the way.
     machine: Vec<Concern>,
     /// What it was calibrated to, the newest first.
-    calibrations: Vec<Calibration>,
+    calibrations: Vec<Cited>,
     warnings: Vec<String>,
 }
 
@@ -277,7 +277,7 @@ fn text(findings: &Findings) -> anyhow::Result<String> {
         writeln!(out, "  not yet: `tarebench calibrate` finds out what can be seen here")?;
     }
     for calibration in &findings.calibrations {
-        writeln!(out, "  {}", calibration.cited())?;
+        writeln!(out, "  {}", calibration.cited)?;
     }
     if !findings.warnings.is_empty() {
         writeln!(out, "\nwarnings")?;

@@ -47,7 +47,7 @@ pub fn measure(plan: &Plan, options: Options, store: &Store, interrupt: &Interru
 fn calibrated(run: &Run, store: &Store) -> anyhow::Result<Option<(String, String)>> {
     let all = store.calibrations(&calibration::host(&run.host)).or_exit(Exit::Store)?;
     let best = all.iter().find(|calibration| calibration.suite == run.suite).or(all.first());
-    Ok(best.map(|calibration| (CALIBRATED.to_string(), calibration.cited())))
+    Ok(best.map(|calibration| (CALIBRATED.to_string(), calibration.cited.clone())))
 }
 
 /// Carries out a plan and keeps it in the store as `run`, however it ends.

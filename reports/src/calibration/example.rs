@@ -32,5 +32,6 @@ pub(crate) fn example() -> Calibration {
             reading_ns: vec![("monotonic".into(), 23.0)],
         },
         pinning_advice: Vec::new(),
+        cited: "on 2026-11-26 with quick: sees 2.6 % in 5 minutes here".into(),
     }
 }

@@ -8,7 +8,6 @@ mod text;
 use serde::{Deserialize, Serialize};
 
 use crate::comparison::{Comparison, Metric};
-use crate::record::Run;
 use crate::statistics::{FEWEST_FOR_INTERVAL, expected_half_width, robust_sigma, sigma, smallest_visible};
 use regime::Watched;
 
@@ -29,8 +28,7 @@ const STABLE: [&str; 7] =
     ["architecture", "cpu", "cpus", "virtualization", "data file system", "data device", "device model"];
 
 /// All that was found about a machine.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Calibration {
     /// [`SCHEMA`].
     pub schema: String,
@@ -60,11 +58,23 @@ pub struct Calibration {
     pub clocks: Clocks,
     /// Where work and harness would be better kept, with the evidence; empty where nothing is to be said.
     pub pinning_advice: Vec<String>,
+    /// What later runs on this machine say of it: when, and what it sees.
+    pub cited: String,
+}
+
+/// What is asked of a calibration later; the rest of its document is for those who made it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cited {
+    /// UTC, RFC 3339.
+    pub at: String,
+    /// The suite whose work was done.
+    pub suite: String,
+    /// When it was, and what the machine sees.
+    pub cited: String,
 }
 
 /// The noise of a workload.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Floor {
     /// Its name.
     pub workload: String,
@@ -79,8 +89,7 @@ pub struct Floor {
 }
 
 /// What a run of so long can see.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Sight {
     /// How long it takes.
     pub seconds: u32,
@@ -93,8 +102,7 @@ pub struct Sight {
 }
 
 /// What it costs to ask what time it is.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Clocks {
     /// Where the kernel's clocks have their time from; `None` where it doesn't say.
     pub source: Option<String>,
@@ -151,33 +159,24 @@ impl Sight {
     }
 }
 
-impl Calibration {
-    /// What later runs on this machine say of it: when, and what it sees.
-    #[must_use]
-    pub fn cited(&self) -> String {
-        let day = self.at.split('T').next().unwrap_or_default();
-        let seen = |floor: &'_ Floor| Some((floor.sees.get(CITED)?.change?, floor.workload.clone()));
-        let mut all: Vec<(f64, String)> = self.workloads.iter().filter_map(seen).collect();
-        all.sort_by(|a, b| a.0.total_cmp(&b.0));
-        let minutes = TIMES[CITED] / 60;
-        let Some((worst, workload)) = all.last() else {
-            return format!("on {day} with {}: too short to say what is seen in {minutes} minutes", self.suite);
-        };
-        let median = all[all.len() / 2].0;
-        let doubt = if self.doubts.is_empty() { "" } else { "; other runs were beside it" };
-        format!(
-            "on {day} with {}: sees {} in {minutes} minutes here ({} in {workload}){doubt}",
-            self.suite,
-            text::percent(median),
-            text::percent(*worst)
-        )
-    }
-
-    /// Whether it is of the machine that a run is measured on.
-    #[must_use]
-    pub fn is_of(&self, run: &Run) -> bool {
-        self.host == host(&run.host)
-    }
+/// What later runs on this machine say: when it was calibrated, with which suite, and what it sees.
+#[must_use]
+pub fn cited(at: &str, suite: &str, workloads: &[Floor], doubtful: bool) -> String {
+    let day = at.split('T').next().unwrap_or_default();
+    let seen = |floor: &'_ Floor| Some((floor.sees.get(CITED)?.change?, floor.workload.clone()));
+    let mut all: Vec<(f64, String)> = workloads.iter().filter_map(seen).collect();
+    all.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let minutes = TIMES[CITED] / 60;
+    let Some((worst, workload)) = all.last() else {
+        return format!("on {day} with {suite}: too short to say what is seen in {minutes} minutes");
+    };
+    let median = all[all.len() / 2].0;
+    let doubt = if doubtful { "; other runs were beside it" } else { "" };
+    format!(
+        "on {day} with {suite}: sees {} in {minutes} minutes here ({} in {workload}){doubt}",
+        text::percent(median),
+        text::percent(*worst)
+    )
 }
 
 #[cfg(test)]
@@ -211,15 +210,21 @@ mod tests {
 
     #[test]
     fn a_later_run_cites_the_day_and_what_is_seen() {
-        let calibration = example();
-        let words = calibration.cited();
-        assert!(words.starts_with("on 2026-11-26 with quick: sees ") && words.contains("in 5 minutes here"), "{words}");
-        assert!(words.ends_with("% in disk/fsync)"), "{words}");
-        let short = Calibration { workloads: calibration.workloads[1..2].to_vec(), ..calibration.clone() };
-        assert!(short.cited().ends_with("too short to say what is seen in 5 minutes"), "{}", short.cited());
-        let mut run = stored().run;
-        assert!(calibration.is_of(&run));
-        run.host.iter_mut().find(|(name, _)| name == "cpu").unwrap().1 = "another".into();
-        assert!(!calibration.is_of(&run));
+        let workloads = example().workloads;
+        let of = |workloads: &[Floor], doubtful| cited("2026-11-26T08:00:00Z", "quick", workloads, doubtful);
+        let words = of(&workloads, false);
+        assert_eq!(words, "on 2026-11-26 with quick: sees 2.6 % in 5 minutes here (2.6 % in disk/fsync)");
+        assert!(of(&workloads, true).ends_with("; other runs were beside it"));
+        assert!(of(&workloads[1..2], false).ends_with("too short to say what is seen in 5 minutes"));
+    }
+
+    #[test]
+    fn a_machine_is_known_by_what_no_boot_changes() {
+        let mut facts = stored().run.host;
+        let before = host(&facts);
+        facts.push(("load".into(), "3.1".into()));
+        assert_eq!(host(&facts), before);
+        facts.iter_mut().find(|(name, _)| name == "cpu").unwrap().1 = "another".into();
+        assert_ne!(host(&facts), before);
     }
 }

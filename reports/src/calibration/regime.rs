@@ -1,6 +1,6 @@
 //! Whether a machine that is kept busy has one speed or two: a rate limiter, a clock rate that rises and falls, a disk with a fast part.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 /// Slices below this say nothing.
 const FEWEST: usize = 50;
@@ -15,8 +15,7 @@ const SEPARATE: f64 = 4.5;
 const LEAST: f64 = 0.05;
 
 /// What the same small operation took while it was done again and again.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Watched {
     /// `processor`, `disk`.
     pub what: String,
@@ -31,7 +30,7 @@ pub struct Watched {
 }
 
 /// How many speeds there were.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Regime {
     /// Too short to say.
@@ -43,8 +42,7 @@ pub enum Regime {
 }
 
 /// Two speeds.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Two {
     /// Mean of the fast slices, nanoseconds.
     pub fast_ns: f64,

@@ -3,7 +3,7 @@
 use rusqlite::params;
 
 use super::{Store, StoreError};
-use crate::calibration::Calibration;
+use crate::calibration::{Calibration, Cited};
 
 impl Store {
     /// Keeps one.
@@ -17,11 +17,11 @@ impl Store {
         self.written("store a calibration", self.db.execute(sql, values))
     }
 
-    /// Those of a machine, the newest first. One that a newer tarebench wrote is left out.
+    /// Those of a machine, the newest first.
     ///
     /// # Errors
     /// When the store can't be read.
-    pub fn calibrations(&self, host: &str) -> Result<Vec<Calibration>, StoreError> {
+    pub fn calibrations(&self, host: &str) -> Result<Vec<Cited>, StoreError> {
         let failed = |e| self.failed("read the calibrations", e);
         let mut select =
             self.db.prepare("SELECT document FROM calibration WHERE host = ?1 ORDER BY nth DESC").map_err(failed)?;
@@ -48,7 +48,7 @@ mod tests {
         let read = store.calibrations(&first.host).expect("read");
         let days: Vec<&str> = read.iter().map(|calibration| calibration.at.as_str()).collect();
         assert_eq!(days, [second.at, first.at]);
-        assert_eq!((&read[1].workloads[1], &read[1].clocks), (&first.workloads[1], &first.clocks));
+        assert_eq!((&read[1].suite, &read[1].cited), (&first.suite, &first.cited));
         assert!(store.calibrations("a third").expect("read").is_empty());
     }
 }
