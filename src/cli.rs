@@ -4,11 +4,12 @@ use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::{PathBufValueParser, TypedValueParser};
+use clap::builder::{PathBufValueParser, PossibleValuesParser, TypedValueParser};
 use clap::parser::ValueSource;
 use clap::{Arg, Args, Parser, Subcommand, ValueEnum};
 use reports::gate::Verdict;
 use runners::machine::tune::Knobs;
+use workloads::durability::Way;
 
 use crate::suite::Percent;
 use crate::{commands, exit};
@@ -57,6 +58,12 @@ pub enum Command {
         after_help = "Examples:\n  tarebench explain runc:seccomp=containers,data=overlay\n  tarebench explain gvisor --only platform,overlay --workload disk/fsync\n  tarebench explain qemu:disk.format=qcow2,disk.cache=writeback,net=user --order net --budget 10m --report why.html\n  tarebench explain vmware-server-2009\n\nThe rungs from the baseline to ENVIRONMENT, each with one setting more, and ENVIRONMENT with one setting changed, each, are environments of one run: docs/explain.md."
     )]
     Explain(Explain),
+    /// Prove what a box promises
+    Prove {
+        /// The promise.
+        #[command(subcommand)]
+        promise: Promise,
+    },
     /// Do every workload once in every available environment and compare the check values
     #[command(after_help = "Examples:\n  tarebench verify\n  tarebench verify standard --env qemu")]
     Verify(Verify),
@@ -137,6 +144,16 @@ pub enum Command {
     Leave {
         /// The paths to remove; only what is called tarebench-...
         paths: Vec<PathBuf>,
+    },
+    /// The disk whose power is cut: started by `prove`, not by people
+    #[command(hide = true)]
+    Disk {
+        /// Its content
+        #[arg(long)]
+        image: PathBuf,
+        /// The log that is made of its writes and flushes
+        #[arg(long)]
+        log: PathBuf,
     },
     /// The far end of network workloads: started by `run`, not by people
     #[command(hide = true)]
@@ -332,6 +349,69 @@ pub enum CalibrateFormat {
     Text,
     /// For programs
     Json,
+}
+
+/// What can be proved of a box.
+#[derive(Debug, Subcommand)]
+pub enum Promise {
+    /// Cut the power below boxes, hundreds of times, and look whether what was acknowledged is there
+    ///
+    /// A writer in the box acknowledges each item when its flush has returned. The box's data lies on a disk of ours that logs
+    /// every write and every flush. The log is replayed to random moments as a disk would have it that loses its volatile cache,
+    /// and each image is mounted, checked, and looked through.
+    #[command(
+        after_help = "Examples:\n  tarebench prove durability runc\n  tarebench prove durability qemu:disk.cache=unsafe --workload append\n  tarebench prove durability bare runc:data=overlay gvisor --format markdown\n  tarebench prove durability podman:data=layer --mode kill\n\nEnds with 7 where a promise was broken. SQLite promises nothing with synchronous = off, and may lose the last commits,\nbut nothing else, with normal, and with full and a rollback journal: docs/durability.md."
+    )]
+    Durability(Durability),
+}
+
+/// Arguments of `prove durability`.
+#[derive(Debug, Args)]
+pub struct Durability {
+    /// The boxes: a runner, [NAME=]RUNNER:key=value,..., or the name of an environment of a built-in suite
+    #[arg(required = true, value_name = "ENVIRONMENT")]
+    pub environments: Vec<String>,
+    /// How it is written
+    #[arg(long = "workload", value_name = "NAME", value_delimiter = ',', value_parser = PossibleValuesParser::new(Way::WORDS))]
+    pub workloads: Vec<String>,
+    /// Cut the power below the box, or kill the box alone, which shows less: what the host's kernel holds is there after that
+    #[arg(long, default_value = "power")]
+    pub mode: Mode,
+    /// Cuts through each workload [default: 200, and 5 with --mode kill]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub cuts: Option<u32>,
+    /// Items that are acknowledged, of each workload
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    pub items: u64,
+    /// Seed of all choices; default: a new one each time
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// How it is shown
+    #[arg(long, default_value = "text")]
+    pub format: ProofFormat,
+    /// The directory of the boxes that are killed; the power is cut below a disk of ours, in memory
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub data_dir: PathBuf,
+}
+
+/// What is done to a box.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Mode {
+    /// The power of its disk is cut
+    Power,
+    /// It is killed
+    Kill,
+}
+
+/// Formats of a proof.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ProofFormat {
+    /// For people
+    Text,
+    /// For programs
+    Json,
+    /// A table for a document
+    Markdown,
 }
 
 /// Arguments of `doctor`.

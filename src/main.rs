@@ -77,6 +77,7 @@ fn dispatch(command: Command) -> anyhow::Result<Exit> {
         Command::List(args) => commands::list::run(args),
         Command::Plan(args) => commands::plan::run(args),
         Command::Explain(args) => commands::explain::run(args),
+        Command::Prove { promise: cli::Promise::Durability(args) } => commands::prove::durability(args),
         Command::Verify(args) => commands::verify::run(args),
         Command::Report(args) => commands::report::run(args),
         Command::Compare(args) => commands::compare::run(args),
@@ -104,6 +105,10 @@ fn dispatch(command: Command) -> anyhow::Result<Exit> {
         }
         Command::Leave { paths } => {
             workloads::visit::leave(&paths)?;
+            Ok(Exit::Done)
+        }
+        Command::Disk { image, log } => {
+            commands::prove::serve_disk(&image, &log)?;
             Ok(Exit::Done)
         }
         Command::Peer { listen } => {

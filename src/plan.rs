@@ -175,7 +175,8 @@ pub fn choose(text: &str, among: &[Entry], before: &[Entry], longest: usize) -> 
     Ok(entry)
 }
 
-fn environment(entry: &Entry) -> anyhow::Result<Environment> {
+/// An environment with its runner looked up and its settings checked.
+pub fn environment(entry: &Entry) -> anyhow::Result<Environment> {
     let runner = runners::registry::find(entry.kind()).with_context(|| {
         let hint = did_you_mean(entry.kind(), runners::registry::RUNNERS.iter().map(|r| r.name()));
         format!("there is no runner `{}` (environment `{}`); {hint}", entry.kind(), entry.name)
@@ -244,7 +245,7 @@ fn length(settings: &Settings, suite: &Suite) -> Length {
 }
 
 /// A seed nobody chose: from the clock, short enough to type.
-fn fresh_seed() -> u64 {
+pub fn fresh_seed() -> u64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     (now.as_nanos() as u64 ^ u64::from(std::process::id()) << 20) % 1_000_000_000
 }

@@ -7,6 +7,8 @@ mod advice;
 pub mod boxes;
 mod cache;
 pub mod container;
+#[cfg(target_os = "linux")]
+pub mod durability;
 #[cfg(not(target_os = "linux"))]
 mod elsewhere;
 pub mod fingerprint;

@@ -66,8 +66,13 @@ fn planned(args: &cli::Explain) -> anyhow::Result<Plan> {
 
 /// The environments that go by a name: the suite's own, then those of the suites that are built in.
 fn named(suite: &Suite) -> Vec<Entry> {
-    let built_in = BUILT_IN.iter().filter_map(|(name, text)| Suite::parse(name, text).ok());
-    suite.environments.iter().cloned().chain(built_in.flat_map(|suite| suite.environments)).collect()
+    suite.environments.iter().cloned().chain(built_in()).collect()
+}
+
+/// The environments of the suites that are built in.
+pub fn built_in() -> Vec<Entry> {
+    let suites = BUILT_IN.iter().filter_map(|(name, text)| Suite::parse(name, text).ok());
+    suites.flat_map(|suite| suite.environments).collect()
 }
 
 fn tell_ladder(plan: &Plan) {

@@ -10,6 +10,8 @@ pub mod import;
 pub mod list;
 pub mod man;
 pub mod plan;
+#[cfg_attr(not(target_os = "linux"), path = "prove_elsewhere.rs")]
+pub mod prove;
 pub mod report;
 pub mod run;
 pub mod stores;

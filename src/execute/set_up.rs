@@ -285,7 +285,7 @@ fn enough_cpus(wanted: u32, there: usize) -> anyhow::Result<()> {
 }
 
 /// Removes the leftovers of killed runs before anything is measured.
-fn clean_leftovers(data: &Path) {
+pub fn clean_leftovers(data: &Path) {
     let left = runners::leftovers::find(data);
     for leftover in &left {
         tell!("removing what a killed run left behind: {leftover}");
@@ -343,7 +343,7 @@ fn start_peer(plan: &Plan, shared: &Arc<Shared>) -> anyhow::Result<Option<PeerPr
 }
 
 /// In the engine's own words, and how to change it.
-fn why_not(probe: &Probe) -> String {
+pub fn why_not(probe: &Probe) -> String {
     let because = probe.because.as_deref().unwrap_or("no agent answered");
     probe.fix.as_deref().map_or_else(|| because.to_string(), |fix| format!("{because}; to change that: {fix}"))
 }

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 
 use crate::content::mix;
+use crate::durability::{Way, Writer};
 use crate::load::{Load, Pace};
 use crate::parcel::Arrived;
 use crate::protocol::{self, BurstPlan, FrameError, Piece, Request, Response, Task};
@@ -64,6 +65,8 @@ struct Agent<'a> {
     active: Option<ActiveWorkload>,
     /// What has come of a parcel, until the next workload is prepared.
     parcel: Option<Arrived>,
+    /// The writer whose items are acknowledged, with its directory, which goes after it.
+    writing: Option<(Writer, Directory)>,
     /// One for each job; made when first needed and kept.
     watches: Vec<Stopwatch>,
 }
@@ -264,7 +267,7 @@ fn check_room(workload: &dyn Workload, needs: Needs, data: &Path, memory: u64) -
 
 impl<'a> Agent<'a> {
     fn new(data: &'a Path) -> Self {
-        Self { data, active: None, parcel: None, watches: Vec::new() }
+        Self { data, active: None, parcel: None, writing: None, watches: Vec::new() }
     }
 
     /// Does what is asked; an error and a panic alike become `Failed`.
@@ -309,11 +312,26 @@ impl<'a> Agent<'a> {
                 self.active = None;
                 Response::Released
             }
+            Request::Write { way, number } => {
+                self.write(way, number)?;
+                Response::Written
+            }
             Request::Bye => {
-                self.active = None;
+                (self.active, self.writing) = (None, None);
                 Response::Bye
             }
         })
+    }
+
+    fn write(&mut self, way: Way, number: u64) -> anyhow::Result<()> {
+        if number == 0 {
+            self.writing = None;
+            let directory = Directory::create(self.data.join(way.directory()))?;
+            self.writing = Some((Writer::begin(way, &directory.0)?, directory));
+            return Ok(());
+        }
+        let (writer, _) = self.writing.as_mut().context("nobody writes; an item with number 0 has to come first")?;
+        writer.write(number)
     }
 
     fn active(&mut self) -> anyhow::Result<&mut ActiveWorkload> {

@@ -9,6 +9,7 @@ pub mod content;
 pub mod control;
 mod deadline;
 pub mod disk;
+pub mod durability;
 pub mod evidence;
 pub mod facts;
 pub mod histogram;

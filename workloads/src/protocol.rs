@@ -10,6 +10,7 @@ use std::io::{self, BufRead, Write};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::durability::Way;
 use crate::inside::Inside;
 use crate::settings::Settings;
 use crate::workload::{Check, PeerAddress};
@@ -17,7 +18,7 @@ use crate::workload::{Check, PeerAddress};
 pub use crate::sample::{BurstPlan, Latencies, PILOTS, Sample};
 
 /// Bumped when the meaning of a message changes; both ends are the same binary, so a mismatch is a mix-up.
-pub const PROTOCOL: u32 = 6;
+pub const PROTOCOL: u32 = 7;
 
 /// No frame is longer: a histogram of the full range stays far below, and garbage can't fill memory.
 pub const MAX_FRAME: usize = 1 << 20;
@@ -75,6 +76,14 @@ pub enum Request {
     Verify,
     /// Drop the prepared workload and remove its files.
     Release,
+    /// Write an item of this way and acknowledge it once it is durable; number 0 makes ready for the first one, and ends the
+    /// writer before it.
+    Write {
+        /// The way to write.
+        way: Way,
+        /// Number of the item.
+        number: u64,
+    },
     /// End the agent; as PID 1 power off.
     Bye,
 }
@@ -128,6 +137,8 @@ pub enum Response {
     },
     /// To `Release`.
     Released,
+    /// To `Write`: the acknowledgement.
+    Written,
     /// To `Bye`, the last frame.
     Bye,
     /// The request could not be done; the agent goes on.

@@ -22,6 +22,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 use workloads::Check;
+use workloads::durability::Way;
 use workloads::evidence::ClockFit;
 use workloads::parcel::Parcel;
 use workloads::protocol::{
@@ -267,6 +268,30 @@ impl Session {
             Response::Released => Ok(()),
             other => Err(self.garbage("a release", format!("{other:?}"))),
         }
+    }
+
+    /// Has an item written whose answer says that it is durable; number 0 makes ready for the first.
+    ///
+    /// # Errors
+    /// See [`SessionError`].
+    pub fn write(&mut self, way: Way, number: u64, deadline: Duration) -> Result<(), SessionError> {
+        match self.ask(Request::Write { way, number }, "an acknowledgement", deadline)? {
+            Response::Written => Ok(()),
+            other => Err(self.garbage("an acknowledgement", format!("{other:?}"))),
+        }
+    }
+
+    /// Ends the environment without a word to anybody in it: SIGKILL to all of its processes.
+    pub fn kill(mut self) {
+        let group = Pid::from_raw(self.child.id() as i32);
+        if let Err(e) = killpg(group, Signal::SIGKILL) {
+            log::debug!("kill process group {group}: {e}");
+        }
+        if let Some(cgroup) = &self.cgroup {
+            cgroup.kill();
+        }
+        // Only now may its channel be closed, at which an agent would tidy up.
+        self.end(Duration::ZERO);
     }
 
     fn ask(&mut self, body: Request, what: &'static str, deadline: Duration) -> Result<Response, SessionError> {

@@ -14,6 +14,7 @@ pub mod writers;
 mod database;
 mod entries;
 mod join;
+pub(crate) mod kept;
 mod options;
 mod rehearsal;
 mod script;

@@ -1,0 +1,284 @@
+//! `tarebench prove durability`: whether what a box acknowledges is there after the power was cut.
+
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+use runners::durability::{self, Asked, Outcome, Subject};
+use runners::host::Resources;
+use runners::probe;
+use runners::stage::shared::Shared;
+use serde::Serialize;
+use workloads::durability::{Promise, Way};
+use workloads::settings::Value as _;
+
+use crate::cli::{self, Mode, ProofFormat};
+use crate::commands::{explain, print};
+use crate::execute::set_up::{clean_leftovers, open_host, why_not};
+use crate::exit::{Coded, Exit, OrExit};
+use crate::interrupt::Interrupt;
+use crate::plan::{self, Environment};
+use crate::suite::LONGEST_NAME;
+
+/// Cuts of the power through each workload, where nobody says how many.
+const CUTS: u32 = 200;
+
+/// Kills for each workload: a box has to be started for each.
+const KILLS: u32 = 5;
+
+/// Memory of a box, bytes.
+const MEMORY: u64 = 512 << 20;
+
+/// What was found out, for programs.
+#[derive(Debug, Serialize)]
+struct Proof {
+    schema: &'static str,
+    mode: &'static str,
+    seed: u64,
+    environments: Vec<Proved>,
+}
+
+/// What was found out about one box.
+#[derive(Debug, Serialize)]
+struct Proved {
+    name: String,
+    /// Why nothing was.
+    skipped: Option<String>,
+    outcomes: Vec<Outcome>,
+}
+
+impl Proved {
+    fn broken(&self) -> bool {
+        self.outcomes.iter().any(|outcome| outcome.broken > 0)
+    }
+
+    /// The sentence that tells of it all.
+    fn verdict(&self) -> String {
+        let Self { name, skipped, outcomes } = self;
+        if let Some(because) = skipped {
+            return format!("{name}: not proved: {because}");
+        }
+        let cuts: u32 = outcomes.iter().map(|outcome| outcome.cuts).sum();
+        let broken: u32 = outcomes.iter().map(|outcome| outcome.broken).sum();
+        match broken {
+            0 => format!("{name}: kept every promise in {cuts} cuts"),
+            _ => format!("{name}: BROKE a promise in {broken} of {cuts} cuts"),
+        }
+    }
+}
+
+/// Every environment in turn, on a disk of its own.
+pub fn durability(args: cli::Durability) -> anyhow::Result<Exit> {
+    let environments = environments(&args.environments).or_exit(Exit::Usage)?;
+    let seed = args.seed.unwrap_or_else(plan::fresh_seed);
+    let ways = match args.workloads.as_slice() {
+        [] => Way::WORDS.iter().map(|word| Way::parse(word)).collect(),
+        chosen => chosen.iter().map(|word| Way::parse(word)).collect::<Vec<_>>(),
+    };
+    let cuts = args.cuts.unwrap_or(if args.mode == Mode::Power { CUTS } else { KILLS });
+    let asked = Asked { ways: &ways, cuts, items: args.items, seed };
+    let interrupt = Interrupt::listen()?;
+    let data_dir = args.data_dir.canonicalize().context("can't find the data directory").or_exit(Exit::Host)?;
+    clean_leftovers(&data_dir);
+    let mut proof = Proof { schema: "tarebench.durability/1", mode: word(args.mode), seed, environments: Vec::new() };
+    for environment in &environments {
+        // A host of its own: what one box left in its scratch directory is not the next one's.
+        let shared = open_host(Resources::new(1, MEMORY), &interrupt)?;
+        if args.mode == Mode::Power {
+            durability::possible(&shared).or_exit(Exit::Host)?;
+        }
+        let proved = prove(&shared, environment, &asked, args.mode, &data_dir);
+        if let Some(exit) = interrupt.exit() {
+            return Err(Coded { exit, error: anyhow::anyhow!("ended before {} was proved", environment.name) }.into());
+        }
+        if let Some(because) = &proved.skipped {
+            tell!("not proved: {}: {because}", environment.name);
+        }
+        proof.environments.push(proved);
+    }
+    print(&match args.format {
+        ProofFormat::Text => text(&proof),
+        ProofFormat::Markdown => markdown(&proof),
+        ProofFormat::Json => serde_json::to_string_pretty(&proof)? + "\n",
+    })?;
+    Ok(exit(&proof.environments))
+}
+
+/// The end of a proof: what was found counts more than what couldn't be looked at.
+fn exit(proved: &[Proved]) -> Exit {
+    if proved.iter().all(|proved| proved.skipped.is_some()) {
+        return Exit::NothingMeasured;
+    }
+    let good = proved.iter().all(|proved| proved.skipped.is_none() && !proved.broken());
+    if good { Exit::Done } else { Exit::SomeFailed }
+}
+
+fn word(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Power => "power",
+        Mode::Kill => "kill",
+    }
+}
+
+fn environments(typed: &[String]) -> anyhow::Result<Vec<Environment>> {
+    let (named, mut chosen) = (explain::built_in(), Vec::new());
+    for text in typed {
+        chosen.push(plan::choose(text, &named, &chosen, LONGEST_NAME)?);
+    }
+    chosen.iter().map(plan::environment).collect()
+}
+
+fn prove(shared: &Arc<Shared>, environment: &Environment, asked: &Asked, mode: Mode, data_dir: &Path) -> Proved {
+    let Environment { name, runner, settings } = environment;
+    tell!("looking whether {name} works here");
+    let probe = probe::probe_cached(*runner, settings, shared, data_dir);
+    let subject = Subject { name, runner: *runner, settings };
+    let tell = |way: Way| tell!("{name}: {way}");
+    let outcomes = match (probe.usable(), mode) {
+        (false, _) => Err(anyhow::anyhow!(why_not(&probe))),
+        (true, Mode::Power) => durability::cut_power(shared, subject, asked, tell),
+        (true, Mode::Kill) => durability::kill_box(shared, subject, asked, data_dir, tell),
+    };
+    let (outcomes, skipped) = match outcomes {
+        Ok(outcomes) => (outcomes, None),
+        Err(e) => (Vec::new(), Some(format!("{e:#}"))),
+    };
+    Proved { name: name.clone(), skipped, outcomes }
+}
+
+const COLUMNS: [&str; 9] =
+    ["workload", "promise", "cuts", "lost some", "most lost", "torn", "reordered", "corrupt", "unclean"];
+
+fn cells(outcome: &Outcome) -> [String; 9] {
+    let promise = match outcome.promise {
+        Promise::Durable => "durable",
+        Promise::Whole => "whole",
+        Promise::Nothing => "nothing",
+    };
+    let most = format!("{} of {}", outcome.most_lost, outcome.acknowledged);
+    let counts = [outcome.torn, outcome.reordered, outcome.corrupt, outcome.unclean].map(|count| count.to_string());
+    let [torn, reordered, corrupt, unclean] = counts;
+    let [cuts, losing] = [outcome.cuts, outcome.losing].map(|count| count.to_string());
+    [outcome.workload.into(), promise.into(), cuts, losing, most, torn, reordered, corrupt, unclean]
+}
+
+fn text(proof: &Proof) -> String {
+    let mut text = String::new();
+    let line = |cells: [&str; 9]| {
+        let [workload, promise, rest @ ..] = cells;
+        rest.iter().fold(format!("  {workload:<21}{promise:<9}"), |line, cell| format!("{line}{cell:>11}")) + "\n"
+    };
+    for proved in &proof.environments {
+        text.push_str(&format!("{}\n", proved.verdict()));
+        if !proved.outcomes.is_empty() {
+            text.push_str(&line(COLUMNS));
+        }
+        for outcome in &proved.outcomes {
+            text.push_str(&line(cells(outcome).each_ref().map(String::as_str)));
+        }
+        for outcome in proved.outcomes.iter().filter(|outcome| outcome.broken > 0) {
+            text.push_str(&format!("  {}: {}\n", outcome.workload, outcome.example.as_deref().unwrap_or("broken")));
+        }
+        text.push('\n');
+    }
+    text + "seed " + &proof.seed.to_string() + shows(proof.mode)
+}
+
+/// What it shows, and what it doesn't.
+fn shows(mode: &str) -> &'static str {
+    match mode {
+        "kill" => {
+            "; the box alone was killed: what the host's kernel holds of it is still there, and would not be after a loss of power\n"
+        }
+        _ => "; the power was cut below the box: its host's kernel, and what it held, was gone too\n",
+    }
+}
+
+fn markdown(proof: &Proof) -> String {
+    let row = |cells: &[&str]| format!("| {} |\n", cells.join(" | "));
+    let mut text = row(&[&["environment"], &COLUMNS[..]].concat()) + &"|---".repeat(COLUMNS.len() + 1) + "|\n";
+    for proved in &proof.environments {
+        for outcome in &proved.outcomes {
+            let cells = cells(outcome);
+            let cells = std::iter::once(proved.name.as_str()).chain(cells.iter().map(String::as_str));
+            text.push_str(&row(&cells.collect::<Vec<_>>()));
+        }
+        if let Some(because) = &proved.skipped {
+            text.push_str(&row(&[proved.name.as_str(), &format!("not proved: {}", because.replace('|', r"\|"))]));
+        }
+    }
+    text
+}
+
+/// `tarebench disk`, which [`durability`] starts with the disk's descriptor as its stdin.
+pub fn serve_disk(image: &Path, log: &Path) -> anyhow::Result<()> {
+    let fuse = std::io::stdin().as_fd().try_clone_to_owned().context("can't use the disk's descriptor")?;
+    durability::disk::serve(File::from(fuse), image, log)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(broken: u32) -> Outcome {
+        Outcome {
+            workload: Way::WalFull.word(),
+            promise: Promise::Durable,
+            acknowledged: 200,
+            cuts: 200,
+            losing: broken,
+            most_lost: u64::from(broken),
+            torn: 0,
+            reordered: 0,
+            corrupt: 0,
+            unclean: 0,
+            broken,
+            example: (broken > 0).then(|| "after cut 1: of 9 acknowledged 3 lost".to_string()),
+        }
+    }
+
+    fn proved(name: &str, outcomes: Vec<Outcome>, skipped: Option<&str>) -> Proved {
+        Proved { name: name.into(), outcomes, skipped: skipped.map(str::to_string) }
+    }
+
+    #[test]
+    fn the_end_tells_what_was_broken_and_what_was_not_looked_at() {
+        let good = || proved("runc", vec![outcome(0)], None);
+        let bad = || proved("qemu", vec![outcome(0), outcome(3)], None);
+        let skipped = || proved("jail", Vec::new(), Some("there is none"));
+        assert_eq!(exit(&[good()]), Exit::Done);
+        assert_eq!(exit(&[good(), bad()]), Exit::SomeFailed);
+        assert_eq!(exit(&[good(), skipped()]), Exit::SomeFailed);
+        assert_eq!(exit(&[skipped()]), Exit::NothingMeasured);
+        let verdicts = [good(), bad(), skipped()].map(|proved| proved.verdict()).join("\n");
+        assert_eq!(
+            verdicts,
+            "runc: kept every promise in 200 cuts\nqemu: BROKE a promise in 3 of 400 cuts\njail: not proved: there is none"
+        );
+    }
+
+    #[test]
+    fn a_table_has_a_row_for_each_workload_and_text_the_first_damage() {
+        let proof = Proof {
+            schema: "tarebench.durability/1",
+            mode: "power",
+            seed: 1,
+            environments: vec![proved("qemu", vec![outcome(3)], None), proved("jail", Vec::new(), Some("a | b"))],
+        };
+        let table = markdown(&proof);
+        assert!(
+            table.contains("| qemu | sqlite-wal-full | durable | 200 | 3 | 3 of 200 | 0 | 0 | 0 | 0 |\n"),
+            "{table}"
+        );
+        assert!(table.ends_with("| jail | not proved: a \\| b |\n"), "{table}");
+        let text = text(&proof);
+        assert!(text.contains("sqlite-wal-full: after cut 1: of 9 acknowledged 3 lost\n"), "{text}");
+        assert!(
+            text.ends_with(
+                "seed 1; the power was cut below the box: its host's kernel, and what it held, was gone too\n"
+            )
+        );
+    }
+}
