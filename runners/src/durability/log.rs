@@ -84,7 +84,7 @@ pub(crate) struct Entry {
     pub(crate) sectors: u64,
     pub(crate) flags: u64,
     /// Where its data is in the log's file.
-    at: u64,
+    pub(crate) at: u64,
 }
 
 /// A log that is read.

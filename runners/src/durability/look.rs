@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{anyhow, bail};
+use anyhow::{Context, anyhow, bail};
 use workloads::durability::{Found, Way, read_back};
 
 use super::device::Folder;
@@ -126,6 +126,12 @@ fn format_of(path: &Path) -> Option<Format> {
 fn converted(image: &Path, folder: &Folder) -> anyhow::Result<Result<PathBuf, String>> {
     process::require("qemu-img", "qemu-utils").map_err(|no| anyhow!("{no}; to change that: {}", no.fix))?;
     let raw = folder.at("converted.img");
+    // A loop device that is still there must not be taken for that of the new one.
+    if let Err(e) = fs::remove_file(&raw)
+        && e.kind() != std::io::ErrorKind::NotFound
+    {
+        return Err(e).with_context(|| format!("can't remove {}", raw.display()));
+    }
     let mut convert = Command::new("qemu-img");
     convert.args(["convert", "-f", "qcow2", "-O", "raw"]).arg(image).arg(&raw);
     Ok(process::ask(convert).map(|_| raw))
