@@ -28,7 +28,7 @@ exits! {
     /// run is called so; nothing was touched.
     Usage = 2, "usage: command line, suite, policy or file to import not understood, or no run is called so";
     /// No environment, not the baseline, or nothing of what was asked for by name could be measured.
-    NothingMeasured = 3, "nothing could be measured, or nothing of what --env asked for";
+    NothingMeasured = 3, "nothing could be measured or proved, or nothing of what --env asked for";
     /// Measured, but the control says that this machine was too unquiet to tell, or a gate could show neither a regression nor its
     /// absence.
     Inconclusive = 4, "inconclusive: the machine was too unquiet, by its control, or a gate can't tell yet";
@@ -38,7 +38,7 @@ exits! {
     Host = 6, "the host does not allow it: data directory, disk space, permissions";
     /// Measured, but a workload failed or a check differed in some environment, or one that was asked for by name can't run
     /// here; the report says where.
-    SomeFailed = 7, "measured, but a workload failed in some environment, or one that --env asked for can't run";
+    SomeFailed = 7, "measured, but a workload failed in some environment, or one that --env asked for can't run; or a box broke its promise";
     /// A gate can't judge: something that the policy asks for was not measured, or not soundly.
     Invalid = 8, "invalid: what the gate was to judge was not measured, or not soundly";
     /// A gate has too few accepted runs to judge by.

@@ -213,10 +213,10 @@ fn every_command_line_can_be_typed() {
             let line = format!("{}: {}", document.path.display(), words.join(" "));
             let command: Vec<&str> =
                 words[1..].iter().map(String::as_str).take_while(|w| !w.starts_with('-')).take(1).collect();
-            let nested = if command == ["import"] {
-                vec!["import", words.get(2).map_or("fio", String::as_str)]
-            } else {
-                command.clone()
+            let nested = match command[..] {
+                ["import"] => vec!["import", words.get(2).map_or("fio", String::as_str)],
+                ["prove"] => vec!["prove", words.get(2).map_or("durability", String::as_str)],
+                _ => command.clone(),
             };
             let help = b.run(&[&nested[..], &["--help"]].concat());
             assert_eq!(help.code, 0, "{line}: there is no such command");
@@ -418,6 +418,7 @@ fn what_scripts_write_has_its_place() {
         ("docs/story.md", "story caption"),
         ("docs/instrument.md", "peers"),
         ("docs/instrument.md", "starts"),
+        ("docs/durability.md", "durability"),
     ] {
         let text = std::fs::read_to_string(root().join(path)).expect("text");
         let (begin, end) = (format!("<!-- {part}: "), format!("<!-- end of {part} -->\n"));

@@ -80,7 +80,9 @@ pub fn durability(args: cli::Durability) -> anyhow::Result<Exit> {
     let cuts = args.cuts.unwrap_or(if args.mode == Mode::Power { CUTS } else { KILLS });
     let asked = Asked { ways: &ways, cuts, items: args.items, seed };
     let interrupt = Interrupt::listen()?;
-    let data_dir = args.data_dir.canonicalize().context("can't find the data directory").or_exit(Exit::Host)?;
+    let data_dir = args.data_dir.canonicalize();
+    let data_dir = data_dir.with_context(|| format!("can't use --data-dir {}", args.data_dir.display()));
+    let data_dir = data_dir.or_exit(Exit::Host)?;
     clean_leftovers(&data_dir);
     let mut proof = Proof { schema: "tarebench.durability/1", mode: word(args.mode), seed, environments: Vec::new() };
     for environment in &environments {

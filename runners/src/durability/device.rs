@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -15,6 +16,9 @@ use crate::process::{self, Beside, RUN};
 
 /// Bytes of the disk. It takes up what is written to it.
 const SIZE: u64 = 4 << 30;
+
+/// How long somebody else may hold the disk after it was unmounted.
+const LAST_WRITES: Duration = Duration::from_secs(5);
 
 /// The files of the proofs of a run. Removed on drop, with all that is mounted there.
 #[derive(Debug)]
@@ -90,13 +94,32 @@ impl Drop for Mounted {
     }
 }
 
+/// The process that serves a disk. It ends by itself when nobody uses the disk any more, which is waited for on drop.
+#[derive(Debug)]
+struct Server(Beside);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // A mount namespace that is ending lets go of the file system a while after it was unmounted here, and its last writes go to the
+        // disk only then.
+        let until = Instant::now() + LAST_WRITES;
+        while matches!(self.0.ended(), Ok(None)) && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        if matches!(self.0.ended(), Ok(None)) {
+            ::log::debug!("the disk of the proof is still held by something, whose last writes to it fail now");
+        }
+    }
+}
+
 /// A mounted disk whose writes and flushes are logged.
 #[derive(Debug)]
-pub(crate) struct Device {
+pub(crate) struct Device<'a> {
+    host: &'a Host,
     file_system: Mounted,
     _disk: Mounted,
     // Ends last: until then the kernel writes back to it.
-    _server: Beside,
+    _server: Server,
     log: File,
     /// The same disk before the first entry of its log.
     pub(crate) before: PathBuf,
@@ -104,12 +127,18 @@ pub(crate) struct Device {
     pub(crate) log_path: PathBuf,
 }
 
-impl Device {
+impl Drop for Device<'_> {
+    fn drop(&mut self) {
+        self.host.forget_data(self.data_dir());
+    }
+}
+
+impl<'a> Device<'a> {
     /// Makes an empty one.
     ///
     /// # Errors
     /// When it can't be made or mounted, with what is missing.
-    pub(crate) fn make(host: &Host, folder: &Folder) -> anyhow::Result<Self> {
+    pub(crate) fn make(host: &'a Host, folder: &Folder) -> anyhow::Result<Self> {
         folder.keep_in_memory()?;
         let [before, image, log_path] = ["before.img", "disk.img", "disk.log"].map(|name| folder.at(name));
         let file = File::create(&before).and_then(|file| file.set_len(SIZE).map(|()| file));
@@ -134,7 +163,7 @@ impl Device {
         let file_system = folder.mount(&folder.at("disk"), "mnt")?;
         let file_system = file_system.map_err(|words| anyhow!("can't mount the disk of the proof: {words}"))?;
         let log = File::open(&log_path).with_context(|| format!("can't open {}", log_path.display()))?;
-        Ok(Self { file_system, _disk: disk, _server: server, log, before, log_path })
+        Ok(Self { host, file_system, _disk: disk, _server: server, log, before, log_path })
     }
 
     /// The directory in which data goes to the disk.
@@ -161,7 +190,7 @@ impl Device {
 }
 
 /// Mounts the one file of the disk on a file, and starts the process that serves it.
-fn serve(host: &Host, folder: &Folder, image: &Path, log: &Path) -> anyhow::Result<(Beside, Mounted)> {
+fn serve(host: &Host, folder: &Folder, image: &Path, log: &Path) -> anyhow::Result<(Server, Mounted)> {
     let fuse = File::options().read(true).write(true).open("/dev/fuse");
     let fuse = fuse.context(
         "can't open /dev/fuse, of which the disk of the proof is made; `modprobe fuse` may be what is missing",
@@ -177,5 +206,5 @@ fn serve(host: &Host, folder: &Folder, image: &Path, log: &Path) -> anyhow::Resu
     command.arg("disk").arg("--image").arg(image).arg("--log").arg(log);
     command.stdin(Stdio::from(fuse)).stdout(Stdio::null()).env(RUN, &host.id);
     process::confine(&mut command, None, &[], &[]).context("can't prepare the disk of the proof")?;
-    Ok((Beside::start(&mut command, "the disk of the proof")?, mounted))
+    Ok((Server(Beside::start(&mut command, "the disk of the proof")?), mounted))
 }

@@ -212,7 +212,7 @@ fn ensure_below(launch: &Launch, stage: &Stage) -> anyhow::Result<()> {
 }
 
 /// The length of the log before the first item, and when each acknowledgement came.
-fn write(session: &mut Session, device: &Device, way: Way, items: u64) -> anyhow::Result<Vec<u64>> {
+fn write(session: &mut Session, device: &Device<'_>, way: Way, items: u64) -> anyhow::Result<Vec<u64>> {
     session.write(way, 0, ACKNOWLEDGEMENT).with_context(|| format!("{way} can't be written"))?;
     // The box has been there for a while: what was before the first item is on the disk.
     device.settle()?;

@@ -101,6 +101,11 @@ impl Host {
         Ok(())
     }
 
+    /// Lets go of a data directory whose file system ends before the run does.
+    pub(crate) fn forget_data(&self, data_dir: &Path) {
+        self.marks.forget(&self.id, data_dir);
+    }
+
     /// Keeps the calling thread, and every thread it starts from now on, to the harness's CPUs, as long as what is given back lives.
     ///
     /// # Errors
