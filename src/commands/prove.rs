@@ -214,7 +214,7 @@ fn markdown(proof: &Proof) -> String {
     text
 }
 
-/// `tarebench disk`, which [`durability`] starts with the disk's descriptor as its stdin.
+/// `tarebench disk`, which a proof starts with the disk's descriptor as its stdin.
 pub fn serve_disk(image: &Path, log: &Path) -> anyhow::Result<()> {
     let fuse = std::io::stdin().as_fd().try_clone_to_owned().context("can't use the disk's descriptor")?;
     durability::disk::serve(File::from(fuse), image, log)
