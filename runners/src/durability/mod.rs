@@ -174,6 +174,7 @@ pub fn cut_power(
         moments.push(write(&mut session, &device, *way, asked.items)?);
     }
     session.kill();
+    drop(session);
     drop(stage);
     let log = Log::open(&device.log_path)?;
     let before = folder.at("medium.img");
@@ -276,6 +277,7 @@ pub fn kill_box(
                 session.write(*way, number, ACKNOWLEDGEMENT).with_context(|| format!("{way} can't be written"))?;
             }
             session.kill();
+            // Before an engine is asked to remove what is left of the box.
             let places: BTreeSet<_> = [stage.data(), stage.scratch()].into();
             let places: Vec<_> = places.into_iter().collect();
             outcome.count(*way, items, look::in_directories(&places, *way, &folder, 0)?);

@@ -281,8 +281,12 @@ impl Session {
         }
     }
 
-    /// Ends the environment without a word to anybody in it: SIGKILL to all of its processes.
-    pub fn kill(mut self) {
+    /// Ends the environment without a word to anybody in it: SIGKILL to all of its processes. What it left is removed on drop.
+    pub fn kill(&mut self) {
+        // An agent would tidy up when the engine between us dies first and its channel is closed.
+        if let Some(cgroup) = &self.cgroup {
+            cgroup.stop();
+        }
         let group = Pid::from_raw(self.child.id() as i32);
         if let Err(e) = killpg(group, Signal::SIGKILL) {
             log::debug!("kill process group {group}: {e}");
@@ -290,8 +294,7 @@ impl Session {
         if let Some(cgroup) = &self.cgroup {
             cgroup.kill();
         }
-        // Only now may its channel be closed, at which an agent would tidy up.
-        self.end(Duration::ZERO);
+        self.exited(PATIENCE);
     }
 
     fn ask(&mut self, body: Request, what: &'static str, deadline: Duration) -> Result<Response, SessionError> {

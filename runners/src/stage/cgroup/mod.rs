@@ -339,6 +339,13 @@ impl Cgroup {
             kill_all(&self.name);
         }
     }
+
+    /// Stops every process in it, so that none can act on another's end when they are killed.
+    pub(crate) fn stop(&self) {
+        if !self.directories.is_empty() {
+            signal_all(&self.name, Signal::SIGSTOP);
+        }
+    }
 }
 
 impl Drop for Cgroup {
@@ -529,25 +536,30 @@ pub(crate) fn kill_all(name: &str) {
     assert!(name.starts_with("tarebench-"), "only groups of ours are ever killed");
     let until = Instant::now() + Duration::from_secs(2);
     loop {
-        let mut alive = 0;
-        for dir in tree(name) {
-            for pid in fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default().lines() {
-                // 0 stands for a process that our pid namespace can't see.
-                let Some(pid) = pid.parse::<i32>().ok().filter(|p| *p > 1) else { continue };
-                if pid.unsigned_abs() == std::process::id() {
-                    continue;
-                }
-                alive += 1;
-                if let Err(e) = kill(Pid::from_raw(pid), Signal::SIGKILL) {
-                    log::debug!("kill {pid} in {}: {e}", dir.display());
-                }
-            }
-        }
-        if alive == 0 || Instant::now() > until {
+        if signal_all(name, Signal::SIGKILL) == 0 || Instant::now() > until {
             return;
         }
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// Sends a signal to every process in a group and below it; how many there were.
+fn signal_all(name: &str, signal: Signal) -> usize {
+    let mut alive = 0;
+    for dir in tree(name) {
+        for pid in fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default().lines() {
+            // 0 stands for a process that our pid namespace can't see.
+            let Some(pid) = pid.parse::<i32>().ok().filter(|p| *p > 1) else { continue };
+            if pid.unsigned_abs() == std::process::id() {
+                continue;
+            }
+            alive += 1;
+            if let Err(e) = kill(Pid::from_raw(pid), signal) {
+                log::debug!("{signal} to {pid} in {}: {e}", dir.display());
+            }
+        }
+    }
+    alive
 }
 
 /// Kills what is left in a group of ours and removes it from every hierarchy, deepest first.
