@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, unshare};
 
 use super::log;
 use super::replay;
@@ -72,6 +73,22 @@ impl Drop for Folder {
             ::log::warn!("{e:#}");
         }
     }
+}
+
+/// Does something in a mount namespace of its own. A namespace that somebody else makes meanwhile, with a container for one, has
+/// copies of the mounts of ours that it began with: a file system among them would live on after we have unmounted it.
+///
+/// # Errors
+/// When there can be none.
+pub(crate) fn apart<T: Send>(work: impl FnOnce() -> anyhow::Result<T> + Send) -> anyhow::Result<T> {
+    let alone = || {
+        unshare(CloneFlags::CLONE_NEWNS).context("can't make a mount namespace")?;
+        let flags = MsFlags::MS_REC | MsFlags::MS_SLAVE;
+        mount(None::<&str>, "/", None::<&str>, flags, None::<&str>).context("can't keep mounts in a namespace")?;
+        work()
+    };
+    let ended = std::thread::scope(|scope| scope.spawn(alone).join());
+    ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 /// A file system that is unmounted on drop. Its loop device goes with it.

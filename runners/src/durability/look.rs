@@ -40,6 +40,7 @@ pub(crate) fn in_image(image: &Path, way: Way, folder: &Folder, depth: u32) -> a
     let mut check = Command::new("e2fsck");
     check.arg("-fn").arg(image);
     if let Err(words) = process::ask(check) {
+        log::debug!("{}: {words}", image.display());
         seen.unclean.get_or_insert(words);
     }
     Ok(seen)

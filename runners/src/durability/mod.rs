@@ -80,7 +80,7 @@ pub struct Outcome {
     pub unclean: u32,
     /// Cuts after which the promise was broken.
     pub broken: u32,
-    /// What was seen after the first cut that did some damage.
+    /// What was seen after the first cut that broke the promise; where none did, after the first that did some damage.
     pub example: Option<String>,
 }
 
@@ -115,7 +115,8 @@ impl Outcome {
         self.unclean += u32::from(unclean.is_some());
         let broken = damage.breaks(self.promise) || (unclean.is_some() && self.promise != Promise::Nothing);
         self.broken += u32::from(broken);
-        if self.example.is_none() && (damage != Damage::default() || unclean.is_some()) {
+        let damaged = damage != Damage::default() || unclean.is_some();
+        if (damaged && self.example.is_none()) || (broken && self.broken == 1) {
             let Damage { lost, torn, reordered, corrupt } = damage;
             let more = corrupt.or(unclean).map(|words| format!("; {words}")).unwrap_or_default();
             self.example = Some(format!(
@@ -180,18 +181,27 @@ pub fn cut_power(
     let before = folder.at("medium.img");
     let naming = || format!("can't copy {}", device.before.display());
     replay::copy(&File::open(&device.before).with_context(naming)?, &before).with_context(naming)?;
-    let mut replay = Replay::new(&log, &before)?;
+    let replay = Replay::new(&log, &before)?;
+    device::apart(|| look_after_cuts(shared, asked, &moments, replay, &folder))
+}
+
+/// Makes every cut, one after the other, and looks at what it left.
+fn look_after_cuts(
+    shared: &Shared,
+    asked: &Asked,
+    moments: &[Vec<u64>],
+    mut replay: Replay,
+    folder: &Folder,
+) -> anyhow::Result<Vec<Outcome>> {
     let mut outcomes = Vec::new();
-    for (number, (way, moments)) in asked.ways.iter().zip(&moments).enumerate() {
+    for (number, (way, moments)) in asked.ways.iter().zip(moments).enumerate() {
         let mut outcome = Outcome::new(*way, asked.items);
         let seed = content::mix(asked.seed ^ number as u64);
         for (at, cut) in cuts(moments, asked.cuts, seed).into_iter().enumerate() {
-            ensure!(!host.interrupt.load(Ordering::Relaxed), "interrupted");
-            // Another file each time: a mount namespace that somebody made meanwhile may still hold the one before, and `mount`
-            // would give us that one's loop device again.
+            ensure!(!shared.host.interrupt.load(Ordering::Relaxed), "interrupted");
             let image = folder.at(&format!("cut-{number}-{at}.img"));
             replay.cut(cut.entries as usize, seed, at as u64, &image)?;
-            outcome.count(*way, cut.acknowledged, look::in_image(&image, *way, &folder, 0)?);
+            outcome.count(*way, cut.acknowledged, look::in_image(&image, *way, folder, 0)?);
             fs::remove_file(&image).with_context(|| format!("can't remove {}", image.display()))?;
         }
         outcomes.push(outcome);
@@ -329,5 +339,15 @@ mod tests {
         assert_eq!((outcome.unclean, outcome.broken), (1, 1));
         let words = outcome.example.expect("an example");
         assert_eq!(words, "after cut 1: of 0 acknowledged 0 lost, 0 torn, 0 reordered; bad superblock");
+    }
+
+    #[test]
+    fn the_example_is_of_a_broken_promise_where_one_was_broken() {
+        let mut outcome = Outcome::new(Way::WalNormal, 2);
+        for unclean in [None, Some("bad superblock"), Some("worse")] {
+            outcome.count(Way::WalNormal, 2, Seen { found: None, unclean: unclean.map(str::to_string) });
+        }
+        let words = outcome.example.expect("an example");
+        assert_eq!(words, "after cut 2: of 2 acknowledged 2 lost, 0 torn, 0 reordered; bad superblock");
     }
 }
