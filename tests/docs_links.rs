@@ -10,7 +10,7 @@ use common::Dir;
 const README: (usize, usize) = (100, 130);
 /// Folders of the tree that a path in backticks may begin with.
 const FOLDERS: &[&str] =
-    &["src/", "workloads/", "runners/", "reports/", "scripts/", "tests/", "docs/", "suites/", ".github/"];
+    &["src/", "program/", "workloads/", "runners/", "reports/", "scripts/", "tests/", "docs/", "suites/", ".github/"];
 
 /// A document with its path from the root of the tree.
 struct Document {

@@ -76,6 +76,8 @@ impl Cgroup {
     }
 
     pub(crate) fn kill(&self) {}
+
+    pub(crate) fn stop(&self) {}
 }
 
 /// What quotas did to a group.
