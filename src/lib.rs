@@ -1,4 +1,4 @@
-//! tarebench: what does the box weigh? The thin command line over the workloads, the runners and the reports.
+//! The thin command line over the workloads, the runners and the reports.
 
 #[macro_use]
 mod tell;
@@ -24,14 +24,8 @@ use cli::{Cli, Command};
 use exit::Exit;
 use workloads::visit::Visit;
 
-fn main() -> ExitCode {
-    // A measured operation of `control/spawn`: nothing may come before it.
-    workloads::control::spawn::exit_if_told(std::env::args_os());
-    // As the init of a guest there is no command line of ours: the kernel's is for the kernel.
-    #[cfg(target_os = "linux")]
-    if std::process::id() == 1 && std::env::args_os().next().is_some_and(|name| name == "/init") {
-        workloads::init::main();
-    }
+/// The command line of this process: parsed, carried out, and its end told by the exit code.
+pub fn main() -> ExitCode {
     // The step into a root file system must come before anything that could start a thread.
     if std::env::args_os().nth(1).is_some_and(|word| word == "enter") {
         return enter();

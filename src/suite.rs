@@ -14,12 +14,12 @@ use workloads::settings::nearest;
 
 /// The suites that are compiled in: name and text.
 pub const BUILT_IN: &[(&str, &str)] = &[
-    ("quick", include_str!("../suites/quick.toml")),
-    ("standard", include_str!("../suites/standard.toml")),
-    ("boxes", include_str!("../suites/boxes.toml")),
-    ("story", include_str!("../suites/story.toml")),
-    ("explain", include_str!("../suites/explain.toml")),
-    ("full", include_str!("../suites/full.toml")),
+    ("quick", include_str!("suites/quick.toml")),
+    ("standard", include_str!("suites/standard.toml")),
+    ("boxes", include_str!("suites/boxes.toml")),
+    ("story", include_str!("suites/story.toml")),
+    ("explain", include_str!("suites/explain.toml")),
+    ("full", include_str!("suites/full.toml")),
 ];
 
 /// Environments x workloads x how to measure, as written.
