@@ -70,7 +70,7 @@ def splice(document, part, text):
 def machine():
     """What it was measured on, in words."""
     cpu = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), os.uname().machine)
-    return f"{cpu}, {os.cpu_count()} CPUs, Linux {os.uname().release}"
+    return f"{cpu}, {os.cpu_count()} CPUs, Linux {os.uname().release.split('-')[0]}"
 
 
 def matches(pattern, *texts):
