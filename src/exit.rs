@@ -38,7 +38,7 @@ exits! {
     Host = 6, "the host does not allow it: data directory, disk space, permissions";
     /// Measured, but a workload failed or a check differed in some environment, or one that was asked for by name can't run
     /// here; the report says where.
-    SomeFailed = 7, "measured, but a workload failed in some environment, or one that --env asked for can't run; or a box broke its promise";
+    SomeFailed = 7, "measured, but a workload failed in some environment, or one that --env asked for can't run, or a box broke its promise";
     /// A gate can't judge: something that the policy asks for was not measured, or not soundly.
     Invalid = 8, "invalid: what the gate was to judge was not measured, or not soundly";
     /// A gate has too few accepted runs to judge by.

@@ -104,7 +104,7 @@ fn watch_in_turn(
     let mut watched = Vec::new();
     for (name, resource) in [("processor", Resource::Processor), ("disk", Resource::Disk)] {
         tell!("keeping the {name} busy for {}", humantime::format_duration(round(busy / 2)));
-        let slices = slices(&shared.host, &mut canaries, resource, busy / 2, interrupt).or_exit(Exit::Host)?;
+        let slices = slices(&shared.host, &mut canaries, resource, busy / 2, interrupt)?;
         watched.push(Watched::of(name, SLICE.as_secs_f64(), &slices));
     }
     drop(pinned);
@@ -130,7 +130,7 @@ fn slices(
         if let Some(exit) = interrupt.exit() {
             return Err(Coded { exit, error: anyhow::anyhow!("ended before it was done: nothing is kept") }.into());
         }
-        slices.push(host.on_cpus_of_work(|| slice(canaries, resource))??);
+        slices.push(host.on_cpus_of_work(|| slice(canaries, resource)).or_exit(Exit::Host)?.or_exit(Exit::Host)?);
     }
     Ok(slices)
 }

@@ -72,6 +72,12 @@ impl Proved {
 /// Every environment in turn, on a disk of its own.
 pub fn durability(args: cli::Durability) -> anyhow::Result<Exit> {
     let environments = environments(&args.environments).or_exit(Exit::Usage)?;
+    if let Some(name) = twice(&environments) {
+        return Err(anyhow::anyhow!(
+            "two environments are called `{name}`; give one of them another name, as in NAME={name}"
+        ))
+        .or_exit(Exit::Usage);
+    }
     let seed = args.seed.unwrap_or_else(plan::fresh_seed);
     let ways = match args.workloads.as_slice() {
         [] => Way::WORDS.iter().map(|word| Way::parse(word)).collect(),
@@ -85,6 +91,7 @@ pub fn durability(args: cli::Durability) -> anyhow::Result<Exit> {
     let data_dir = data_dir.or_exit(Exit::Host)?;
     clean_leftovers(&data_dir);
     let mut proof = Proof { schema: "tarebench.durability/1", mode: word(args.mode), seed, environments: Vec::new() };
+    let mut ended = None;
     for environment in &environments {
         // A host of its own: what one box left in its scratch directory is not the next one's.
         let shared = open_host(Resources::new(1, MEMORY), &interrupt)?;
@@ -92,8 +99,14 @@ pub fn durability(args: cli::Durability) -> anyhow::Result<Exit> {
             durability::possible(&shared).or_exit(Exit::Host)?;
         }
         let proved = prove(&shared, environment, &asked, args.mode, &data_dir);
-        if let Some(exit) = interrupt.exit() {
-            return Err(Coded { exit, error: anyhow::anyhow!("ended before {} was proved", environment.name) }.into());
+        ended = interrupt.exit();
+        if let Some(exit) = ended {
+            let words = format!("ended before {} was proved", environment.name);
+            if proof.environments.is_empty() {
+                return Err(Coded { exit, error: anyhow::anyhow!(words) }.into());
+            }
+            tell!("{words}; what follows is of those before it");
+            break;
         }
         if let Some(because) = &proved.skipped {
             tell!("not proved: {}: {because}", environment.name);
@@ -105,7 +118,13 @@ pub fn durability(args: cli::Durability) -> anyhow::Result<Exit> {
         ProofFormat::Markdown => markdown(&proof),
         ProofFormat::Json => serde_json::to_string_pretty(&proof)? + "\n",
     })?;
-    Ok(exit(&proof.environments))
+    Ok(ended.unwrap_or_else(|| exit(&proof.environments)))
+}
+
+/// A name that two environments have.
+fn twice(environments: &[Environment]) -> Option<&str> {
+    let before = |at: usize, name: &str| environments[..at].iter().any(|e| e.name == name);
+    environments.iter().enumerate().find(|(at, e)| before(*at, &e.name)).map(|(_, e)| e.name.as_str())
 }
 
 /// The end of a proof: what was found counts more than what couldn't be looked at.
