@@ -59,7 +59,8 @@ impl Runner for Lxc {
         let mut text = configuration(&options, stage.root()?, &data, layers.as_ref())?;
         stage.cgroup().hand_cpus_down();
         let group = stage.cgroup().parent_for_engine().map(|parent| format!("{}/{id}", parent.trim_start_matches('/')));
-        text.extend(group.iter().map(|group| groups(group)));
+        let within = within(&fs::read_to_string("/proc/1/cgroup").unwrap_or_default());
+        text.extend(group.iter().map(|group| if within { groups(&id) + RELATIVE } else { groups(group) }));
         let file = folder.join("config");
         fs::create_dir_all(&folder)
             .and_then(|()| fs::write(&file, text))
@@ -74,10 +75,24 @@ impl Runner for Lxc {
             process::kill_marked(&[&id], &lxc, &["init.lxc", "init.lxc.static"]);
             if let Some(group) = group {
                 cgroup::remove(&group);
+                // In hierarchies without limits the command is where we are.
+                if within {
+                    cgroup::remove(&id);
+                }
             }
             process::discard(&folder);
         }))
     }
+}
+
+/// Counts groups from that of the command, which is the stage's.
+const RELATIVE: &str = "lxc.cgroup.relative = 1\n";
+
+/// Whether process 1 is below the root of a hierarchy of cgroup v1: LXC counts names from its group, and what it made would be
+/// without our limits, and stay. `first` is what the kernel says of the groups of process 1.
+fn within(first: &str) -> bool {
+    let mut v1 = first.lines().filter_map(|line| line.split_once(':')).filter(|(number, _)| *number != "0");
+    v1.any(|(_, rest)| rest.rsplit_once(':').is_some_and(|(_, path)| path != "/"))
 }
 
 /// Its groups in every hierarchy, below the stage's: where the limits are, and removed with the run everywhere else.
@@ -121,6 +136,13 @@ mod tests {
         let layers = Layers { lower: "/d/l".into(), upper: "/d/u".into(), work: "/d/w".into() };
         let layers = (options.data == Data::Overlay).then_some(&layers);
         configuration(&options, Path::new("/r"), Path::new(data), layers)
+    }
+
+    #[test]
+    fn groups_are_counted_from_the_commands_own_where_process_1_is_below_a_root_of_v1() {
+        assert!(!within("5:memory:/\n1:name=systemd:/\n0::/init.scope\n"), "v2 counts as ever");
+        assert!(within("5:memory:/service\n1:name=systemd:/\n0::/\n"));
+        assert!(!within(""));
     }
 
     #[test]
