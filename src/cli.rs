@@ -395,7 +395,8 @@ pub struct Durability {
 }
 
 /// What is done to a box.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// The power of its disk is cut
     Power,

@@ -130,11 +130,7 @@ impl Plan {
                 environments.push(environment);
             }
         }
-        if let Some(twice) =
-            environments.iter().enumerate().find(|(i, e)| environments[..*i].iter().any(|f| f.name == e.name))
-        {
-            bail!("two environments are called `{}`; give one of them another name", twice.1.name);
-        }
+        all_differ(&environments)?;
         if let Some(ladder) = &suite.explains {
             let mut names = ladder.rungs.iter().chain(&ladder.alternatives);
             if let Some(name) = names.find(|name| !environments.iter().any(|e| e.name == **name)) {
@@ -173,6 +169,12 @@ pub fn choose(text: &str, among: &[Entry], before: &[Entry], longest: usize) -> 
         entry.name = name;
     }
     Ok(entry)
+}
+
+/// Refuses a name that two environments have.
+pub fn all_differ(environments: &[Environment]) -> anyhow::Result<()> {
+    let twice = environments.iter().enumerate().find(|(i, e)| environments[..*i].iter().any(|f| f.name == e.name));
+    twice.map_or(Ok(()), |(_, e)| bail!("two environments are called `{}`; give one of them another name", e.name))
 }
 
 /// An environment with its runner looked up and its settings checked.

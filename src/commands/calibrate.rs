@@ -60,7 +60,7 @@ pub fn run(args: cli::Calibrate) -> anyhow::Result<Exit> {
         tell!("ended before it was done: nothing is kept");
         return Ok(exit);
     }
-    let calibration = found(&args, &plan, &stored, watched)?;
+    let calibration = found(&plan, &stored, watched)?;
     store.calibrated(&calibration).or_exit(Exit::Store)?;
     let text = match args.format {
         cli::CalibrateFormat::Json => serde_json::to_string_pretty(&calibration)? + "\n",
@@ -160,7 +160,7 @@ fn copies(args: &cli::Calibrate, plan: &Plan, data_dir: &Path, interrupt: &Inter
     measure(plan, options, &store, interrupt)
 }
 
-fn found(args: &cli::Calibrate, plan: &Plan, stored: &Stored, watched: Vec<Watched>) -> anyhow::Result<Calibration> {
+fn found(plan: &Plan, stored: &Stored, watched: Vec<Watched>) -> anyhow::Result<Calibration> {
     let comparison = compare(stored, Method::default());
     let blocks = comparison.blocks;
     let seconds_a_block = stored.seconds.filter(|_| blocks > 0).map(|seconds| seconds / f64::from(blocks));
@@ -177,7 +177,7 @@ fn found(args: &cli::Calibrate, plan: &Plan, stored: &Stored, watched: Vec<Watch
         at,
         host: host(&stored.run.host),
         suite: plan.suite.name.clone(),
-        command: command(args, plan),
+        command: stored.run.command.clone(),
         version: env!("CARGO_PKG_VERSION").into(),
         pinning: stored.run.pinning.clone(),
         doubts,

@@ -35,7 +35,7 @@ const MEMORY: u64 = 512 << 20;
 #[derive(Debug, Serialize)]
 struct Proof {
     schema: &'static str,
-    mode: &'static str,
+    mode: Mode,
     seed: u64,
     environments: Vec<Proved>,
 }
@@ -72,12 +72,6 @@ impl Proved {
 /// Every environment in turn, on a disk of its own.
 pub fn durability(args: cli::Durability) -> anyhow::Result<Exit> {
     let environments = environments(&args.environments).or_exit(Exit::Usage)?;
-    if let Some(name) = twice(&environments) {
-        return Err(anyhow::anyhow!(
-            "two environments are called `{name}`; give one of them another name, as in NAME={name}"
-        ))
-        .or_exit(Exit::Usage);
-    }
     let seed = args.seed.unwrap_or_else(plan::fresh_seed);
     let ways = match args.workloads.as_slice() {
         [] => Way::WORDS.iter().map(|word| Way::parse(word)).collect(),
@@ -90,7 +84,7 @@ pub fn durability(args: cli::Durability) -> anyhow::Result<Exit> {
     let data_dir = data_dir.with_context(|| format!("can't use --data-dir {}", args.data_dir.display()));
     let data_dir = data_dir.or_exit(Exit::Host)?;
     clean_leftovers(&data_dir);
-    let mut proof = Proof { schema: "tarebench.durability/1", mode: word(args.mode), seed, environments: Vec::new() };
+    let mut proof = Proof { schema: "tarebench.durability/1", mode: args.mode, seed, environments: Vec::new() };
     let mut ended = None;
     for environment in &environments {
         // A host of its own: what one box left in its scratch directory is not the next one's.
@@ -121,12 +115,6 @@ pub fn durability(args: cli::Durability) -> anyhow::Result<Exit> {
     Ok(ended.unwrap_or_else(|| exit(&proof.environments)))
 }
 
-/// A name that two environments have.
-fn twice(environments: &[Environment]) -> Option<&str> {
-    let before = |at: usize, name: &str| environments[..at].iter().any(|e| e.name == name);
-    environments.iter().enumerate().find(|(at, e)| before(*at, &e.name)).map(|(_, e)| e.name.as_str())
-}
-
 /// The end of a proof: what was found counts more than what couldn't be looked at.
 fn exit(proved: &[Proved]) -> Exit {
     if proved.iter().all(|proved| proved.skipped.is_some()) {
@@ -136,19 +124,14 @@ fn exit(proved: &[Proved]) -> Exit {
     if good { Exit::Done } else { Exit::SomeFailed }
 }
 
-fn word(mode: Mode) -> &'static str {
-    match mode {
-        Mode::Power => "power",
-        Mode::Kill => "kill",
-    }
-}
-
 fn environments(typed: &[String]) -> anyhow::Result<Vec<Environment>> {
     let (named, mut chosen) = (explain::built_in(), Vec::new());
     for text in typed {
         chosen.push(plan::choose(text, &named, &chosen, LONGEST_NAME)?);
     }
-    chosen.iter().map(plan::environment).collect()
+    let environments = chosen.iter().map(plan::environment).collect::<anyhow::Result<Vec<_>>>()?;
+    plan::all_differ(&environments)?;
+    Ok(environments)
 }
 
 fn prove(shared: &Arc<Shared>, environment: &Environment, asked: &Asked, mode: Mode, data_dir: &Path) -> Proved {
@@ -208,12 +191,12 @@ fn text(proof: &Proof) -> String {
 }
 
 /// What it shows, and what it doesn't.
-fn shows(mode: &str) -> &'static str {
+fn shows(mode: Mode) -> &'static str {
     match mode {
-        "kill" => {
+        Mode::Kill => {
             "; the box alone was killed: what the host's kernel holds of it is still there, and would not be after a loss of power\n"
         }
-        _ => "; the power was cut below the box: its host's kernel, and what it held, was gone too\n",
+        Mode::Power => "; the power was cut below the box: its host's kernel, and what it held, was gone too\n",
     }
 }
 
@@ -284,7 +267,7 @@ mod tests {
     fn a_table_has_a_row_for_each_workload_and_text_the_first_damage() {
         let proof = Proof {
             schema: "tarebench.durability/1",
-            mode: "power",
+            mode: Mode::Power,
             seed: 1,
             environments: vec![proved("qemu", vec![outcome(3)], None), proved("jail", Vec::new(), Some("a | b"))],
         };
