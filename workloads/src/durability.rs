@@ -206,6 +206,13 @@ pub struct Found {
     pub corrupt: Option<String>,
 }
 
+impl Found {
+    /// Notes the place of an item, and whether it holds it.
+    pub(crate) fn saw(&mut self, number: u64, whole: bool) {
+        if whole { &mut self.items } else { &mut self.torn }.insert(number);
+    }
+}
+
 /// Reads back what a writer of this way left in its directory. A database is opened for writing, so that SQLite recovers it.
 ///
 /// # Errors
@@ -219,12 +226,7 @@ pub fn read_back(way: Way, directory: &Path) -> anyhow::Result<Found> {
     match way {
         Way::Append => {
             for (at, record) in (1..).zip(read(&directory.join(LOG)).with_context(naming)?.chunks(SHORT)) {
-                let whole = number_of(record, SHORT) == Some(at);
-                if whole {
-                    found.items.insert(at)
-                } else {
-                    found.torn.insert(at)
-                };
+                found.saw(at, number_of(record, SHORT) == Some(at));
             }
         }
         Way::Maildir => {
@@ -235,12 +237,7 @@ pub fn read_back(way: Way, directory: &Path) -> anyhow::Result<Found> {
             for entry in entries {
                 let path = entry.with_context(naming)?.path();
                 let named = path.file_stem().and_then(|stem| stem.to_str()?.parse().ok()).unwrap_or(0);
-                let whole = number_of(&read(&path).with_context(naming)?, LONG) == Some(named);
-                if whole {
-                    found.items.insert(named)
-                } else {
-                    found.torn.insert(named)
-                };
+                found.saw(named, number_of(&read(&path).with_context(naming)?, LONG) == Some(named));
             }
         }
         _ => {

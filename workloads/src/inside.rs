@@ -93,8 +93,9 @@ fn filters(status: &str) -> Option<u32> {
     number("Seccomp_filters:").or_else(|| Some(u32::from(number("Seccomp:")? > 0)))
 }
 
-/// The word in brackets: `always [madvise] never`.
-fn chosen(text: &str) -> Option<String> {
+/// The word in brackets: `always [madvise] never` has chosen `madvise`.
+#[must_use]
+pub fn chosen(text: &str) -> Option<String> {
     Some(text.split_once('[')?.1.split_once(']')?.0.to_string())
 }
 

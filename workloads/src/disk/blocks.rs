@@ -296,6 +296,24 @@ impl Filled {
             .map_err(|e| self.failed(explain(e, self.direct), false, number))
     }
 
+    /// Writes a block, has it settled, and reads it into `found`; refuses another content than was just written.
+    ///
+    /// # Errors
+    /// See above, and when the file can't be read or written.
+    pub fn write_and_read(
+        &self,
+        number: u64,
+        content: &[u8],
+        found: &mut Aligned,
+        settle: impl FnOnce() -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        self.write(number, content)?;
+        settle()?;
+        self.read(number, found.get_mut())?;
+        anyhow::ensure!(found.get() == content, "block {number} doesn't hold what was just written to it");
+        Ok(())
+    }
+
     /// An error with its attempt: the verb, the block and the file.
     #[cold]
     pub fn failed(&self, why: anyhow::Error, read: bool, number: u64) -> anyhow::Error {

@@ -264,13 +264,8 @@ impl Prepared for Overwriting {
         let mut standard = Pool::new(self.seed, self.file.block);
         let mut buffer = Aligned::new(self.file.block);
         for number in 0..CHECKED.min(self.file.blocks) {
-            self.file.write(number, standard.block(number, number))?;
-            self.sync.wait(&self.file.file).context("can't flush the file")?;
-            self.file.read(number, buffer.get_mut())?;
-            anyhow::ensure!(
-                buffer.get() == standard.block(number, number),
-                "block {number} doesn't hold what was just written to it"
-            );
+            let flush = || self.sync.wait(&self.file.file).context("can't flush the file");
+            self.file.write_and_read(number, standard.block(number, number), &mut buffer, flush)?;
             digest.add(buffer.get());
             expected(number, self.last[number as usize], buffer.get_mut());
             self.file.write(number, buffer.get())?;

@@ -487,12 +487,7 @@ impl Prepared for Transfer {
         let mut buffer = Aligned::new(block);
         for version in 1..=CHECKED {
             let number = walk.next().number;
-            self.file.write(number, standard.block(number, version))?;
-            self.file.read(number, buffer.get_mut())?;
-            anyhow::ensure!(
-                buffer.get() == standard.block(number, version),
-                "block {number} doesn't hold what was just written to it"
-            );
+            self.file.write_and_read(number, standard.block(number, version), &mut buffer, || Ok(()))?;
             digest.add(buffer.get());
             expected(number, self.version(number), buffer.get_mut());
             self.file.write(number, buffer.get())?;

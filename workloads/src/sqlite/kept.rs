@@ -70,12 +70,7 @@ fn read_rows(path: &Path, found: &mut Found) -> rusqlite::Result<()> {
     let rows = rows.query_map([], |row| Ok((row.get::<_, i64>(0)? as u64, row.get::<_, Vec<u8>>(1)?)))?;
     for row in rows {
         let (number, bytes) = row?;
-        let whole = number_of(&bytes, SHORT) == Some(number);
-        if whole {
-            found.items.insert(number)
-        } else {
-            found.torn.insert(number)
-        };
+        found.saw(number, number_of(&bytes, SHORT) == Some(number));
     }
     Ok(())
 }
