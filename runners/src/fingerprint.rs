@@ -4,9 +4,9 @@ use std::fs;
 use std::path::Path;
 
 use workloads::hypervisor;
+use workloads::inside::chosen;
 
 use crate::container;
-use crate::machine::chosen;
 use crate::stage::cgroup;
 use crate::stage::disk::Disk;
 use crate::stage::evidence::stolen_ticks;

@@ -2,7 +2,9 @@
 
 use serde::Serialize;
 
-use super::{CPUS, Machine, chosen, list, shown};
+use workloads::inside::chosen;
+
+use super::{CPUS, KSM, Machine, NUMA, THP, governor_of, list, shown};
 
 /// One thing that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -42,13 +44,13 @@ impl Machine {
             self.governor(),
             self.turbo(),
             self.threads(),
-            self.of("NUMA balancing", "proc/sys/kernel/numa_balancing", |says| {
+            self.of("NUMA balancing", NUMA, |says| {
                 (says != "0").then(|| "the kernel unmaps memory now and then to see which node uses it, and moves it: faults in the midst of the work. `sysctl kernel.numa_balancing=0`, or `run --tune`".into())
             }),
-            self.of("KSM", "sys/kernel/mm/ksm/run", |says| {
+            self.of("KSM", KSM, |says| {
                 (says == "1").then(|| "ksmd compares the memory of guests page by page: it takes CPU, and the next write to a page that it merged is a fault. `echo 0 > /sys/kernel/mm/ksm/run`, or `run --tune`".into())
             }),
-            self.of("THP", "sys/kernel/mm/transparent_hugepage/enabled", |says| {
+            self.of("THP", THP, |says| {
                 (chosen(says).as_deref() == Some("always")).then(|| "khugepaged gathers anybody's memory into huge pages while it is worked with: what a burst meets is chance. `echo madvise > /sys/kernel/mm/transparent_hugepage/enabled`, or `run --tune=thp`".into())
             }),
             self.of("swap", "proc/swaps", swapped),
@@ -62,15 +64,14 @@ impl Machine {
     }
 
     fn governor(&self) -> Concern {
-        let file = |cpu: usize| format!("cpu{cpu}/cpufreq/scaling_governor");
         let all = self.numbered(CPUS, "cpu").into_iter();
-        let set = all.filter_map(|cpu| Some((cpu, self.read(&format!("{CPUS}/{}", file(cpu)))?)));
+        let set = all.filter_map(|cpu| Some((cpu, self.read(&governor_of(cpu))?)));
         let (steady, others): (Vec<_>, Vec<_>) = set.partition(|(_, governor)| governor == "performance");
         let Some((first, governor)) = others.first().or(steady.first()).cloned() else {
-            return concern("governor", &format!("{CPUS}/{}", file(0)), None, |_| None);
+            return concern("governor", &governor_of(0), None, |_| None);
         };
         let cpus: Vec<usize> = others.iter().map(|(cpu, _)| *cpu).collect();
-        concern("governor", &format!("{CPUS}/{}", file(first)), Some(governor), |_| {
+        concern("governor", &governor_of(first), Some(governor), |_| {
             (!cpus.is_empty()).then(|| {
                 format!("CPU {} changes its clock rate with the load: a short burst meets a slow one. `cpupower frequency-set -g performance`, or `run --tune`", list(&cpus))
             })
@@ -110,7 +111,7 @@ impl Machine {
 
     fn clock(&self) -> Concern {
         let folder = "sys/devices/system/clocksource/clocksource0";
-        let available = self.read(&format!("{folder}/available_clocksource"));
+        let [_, available] = self.clock_sources();
         self.of("clock source", &format!("{folder}/current_clocksource"), |says| {
             BAD_CLOCKS.contains(&says).then(|| {
                 let all = available.unwrap_or_default();

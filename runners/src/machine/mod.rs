@@ -8,6 +8,8 @@ pub mod tune;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use workloads::inside::chosen;
+
 /// The variable that names another folder than `/` to look for `proc` and `sys` in.
 const VARIABLE: &str = "TAREBENCH_MACHINE";
 
@@ -58,14 +60,18 @@ impl Machine {
     }
 }
 
+/// Files that say how the kernel moves memory between nodes, merges it, and gathers it into huge pages.
+const NUMA: &str = "proc/sys/kernel/numa_balancing";
+const KSM: &str = "sys/kernel/mm/ksm/run";
+const THP: &str = "sys/kernel/mm/transparent_hugepage/enabled";
+
+/// The file with the governor of a CPU's clock rate.
+fn governor_of(cpu: usize) -> String {
+    format!("{CPUS}/cpu{cpu}/cpufreq/scaling_governor")
+}
+
 /// Where the folder of all CPUs is.
 const CPUS: &str = "sys/devices/system/cpu";
-
-/// `always [madvise] never` has chosen `madvise`.
-#[must_use]
-pub(crate) fn chosen(text: &str) -> Option<String> {
-    Some(text.split_once('[')?.1.split_once(']')?.0.to_string())
-}
 
 /// As the kernel writes numbers of CPUs: `0-2,5`.
 fn list(numbers: &[usize]) -> String {
@@ -81,7 +87,7 @@ fn list(numbers: &[usize]) -> String {
 }
 
 /// The numbers in `0-2,5`; nothing where it isn't such a list.
-fn listed(text: &str) -> Vec<usize> {
+pub(crate) fn listed(text: &str) -> Vec<usize> {
     let range = |part: &str| {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
         Some(first.trim().parse().ok()?..=last.trim().parse().ok()?)

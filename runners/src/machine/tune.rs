@@ -8,53 +8,37 @@ use std::str::FromStr;
 
 use anyhow::{Context, bail, ensure};
 use serde::{Deserialize, Serialize};
+use workloads::settings::Value as _;
 
-use super::{CPUS, Machine, list, shown};
+use super::{CPUS, KSM, Machine, NUMA, THP, governor_of, list, shown};
 use crate::host::journal::{Journal, Made};
 
 /// What says whether the clock rate may rise, in which file, and the value that forbids it; of the first that is there.
 pub(super) const TURBO: [(&str, &str); 2] =
     [("sys/devices/system/cpu/intel_pstate/no_turbo", "1"), ("sys/devices/system/cpu/cpufreq/boost", "0")];
 
-const NUMA: &str = "proc/sys/kernel/numa_balancing";
-const KSM: &str = "sys/kernel/mm/ksm/run";
-const THP: &str = "sys/kernel/mm/transparent_hugepage/enabled";
 const BOOT: &str = "proc/sys/kernel/random/boot_id";
 
 /// A value that the kernel's files have: a word or a number.
 const LONGEST_VALUE: usize = 32;
 
-/// One thing that can be tuned.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Knob {
-    /// Every CPU's governor to `performance`.
-    Governor,
-    /// No clock rate above the nominal one.
-    Turbo,
-    /// No memory moved between nodes.
-    NumaBalancing,
-    /// No memory merged.
-    Ksm,
-    /// Huge pages for those alone who ask.
-    Thp,
+workloads::words! {
+    /// One thing that can be tuned.
+    pub enum Knob {
+        /// Every CPU's governor to `performance`.
+        Governor = "governor",
+        /// No clock rate above the nominal one.
+        Turbo = "turbo",
+        /// No memory moved between nodes.
+        NumaBalancing = "numa-balancing",
+        /// No memory merged.
+        Ksm = "ksm",
+        /// Huge pages for those alone who ask.
+        Thp = "thp",
+    }
 }
 
 impl Knob {
-    /// All of them.
-    pub const ALL: [Knob; 5] = [Knob::Governor, Knob::Turbo, Knob::NumaBalancing, Knob::Ksm, Knob::Thp];
-
-    /// `governor`, `turbo`, `numa-balancing`, `ksm`, `thp`.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Knob::Governor => "governor",
-            Knob::Turbo => "turbo",
-            Knob::NumaBalancing => "numa-balancing",
-            Knob::Ksm => "ksm",
-            Knob::Thp => "thp",
-        }
-    }
-
     /// Its files on a machine, and the value that each is to have.
     fn files(self, machine: &Machine) -> Vec<(String, &'static str)> {
         let there = |file: &str| machine.read(file).is_some();
@@ -75,10 +59,6 @@ fn own(of: &(&str, &'static str)) -> (String, &'static str) {
     (of.0.to_string(), of.1)
 }
 
-fn governor_of(cpu: usize) -> String {
-    format!("{CPUS}/cpu{cpu}/cpufreq/scaling_governor")
-}
-
 /// What is to be tuned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Knobs(Vec<Knob>);
@@ -93,10 +73,9 @@ impl FromStr for Knobs {
 
     fn from_str(text: &str) -> anyhow::Result<Self> {
         let named = |name: &str| {
-            Knob::ALL.into_iter().find(|knob| knob.name() == name).with_context(|| {
-                let all = Knob::ALL.map(Knob::name).join(", ");
-                format!("nothing that can be tuned is called `{name}`; there are {all}")
-            })
+            let all = Knob::WORDS;
+            ensure!(all.contains(&name), "nothing that can be tuned is called `{name}`; there are {}", all.join(", "));
+            Ok(Knob::parse(name))
         };
         text.split(',').map(named).collect::<anyhow::Result<_>>().map(Self)
     }
@@ -104,7 +83,7 @@ impl FromStr for Knobs {
 
 impl fmt::Display for Knobs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.iter().map(|knob| knob.name()).collect::<Vec<_>>().join(","))
+        f.write_str(&self.0.iter().map(|knob| knob.word()).collect::<Vec<_>>().join(","))
     }
 }
 
@@ -191,9 +170,9 @@ impl Tuned {
                 Ok((settings, words)) => {
                     held = true;
                     wanted.extend(settings);
-                    tuned.words.push(format!("{} {words}", knob.name()));
+                    tuned.words.push(format!("{} {words}", knob.word()));
                 }
-                Err(why) => tuned.words.push(format!("{} left alone: {why:#}", knob.name())),
+                Err(why) => tuned.words.push(format!("{} left alone: {why:#}", knob.word())),
             }
         }
         ensure!(held, "nothing here can be tuned: {}; go without --tune", tuned.words.join("; "));

@@ -15,6 +15,7 @@ use nix::unistd::Pid;
 
 use crate::host::journal::Made;
 use crate::host::{Host, Resources};
+use crate::machine::listed;
 use crate::names::safe_name;
 use crate::stage::disk::Disk;
 use io::Throttle;
@@ -215,7 +216,7 @@ impl Cgroup {
         }
         if let Some(file) = self.file("cpuset.cpus") {
             let text = fs::read_to_string(&file)?;
-            if parse_list(&text) != host.pinning.work {
+            if listed(&text) != host.pinning.work {
                 anyhow::bail!("the CPU set reads back as `{}`, not {:?}", text.trim(), host.pinning.work);
             }
         }
@@ -609,23 +610,25 @@ fn keyed(text: &str, key: &str) -> Option<u64> {
     text.lines().find_map(|l| l.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok())
 }
 
-/// `0-2,5` as numbers.
-pub(crate) fn parse_list(text: &str) -> Vec<usize> {
-    let part = |p: &str| -> Option<std::ops::RangeInclusive<usize>> {
-        let (a, b) = p.split_once('-').unwrap_or((p, p));
-        Some(a.parse().ok()?..=b.parse().ok()?)
-    };
-    text.trim().split(',').filter_map(part).flatten().collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// A group with this directory.
+    fn group_of(directory: &Path) -> Cgroup {
+        Cgroup {
+            name: "tarebench-nosuch/x".into(),
+            directories: vec![directory.to_path_buf()],
+            entries: Vec::new(),
+            throttle: None,
+            unequal: None,
+        }
+    }
+
     #[test]
     fn lists_mounts_and_counters_are_read() {
-        assert_eq!(parse_list("0-2,5\n"), [0, 1, 2, 5]);
-        assert_eq!(parse_list("\n"), [] as [usize; 0]);
+        assert_eq!(listed("0-2,5\n"), [0, 1, 2, 5]);
+        assert_eq!(listed("\n"), [] as [usize; 0]);
         assert_eq!(keyed("nr_periods 3\nnr_throttled 7\n", "nr_throttled"), Some(7));
         assert_eq!(pressure_total("some avg10=0.00 avg60=0.00 avg300=0.00 total=1234\nfull x total=9\n"), Some(1234));
     }
@@ -675,14 +678,7 @@ mod tests {
         fs::create_dir(folder.path().join("inner")).expect("made");
         fs::write(folder.path().join("cpu.stat"), v1).expect("written");
         fs::write(folder.path().join("inner/cpu.stat"), v1).expect("written");
-        let directories = vec![folder.path().to_path_buf()];
-        let group = Cgroup {
-            name: "tarebench-nosuch/x".into(),
-            directories,
-            entries: Vec::new(),
-            throttle: None,
-            unequal: None,
-        };
+        let group = group_of(folder.path());
         assert_eq!(group.quota().stopped_ns, Some(14_000));
         fs::write(folder.path().join("inner/cpu.stat"), "usage_usec 1\n").expect("written");
         assert_eq!(group.quota(), Quota::default(), "a sum with an unknown part is unknown");
@@ -691,14 +687,7 @@ mod tests {
     #[test]
     fn a_thread_that_can_not_be_seen_leaves_the_number_unknown() {
         let folder = tempfile::tempdir().expect("a temporary directory");
-        let directories = vec![folder.path().to_path_buf()];
-        let group = Cgroup {
-            name: "tarebench-nosuch/x".into(),
-            directories,
-            entries: Vec::new(),
-            throttle: None,
-            unequal: None,
-        };
+        let group = group_of(folder.path());
         let tasks = |text: &str| fs::write(folder.path().join("tasks"), text).expect("written");
         assert_eq!(group.switches(), None);
         let own = std::process::id();
