@@ -13,7 +13,7 @@ use workloads::inside::Link;
 use workloads::protocol::Identity;
 
 use super::{Environment, Flag};
-use crate::record::{EnvironmentPlan, Record, Run, Start, Stored, WorkloadPlan};
+use crate::record::{EnvironmentPlan, Record, Run, Stored, WorkloadPlan};
 
 /// A reason that follows from evidence.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -285,11 +285,6 @@ impl<'a> Place<'a> {
     fn both<T: ?Sized>(&self, fact: impl Fn(&'a Identity) -> Option<&'a T>) -> Option<(&'a T, &'a T)> {
         Some((fact(self.identity?)?, fact(self.base_identity?)?))
     }
-
-    /// The mean of a counter over bursts in which it could be read.
-    fn mean(records: &[&Record], count: impl Fn(&Record) -> Option<f64>) -> Option<f64> {
-        super::flags::mean(records, count)
-    }
 }
 
 /// The hints of every environment, in their order. `flags` are those of an environment's workloads.
@@ -299,7 +294,8 @@ pub(super) fn of<'a>(
     flags: impl Fn(&str) -> Vec<&'a Flag>,
 ) -> Vec<Vec<Hint>> {
     let run = &stored.run;
-    let identity = |name: &str| stored.starts.iter().filter(|s| s.environment == name).find_map(identity);
+    let identity =
+        |name: &str| stored.starts.iter().filter(|s| s.environment == name).find_map(|s| s.identity.as_ref());
     let records = |name: &str| stored.records.iter().filter(|r| r.environment == name).collect::<Vec<_>>();
     let base = environments.iter().find(|e| e.plan.name == run.baseline);
     let place = |e: &Environment| {
@@ -333,10 +329,6 @@ pub(super) fn of<'a>(
         hints.iter().filter(|hint| !repeated(e, hint)).cloned().collect::<Vec<_>>()
     };
     environments.iter().zip(&all).map(own).collect()
-}
-
-fn identity(start: &Start) -> Option<&Identity> {
-    start.identity.as_ref()
 }
 
 fn of_place(place: &Place) -> Vec<Hint> {
@@ -449,7 +441,7 @@ fn throttled(place: &Place) -> Option<String> {
 }
 
 fn steal(place: &Place) -> Option<String> {
-    let mean = Place::mean(&place.records, |r| r.evidence.steal).filter(|mean| *mean > super::flags::STEAL)?;
+    let mean = super::flags::mean(&place.records, |r| r.evidence.steal).filter(|mean| *mean > super::flags::STEAL)?;
     Some(format!("{:.1} % of the host's CPU time on average", 100.0 * mean))
 }
 
@@ -462,7 +454,8 @@ fn huge_pages(place: &Place) -> Option<String> {
 const MAPPED: f64 = (64 << 20) as f64;
 
 fn memory_in_file(place: &Place) -> Option<String> {
-    let mapped = |records: &[&Record]| Place::mean(records, |r| r.evidence.mapped_bytes.map(|bytes| bytes as f64));
+    let mapped =
+        |records: &[&Record]| super::flags::mean(records, |r| r.evidence.mapped_bytes.map(|bytes| bytes as f64));
     let (own, base) = (mapped(&place.records)?, mapped(&place.base_records)?);
     let mib = |bytes: f64| bytes / f64::from(1 << 20);
     (own > base + MAPPED).then(|| format!("{:.0} MiB of files mapped, the baseline {:.0} MiB", mib(own), mib(base)))
