@@ -4,10 +4,9 @@
 
 use std::fs::File;
 use std::hint::black_box;
-use std::io::ErrorKind;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::os::unix::fs::FileExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -31,15 +30,12 @@ const BLOCK: usize = 4096;
 const BLOCKS: usize = 16;
 /// Rounds of mixing that are one operation: some 5 us.
 const MIXES: u64 = 5_000;
-/// Names that are tried for the file: killed runs may have left some.
-const MOST_NAMES: u32 = 100;
 /// A datagram to ourselves that takes longer is lost.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Buffers and files to look at each resource, made in advance; a look allocates nothing.
 #[derive(Debug)]
 pub struct Canaries {
-    path: PathBuf,
     file: File,
     block: Vec<u8>,
     /// Pings, and is the far end as well where there is no other.
@@ -49,16 +45,17 @@ pub struct Canaries {
 }
 
 impl Canaries {
-    /// Makes a small file in `directory`, which is to be on the file system of the data; it is removed on drop.
+    /// Makes a small file in `directory`, which is to be on the file system of the data. It has no name there: nobody else gets at it,
+    /// and it goes with this process, however that ends.
     ///
     /// # Errors
     /// When the file can't be written, or there is no loopback network.
     pub fn new(directory: &Path) -> anyhow::Result<Self> {
-        let (path, file) = create(directory)?;
+        let file = tempfile::tempfile_in(directory)
+            .with_context(|| format!("can't make the canary's file in {}", directory.display()))?;
         // An address, not a name: for names the whole resolver of the C library would be part of the program.
         let near = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).context("the canary can't open a socket on loopback")?;
-        // Built before anything can fail, so that the file is removed then too.
-        let mut canaries = Self { path, file, block: vec![0; BLOCKS * BLOCK], near, far: None, spent: [0; OPERATIONS] };
+        let mut canaries = Self { file, block: vec![0; BLOCKS * BLOCK], near, far: None, spent: [0; OPERATIONS] };
         content::fill(&mut content::generator(0, 0x4341, 0), &mut canaries.block);
         canaries.file.write_all_at(&canaries.block, 0).context("can't fill the canary's file")?;
         canaries.file.sync_all().context("can't flush the canary's file")?;
@@ -130,28 +127,6 @@ fn receive(socket: &UdpSocket, sent: [u8; 8]) -> std::io::Result<()> {
     Ok(())
 }
 
-impl Drop for Canaries {
-    fn drop(&mut self) {
-        if let Err(e) = std::fs::remove_file(&self.path) {
-            log::warn!("can't remove the canary's file {}: {e}", self.path.display());
-        }
-    }
-}
-
-/// A new file: others may write in the directory, and what they put there, a link to a file of ours above all, is not written
-/// through.
-fn create(directory: &Path) -> anyhow::Result<(PathBuf, File)> {
-    for number in 0.. {
-        let path = directory.join(format!("tarebench-canary-{}-{number}", std::process::id()));
-        match File::options().write(true).create_new(true).open(&path) {
-            Ok(file) => return Ok((path, file)),
-            Err(e) if e.kind() == ErrorKind::AlreadyExists && number < MOST_NAMES => {}
-            Err(e) => return Err(e).with_context(|| format!("can't make the canary's file {}", path.display())),
-        }
-    }
-    unreachable!("the last name is used or refused")
-}
-
 fn compute() {
     let mut word = black_box(1);
     for _ in 0..MIXES {
@@ -172,8 +147,10 @@ mod tests {
             let median = canaries.measure(resource).expect("measured");
             assert!((100..10_000_000_000).contains(&median), "{resource:?}: {median} ns");
         }
+        let entries = || std::fs::read_dir(directory.path()).expect("readable").count();
+        assert_eq!(entries(), 0, "a process that is killed now would leave it");
         drop(canaries);
-        assert_eq!(std::fs::read_dir(directory.path()).expect("readable").count(), 0);
+        assert_eq!(entries(), 0);
     }
 
     #[test]
