@@ -78,23 +78,20 @@ pub fn release(kernel: &Path) -> String {
 /// A machine of two CPUs and 2 GiB, its root file system on an NVMe disk: all that the kernel needs to
 /// boot from it is built into Debian's for clouds.
 pub fn machine(kernel: &Path, image: &Path) -> Command {
-    let mut command = Command::new("qemu-system-x86_64");
-    command.args(["-nodefaults", "-no-user-config", "-no-reboot"]).args(["-display", "none"]);
-    command.args(["-accel", "tcg,thread=multi"]).args(["-cpu", "max"]).args(["-M", "q35"]);
-    command.args(["-m", "2048"]).args(["-smp", "2"]).arg("-kernel").arg(kernel);
-    command.args(["-append", "root=/dev/nvme0n1 rw init=/init console=ttyS0 panic=-1 quiet"]);
-    command.arg("-drive").arg(format!("file={},if=none,id=root,format=raw,cache=unsafe", image.display()));
-    command.args(["-device", "nvme,drive=root,serial=first"]).args(["-serial", "stdio"]);
-    command
+    emulated("x86_64", "max", "q35", "ttyS0", kernel, image)
 }
 
 /// The same for 64-bit Arm, on the board that QEMU made up for it.
 pub fn arm_machine(kernel: &Path, image: &Path) -> Command {
-    let mut command = Command::new("qemu-system-aarch64");
+    emulated("aarch64", "cortex-a72", "virt", "ttyAMA0", kernel, image)
+}
+
+fn emulated(arch: &str, cpu: &str, board: &str, serial: &str, kernel: &Path, image: &Path) -> Command {
+    let mut command = Command::new(format!("qemu-system-{arch}"));
     command.args(["-nodefaults", "-no-user-config", "-no-reboot"]).args(["-display", "none"]);
-    command.args(["-accel", "tcg,thread=multi"]).args(["-cpu", "cortex-a72"]).args(["-M", "virt"]);
+    command.args(["-accel", "tcg,thread=multi"]).args(["-cpu", cpu]).args(["-M", board]);
     command.args(["-m", "2048"]).args(["-smp", "2"]).arg("-kernel").arg(kernel);
-    command.args(["-append", "root=/dev/nvme0n1 rw init=/init console=ttyAMA0 panic=-1 quiet"]);
+    command.arg("-append").arg(format!("root=/dev/nvme0n1 rw init=/init console={serial} panic=-1 quiet"));
     command.arg("-drive").arg(format!("file={},if=none,id=root,format=raw,cache=unsafe", image.display()));
     command.args(["-device", "nvme,drive=root,serial=first"]).args(["-serial", "stdio"]);
     command
