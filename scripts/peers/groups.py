@@ -29,6 +29,26 @@ def hand_down(point, name, controllers):
             (above / "cgroup.subtree_control").write_text(f"+{controller}")
 
 
+class Nest:
+    """A group as an environment's is, for a program that `behind.py` is to put behind a quota. What it makes is beside where the program
+    begins: in v2 a group that hands controllers down has no processes of its own."""
+
+    def __init__(self):
+        there = mounts()
+        self.point = there["cpu" if "cpu" in there else ""]
+        self.name = f"tarebench-bench-{os.getpid()}/peer"
+        (self.point / self.name / "begin").mkdir(parents=True)
+
+    def enter(self):
+        """Between fork and exec of the program."""
+        (self.point / self.name / "begin/cgroup.procs").write_text("0")
+
+    def remove(self):
+        for each in ("peer/limited", "peer/begin", "peer", ""):
+            with contextlib.suppress(OSError):
+                (self.point / f"tarebench-bench-{os.getpid()}" / each).rmdir()
+
+
 class Bare:
     """A group with the limits of bare's (one CPU, memory), for a peer: a process in a group pays for being counted."""
 

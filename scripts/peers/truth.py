@@ -17,10 +17,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from .shared import CPU, ROOT, Failed, build, interval, machine, matches, pinned, run, splice
+from . import groups
+from .shared import CPU, ROOT, Failed, build, interval, machine, matches, middle, pinned, run, splice
 
 PACKAGES = ["iproute2", "util-linux"]
 RUNS = 40
@@ -45,8 +46,11 @@ class Truth:
     environment: str
     # What goes before the agent's command line.
     before: list
-    # Nanoseconds of an operation, by those that it takes on bare.
+    # Nanoseconds of an operation, by those that it takes on bare and by what its reference found.
     cost: Callable
+    # Where what is put in is itself measured, by a program of ours that knows nothing of tarebench: what one pair of its runs found,
+    # behind the limit and without it.
+    reference: Callable = None
     # Whether the environment's sentence has to begin with it.
     first: bool = False
     # Whether it is small, and asked for is only that it is found.
@@ -79,6 +83,8 @@ STREAM, DATAGRAMS = 200_000_000, 1_000_000
 FRAME, SEGMENT, DATAGRAM = 1514, 1448, 64 + 8 + 20 + 14
 # Instructions of the filters of system calls.
 FILTERS = (1000, 4000, 16000)
+# Pairs of a reference's runs before what it is a reference for, and as many after it.
+PAIRS = 4
 
 
 def suites(place):
@@ -86,45 +92,45 @@ def suites(place):
     quota = lambda share, period: behind(f"quota={share:.6f},{period}")
     common = dict(blocks=8, rounds=1, burst_max="20s")
 
-    def slower(share):
-        return lambda net: net / share
+    def slowed(name, environment, share, period, **more):
+        return Truth(name, environment, quota(share, period), lambda net, dearer: net * dearer / share,
+                     lambda: place.dearer(quota(share, period)), **more)
 
     yield Suite(
         "quota", "control/cpu", {}, common | dict(burst=BURST),
-        [Truth(f"CPU quota of {percent} %", f"quota-{percent}", quota(percent / 100, PERIOD), slower(percent / 100),
-               first=percent == 50) for percent in (25, 50, 80)],
+        [slowed(f"CPU quota of {percent} %", f"quota-{percent}", percent / 100, PERIOD, first=percent == 50) for percent in (25, 50, 80)],
     )
     yield Suite(
         "effect", "control/cpu", {}, common | dict(burst=BURST_OF_EFFECT),
-        [Truth("CPU cost of 5 % more", "plus-5", quota(1 / (1 + EFFECT), PERIOD_OF_EFFECT), slower(1 / (1 + EFFECT)), effect=True)],
+        [slowed("CPU cost of 5 % more", "plus-5", 1 / (1 + EFFECT), PERIOD_OF_EFFECT, effect=True)],
     )
     yield Suite(
         "iops", "disk/randread", dict(size=16 << 20, direct=True), common | dict(operations=8 * IOPS // 10),
         [Truth(f"{IOPS} reads a second", f"iops-{IOPS}", behind(f"io={place.box},riops={IOPS}"),
-               lambda net: max(net, 1e9 / IOPS), first=True)],
+               lambda net, _: max(net, 1e9 / IOPS), first=True)],
     )
     yield Suite(
         "bandwidth", "disk/seqread", dict(size=16 << 20, block=BLOCK, direct=True), common | dict(operations=8 * BLOCKS // 10),
         [Truth(f"{BLOCKS * BLOCK / 1e6:.1f} MB/s of reads", "bandwidth", behind(f"io={place.box},rbps={BLOCKS * BLOCK}"),
-               lambda net: max(net, 1e9 / BLOCKS))],
+               lambda net, _: max(net, 1e9 / BLOCKS))],
     )
     stream, datagrams = place.links
     yield Suite(
         "stream", "net/stream", dict(block=64 << 10), common | dict(operations=40),
         [Truth(f"link of {STREAM / 1e6:.0f} Mbit/s, a TCP stream", "link-stream", stream.inside(),
-               lambda net: max(net, (64 << 10) * FRAME / SEGMENT * 8e9 / STREAM))],
+               lambda net, _: max(net, (64 << 10) * FRAME / SEGMENT * 8e9 / STREAM))],
         stream,
     )
     yield Suite(
         "datagrams", "net/rr", dict(protocol="udp", size=64), common | dict(operations=200),
         [Truth(f"link of {DATAGRAMS / 1e6:.0f} Mbit/s, UDP ping-pong", "link-rr", datagrams.inside(),
-               lambda net: max(net, DATAGRAM * 8e9 / DATAGRAMS))],
+               lambda net, _: max(net, DATAGRAM * 8e9 / DATAGRAMS))],
         datagrams,
     )
     yield Suite(
         "filters", "control/syscall", {}, common | dict(rounds=2, burst="20ms", burst_max="2s"),
         [Truth(f"filter of {count:,} instructions on each system call", f"filter-{count}", behind(f"filters={count}"),
-               lambda net, count=count: net + place.filter_ns(count)) for count in FILTERS],
+               lambda net, more: net + more, lambda count=count: place.dearer_call(count)) for count in FILTERS],
     )
 
 
@@ -164,27 +170,32 @@ class Place:
     binary: Path
     folder: Path
     links: list
-    # Nanoseconds that filters of so many instructions add to a system call, pair by pair, as a program of our own has measured it
-    # before and after a run.
-    filters: dict = field(default_factory=dict)
 
     @property
     def box(self):
         """Where the copies of bare have their data: on the same disk."""
         return self.folder / "box"
 
-    def filter_ns(self, count):
-        return statistics.mean(self.filters[count])
-
-    def measure_filters(self):
-        """By a loop in C that knows nothing of tarebench, with the filter and without, in turns."""
-        program = self.folder / "getppid"
+    def program(self, name):
+        """A program of ours in C, compiled."""
+        program = self.folder / name
         if not program.exists():
-            run(["cc", "-O2", "-static", ROOT / "scripts/peers/getppid.c", "-o", program])
-        of = lambda words: float(run([*pinned(), *words, program, 15]))
-        for count in FILTERS:
-            pairs = [(of([sys.executable, BEHIND, f"filters={count}"]), of([])) for _ in range(4)]
-            self.filters.setdefault(count, []).extend(more - less for more, less in pairs)
+            run(["cc", "-O2", "-static", ROOT / f"scripts/peers/{name}.c", "-o", program])
+        return program
+
+    def dearer_call(self, instructions):
+        """Nanoseconds that a filter adds to a system call."""
+        of = lambda words: float(run([*pinned(), *words, self.program("getppid"), 15]))
+        return of([sys.executable, BEHIND, f"filters={instructions}"]) - of([])
+
+    def dearer(self, quota):
+        """How much more CPU time the same work takes behind a quota: as a ratio. The time until it is granted is the quota's own word."""
+        group = groups.Nest()
+        try:
+            of = lambda words: float(run([*pinned(), *words, self.program("spin"), 200], preexec_fn=group.enter))
+            return of(quota) / of([])
+        finally:
+            group.remove()
 
 
 # ---- A run ---------------------------------------------------------------------------------------------------------
@@ -224,6 +235,8 @@ class Found:
     """What a run said of a truth."""
 
     expected: float
+    # Half of the 95 % interval of what was expected, on a logarithmic scale: 0 where it isn't measured.
+    doubt: float
     value: float
     low: float
     high: float
@@ -234,10 +247,13 @@ class Found:
 
     @property
     def inside(self):
-        return self.low <= self.expected <= self.high
+        """Whether they agree: the difference is at most the errors of both together (the E_n number of ISO 13528)."""
+        difference = math.log(self.expected / self.value)
+        own = math.log((self.high if difference > 0 else self.low) / self.value)
+        return abs(difference) <= math.hypot(own, self.doubt)
 
 
-def look(suite, truth, report, costs):
+def look(suite, truth, report, costs, pairs):
     """The cell of a truth beside what it should be. The truth is of a cost, and a report's figure a ratio: so it is divided by bare's
     in each block, and the blocks come together as those of the report do."""
     metric = dict(environment=truth.environment, metric="throughput")
@@ -246,11 +262,14 @@ def look(suite, truth, report, costs):
         why = next((e["because"] for e in report["environments"] if e["name"] == truth.environment), None)
         raise Failed(f"{truth.name}: {why or 'it has no interval'}")
     nets = [costs[suite.workload, truth.environment, block["block"]] / block["ratio"] for block in cell["ratios"]]
-    expected = interval([truth.cost(net) / net for net in nets])[0]
+    reference, *ends = middle(pairs) if pairs else (None,)
+    expected = interval([truth.cost(net, reference) / net for net in nets])[0]
+    net = statistics.median(nets)
+    doubt = math.log(truth.cost(net, ends[1]) / truth.cost(net, ends[0])) / 2 if ends else 0.0
     visible = next((r["smallest_visible"] for r in report["resolution"] if r["metric"] == "throughput"), None)
     sentence = next(e["sentence"] for e in report["environments"] if e["name"] == truth.environment)
     said = re.match(rf"{re.escape(suite.workload)} (?:does|takes) ([\d.]+)×", sentence)
-    return Found(expected, cell["overhead"], cell["low"], cell["high"], visible,
+    return Found(expected, doubt, cell["overhead"], cell["low"], cell["high"], visible,
                  bool(said) and cell["low"] * 0.95 <= float(said[1]) <= cell["high"] * 1.05)
 
 
@@ -336,9 +355,9 @@ class Line:
 
 def line_of(truth, seen):
     """How a truth fared over all runs."""
-    middle = lambda part: statistics.median(part(found) for found in seen)
-    figures = (f"{middle(lambda f: f.expected):.3f}", f"{middle(lambda f: f.value):.3f}",
-               f"{middle(lambda f: math.sqrt(f.high / f.low) - 1):.1%}")
+    median = lambda part: statistics.median(part(found) for found in seen)
+    figures = (f"{median(lambda f: f.expected):.3f}", f"{median(lambda f: f.value):.3f}",
+               f"{median(lambda f: math.sqrt(f.high / f.low) - 1):.1%}")
     if truth.effect:
         could = [found for found in seen if found.visible is not None and found.visible <= EFFECT]
         count = sum(found.low > 1 for found in could)
@@ -469,10 +488,14 @@ def go_through(place, chosen, with_nothing, runs, keep):
 
 def truths_of(place, suite):
     """What one run of a suite says of each of its truths."""
-    place.filters.clear()
-    if suite.name == "filters":
-        place.measure_filters()
+    pairs = {truth.environment: [] for truth in suite.truths}
+
+    def refer():
+        for truth in suite.truths:
+            if truth.reference:
+                pairs[truth.environment] += [truth.reference() for _ in range(PAIRS)]
+
+    refer()
     report, costs = measure(place, text_of(suite, place))
-    if suite.name == "filters":
-        place.measure_filters()
-    return [(truth, look(suite, truth, report, costs)) for truth in suite.truths]
+    refer()
+    return [(truth, look(suite, truth, report, costs, pairs[truth.environment])) for truth in suite.truths]
