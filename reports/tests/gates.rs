@@ -22,6 +22,8 @@ use workloads::facts::{DataFacts, Network};
 
 /// Workloads of the default suite.
 const WORKLOADS: usize = 8;
+/// The workload of measured blocks which is made worse: by its name the first.
+const FIRST: &str = "control/syscall";
 /// Of an operation on the baseline, nanoseconds: a commit of SQLite.
 const OPERATION: f64 = 140_000.0;
 
@@ -225,6 +227,83 @@ fn screened(bench: Bench, dice: &mut Dice) -> Gate {
     gate::confirm(&second, &paired(), &[], &screen).expect("the policy fits")
 }
 
+/// Logarithms of what each copy cost in a block, by workload and metric.
+type Rows = BTreeMap<(String, Metric), Vec<f64>>;
+
+/// Blocks of copies of bare metal, measured: each has a row for every workload and metric, and in it what each copy cost.
+struct Measured {
+    blocks: Vec<Rows>,
+    copies: usize,
+}
+
+impl Measured {
+    /// As `scripts/bench --truth --only nothing --keep reports/tests/equal.csv` wrote them down, without what isn't whole.
+    fn read() -> Self {
+        let text = include_str!("equal.csv");
+        let mut blocks: BTreeMap<(u32, u32), Rows> = BTreeMap::new();
+        for line in text.lines() {
+            let words: Vec<&str> = line.split(',').collect();
+            let [run, block, workload, metric, ratios @ ..] = &words[..] else { panic!("{line}") };
+            let metric = if *metric == "p50" { Metric::P50 } else { Metric::Throughput };
+            let logs = ratios.iter().map(|ratio| ratio.parse::<f64>().expect("a ratio").ln()).collect();
+            let block = (run.parse().expect("a run"), block.parse().expect("a block"));
+            blocks.entry(block).or_default().insert(((*workload).to_owned(), metric), logs);
+        }
+        let whole = blocks.values().map(BTreeMap::len).max().expect("blocks");
+        let blocks: Vec<_> = blocks.into_values().filter(|rows| rows.len() == whole).collect();
+        let copies = blocks[0].values().map(Vec::len).min().expect("rows");
+        Self { blocks, copies }
+    }
+
+    /// A run of so many of the blocks, of which two copies are `base` and `head` (`percent` worse in the first workload), and two
+    /// more the baseline and its control.
+    fn run(&self, blocks: &[usize], copies: &[usize], effect: f64) -> Comparison {
+        let names: Vec<&String> = self.blocks[0].keys().map(|(workload, _)| workload).collect();
+        let mut c = empty(Vec::new(), &["base", "head"], blocks.len() as u32);
+        c.run.workloads = names.into_iter().map(|name| WorkloadPlan { name: name.clone(), ..workload(0) }).collect();
+        c.run.workloads.dedup_by(|a, b| a.name == b.name);
+        for (name, metric) in self.blocks[0].keys() {
+            let key = (name.clone(), *metric);
+            let log = |nth: usize, block: usize| self.blocks[block][&key][copies[nth]];
+            let of = |nth: usize, effect: f64| -> Vec<f64> {
+                blocks.iter().map(|b| effect + log(nth, *b) - (log(2, *b) + log(3, *b)) / 2.0).collect()
+            };
+            let control: Vec<f64> = blocks.iter().map(|b| log(3, *b) - log(2, *b)).collect();
+            c.resolution.push(resolution(name, *metric, &control));
+            c.cells.push(cell(name, "base", *metric, &of(0, 0.0)));
+            c.cells.push(cell(name, "head", *metric, &of(1, if name == FIRST { effect } else { 0.0 })));
+        }
+        c
+    }
+
+    /// A gate of other blocks and copies each time: one run, or a screen of half as many blocks and where it can't clear something
+    /// fresh ones.
+    fn gate(&self, confirm: bool, effect: f64, dice: &mut Dice) -> Gate {
+        let all: Vec<usize> = shuffled(self.blocks.len(), dice);
+        let copies = shuffled(self.copies, dice);
+        if !confirm {
+            return judge(&self.run(&all[..24], &copies, effect));
+        }
+        let screen = judge(&self.run(&all[..12], &copies, effect));
+        if screen.suspects().next().is_none() {
+            return screen;
+        }
+        let second = self.run(&all[12..36], &shuffled(self.copies, dice), effect);
+        gate::confirm(&second, &paired(), &[], &screen).expect("the policy fits")
+    }
+
+    fn shares(&self, confirm: bool, percent: f64, gates: usize, seed: u64) -> Shares {
+        let mut dice = Dice::new(seed);
+        shares(gates, || self.gate(confirm, (percent / 100.0).ln_1p(), &mut dice))
+    }
+}
+
+fn shuffled(count: usize, dice: &mut Dice) -> Vec<usize> {
+    let mut keyed: Vec<(f64, usize)> = (0..count).map(|nth| (dice.normal(), nth)).collect();
+    keyed.sort_by(|a, b| a.0.total_cmp(&b.0));
+    keyed.into_iter().map(|(_, nth)| nth).collect()
+}
+
 /// Shares of many gates: with anything regressed, with the first workload regressed, with everything passed or improved.
 #[derive(Debug, Clone, Copy)]
 struct Shares {
@@ -238,7 +317,7 @@ fn shares(gates: usize, gate: impl FnMut() -> Gate) -> Shares {
     let share = |of: &dyn Fn(&Gate) -> bool| all.iter().filter(|g| of(g)).count() as f64 / gates as f64;
     Shares {
         any: share(&|g| g.of(gate::Verdict::Regressed).next().is_some()),
-        first: share(&|g| g.of(gate::Verdict::Regressed).any(|j| j.workload == "work/0")),
+        first: share(&|g| g.of(gate::Verdict::Regressed).any(|j| [FIRST, "work/0"].contains(&&*j.workload))),
         green: share(&|g| g.verdict().is_good()),
     }
 }
@@ -323,6 +402,17 @@ fn of_two_hundred_confirmed_gates_of_equal_builds_at_most_one_is_red_and_changes
 }
 
 #[test]
+fn of_gates_replayed_from_measured_blocks_of_equal_copies_few_are_red() {
+    let measured = Measured::read();
+    assert!(measured.blocks.len() >= 36 && measured.copies >= 4, "{} blocks", measured.blocks.len());
+    let (one, both) = (measured.shares(false, 0.0, 300, 70), measured.shares(true, 0.0, 300, 71));
+    // All draw from the same bursts: what two copies differ by in these by chance is in many of the gates. So twice the promise.
+    assert!(one.any <= 0.05 && both.any <= 0.01, "{one:?} {both:?}");
+    let ten = measured.shares(false, 10.0, 100, 72);
+    assert!(ten.first >= 0.95, "{ten:?}");
+}
+
+#[test]
 fn forty_comparisons_are_judged_in_a_second() {
     let bench = Bench { blocks: 24, sigma: 0.05, effect: 0.0, between: 0.0 };
     let mut c = bench.run(&mut Dice::new(15));
@@ -383,38 +473,80 @@ fn two_machines_of_unequal_noise_differ_in_one_comparison_of_twenty() {
     }
 }
 
-const BEGIN: &str = "<!-- simulated: written by TAREBENCH_WRITE=1 cargo test -p tarebench-reports --test gates -->\n";
-const END: &str = "<!-- end of simulated -->";
+/// Where the documentation has figures, and the test that writes them.
+const SIMULATED: [&str; 2] = [
+    "<!-- simulated: written by TAREBENCH_WRITE=1 cargo test -p tarebench-reports --test gates -->\n",
+    "<!-- end of simulated -->",
+];
+const REPLAYED: [&str; 2] = [
+    "<!-- replayed: written by TAREBENCH_WRITE=1 cargo test -p tarebench-reports --test gates replayed -->\n",
+    "<!-- end of replayed -->",
+];
 
 /// The figures of docs/ci.md. They take a while, so they are made where they are asked for; the tests above hold the claims.
 #[test]
 fn the_figures_of_the_documentation_are_there() {
+    hold(SIMULATED, figures);
+}
+
+#[test]
+fn the_replayed_figures_of_the_documentation_are_there() {
+    hold(REPLAYED, replayed);
+}
+
+fn hold([begin, end]: [&str; 2], figures: impl Fn() -> String) {
+    // Both are in one file: one after the other.
+    static TURN: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    let _turn = TURN.lock().expect("nobody panicked");
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/ci.md");
     let old = std::fs::read_to_string(&path).expect("docs/ci.md");
-    let (before, rest) = old.split_once(BEGIN).expect("its begin");
-    let (table, after) = rest.split_once(END).expect("its end");
+    let (before, rest) = old.split_once(begin).expect("its begin");
+    let (table, after) = rest.split_once(end).expect("its end");
     if std::env::var_os("TAREBENCH_WRITE").is_some() {
-        std::fs::write(&path, format!("{before}{BEGIN}{}{END}{after}", figures())).expect("written");
+        std::fs::write(&path, format!("{before}{begin}{}{end}{after}", figures())).expect("written");
     } else {
-        assert!(table.lines().count() > 6, "docs/ci.md has no figures");
+        assert!(table.lines().count() >= 5, "docs/ci.md has no figures");
     }
+}
+
+/// Gates replayed from measured blocks.
+fn replayed() -> String {
+    const GATES: usize = 1000;
+    let measured = Measured::read();
+    let mut text = format!(
+        "{GATES} gates each, replayed from {} blocks that were measured, of other blocks and other copies of bare metal each time \
+         ({} copies; what is made worse is `{FIRST}`).\n\n| gate | equal: red | equal: green | +5 %: red | +10 %: red |\n\
+         |---|---|---|---|---|\n",
+        measured.blocks.len(),
+        measured.copies
+    );
+    for (gate, confirm, seed) in [("24 blocks", false, 80u64), ("12, then 24 where needed", true, 90)] {
+        let shares = |percent: f64, nth: u64| measured.shares(confirm, percent, GATES, seed + nth);
+        let (equal, five, ten) = (shares(0.0, 0), shares(5.0, 1), shares(10.0, 2));
+        let cells = [equal.any, equal.green, five.first, ten.first].map(in_percent).join(" | ");
+        text += &format!("| {gate} | {cells} |\n");
+    }
+    text
+}
+
+fn in_percent(share: f64) -> String {
+    format!("{:.1} %", 100.0 * share)
 }
 
 /// A row for each noise, of a gate of one run and of one that confirms.
 fn figures() -> String {
     const GATES: usize = 2000;
-    let percent = |share: f64| format!("{:.1} %", 100.0 * share);
     let mut text = format!(
         "{GATES} gates each of 16 comparisons (costs and medians of {WORKLOADS} workloads), with the margin and the floor of a \
          policy that says nothing. A history has {NIGHTS} accepted runs, which differ by {} beside the error that their blocks \
          show.\n\n| noise | gate | equal: red | equal: green | +5 %: red | +10 %: red |\n|---|---|---|---|---|---|\n",
-        percent(BETWEEN)
+        in_percent(BETWEEN)
     );
     for (sigma, seed) in [0.028, 0.04, 0.05, 0.1].into_iter().zip((40..).step_by(10)) {
         let mut row = |gate: &str, shares: &dyn Fn(f64, u64) -> Shares| {
             let (equal, five, ten) = (shares(0.0, seed), shares(5.0, seed + 1), shares(10.0, seed + 2));
-            let cells = [equal.any, equal.green, five.first, ten.first].map(percent).join(" | ");
-            text += &format!("| {} | {gate} | {cells} |\n", percent(sigma));
+            let cells = [equal.any, equal.green, five.first, ten.first].map(in_percent).join(" | ");
+            text += &format!("| {} | {gate} | {cells} |\n", in_percent(sigma));
         };
         row("12 blocks", &|effect, seed| one_run(12, sigma, effect, GATES, seed));
         row("24 blocks", &|effect, seed| one_run(24, sigma, effect, GATES, seed));
