@@ -22,8 +22,10 @@ pub struct Hint {
     pub name: &'static str,
     /// The reason, in a few words.
     pub what: &'static str,
-    /// The workloads of the run that it can be felt in.
+    /// The workloads of the run in which its evidence stands.
     pub workloads: Vec<String>,
+    /// Whether bursts of those workloads show it; else it is in their surroundings, where it can be felt.
+    pub felt: bool,
     /// The observation, with numbers, in one line.
     pub evidence: String,
     /// What would change it, with the settings as they are.
@@ -44,6 +46,8 @@ pub struct Kind {
     /// Settings of runners that it hangs on, as far as a runner has them.
     settings: &'static [&'static str],
     concerns: Concerns,
+    /// Its evidence is what bursts did; else it is of the surroundings of them all.
+    of_bursts: bool,
     /// Said of the baseline it needn't be said of all others: it is the host's.
     of_host: bool,
     /// Whether a test provokes it in a real environment; else the rule alone is tested.
@@ -55,16 +59,22 @@ pub struct Kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Concerns {
     All,
+    /// Those whose operations call the kernel.
+    Calls,
     Disk,
     /// Those that promise durability.
     Durable,
     Network,
 }
 
+/// Workloads whose operations stay outside the kernel: what system calls cost isn't felt there.
+const OUTSIDE_KERNEL: [&str; 4] = ["control/clock", "control/memory", "control/bandwidth", "control/cpu"];
+
 impl Concerns {
     fn has(self, workload: &WorkloadPlan) -> bool {
         match self {
             Self::All => true,
+            Self::Calls => !OUTSIDE_KERNEL.contains(&workload.kind()),
             Self::Disk => workload.resource == Resource::Disk,
             Self::Durable => workload.durable,
             Self::Network => workload.resource == Resource::Network,
@@ -81,6 +91,7 @@ pub const KINDS: &[Kind] = &[
         change: "another clock source, by the kernel's command line (`clocksource=`) or in /sys/devices/system/clocksource; the evidence has those that are available",
         settings: &["machine", "accel", "platform"],
         concerns: Concerns::All,
+        of_bursts: false,
         of_host: true,
         provoked: true,
         judge: clock,
@@ -92,6 +103,7 @@ pub const KINDS: &[Kind] = &[
         change: "a machine that passes the host's CPU on, or a host whose CPU scales the counter by itself",
         settings: &["cpu", "accel"],
         concerns: Concerns::All,
+        of_bursts: false,
         of_host: false,
         provoked: false,
         judge: counter,
@@ -102,7 +114,8 @@ pub const KINDS: &[Kind] = &[
         when: "more seccomp filters are on the work's process than on the baseline's (Seccomp_filters in /proc/self/status)",
         change: "no filter, or a shorter one: the difference is what it costs",
         settings: &["seccomp"],
-        concerns: Concerns::All,
+        concerns: Concerns::Calls,
+        of_bursts: false,
         of_host: false,
         provoked: true,
         judge: filters,
@@ -114,6 +127,7 @@ pub const KINDS: &[Kind] = &[
         change: "the kernel's `spec_store_bypass_disable=prctl` and `spectre_v2_user=prctl`, or no filter",
         settings: &["seccomp"],
         concerns: Concerns::All,
+        of_bursts: false,
         of_host: false,
         provoked: false,
         judge: speculation,
@@ -125,6 +139,7 @@ pub const KINDS: &[Kind] = &[
         change: "the guest's kernel or CPU model; `mitigations=off` on its command line shows what they cost",
         settings: &["kernel", "cpu"],
         concerns: Concerns::All,
+        of_bursts: false,
         of_host: false,
         provoked: false,
         judge: mitigations,
@@ -136,6 +151,7 @@ pub const KINDS: &[Kind] = &[
         change: "a larger quota or none, or a longer period; CPU sets stop nobody",
         settings: &["cpu.share", "cpu.period"],
         concerns: Concerns::All,
+        of_bursts: true,
         of_host: false,
         provoked: true,
         judge: throttled,
@@ -147,6 +163,7 @@ pub const KINDS: &[Kind] = &[
         change: "a host of one's own, or fewer neighbours on it: no setting of an environment does",
         settings: &[],
         concerns: Concerns::All,
+        of_bursts: true,
         of_host: true,
         provoked: false,
         judge: steal,
@@ -158,6 +175,7 @@ pub const KINDS: &[Kind] = &[
         change: "`transparent_hugepage=` on the guest's command line",
         settings: &["kernel"],
         concerns: Concerns::All,
+        of_bursts: false,
         of_host: false,
         provoked: false,
         judge: huge_pages,
@@ -169,6 +187,7 @@ pub const KINDS: &[Kind] = &[
         change: "memory that is no file",
         settings: &["memory"],
         concerns: Concerns::All,
+        of_bursts: true,
         of_host: false,
         provoked: false,
         judge: memory_in_file,
@@ -180,6 +199,7 @@ pub const KINDS: &[Kind] = &[
         change: "data in a directory of the host's own file system, where the environment can have that",
         settings: &["data", "storage"],
         concerns: Concerns::Disk,
+        of_bursts: false,
         of_host: false,
         provoked: true,
         judge: file_system,
@@ -191,6 +211,7 @@ pub const KINDS: &[Kind] = &[
         change: "data on the same disk, or another `--data-dir`",
         settings: &["data"],
         concerns: Concerns::Disk,
+        of_bursts: false,
         of_host: false,
         provoked: false,
         judge: disk,
@@ -202,6 +223,7 @@ pub const KINDS: &[Kind] = &[
         change: "a path to the disk that passes flushes on",
         settings: &["disk.cache", "data", "rm", "storage"],
         concerns: Concerns::Durable,
+        of_bursts: true,
         of_host: false,
         provoked: true,
         judge: flush,
@@ -213,6 +235,7 @@ pub const KINDS: &[Kind] = &[
         change: "an overlay that isn't mounted so, or data beside it",
         settings: &["data", "rm", "storage"],
         concerns: Concerns::Disk,
+        of_bursts: false,
         of_host: false,
         provoked: true,
         judge: volatile,
@@ -224,6 +247,7 @@ pub const KINDS: &[Kind] = &[
         change: "direct I/O or durable writes, which wait for the disk; or cgroup v2, where writing back is charged to who wrote",
         settings: &[],
         concerns: Concerns::Disk,
+        of_bursts: true,
         of_host: true,
         provoked: true,
         judge: io_limit,
@@ -235,6 +259,7 @@ pub const KINDS: &[Kind] = &[
         change: "a path that the kernel carries: a link of its own, or the host's network",
         settings: &["network", "net"],
         concerns: Concerns::Network,
+        of_bursts: false,
         of_host: false,
         provoked: true,
         judge: user_nat,
@@ -246,6 +271,7 @@ pub const KINDS: &[Kind] = &[
         change: "vhost, which leaves packets to the host's kernel",
         settings: &["net", "network"],
         concerns: Concerns::Network,
+        of_bursts: false,
         of_host: false,
         provoked: false,
         judge: no_vhost,
@@ -257,6 +283,7 @@ pub const KINDS: &[Kind] = &[
         change: "the same MTU at both ends; another network device, where there is a choice",
         settings: &["network", "net", "net.model"],
         concerns: Concerns::Network,
+        of_bursts: false,
         of_host: false,
         provoked: true,
         judge: link,
@@ -264,8 +291,11 @@ pub const KINDS: &[Kind] = &[
 ];
 
 /// What the hints of an environment follow from.
+#[derive(Clone)]
 struct Place<'a> {
     run: &'a Run,
+    /// Those that are looked at: the records and flags are theirs.
+    workloads: Vec<&'a WorkloadPlan>,
     plan: &'a EnvironmentPlan,
     /// `None` where this is the baseline: then nothing can differ from it.
     base: Option<&'a EnvironmentPlan>,
@@ -276,22 +306,34 @@ struct Place<'a> {
     base_clock_ns: Option<f64>,
     records: Vec<&'a Record>,
     base_records: Vec<&'a Record>,
-    /// Of all its workloads.
-    flags: Vec<&'a Flag>,
+    flags: Vec<(&'a str, &'a Flag)>,
 }
 
 impl<'a> Place<'a> {
+    /// No more of it than what these workloads show.
+    fn of(&self, workloads: &[&'a WorkloadPlan]) -> Self {
+        let own = |name: &str| workloads.iter().any(|workload| workload.name == name);
+        let records = |all: &[&'a Record]| all.iter().filter(|r| own(&r.workload)).copied().collect();
+        Self {
+            workloads: workloads.to_vec(),
+            records: records(&self.records),
+            base_records: records(&self.base_records),
+            flags: self.flags.iter().filter(|(workload, _)| own(workload)).copied().collect(),
+            ..self.clone()
+        }
+    }
+
     /// The same fact of both, where it is known of both.
     fn both<T: ?Sized>(&self, fact: impl Fn(&'a Identity) -> Option<&'a T>) -> Option<(&'a T, &'a T)> {
         Some((fact(self.identity?)?, fact(self.base_identity?)?))
     }
 }
 
-/// The hints of every environment, in their order. `flags` are those of an environment's workloads.
+/// The hints of every environment, in their order. `flags` are those of an environment's workloads, with their names.
 pub(super) fn of<'a>(
     stored: &'a Stored,
     environments: &[Environment],
-    flags: impl Fn(&str) -> Vec<&'a Flag>,
+    flags: impl Fn(&str) -> Vec<(&'a str, &'a Flag)>,
 ) -> Vec<Vec<Hint>> {
     let run = &stored.run;
     let identity =
@@ -304,6 +346,7 @@ pub(super) fn of<'a>(
         let base_plan = other.and_then(|_| run.environments.iter().find(|plan| plan.name == run.baseline));
         Some(Place {
             run,
+            workloads: measured(run, &records(&plan.name)),
             plan,
             base: base_plan,
             identity: identity(&plan.name),
@@ -331,17 +374,21 @@ pub(super) fn of<'a>(
     environments.iter().zip(&all).map(own).collect()
 }
 
+/// Our own workloads of which there is a sample among these records.
+fn measured<'a>(run: &'a Run, records: &[&Record]) -> Vec<&'a WorkloadPlan> {
+    let sampled = |name: &str| records.iter().any(|r| r.workload == name && r.outcome.is_ok());
+    run.workloads.iter().filter(|workload| !workload.is_imported() && sampled(&workload.name)).collect()
+}
+
 fn of_place(place: &Place) -> Vec<Hint> {
-    let measured = |workload: &&WorkloadPlan| {
-        let own = |r: &&&Record| r.workload == workload.name && r.outcome.is_ok();
-        !workload.is_imported() && place.records.iter().find(own).is_some()
-    };
-    let measured: Vec<&WorkloadPlan> = place.run.workloads.iter().filter(measured).collect();
     let hint = |kind: &Kind| {
-        let felt = measured.iter().filter(|workload| kind.concerns.has(workload));
-        let workloads: Vec<String> = felt.map(|workload| workload.name.clone()).collect();
-        let evidence = if workloads.is_empty() { None } else { (kind.judge)(place) }?;
-        Some(Hint { name: kind.name, what: kind.what, workloads, evidence, change: change(kind, place.plan) })
+        let shows = |workload: &&WorkloadPlan| !kind.of_bursts || (kind.judge)(&place.of(&[*workload])).is_some();
+        let concerned = place.workloads.iter().copied().filter(|workload| kind.concerns.has(workload));
+        let felt: Vec<&WorkloadPlan> = concerned.filter(shows).collect();
+        let evidence = if felt.is_empty() { None } else { (kind.judge)(&place.of(&felt)) }?;
+        let workloads = felt.iter().map(|workload| workload.name.clone()).collect();
+        let change = change(kind, place.plan);
+        Some(Hint { name: kind.name, what: kind.what, workloads, felt: kind.of_bursts, evidence, change })
     };
     KINDS.iter().filter_map(hint).collect()
 }
@@ -472,7 +519,8 @@ fn disk(place: &Place) -> Option<String> {
 }
 
 fn flush(place: &Place) -> Option<String> {
-    let seen = place.flags.iter().find(|flag| flag.name == "fsync-not-durable").map(|flag| flag.evidence.clone());
+    let seen = place.flags.iter().find(|(_, flag)| flag.name == "fsync-not-durable");
+    let seen = seen.map(|(_, flag)| flag.evidence.clone());
     let stated = place.plan.data.flushes == Flushes::Forgotten;
     seen.or_else(|| stated.then(|| format!("flushes are answered and forgotten there: {}", place.plan.data_path)))
 }
@@ -494,7 +542,7 @@ fn io_limit(place: &Place) -> Option<String> {
     let suite = place.run.suite_toml.parse::<toml::Table>().ok()?;
     let limits = suite.get("resources")?.get("io")?.as_table()?;
     let limit = |name: &str| limits.get(name).and_then(toml::Value::as_integer).map(|n| n as f64);
-    joined(place.run.workloads.iter().filter(|w| Concerns::Disk.has(w)).map(|workload| {
+    joined(place.workloads.iter().map(|workload| {
         let done = Done::of(place, workload);
         // Of a workload that does both nobody knows here how much of which.
         let (writes, reads) = (workload.durable || workload.kind().contains("write"), workload.kind().contains("read"));

@@ -58,7 +58,7 @@ pub fn compare(stored: &Stored, method: Method) -> Comparison {
     c.environments = run.environments.iter().map(|e| environment(stored, &c.failures, &measured, e, method)).collect();
     let own = |name: &str| {
         let own = c.distributions.iter().filter(|d| d.environment == name);
-        own.flat_map(|d| &d.flags).collect::<Vec<_>>()
+        own.flat_map(|d| d.flags.iter().map(|flag| (d.workload.as_str(), flag))).collect::<Vec<_>>()
     };
     let hints = hints::of(stored, &c.environments, own);
     c.environments.iter_mut().zip(hints).for_each(|(e, hints)| e.hints = hints);

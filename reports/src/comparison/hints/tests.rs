@@ -192,3 +192,49 @@ fn a_hint_names_the_workloads_in_which_it_can_be_felt_and_the_settings_as_they_a
     });
     assert!(none[2].hints.is_empty());
 }
+
+#[test]
+fn a_hint_of_bursts_names_those_workloads_alone_whose_bursts_show_it() {
+    let evidence: Change = |s| {
+        for record in s.records.iter_mut().filter(|r| r.environment == CHANGED) {
+            let felt = record.workload == "control/syscall" || record.workload == "net/rr";
+            let e = &mut record.evidence;
+            let stopped = e.wall_ns.map(|wall| if felt { wall / 2 } else { wall / 1000 });
+            (e.throttled, e.quota_periods, e.throttled_ns) = (Some(felt.into()), Some(2), stopped);
+            e.mapped_bytes = Some(if record.workload == "disk/fsync" { 256 << 20 } else { 0 });
+        }
+    };
+    let environments = changed(evidence);
+    let scope =
+        |name| environments[2].hints.iter().find(|hint| hint.name == name).map(|hint| hint.workloads.as_slice());
+    assert_eq!(scope("throttled").expect("it was"), ["control/syscall", "net/rr"]);
+    assert_eq!(scope("memory-in-file").expect("it was"), ["disk/fsync"]);
+    // The figures are of the same bursts as the names.
+    let hint = environments[2].hints.iter().find(|hint| hint.name == "throttled").expect("it was");
+    assert!(hint.evidence.starts_with("stopped in 4 of 8 periods"), "{hint:?}");
+}
+
+#[test]
+fn lost_flushes_are_said_of_the_workload_whose_flushes_were_lost() {
+    let environments = changed(|s| {
+        s.run.workloads.iter_mut().find(|w| w.name == "sqlite/commit").expect("in the example").durable = true;
+        records(s, |r| {
+            r.evidence.device_flushes = Some(if r.workload == "disk/fsync" { 0 } else { 10_000 });
+        });
+        let base = s.records.iter_mut().filter(|r| r.environment == "bare");
+        base.for_each(|r| r.evidence.device_flushes = Some(10_000));
+    });
+    let hint = environments[2].hints.iter().find(|hint| hint.name == "flush-lost").expect("they were");
+    assert_eq!(hint.workloads, ["disk/fsync"], "{hint:?}");
+}
+
+#[test]
+fn filters_are_felt_by_work_that_calls_the_kernel() {
+    let environments = changed(|s| {
+        identities(s, |i| i.inside.filters = Some(2));
+        s.run.workloads.iter_mut().find(|w| w.name == "net/rr").expect("in the example").kind = "control/cpu".into();
+    });
+    let hint = &environments[2].hints[0];
+    assert!(hint.name == "seccomp" && !hint.workloads.contains(&"net/rr".to_string()), "{hint:?}");
+    assert!(hint.workloads.contains(&"control/syscall".to_string()), "{hint:?}");
+}

@@ -378,7 +378,7 @@ fn hints(c: &Comparison, out: &mut Markup) {
     add!(
         out,
         "<thead><tr><th scope=\"col\">environment</th><th scope=\"col\">why</th><th scope=\"col\">evidence</th>\
-         <th scope=\"col\">what would change it</th><th scope=\"col\">felt in</th></tr></thead>\n<tbody>\n"
+         <th scope=\"col\">what would change it</th><th scope=\"col\">where</th></tr></thead>\n<tbody>\n"
     );
     for e in words::tried(c) {
         for hint in &e.hints {
@@ -389,7 +389,7 @@ fn hints(c: &Comparison, out: &mut Markup) {
                 hint.what,
                 &hint.evidence,
                 &hint.change,
-                words::felt(hint, &c.run)
+                format!("{}{}", if hint.felt { "felt in " } else { "can be felt in " }, words::felt(hint, &c.run))
             );
         }
     }

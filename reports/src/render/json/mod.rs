@@ -114,8 +114,8 @@ fn environment<'a>(c: &think::Comparison, e: &'a think::Environment) -> Environm
 }
 
 fn hint(hint: &think::Hint) -> Hint<'_> {
-    let think::Hint { name, what, workloads, evidence, change } = hint;
-    Hint { name, what, workloads, evidence, change }
+    let think::Hint { name, what, workloads, felt, evidence, change } = hint;
+    Hint { name, what, workloads, felt: *felt, evidence, change }
 }
 
 fn role(role: think::Role) -> &'static str {

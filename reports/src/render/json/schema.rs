@@ -272,8 +272,10 @@ pub(super) struct Hint<'a> {
     pub(super) name: &'a str,
     /// The reason, in a few words.
     pub(super) what: &'a str,
-    /// The workloads of the run that it can be felt in.
+    /// The workloads of the run in which its evidence stands.
     pub(super) workloads: &'a [String],
+    /// Whether bursts of those workloads show it; else it is in their surroundings, where it can be felt.
+    pub(super) felt: bool,
     /// The observation, with numbers.
     pub(super) evidence: &'a str,
     /// What would change it, with the settings as they are.

@@ -205,12 +205,13 @@ pub fn tried(c: &Comparison) -> impl Iterator<Item = &Environment> {
 /// A hint in one sentence, without the environment's name.
 #[must_use]
 pub fn hint(hint: &Hint, run: &Run) -> String {
-    let Hint { what, evidence, change, .. } = hint;
+    let Hint { what, evidence, change, felt: seen, .. } = hint;
     let evidence = super::escape::one_line(evidence);
-    format!("{what}, felt in {}: {evidence}. To change it: {}", felt(hint, run), super::escape::one_line(change))
+    let scope = if *seen { "felt in" } else { "can be felt in" };
+    format!("{what}, {scope} {}: {evidence}. To change it: {}", felt(hint, run), super::escape::one_line(change))
 }
 
-/// Where a hint can be felt: all of the run's workloads, or their names.
+/// The workloads in which a hint's evidence stands: all of the run's workloads, or their names.
 #[must_use]
 pub fn felt(hint: &Hint, run: &Run) -> String {
     let all = run.workloads.len() > 1 && hint.workloads.len() == run.workloads.len();
