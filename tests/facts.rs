@@ -193,6 +193,7 @@ fn measure(shared: &Arc<Shared>, data: &Path, name: &str, runner: &dyn Runner, s
         hello: Some(session.hello.clone()),
         identity: Some(identity),
         clock: None,
+        stop_ns: None,
     });
     stored.records.push(Record {
         block: 0,

@@ -313,6 +313,7 @@ fn start(block: u32, place: &Place, dice: &mut Dice) -> Start {
             uncertainty_ppm: Some(4.0),
             jump_ns: 0,
         }),
+        stop_ns: Some((place.3 * 1e5) as u64),
     }
 }
 

@@ -218,6 +218,8 @@ pub struct Start {
     pub identity: Option<Identity>,
     /// Filled in when the block ends.
     pub clock: Option<ClockFit>,
+    /// From the order to go until nothing of it was left, nanoseconds; filled in when the block ends, unless it ended in another way.
+    pub stop_ns: Option<u64>,
 }
 
 /// One burst, or why there is none.

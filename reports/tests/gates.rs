@@ -159,6 +159,8 @@ fn empty(workloads: Vec<WorkloadPlan>, environments: &[&str], blocks: u32) -> Co
         outcome: Outcome::Measured,
         starts_ms: Vec::new(),
         start_ms: None,
+        stops_ms: Vec::new(),
+        stop_ms: None,
         memory_bytes: None,
         clock_ns: None,
         facts: Vec::new(),

@@ -102,7 +102,7 @@ impl<'b, 'a, S: Site> Block<'b, 'a, S> {
         block.retry(courses)?;
         block.store_clocks()?;
         block.say("ending");
-        block.end_all();
+        block.end_each()?;
         block.run.forecast.end(block.run.site.elapsed());
         Ok(())
     }
@@ -182,6 +182,7 @@ impl<'b, 'a, S: Site> Block<'b, 'a, S> {
             hello: None,
             identity: None,
             clock: None,
+            stop_ns: None,
         };
         if self.run.failed_starts[environment] >= GIVE_UP {
             let message = format!("given up after {GIVE_UP} failed starts in a row");
@@ -409,7 +410,23 @@ impl<'b, 'a, S: Site> Block<'b, 'a, S> {
         self.run.forecast.step(self.run.site.elapsed());
     }
 
-    /// Ends all sessions at once: a guest takes its time to power off, and nothing is measured now.
+    /// Ends one session after the other, since how long that takes is measured. Of one that ended by itself it says nothing, and
+    /// nobody who ends a run waits for it.
+    fn end_each(&mut self) -> anyhow::Result<()> {
+        while !self.run.site.interrupted()
+            && let Some(session) = self.sessions.pop()
+        {
+            let whole = session.state != State::Over;
+            let took = self.run.site.stop(session.seat);
+            if whole && !self.run.site.interrupted() {
+                self.run.rows.stop(self.number, self.run.name(session.environment), took)?;
+            }
+        }
+        self.end_all();
+        Ok(())
+    }
+
+    /// Ends all sessions at once: nothing is measured of it.
     fn end_all(&mut self) {
         std::thread::scope(|scope| {
             for session in self.sessions.drain(..) {

@@ -137,6 +137,11 @@ impl<'a> Rows<'a> {
         self.store.clock(self.run, block, environment, fit).or_exit(Exit::Store)
     }
 
+    /// Adds to a start how long it took to end what was started.
+    pub fn stop(&self, block: u32, environment: &str, took: Duration) -> anyhow::Result<()> {
+        self.store.stop(self.run, block, environment, took.as_nanos() as u64).or_exit(Exit::Store)
+    }
+
     /// Keeps how the run ended.
     pub fn finish(&self, over: &Over, seconds: f64) -> anyhow::Result<()> {
         self.store.finish(self.run, over.ending, over.stopped.as_deref(), seconds).or_exit(Exit::Store)

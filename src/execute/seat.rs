@@ -68,6 +68,12 @@ pub trait Site {
     /// # Errors
     /// When it can't be launched or does not answer in time.
     fn start(&mut self, environment: usize) -> anyhow::Result<Started<Self::Seat>>;
+    /// Ends an environment, and says how long that took: until nothing of it was left.
+    fn stop(&mut self, seat: Self::Seat) -> Duration {
+        let told = Instant::now();
+        drop(seat);
+        told.elapsed()
+    }
     /// Hears what an agent found around itself, before anything is measured there.
     fn recognise(&mut self, environment: usize, identity: &Identity);
     /// Median of the host's own small operations, nanoseconds.

@@ -731,9 +731,25 @@ fn a_run_that_was_broken_off_goes_on_under_new_numbers_and_with_the_same_batches
     assert!(after.records.iter().all(|r| batch(r) == batch(&broken.records[0])));
 }
 
-/// Without the fits of clocks, which are made when a block ends.
-fn without_clocks(starts: &[Start]) -> Vec<Start> {
-    starts.iter().map(|start| Start { clock: None, ..start.clone() }).collect()
+/// Without the fits of clocks and the ends, which are made when a block ends.
+fn without_ends(starts: &[Start]) -> Vec<Start> {
+    starts.iter().map(|start| Start { clock: None, stop_ns: None, ..start.clone() }).collect()
+}
+
+#[test]
+fn every_session_is_ended_on_its_own_and_one_that_died_says_nothing_of_it() {
+    let script = Script::default().fails("box", Ask::Prepare, 1..2, Dies);
+    let stored = rows(&plan(2, ONE), &script);
+    let ends = |block| {
+        let of = |s: &&Start| s.block == block && s.stop_ns.is_some();
+        let mut ends: Vec<&str> = stored.starts.iter().filter(of).map(|s| s.environment.as_str()).collect();
+        ends.sort_unstable();
+        ends
+    };
+    assert_eq!(ends(0), ["bare", "box", "control"]);
+    assert_eq!(ends(1), ["bare", "control"], "the box was gone before it was told to go");
+    let known = stored.starts.iter().filter_map(|s| s.stop_ns);
+    assert!(known.eq([script::STOP.as_nanos() as u64; 5]));
 }
 
 #[test]
@@ -741,12 +757,12 @@ fn a_signal_between_any_two_steps_or_in_one_leaves_what_was_finished_and_invents
     let plan = plan(2, TWO);
     let script = Script::default();
     let whole = rows(&plan, &script);
-    let all_starts = without_clocks(&whole.starts);
+    let all_starts = without_ends(&whole.starts);
     for signal in (0..script.steps()).flat_map(|step| [Signal::In(step), Signal::After(step)]) {
         let script = Script::default().signal(signal);
         let stored = rows(&plan, &script);
         assert_eq!(stored.ending, Ending::Interrupted, "{signal:?}");
-        assert!(all_starts.starts_with(&without_clocks(&stored.starts)), "{signal:?}");
+        assert!(all_starts.starts_with(&without_ends(&stored.starts)), "{signal:?}");
         assert!(whole.records.starts_with(&stored.records), "{signal:?}");
         assert!(whole.checks.starts_with(&stored.checks), "{signal:?}");
         assert_eq!((stored.records.len(), stored.checks.len()), (script.bursts(), script.checks()), "{signal:?}");

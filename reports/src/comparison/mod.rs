@@ -438,6 +438,10 @@ pub struct Environment {
     pub starts_ms: Vec<f64>,
     /// Median of the starts with its interval, milliseconds; `None` without a start.
     pub start_ms: Option<Estimate>,
+    /// From the order to go until nothing of it was left, milliseconds, one per start that was ended so, in order of blocks.
+    pub stops_ms: Vec<f64>,
+    /// Median of those with its interval, milliseconds; `None` without any.
+    pub stop_ms: Option<Estimate>,
     /// Median of the memory held when idle, bytes; `None` where it couldn't be read.
     pub memory_bytes: Option<u64>,
     /// Cost of one clock reading inside, nanoseconds.

@@ -202,12 +202,14 @@ fn row(c: &Comparison, cell: &Cell, notes: &mut Notes) -> Vec<String> {
 }
 
 fn environments(c: &Comparison, out: &mut String) {
-    out.push_str("### Environments\n\n| | start | memory | runner | network | data |\n|---|--:|--:|---|---|---|\n");
+    out.push_str(
+        "### Environments\n\n| | start | stop | memory | runner | network | data |\n|---|--:|--:|--:|---|---|---|\n",
+    );
     for e in words::tried(c) {
         let runner = safe(e.plan.version.as_deref().unwrap_or(&e.plan.runner));
         let (network, data) = (safe(&e.plan.network.to_string()), safe(&e.plan.data_path));
-        let (start, memory) = (words::start(e), words::memory(e));
-        say!(out, "| {} | {start} | {memory} | {runner} | {network} | {data} |", safe(&e.plan.name));
+        let (start, stop, memory) = (words::start(e), words::stop(e), words::memory(e));
+        say!(out, "| {} | {start} | {stop} | {memory} | {runner} | {network} | {data} |", safe(&e.plan.name));
     }
     out.push('\n');
     let mut any = false;

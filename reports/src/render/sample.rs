@@ -221,6 +221,8 @@ fn environment(c: &Comparison, plan: &EnvironmentPlan) -> Environment {
         outcome,
         starts_ms: if ran { vec![70.0, 74.0, 73.0, 79.0] } else { Vec::new() },
         start_ms: ran.then(|| around(74.0, 0.05)),
+        stops_ms: if ran { vec![7.0, 7.4, 7.3, 7.9] } else { Vec::new() },
+        stop_ms: ran.then(|| around(7.4, 0.05)),
         memory_bytes: ran.then_some(31 << 20),
         clock_ns: ran.then_some(25.0),
         facts: vec![("kernel".into(), "6.1.0".into()), ("clock source".into(), "tsc".into())],

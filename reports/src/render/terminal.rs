@@ -302,9 +302,9 @@ impl Terminal {
             for e in words::tried(c) {
                 let clock = e.clock_ns.map_or_else(|| units::NONE.to_owned(), units::duration);
                 let version = e.plan.version.as_deref().unwrap_or(&e.plan.runner);
-                let (name, start, memory) = (&e.plan.name, words::start(e), words::memory(e));
+                let (name, start, stop, memory) = (&e.plan.name, words::start(e), words::stop(e), words::memory(e));
                 let text = format!(
-                    "{name}: start {start}, memory {memory}, clock read {clock}, {version}, {}",
+                    "{name}: start {start}, stop {stop}, memory {memory}, clock read {clock}, {version}, {}",
                     e.plan.network
                 );
                 self.item("·", &text, out);
@@ -312,7 +312,8 @@ impl Terminal {
             out.push('\n');
             return;
         }
-        let mut table = plain_table(&["environment", "start", "memory", "clock read", "runner", "network"], &[1, 2, 3]);
+        let mut table =
+            plain_table(&["environment", "start", "stop", "memory", "clock read", "runner", "network"], &[1, 2, 3, 4]);
         for e in words::tried(c) {
             let clock = e.clock_ns.map_or_else(|| units::NONE.to_owned(), units::duration);
             let version = e.plan.version.as_deref().unwrap_or(&e.plan.runner);
@@ -320,6 +321,7 @@ impl Terminal {
             table.add_row([
                 name,
                 words::start(e),
+                words::stop(e),
                 words::memory(e),
                 clock,
                 fit(&one_line(version), 32),
@@ -550,7 +552,7 @@ qemu-unsafe    86.8 µs    −68.2 µs  0.56× (0.54–0.58)
  ⚑ not ranked: fsync-not-durable emulated-cpu
 ";
         assert!(text.contains(expected), "{text}");
-        assert!(text.contains("· gvisor: start 74.0 ms, memory 31.0 MiB, clock read 25 ns"), "{text}");
+        assert!(text.contains("· gvisor: start 74.0 ms, stop 7.40 ms, memory"), "{text}");
     }
 
     #[test]
@@ -566,7 +568,7 @@ qemu            665 µs     +510 µs  4.3× (4.2–4.4)        4.3×   4.3×  em
 qemu-unsafe    86.8 µs    −68.2 µs  0.56× (0.54–0.58)    0.56×  0.56×  not ranked: fsync-not-durabl…
 ";
         assert!(text.contains(expected), "{text}");
-        assert!(text.contains("gvisor       74.0 ms  31.0 MiB"), "start and memory\n{text}");
+        assert!(text.contains("gvisor       74.0 ms  7.40 ms  31.0 MiB"), "start and memory\n{text}");
     }
 
     #[test]

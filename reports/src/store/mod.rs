@@ -27,7 +27,7 @@ pub use load::Summary;
 pub use travel::Merged;
 
 use crate::record::{Checked, Ending, Record, Run, Start, Stored, Void};
-use rows::{BurstRow, CheckedRow, Json, RunRow, StartRow, Table, VoidRow};
+use rows::{Bits, BurstRow, CheckedRow, Json, RunRow, StartRow, Table, VoidRow};
 
 /// In the header of every store: `tare` in ASCII.
 const APPLICATION_ID: i32 = 0x7461_7265;
@@ -41,6 +41,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema5.sql"),
     include_str!("schema6.sql"),
     include_str!("schema7.sql"),
+    include_str!("schema8.sql"),
 ];
 
 /// The version that all scripts together make.
@@ -188,6 +189,15 @@ impl Store {
     pub fn clock(&self, run: &str, block: u32, environment: &str, fit: &ClockFit) -> Result<(), StoreError> {
         let sql = "UPDATE start SET clock = ?4 WHERE run = ?1 AND block = ?2 AND environment = ?3";
         self.written("store a clock fit", self.db.execute(sql, params![run, block, environment, Json(*fit)]))
+    }
+
+    /// Adds to a start that is stored already how long it took to end what was started, nanoseconds.
+    ///
+    /// # Errors
+    /// When the store can't be written.
+    pub fn stop(&self, run: &str, block: u32, environment: &str, ns: u64) -> Result<(), StoreError> {
+        let sql = "UPDATE start SET stop_ns = ?4 WHERE run = ?1 AND block = ?2 AND environment = ?3";
+        self.written("store an end", self.db.execute(sql, params![run, block, environment, Bits(ns)]))
     }
 
     /// Opens a run again, which is to have so many blocks, by that command, and on a host of which that is known. Its figures will be

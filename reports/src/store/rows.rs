@@ -176,6 +176,7 @@ table! {
         hello: Option<Json<Hello>>,
         identity: Option<Json<Identity>>,
         clock: Option<Json<ClockFit>>,
+        stop_ns: Option<Bits>,
     }
 }
 
@@ -193,6 +194,7 @@ impl StartRow {
             hello: start.hello.clone().map(Json),
             identity: start.identity.clone().map(Json),
             clock: start.clock.map(Json),
+            stop_ns: start.stop_ns.map(Bits),
         }
     }
 
@@ -208,6 +210,7 @@ impl StartRow {
             hello: self.hello.map(|h| h.0),
             identity: self.identity.map(|i| i.0),
             clock: self.clock.map(|c| c.0),
+            stop_ns: self.stop_ns.map(|ns| ns.0),
         })
     }
 }

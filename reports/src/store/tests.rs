@@ -13,7 +13,7 @@ fn fill(store: &Store, stored: &Stored) {
     let id = &stored.run.id;
     store.begin(&stored.run).expect("a new run");
     for start in &stored.starts {
-        store.start(id, &Start { clock: None, ..start.clone() }).expect("a start");
+        store.start(id, &Start { clock: None, stop_ns: None, ..start.clone() }).expect("a start");
     }
     stored.records.iter().for_each(|r| store.record(id, r).expect("a burst"));
     stored.voids.iter().for_each(|v| store.void(id, v).expect("a void round"));
@@ -21,6 +21,8 @@ fn fill(store: &Store, stored: &Stored) {
     for start in &stored.starts {
         let fit = start.clock.as_ref().expect("the example has clock fits");
         store.clock(id, start.block, &start.environment, fit).expect("a clock fit");
+        let stop_ns = start.stop_ns.expect("the example has ends");
+        store.stop(id, start.block, &start.environment, stop_ns).expect("an end");
     }
     store.finish(id, stored.ending, None, stored.seconds.expect("the example has ended")).expect("the end");
 }

@@ -320,8 +320,8 @@ fn is_same(ours: &Run, theirs: &Run) -> bool {
 
 /// Whether all rows of `short` are the first ones of `long`.
 fn begins(long: &Stored, short: &Stored) -> bool {
-    // A start gets its clock fit when its block ends.
-    let start = |s: &crate::record::Start| crate::record::Start { clock: None, ..s.clone() };
+    // A start gets its clock fit and its end when its block ends.
+    let start = |s: &crate::record::Start| crate::record::Start { clock: None, stop_ns: None, ..s.clone() };
     long.records.starts_with(&short.records)
         && long.voids.starts_with(&short.voids)
         && long.checks.starts_with(&short.checks)

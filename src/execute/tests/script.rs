@@ -19,6 +19,9 @@ use super::super::seat::{Facts, Seat, Site, Started};
 /// Flushes of an idle disk.
 pub const IDLE: Idle = Idle { events: 3, ns: 1000 };
 
+/// What it takes to end an environment.
+pub const STOP: Duration = Duration::from_millis(2);
+
 /// The environments of every script, in the order of their numbers.
 pub const ENVIRONMENTS: [&str; 3] = ["bare", "control", "box"];
 
@@ -238,6 +241,11 @@ impl Site for Script {
         let seat = Actor { environment, script: self.clone(), over: false, seed: 0 };
         let took = Duration::from_millis(5);
         Ok(Started { seat, peer: None, took, hello: Hello::default(), memory_bytes: None })
+    }
+
+    fn stop(&mut self, seat: Actor) -> Duration {
+        drop(seat);
+        STOP
     }
 
     fn recognise(&mut self, _: usize, _: &Identity) {}

@@ -478,6 +478,7 @@ fn environment(
     };
     let starts_ms: Vec<f64> =
         starts.iter().filter_map(|s| s.outcome.as_ref().ok()).map(|ns| *ns as f64 / 1e6).collect();
+    let stops_ms: Vec<f64> = starts.iter().filter_map(|s| s.stop_ns).map(|ns| ns as f64 / 1e6).collect();
     let held: Vec<f64> = starts.iter().filter_map(|s| s.memory_bytes).map(|b| b as f64).collect();
     // Beside the bursts where it was looked at there: just after a start a clock may be a thousand times dearer.
     let beside =
@@ -496,6 +497,8 @@ fn environment(
         outcome,
         start_ms: middle(&starts_ms),
         starts_ms,
+        stop_ms: middle(&stops_ms),
+        stops_ms,
         memory_bytes: middle(&held).map(|m| m.value as u64),
         clock_ns: middle(&clocks).map(|m| m.value),
         facts: flags::facts(&starts),

@@ -340,5 +340,6 @@ fn every_environment_that_ran_has_a_headline_per_workload() {
     }
     let runc = c.environment("runc").expect("it");
     assert!(runc.start_ms.is_some_and(|s| (s.value - 74.0).abs() < 5.0));
+    assert!(runc.stop_ms.is_some_and(|s| (s.value - 7.4).abs() < 0.5), "{:?}", runc.stop_ms);
     assert_eq!(runc.memory_bytes, Some(9 << 20));
 }

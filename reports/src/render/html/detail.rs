@@ -9,6 +9,7 @@ use crate::render::markup::{Markup, add, markup};
 use crate::render::plots::{Place, curves, heat, insertions};
 use crate::render::words::{beside, seen};
 use crate::render::{units, words};
+use crate::statistics::Estimate;
 
 const METHOD: &str = include_str!("method.html");
 
@@ -326,21 +327,22 @@ fn environments(c: &Comparison, out: &mut Markup) {
     add!(
         out,
         "<thead><tr><th scope=\"col\">environment</th><th scope=\"col\">runner</th>\
-         <th class=\"n\" scope=\"col\">start</th><th class=\"n\" scope=\"col\">starts</th><th class=\"n\" scope=\"col\">memory held</th>\
+         <th class=\"n\" scope=\"col\">start</th><th class=\"n\" scope=\"col\">starts</th><th class=\"n\" scope=\"col\">stop</th><th class=\"n\" scope=\"col\">memory held</th>\
          <th class=\"n\" scope=\"col\">clock read</th><th scope=\"col\">network</th><th scope=\"col\">data</th>\
          <th scope=\"col\">inside, and flags</th></tr></thead>\n<tbody>\n"
     );
     for e in words::tried(c) {
         add!(
             out,
-            "<tr><th scope=\"row\">{}</th><td>{}{}{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>\
+            "<tr><th scope=\"row\">{}</th><td>{}{}{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>\
              <td class=\"n\">{}</td><td>{}</td><td>{}</td><td>{}{}</td></tr>\n",
             &e.plan.name,
             e.plan.version.as_deref().unwrap_or(&e.plan.runner),
             environment_settings(c, e),
             programs(&e.plan.programs),
-            start(e),
+            time(words::start(e), e.start_ms),
             e.starts_ms.len(),
+            time(words::stop(e), e.stop_ms),
             words::memory(e),
             e.clock_ns.map_or_else(|| units::NONE.to_owned(), units::duration),
             e.plan.network.to_string(),
@@ -408,13 +410,14 @@ fn programs(programs: &[Program]) -> Markup {
     out
 }
 
-fn start(e: &Environment) -> Markup {
-    match e.start_ms.and_then(|start| start.interval) {
+/// That of a start or a stop, with its interval.
+fn time(words: String, ms: Option<Estimate>) -> Markup {
+    match ms.and_then(|ms| ms.interval) {
         Some(i) => {
             let (low, high) = (units::duration(i.low * 1e6), units::duration(i.high * 1e6));
-            markup!("{}<br/><small>{} to {}</small>", words::start(e), low, high)
+            markup!("{}<br/><small>{} to {}</small>", words, low, high)
         }
-        None => markup!("{}", words::start(e)),
+        None => markup!("{}", words),
     }
 }
 

@@ -89,6 +89,7 @@ fn run(c: &think::Comparison) -> Run<'_> {
 
 fn environment<'a>(c: &think::Comparison, e: &'a think::Environment) -> Environment<'a> {
     let interval = e.start_ms.and_then(|start| start.interval);
+    let stop = e.stop_ms.and_then(|stop| stop.interval);
     Environment {
         name: &e.plan.name,
         runner: &e.plan.runner,
@@ -99,6 +100,10 @@ fn environment<'a>(c: &think::Comparison, e: &'a think::Environment) -> Environm
         start_ms_low: interval.map(|i| i.low),
         start_ms_high: interval.map(|i| i.high),
         starts_ms: &e.starts_ms,
+        stop_ms: e.stop_ms.map(|stop| stop.value),
+        stop_ms_low: stop.map(|i| i.low),
+        stop_ms_high: stop.map(|i| i.high),
+        stops_ms: &e.stops_ms,
         memory_bytes: e.memory_bytes,
         clock_ns: e.clock_ns,
         network: e.plan.network,

@@ -236,6 +236,14 @@ pub(super) struct Environment<'a> {
     pub(super) start_ms_high: Option<f64>,
     /// Every start that succeeded, milliseconds.
     pub(super) starts_ms: &'a [f64],
+    /// From the order to go until nothing of it was left, milliseconds: median; null in runs of before.
+    pub(super) stop_ms: Option<f64>,
+    /// Lower end of its interval.
+    pub(super) stop_ms_low: Option<f64>,
+    /// Upper end of its interval.
+    pub(super) stop_ms_high: Option<f64>,
+    /// Every one that was so ended, milliseconds.
+    pub(super) stops_ms: &'a [f64],
     /// Held when idle after the start, bytes, median.
     pub(super) memory_bytes: Option<u64>,
     /// Cost of one clock reading inside, nanoseconds.

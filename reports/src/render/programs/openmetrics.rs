@@ -105,6 +105,18 @@ fn environments(c: &Comparison, out: &mut String) {
             say!(out, "tarebench_start_seconds{} {}", labels(&e.plan.name), start.value / 1e3);
         }
     }
+    family(
+        out,
+        "tarebench_stop_seconds",
+        "gauge",
+        "seconds",
+        "From the order to go until nothing of the environment was left, median.",
+    );
+    for e in &c.environments {
+        if let Some(stop) = e.stop_ms {
+            say!(out, "tarebench_stop_seconds{} {}", labels(&e.plan.name), stop.value / 1e3);
+        }
+    }
     family(out, "tarebench_memory_bytes", "gauge", "bytes", "Memory held when idle after the start, median.");
     for e in &c.environments {
         if let Some(bytes) = e.memory_bytes {

@@ -481,7 +481,17 @@ impl<'a> Sorted<'a> {
 /// The start of an environment: `151 ms`.
 #[must_use]
 pub fn start(environment: &Environment) -> String {
-    environment.start_ms.map_or_else(|| units::NONE.to_owned(), |e| units::duration(e.value * 1e6))
+    milliseconds(environment.start_ms)
+}
+
+/// The end of an environment: `12.1 ms`.
+#[must_use]
+pub fn stop(environment: &Environment) -> String {
+    milliseconds(environment.stop_ms)
+}
+
+fn milliseconds(estimate: Option<Estimate>) -> String {
+    estimate.map_or_else(|| units::NONE.to_owned(), |e| units::duration(e.value * 1e6))
 }
 
 /// The memory an environment holds when idle: `31.2 MiB`.
