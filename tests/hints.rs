@@ -5,6 +5,8 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::process::Command;
 
 use common::{Dir, must_run};
 
@@ -63,6 +65,63 @@ fn boxes_say_what_they_cost_and_bare_metal_says_nothing() {
     provoked(&all, "far", "slirp4netns", &["user-nat", "link"]);
     provoked(&all, "layered", "podman", &["volatile", "flush-lost"]);
     b.run(&["report", "latest", "--store", "t.db", "--format", "markdown"]).ends_with(0).says("* Why **boxed**: ");
+}
+
+/// A network namespace joined to the host, made by hand: its TCP can have an algorithm of its own.
+struct Apart(String);
+
+impl Apart {
+    /// Of TEST-NET-2: tarebench's own links are elsewhere.
+    const OUTSIDE: &str = "198.51.100.1";
+
+    fn new(algorithm: &str) -> Self {
+        let apart = Self(format!("tarebench-hint-{}", std::process::id()));
+        let (name, own, outside) = (&apart.0, "tarhint0", "tarhint1");
+        ip(&format!("netns add {name}"));
+        ip(&format!("link add {outside} type veth peer name {own} netns {name}"));
+        ip(&format!("addr add {}/30 dev {outside}", Self::OUTSIDE));
+        ip(&format!("link set {outside} up"));
+        ip(&format!("-n {name} addr add 198.51.100.2/30 dev {own}"));
+        ip(&format!("-n {name} link set {own} up"));
+        ip(&format!("netns exec {name} sysctl -qw net.ipv4.tcp_congestion_control={algorithm}"));
+        apart
+    }
+}
+
+impl Drop for Apart {
+    fn drop(&mut self) {
+        ip(&format!("netns delete {}", self.0));
+    }
+}
+
+fn ip(words: &str) {
+    let status = Command::new("ip").args(words.split(' ')).status().expect("ip starts");
+    assert!(status.success() || std::thread::panicking(), "ip {words}");
+}
+
+#[test]
+fn another_way_of_sending_is_said() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("SKIPPED: without root there are no links");
+        return;
+    }
+    let b = Dir::new();
+    let of_host = fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control").expect("Linux");
+    fs::create_dir(b.at("paced")).expect("created");
+    // Both are in every kernel: the second wherever nobody has left it out.
+    let apart = Apart::new(if of_host.trim() == "reno" { "cubic" } else { "reno" });
+    let all = hints(
+        &b,
+        &format!(
+            "blocks = 1\nrounds = 1\nburst = \"20ms\"\n[environments.bare]\n\
+             [environments.paced]\nrunner = \"exec\"\ncommand = \"nsenter --net=/run/netns/{} {{run}}\"\n\
+             copy = \"cp {{binary}} {{agent}}\"\ndata = \"{}\"\npeer = \"{}\"\n[workloads.\"net/stream\"]\n",
+            apart.0,
+            b.at("paced").display(),
+            Apart::OUTSIDE
+        ),
+    );
+    provoked(&all, "paced", "exec", &["congestion"]);
 }
 
 #[test]

@@ -20,6 +20,9 @@ const MITIGATIONS: &str = "/sys/devices/system/cpu/vulnerabilities";
 /// Where Linux says who gets huge pages; the word in brackets holds.
 const HUGE_PAGES: &str = "/sys/kernel/mm/transparent_hugepage/enabled";
 
+/// Where Linux names the algorithm of new TCP connections in this network namespace.
+const CONGESTION: &str = "/proc/sys/net/ipv4/tcp_congestion_control";
+
 /// The surroundings of an agent. What can't be seen is `None`, or an empty list: never a zero, never a no.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -44,6 +47,8 @@ pub struct Inside {
     pub data_options: Option<String>,
     /// The network interfaces that are up, without loopback.
     pub links: Vec<Link>,
+    /// How the kernel's TCP decides how fast to send, where a program doesn't choose: `cubic`, `bbr`.
+    pub congestion: Option<String>,
 }
 
 /// A network interface as seen from inside.
@@ -73,6 +78,7 @@ impl Inside {
             huge_pages: fs::read_to_string(HUGE_PAGES).ok().and_then(|text| chosen(&text)),
             data_options: mount.map(|mount| mount.options.clone()),
             links: links::all(),
+            congestion: words(Path::new(CONGESTION)).into_iter().next(),
         }
     }
 }

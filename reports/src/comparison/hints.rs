@@ -288,6 +288,17 @@ pub const KINDS: &[Kind] = &[
         provoked: true,
         judge: link,
     },
+    Kind {
+        name: "congestion",
+        what: "its TCP decides otherwise how fast to send",
+        when: "/proc/sys/net/ipv4/tcp_congestion_control has another word inside than beside the baseline: felt in what the work sends",
+        change: "the same algorithm in both kernels, by that file",
+        settings: &["kernel", "network"],
+        concerns: Concerns::Network,
+        of_host: false,
+        provoked: true,
+        judge: congestion,
+    },
 ];
 
 /// What the hints of an environment follow from.
@@ -607,4 +618,9 @@ fn link(place: &Place) -> Option<String> {
         Some(format!("{name} {}, the baseline's {}", word(*own), word(*base)))
     });
     joined(std::iter::once(mtu).chain(switches))
+}
+
+fn congestion(place: &Place) -> Option<String> {
+    let (own, base) = place.both(|i| i.inside.congestion.as_ref())?;
+    (own != base).then(|| format!("{own} inside, {base} beside the baseline"))
 }

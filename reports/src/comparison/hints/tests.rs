@@ -26,6 +26,7 @@ fn surroundings() -> Inside {
         huge_pages: Some("madvise".into()),
         data_options: Some("rw,relatime".into()),
         links: vec![Link { name: "eth0".into(), mtu: Some(1500), offloads: BTreeMap::from([("tso".into(), true)]) }],
+        congestion: Some("cubic".into()),
     }
 }
 
@@ -109,6 +110,9 @@ const RAISED: &[(&str, &str, Change)] = &[
             i.inside.links[0].mtu = Some(9000);
             i.inside.links[0].offloads.insert("tso".into(), false);
         });
+    }),
+    ("congestion", "bbr inside, cubic beside the baseline", |s| {
+        identities(s, |i| i.inside.congestion = Some("bbr".into()));
     }),
 ];
 
