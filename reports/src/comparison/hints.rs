@@ -295,6 +295,7 @@ pub const KINDS: &[Kind] = &[
         change: "the same algorithm in both kernels, by that file",
         settings: &["kernel", "network"],
         concerns: Concerns::Network,
+        of_bursts: false,
         of_host: false,
         provoked: true,
         judge: congestion,
