@@ -74,7 +74,9 @@ impl Runner for Qemu {
     }
 
     fn version(&self, host: &Host, settings: &Settings) -> Result<String, Unavailable> {
-        let set = Options::read(settings).binary;
+        let options = Options::read(settings);
+        options.exists_for(Arch::HERE)?;
+        let set = options.binary;
         let (program, version) = (QEMU.require(set.as_deref())?, QEMU.version(set.as_deref())?);
         let absent = |because: String| Unavailable { because, fix: FIX.into(), broken: false };
         image::mkfs().map_err(|e| absent(e.to_string()))?;

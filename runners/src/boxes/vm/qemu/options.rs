@@ -11,6 +11,7 @@ use crate::boxes::vm;
 use crate::boxes::vm::arch::Arch;
 use crate::boxes::vm::image::{Allocation, Format};
 use crate::process::BINARY;
+use crate::unavailable::Unavailable;
 
 words! {
     /// The accelerator that is asked for.
@@ -358,6 +359,22 @@ impl Options {
         }
     }
 
+    /// Refuses what no machine of the architecture has. Nothing in the settings contradicts another: a suite that has them for
+    /// another architecture skips the box here.
+    ///
+    /// # Errors
+    /// With the reason, and what to set instead.
+    pub fn exists_for(&self, arch: Arch) -> Result<(), Unavailable> {
+        if arch == Arch::X86 || self.disk.bus != Bus::Ide {
+            return Ok(());
+        }
+        Err(Unavailable {
+            because: format!("disk.bus=ide needs a controller that no machine of {arch} has"),
+            fix: "set disk.bus=virtio, scsi or nvme".into(),
+            broken: false,
+        })
+    }
+
     fn conflict(&self) -> Option<String> {
         self.machine_conflict(Arch::HERE)
             .or_else(|| self.disk_conflict())
@@ -372,9 +389,6 @@ impl Options {
                 "machine={machine} is none of {arch}, which this is; set machine={}, or leave it away",
                 MachineType::usual(arch)
             )),
-            MachineType::Virt if bus == Bus::Ide => Some(
-                "disk.bus=ide needs a controller that machine=virt lacks; set disk.bus=virtio, scsi or nvme".into(),
-            ),
             MachineType::Microvm if matches!(bus, Bus::Nvme | Bus::Ide) => Some(format!(
                 "disk.bus={bus} needs PCI, which machine=microvm lacks; set machine=q35, or disk.bus=virtio"
             )),
@@ -548,8 +562,21 @@ mod tests {
         assert!(words.contains("machine=q35 is none of 64-bit Arm") && words.contains("set machine=virt"), "{words}");
         let words = conflict(Arch::X86, MachineType::Virt, "virtio").expect("refused");
         assert!(words.contains("machine=virt is none of x86-64") && words.contains("set machine=q35"), "{words}");
-        let words = conflict(Arch::Arm, MachineType::Virt, "ide").expect("refused");
-        assert!(words.contains("machine=virt lacks") && words.contains("disk.bus=virtio"), "{words}");
+    }
+
+    #[test]
+    fn a_bus_that_an_architecture_lacks_is_no_contradiction_but_is_not_there() {
+        for arch in [Arch::X86, Arch::Arm, Arch::RiscV] {
+            for bus in Bus::WORDS {
+                let mut options = read(&[("disk.bus", bus)]).expect("possible");
+                options.machine = MachineType::usual(arch);
+                assert_eq!(options.machine_conflict(arch), None, "{bus} on {arch}");
+                assert_eq!(options.exists_for(arch).is_ok(), *bus != "ide" || arch == Arch::X86, "{bus} on {arch}");
+            }
+        }
+        let no = read(&[("disk.bus", "ide")]).expect("possible").exists_for(Arch::Arm).expect_err("not there");
+        assert!(no.because.contains("no machine of 64-bit Arm has") && no.fix.contains("virtio"), "{no:?}");
+        assert!(!no.broken);
     }
 
     #[test]
