@@ -93,3 +93,25 @@ fn a_released_program_is_started_when_its_checksum_is_right_and_needs_no_compile
     let other = quickstart(&words).ends_with(2).says("is not the file of that release");
     assert!(!other.stderr.contains("started with"), "{}", other.stderr);
 }
+
+#[test]
+fn every_package_has_its_licences_and_the_files_that_it_lists() {
+    let tree = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: &str| fs::read_to_string(tree.join(path)).unwrap_or_else(|e| panic!("{path}: {e}"));
+    let manifest: toml::Table = read("Cargo.toml").parse().expect("TOML");
+    let licences = ["LICENSE-MIT", "LICENSE-APACHE"];
+    // A crate is packed without what lies above it.
+    for member in manifest["workspace"]["members"].as_array().expect("members") {
+        for name in licences {
+            assert_eq!(read(&format!("{}/{name}", member.as_str().expect("a folder"))), read(name), "{member}");
+        }
+    }
+    let assets = manifest["package"]["metadata"]["deb"]["assets"].as_array().expect("assets");
+    let sources: Vec<&str> = assets.iter().filter_map(|asset| asset[0].as_str()).collect();
+    for source in sources.iter().filter(|source| !source.starts_with("target/")) {
+        assert!(tree.join(source).is_file(), "the Debian package is to have {source}");
+    }
+    for name in licences {
+        assert!(read("LICENSE").contains(name) && sources.contains(&name), "the Debian package has no {name}");
+    }
+}
