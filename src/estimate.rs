@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::plan::{Environment, Plan, PlannedWorkload};
 
 /// Before the first block: the host is looked at, and every environment gets its ground.
-const SET_UP: Duration = Duration::from_secs(2);
+pub const SET_UP: Duration = Duration::from_secs(2);
 
 /// A start that may take longer than this boots a kernel.
 const CONTAINER: Duration = Duration::from_secs(10);

@@ -15,10 +15,10 @@ fn the_word_of_spawn_ends_the_program_before_anything_else() {
 }
 
 #[test]
-fn a_calibration_too_short_says_so_and_is_cited_by_later_runs() {
+fn a_calibration_too_short_says_so_and_is_not_kept() {
     let b = Dir::new();
-    let words = ["calibrate", "--workload", "control/syscall", "--budget", "2s", "--blocks", "2"];
-    let ran = b.run(&words).ends_with(0);
+    let words = ["calibrate", "--workload", "control/syscall", "--budget", "10s", "--blocks", "2"];
+    let ran = b.run(&words).ends_with(3).says("nothing is kept in tarebench.db: no workload has 6 blocks that count");
     for words in [
         "control/syscall          too short to say: 2 of at least 6 blocks",
         "too short to say whether it has two speeds",
@@ -26,14 +26,25 @@ fn a_calibration_too_short_says_so_and_is_cited_by_later_runs() {
     ] {
         assert!(ran.stdout.contains(words), "{words}: {}", ran.stdout);
     }
-    let json = b.run(&[words.as_slice(), &["--format", "json"]].concat()).ends_with(0);
+    let run = ["run", "--env", "bare", "--workload", "control/syscall", "--blocks", "1"];
+    assert!(!b.run(&run).ends_with(0).stdout.contains("calibrated on"), "nothing was kept");
+    b.run(&["calibrate", "--budget", "0s"]).ends_with(2).says("leaves no time for a block");
+}
+
+#[test]
+fn a_calibration_of_one_workload_is_cited_for_it_alone() {
+    let b = Dir::new();
+    let words = ["calibrate", "--workload", "control/syscall", "--budget", "40s", "--blocks", "6", "--format", "json"];
+    let json = b.run(&words).ends_with(0);
     let document: serde_json::Value = serde_json::from_str(&json.stdout).expect("JSON");
-    assert_eq!((&document["schema"], &document["blocks"]), (&"tarebench.calibration/1".into(), &2.into()));
-    assert_eq!(document["workloads"][0]["sees"], serde_json::json!([]));
+    assert_eq!((&document["schema"], &document["blocks"]), (&"tarebench.calibration/1".into(), &6.into()));
+    assert_eq!(document["workloads"][0]["sees"].as_array().map(Vec::len), Some(3));
+    assert!(document["unknown"].as_array().expect("a list").contains(&"disk/fsync".into()), "{document}");
     assert!(!b.run(&["list", "runs"]).ends_with(0).stdout.contains("quick"), "it is no run");
-    b.run(&["run", "--env", "bare", "--workload", "control/syscall", "--blocks", "1"])
-        .ends_with(0)
-        .says("calibrated on 20");
+    let run = |workloads: &str| b.run(&["run", "--env", "bare", "--workload", workloads, "--blocks", "1"]).ends_with(0);
+    assert!(run("control/syscall").stdout.contains(" with quick: sees "));
+    assert!(run("control/syscall,disk/fsync").stdout.contains(", of control/syscall alone: sees "));
+    assert!(!run("disk/fsync").stdout.contains("calibrated on"), "it knows nothing of that");
     b.holds_only(&["tarebench.db"]);
 }
 

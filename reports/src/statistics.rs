@@ -6,7 +6,7 @@
 //!
 //! Source: Hollander, Wolfe & Chicken, *Nonparametric Statistical Methods*, 3rd ed., chapter 3.
 
-use statrs::distribution::{ContinuousCDF, Normal, StudentsT};
+use statrs::distribution::{ContinuousCDF, FisherSnedecor, Normal, StudentsT};
 
 /// Fewer values have no finite interval at 95 %: the smallest tail of the signed-rank distribution is too large.
 pub const FEWEST_FOR_INTERVAL: u32 = 6;
@@ -340,12 +340,23 @@ pub fn smallest_visible(sigma: f64, n: usize) -> f64 {
 }
 
 /// Half the width that the interval of `n` blocks of log ratios with this standard deviation is expected to have, relative, at
-/// 95 %: Student's, and a twentieth more variance for ranks. Infinite for fewer than two blocks.
+/// 95 %: Student's of the coverage that the ranks of so many blocks have, which is more than 95 % for few, and a twentieth more
+/// variance for ranks. Infinite where ranks give no interval.
 pub fn expected_half_width(sigma: f64, n: usize) -> f64 {
-    if n < 2 {
+    let rank = critical_rank(n, 0.95);
+    if rank == 0 {
         return f64::INFINITY;
     }
-    (student((n - 1) as f64).inverse_cdf(0.975) * sigma * (1.05 / n as f64).sqrt()).exp_m1()
+    let tail = if n > EXACT_UP_TO { 0.025 } else { signed_rank_null(n)[..rank].iter().sum() };
+    (student((n - 1) as f64).inverse_cdf(1.0 - tail) * sigma * (1.05 / n as f64).sqrt()).exp_m1()
+}
+
+/// What the standard deviation of the next `n` values exceeds once in ten times, where that of `seen` values was `sigma` and
+/// nothing has changed: the quantile of Fisher's distribution has the uncertainty of both. Infinite for fewer than two of either.
+pub fn next_sigma(sigma: f64, seen: usize, n: usize) -> f64 {
+    let freedom = |n: usize| n.saturating_sub(1) as f64;
+    let ratio = FisherSnedecor::new(freedom(n), freedom(seen)).map(|f| f.inverse_cdf(0.9));
+    ratio.map_or(f64::INFINITY, |ratio| sigma * ratio.sqrt())
 }
 
 /// Half the width of an interval of a ratio, relative: what can't be told from 1.
@@ -379,6 +390,23 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn the_next_deviation_is_as_uncertain_as_both_are() {
+        // Tables of Fisher's distribution: F(0.9; 5, 5) = 3.453, F(0.9; 10, 20) = 1.937.
+        assert!((next_sigma(1.0, 6, 6) - 3.453f64.sqrt()).abs() < 1e-3);
+        assert!((next_sigma(2.0, 21, 11) - 2.0 * 1.937f64.sqrt()).abs() < 1e-3);
+        assert_eq!((next_sigma(1.0, 1, 6), next_sigma(1.0, 6, 1)), (f64::INFINITY, f64::INFINITY));
+    }
+
+    #[test]
+    fn half_widths_are_those_of_the_interval_by_ranks() {
+        // Of six values the interval is their range, whose mean is 2.534 deviations (tables of the range of normal values).
+        let six = expected_half_width(0.01, 6).ln_1p() / 0.01;
+        assert!((six - 2.534 / 2.0).abs() < 0.05, "{six}");
+        assert_eq!(expected_half_width(0.01, 5), f64::INFINITY);
+        assert!(expected_half_width(0.01, 60) > expected_half_width(0.01, 61));
+    }
 
     #[test]
     fn critical_ranks_are_those_of_the_tables() {

@@ -43,11 +43,11 @@ pub fn measure(plan: &Plan, options: Options, store: &Store, interrupt: &Interru
     record(plan, &run, store, site, Progress::on_terminal())
 }
 
-/// The fact of the host that it was calibrated before: by the suite of this run, where it was by more than one.
+/// The fact of the host that it was calibrated before, as far as workloads of this run were.
 fn calibrated(run: &Run, store: &Store) -> anyhow::Result<Option<(String, String)>> {
     let all = store.calibrations(&calibration::host(&run.host)).or_exit(Exit::Store)?;
-    let best = all.iter().find(|calibration| calibration.suite == run.suite).or(all.first());
-    Ok(best.map(|calibration| (CALIBRATED.to_string(), calibration.cited.clone())))
+    let workloads: Vec<&str> = run.workloads.iter().map(|workload| workload.name.as_str()).collect();
+    Ok(calibration::of_run(&all, &run.suite, &workloads).map(|words| (CALIBRATED.to_string(), words)))
 }
 
 /// Carries out a plan and keeps it in the store as `run`, however it ends.

@@ -1,17 +1,22 @@
 //! A calibration to try things with.
 
 use super::regime::Watched;
-use super::{Calibration, Clocks, Floor, SCHEMA, Sight, TIMES, host};
+use super::{Calibration, Clocks, Floor, SCHEMA, Seen, host};
 use crate::example::stored;
 
 /// Of the machine of the example's run: a rough disk, a network of which too little is known, and a quiet database.
 pub(crate) fn example() -> Calibration {
-    let of = |name: &str, spread: Option<f64>| Floor {
-        workload: name.into(),
-        metric: "throughput".into(),
-        blocks: if spread.is_some() { 40 } else { 4 },
-        spread,
-        sees: spread.map(|s| TIMES.map(|time| Sight::of(s, 3.0, time)).to_vec()).unwrap_or_default(),
+    let of = |name: &str, spread: Option<f64>| {
+        let half_width = spread.map(|spread| 0.3 * spread);
+        let seen = Seen { blocks: if spread.is_some() { 40 } else { 4 }, spread, half_width };
+        Floor {
+            workload: name.into(),
+            metric: "throughput".into(),
+            blocks: seen.blocks,
+            spread,
+            half_width,
+            sees: seen.sees(3.0),
+        }
     };
     Calibration {
         schema: SCHEMA.into(),
@@ -25,6 +30,7 @@ pub(crate) fn example() -> Calibration {
         blocks: 40,
         seconds_a_block: Some(3.0),
         workloads: vec![of("disk/fsync", Some(0.1)), of("net/rr", None), of("sqlite/commit", Some(0.02))],
+        unknown: vec!["net/rr".into()],
         watched: vec![Watched::of("processor", 0.1, &[5e3; 100])],
         clocks: Clocks {
             source: Some("tsc".into()),

@@ -16,6 +16,7 @@ const LEAST: f64 = 0.05;
 
 /// What the same small operation took while it was done again and again.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Watched {
     /// `processor`, `disk`.
     pub what: String,
@@ -32,6 +33,7 @@ pub struct Watched {
 /// How many speeds there were.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum Regime {
     /// Too short to say.
     Unknown,
@@ -43,6 +45,7 @@ pub enum Regime {
 
 /// Two speeds.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Two {
     /// Mean of the fast slices, nanoseconds.
     pub fast_ns: f64,

@@ -19,14 +19,23 @@ impl Display for Calibration {
         }
         writeln!(
             f,
-            "\nwhat is seen of one box: half an interval's width, and the smallest change seen four times in five"
+            "\nwhat is seen of one box: half an interval's width at most, nine times in ten, and the smallest change seen four times in five"
         )?;
         write!(f, "  {:<24}", "")?;
         TIMES.iter().try_for_each(|time| write!(f, " {:>18}", format!("in {} min", time / 60)))?;
         writeln!(f)?;
         self.workloads.iter().try_for_each(|floor| writeln!(f, "  {:<24} {}", floor.workload, sights(floor)))?;
+        let told = |name: &&str| self.workloads.iter().any(|floor| floor.workload == **name);
+        let unknown: Vec<&str> = self.unknown.iter().map(String::as_str).filter(|name| !told(name)).collect();
+        if !unknown.is_empty() {
+            writeln!(f, "  nothing is known of {}", unknown.join(", "))?;
+        }
         match self.seconds_a_block {
-            Some(seconds) => writeln!(f, "  from {} blocks of {seconds:.1} s", self.blocks)?,
+            Some(seconds) => writeln!(
+                f,
+                "  from {} blocks of {seconds:.1} s; longer runs are promised no more than so many blocks show",
+                self.blocks
+            )?,
             None => writeln!(f, "  no block was done")?,
         }
         writeln!(f, "\nkept busy")?;
@@ -46,7 +55,7 @@ impl Display for Calibration {
 }
 
 fn sights(floor: &Floor) -> String {
-    if floor.sees.is_empty() {
+    if !floor.is_known() {
         let fewest = crate::statistics::FEWEST_FOR_INTERVAL;
         return format!("too short to say: {} of at least {fewest} blocks; give it a longer --budget", floor.blocks);
     }
@@ -101,7 +110,7 @@ mod tests {
     fn it_is_said_what_is_seen_and_what_is_too_short_to_say() {
         let text = example().to_string();
         assert!(
-            text.contains("  sqlite/commit                 ±1.0 %, 1.2 %      ±0.4 %, 0.5 %      ±0.2 %, 0.2 %"),
+            text.contains("  sqlite/commit                 ±1.2 %, 1.5 %      ±0.8 %, 1.0 %      ±0.8 %, 1.0 %"),
             "{text}"
         );
         assert!(text.contains("net/rr                   too short to say: 4 of at least 6 blocks"), "{text}");

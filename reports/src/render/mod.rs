@@ -27,7 +27,7 @@ pub mod units;
 pub mod words;
 
 #[cfg(test)]
-mod published;
+pub(crate) mod published;
 #[cfg(test)]
 mod readers;
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::path::Path;
 use schemars::Schema;
 
 /// Holds the schema against the published one, and writes that where `TAREBENCH_WRITE` is set.
-pub(super) fn hold(mut schema: Schema, title: &str, file: &str) {
+pub(crate) fn hold(mut schema: Schema, title: &str, file: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(file);
     schema.insert("title".into(), title.into());
     let new = serde_json::to_string_pretty(&schema).unwrap() + "\n";
