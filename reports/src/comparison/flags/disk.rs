@@ -11,6 +11,7 @@ use super::{Case, flag};
 use crate::comparison::seen::per_operation;
 use crate::comparison::{Flag, Severity, quantile};
 use crate::record::{CONTROL, EnvironmentPlan, Record, Start, Stored};
+use crate::statistics::median;
 
 /// Where a device counts fewer flushes than one in so many of its writes, nobody flushed: others that use it add some, and of a
 /// durable write of a megabyte the device makes a dozen.
@@ -252,17 +253,21 @@ pub(super) fn cache_unequal(case: &Case) -> Option<Flag> {
     Some(flag("cache-unequal", Severity::Doubt, evidence))
 }
 
+/// What a burst's operation causes at the host's device, own and the baseline's: of the median burst, since the device counts for
+/// everybody, and what others do while one burst runs is no cache of the next.
+fn each(case: &Case, count: fn(&Record) -> Option<u64>) -> Option<(f64, f64)> {
+    let typical = |records: &[&Record]| {
+        let bursts: Vec<f64> = records.iter().filter_map(|record| per_operation([*record], count)).collect();
+        median(&bursts, 0.95).map(|median| median.value)
+    };
+    Some((typical(case.records)?, typical(case.baseline_records)?))
+}
+
 /// Bytes tell, since one kernel asks for more at a time than another; of runs that don't have them, the reads of direct I/O.
 fn unseen_reads(case: &Case) -> Option<String> {
-    let both = |count: fn(&Record) -> Option<u64>| {
-        Some((
-            per_operation(case.records.iter().copied(), count)?,
-            per_operation(case.baseline_records.iter().copied(), count)?,
-        ))
-    };
-    let (what, least, (own, base)) = match both(|r| r.evidence.device_bytes_read) {
+    let (what, least, (own, base)) = match each(case, |r| r.evidence.device_bytes_read) {
         Some(both) => ("bytes read from", LEAST_BYTES, both),
-        None if case.workload.direct => ("reads of", 0.5, both(|r| r.evidence.device_reads)?),
+        None if case.workload.direct => ("reads of", 0.5, each(case, |r| r.evidence.device_reads)?),
         None => return None,
     };
     (base > least && own < FEW * base)
@@ -271,11 +276,7 @@ fn unseen_reads(case: &Case) -> Option<String> {
 
 /// A monitor that opens no file with O_DIRECT takes its guest's direct writes into the host's page cache.
 fn unseen_direct_writes(case: &Case) -> Option<String> {
-    let writes = |r: &Record| r.evidence.device_writes;
-    let (own, base) = (
-        per_operation(case.records.iter().copied(), writes)?,
-        per_operation(case.baseline_records.iter().copied(), writes)?,
-    );
+    let (own, base) = each(case, |r| r.evidence.device_writes)?;
     (case.workload.direct && base > 0.5 && own < FEW * base)
         .then(|| format!("{own:.3} writes of the host's device per operation, the baseline needs {base:.3}"))
 }

@@ -308,6 +308,21 @@ fn implausible_and_unequal_caches() {
         bytes(&mut stored, bare, qemu);
         assert_eq!(found(&stored, "disk/fsync", "qemu", "cache-unequal").is_some(), raised, "{bare} {qemu}");
     }
+    // The device counts for everybody: what others read while a few of the baseline's bursts ran is nobody's cache.
+    let others = |stored: &mut Stored, one_in: u32| {
+        for environment in ["bare", crate::record::CONTROL] {
+            evidence(stored, "disk/fsync", environment, |e| (e.device_reads, e.device_bytes_read) = (Some(0), Some(0)));
+        }
+        records(stored, "disk/fsync", "bare", |r| {
+            if r.block % one_in == 0 {
+                r.evidence.device_bytes_read = Some(1 << 30);
+            }
+        });
+    };
+    others(&mut stored, 3);
+    assert!(found(&stored, "disk/fsync", crate::record::CONTROL, "cache-unequal").is_none(), "a bystander's reads");
+    others(&mut stored, 1);
+    assert!(found(&stored, "disk/fsync", crate::record::CONTROL, "cache-unequal").is_some(), "it reads in every burst");
     // A monitor that knows no O_DIRECT takes direct writes into the host's page cache.
     stored = honest();
     evidence(&mut stored, "disk/fsync", "bare", |e| e.device_writes = Some(600));
