@@ -5,13 +5,21 @@ pub mod concerns;
 pub mod topology;
 pub mod tune;
 
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io::Read as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use workloads::inside::chosen;
 
 /// The variable that names another folder than `/` to look for `proc` and `sys` in.
 const VARIABLE: &str = "TAREBENCH_MACHINE";
+
+/// No file of the kernel that we read is longer, bytes: what is, is none.
+const LONGEST_FILE: u64 = 64 << 10;
+
+/// No list of the kernel has more numbers.
+const MOST_NUMBERS: usize = 1 << 16;
 
 /// The folder that `proc` and `sys` are in: `/`, but for a machine that was made up.
 #[derive(Debug, Clone)]
@@ -40,9 +48,14 @@ impl Machine {
         self.root.join(file)
     }
 
-    /// Its content without the spaces around it; `None` where there is no such file, or nothing in it.
+    /// Its content without the spaces around it; `None` where there is no such file, nothing in it, or more than the kernel has
+    /// to say: a machine that was made up may have anything there.
     fn read(&self, file: &str) -> Option<String> {
-        fs::read_to_string(self.path(file)).ok().map(|text| text.trim().to_string()).filter(|text| !text.is_empty())
+        // Nobody needs to write into a pipe before we go on.
+        let there = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(self.path(file)).ok()?;
+        let mut text = String::new();
+        there.take(LONGEST_FILE + 1).read_to_string(&mut text).ok()?;
+        Some(text.trim()).filter(|trimmed| !trimmed.is_empty() && text.len() as u64 <= LONGEST_FILE).map(String::from)
     }
 
     /// The value that a file has: of several words the one in brackets.
@@ -92,7 +105,7 @@ pub(crate) fn listed(text: &str) -> Vec<usize> {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
         Some(first.trim().parse().ok()?..=last.trim().parse().ok()?)
     };
-    text.split(',').filter_map(range).flatten().collect()
+    text.split(',').filter_map(range).flatten().take(MOST_NUMBERS).collect()
 }
 
 /// Where `proc` and `sys` are, in words for people: the path without the made-up root.
@@ -120,7 +133,20 @@ pub(crate) mod made_up {
     fn lists_are_read_and_written_as_the_kernel_does() {
         assert_eq!(listed("0-2,5"), [0, 1, 2, 5]);
         assert_eq!(listed(""), [] as [usize; 0]);
+        assert_eq!(listed("0-18446744073709551615").len(), MOST_NUMBERS);
         assert_eq!(list(&[0, 1, 2, 5, 7, 8]), "0-2,5,7-8");
+    }
+
+    #[test]
+    fn a_file_without_an_end_and_one_that_nobody_writes_have_no_content() {
+        let (folder, machine) = machine(&[("sys/long", &"a".repeat(LONGEST_FILE as usize)), ("sys/a", "1")]);
+        for file in ["zero", "urandom"] {
+            std::os::unix::fs::symlink(Path::new("/dev").join(file), folder.path().join("sys").join(file)).unwrap();
+            assert_eq!(machine.read(&format!("sys/{file}")), None, "{file}");
+        }
+        nix::unistd::mkfifo(&folder.path().join("sys/pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert_eq!((machine.read("sys/pipe"), machine.read("sys/long")), (None, None));
+        assert_eq!(machine.read("sys/a").as_deref(), Some("1"));
     }
 
     #[test]

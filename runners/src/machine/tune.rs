@@ -1,6 +1,7 @@
 //! Settings of the kernel that make a machine steadier, for the time of a run: noted in the journal before they are changed, read
 //! back after, and put back at the end; after a kill by whoever cleans up.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::path::PathBuf;
@@ -219,15 +220,28 @@ impl Tuned {
             writable.with_context(|| format!("{} can't be written", shown(file).display()))?;
             settings.push(setting);
         }
-        let words = match settings.first() {
-            None => format!("{set} already"),
-            Some(first) => format!("{set} (was {})", first.was),
+        let words = match (knob, settings.first()) {
+            (Knob::Governor, _) => self.governors(set),
+            (_, None) => format!("{set} already"),
+            (_, Some(first)) => format!("{set} (was {})", first.was),
         };
-        let cpus: Vec<usize> = match knob {
-            Knob::Governor => self.machine.numbered(CPUS, "cpu"),
-            _ => Vec::new(),
-        };
-        Ok((settings, if cpus.is_empty() { words } else { format!("{words} on CPU {}", list(&cpus)) }))
+        Ok((settings, words))
+    }
+
+    /// The governor that all CPUs get, and that of each before.
+    fn governors(&self, set: &str) -> String {
+        let mut before: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        for cpu in self.machine.numbered(CPUS, "cpu") {
+            if let Some(was) = self.machine.value(&governor_of(cpu)) {
+                before.entry(was).or_default().push(cpu);
+            }
+        }
+        let all = |(was, cpus): (&String, &Vec<usize>)| format!("{was} on CPU {}", list(cpus));
+        match before.first_key_value() {
+            Some((was, cpus)) if before.len() == 1 && was == set => format!("{set} already on CPU {}", list(cpus)),
+            Some((was, cpus)) if before.len() == 1 => format!("{set} (was {was}) on CPU {}", list(cpus)),
+            _ => format!("{set} (was {})", before.iter().map(all).collect::<Vec<_>>().join(", ")),
+        }
     }
 
     /// What was tuned and what was left alone, for the report.
@@ -291,7 +305,7 @@ mod tests {
         let tuned = Tuned::begin(machine.clone(), &journal, &safe()).unwrap();
         assert_eq!((value(GOVERNOR[0]).as_str(), value(GOVERNOR[1]).as_str()), ("performance", "performance"));
         assert_eq!((value(KSM).as_str(), value(TURBO[0].0).as_str(), value(THP).as_str()), ("0", "1", "always"));
-        let words = "governor performance (was powersave) on CPU 0-1; turbo 1 (was 0); numa-balancing left alone: there is no such file here; ksm 0 (was 1)";
+        let words = "governor performance (was powersave on CPU 0, schedutil on CPU 1); turbo 1 (was 0); numa-balancing left alone: there is no such file here; ksm 0 (was 1)";
         assert_eq!(tuned.words(), words);
         let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             let _tuned = tuned;
@@ -301,6 +315,24 @@ mod tests {
         for (file, was) in files {
             assert_eq!(value(file), was, "{file}");
         }
+    }
+
+    #[test]
+    fn of_governors_it_is_said_which_cpu_had_which() {
+        let (_place, journal) = journal();
+        let says = |first: &str, second: &str| {
+            let (_folder, machine) = machine(&[(GOVERNOR[0], first), (GOVERNOR[1], second)]);
+            let tuned = Tuned::begin(machine.clone(), &journal, &"governor".parse().unwrap()).unwrap();
+            let words = tuned.words();
+            drop(tuned);
+            let now = GOVERNOR.map(|file| machine.value(file).unwrap());
+            assert_eq!(now, [first, second], "each is put back");
+            words
+        };
+        assert_eq!(says("powersave", "powersave"), "governor performance (was powersave) on CPU 0-1");
+        let mixed = "governor performance (was performance on CPU 0, powersave on CPU 1)";
+        assert_eq!(says("performance", "powersave"), mixed);
+        assert_eq!(says("performance", "performance"), "governor performance already on CPU 0-1");
     }
 
     #[test]
