@@ -191,7 +191,7 @@ pub struct Selection {
 /// What is done and where, whichever the environments are.
 #[derive(Debug, Clone, Args)]
 pub struct Scope {
-    /// Only these workloads: a name in the suite, a workload, or WORKLOAD:key=value,...
+    /// Only these workloads: names in the suite or workloads, as in disk/fsync,net/rr, or WORKLOAD:key=value,...
     #[arg(long = "workload", value_name = "NAME")]
     pub workloads: Vec<String>,
     /// Fresh starts of every environment; 6 is the least that gives a finite interval
@@ -247,7 +247,7 @@ pub struct StoreArg {
 #[derive(Debug, Args)]
 pub struct Keeping {
     /// Begin no new block after this time, as in 5m; at least one block is done. Waiting for another run isn't counted
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = time)]
     pub budget: Option<Duration>,
     /// Where results are kept.
     #[command(flatten)]
@@ -328,8 +328,8 @@ pub struct Calibrate {
     /// What is done, and where.
     #[command(flatten)]
     pub scope: Scope,
-    /// How long it may take; a quarter, and a minute at most, is spent on keeping processor and disk busy
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "3m")]
+    /// How long it may take: no block begins that isn't expected to end by then; a quarter, and a minute at most, is spent on keeping processor and disk busy
+    #[arg(long, value_name = "TIME", value_parser = time, default_value = "3m")]
     pub budget: Duration,
     /// Where the result is kept.
     #[command(flatten)]
@@ -340,6 +340,11 @@ pub struct Calibrate {
     /// How it is printed
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub format: CalibrateFormat,
+}
+
+/// A time, and how one is written where it isn't one.
+fn time(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|e| format!("{e}; write a time as in 90s, 10m or 1h30m"))
 }
 
 /// How a calibration is printed.
@@ -749,6 +754,12 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
+
+    #[test]
+    fn what_is_no_time_is_told_how_one_is_written() {
+        let e = Cli::try_parse_from(["tarebench", "run", "--budget", "foo"]).expect_err("no time").to_string();
+        assert!(e.contains("'foo'") && e.contains("write a time as in 90s, 10m or 1h30m"), "{e}");
+    }
 
     #[test]
     fn a_variable_that_is_empty_names_no_store_and_an_empty_word_is_a_mistake() {

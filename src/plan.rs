@@ -90,7 +90,7 @@ impl Plan {
         }
         if !selection.scope.workloads.is_empty() {
             let mut chosen = Vec::new();
-            for text in &selection.scope.workloads {
+            for text in selection.scope.workloads.iter().flat_map(|text| named(text)) {
                 chosen.push(choose(text, &suite.workloads, &chosen, usize::MAX)?);
             }
             suite.workloads = chosen;
@@ -169,6 +169,11 @@ pub fn choose(text: &str, among: &[Entry], before: &[Entry], longest: usize) -> 
         entry.name = name;
     }
     Ok(entry)
+}
+
+/// Several names in one word, as in `disk/fsync,net/rr`; behind a colon a comma parts settings.
+fn named(text: &str) -> Vec<&str> {
+    if text.contains(':') { vec![text] } else { text.split(',').collect() }
 }
 
 /// Refuses a name that two environments have.

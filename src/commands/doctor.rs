@@ -43,6 +43,8 @@ struct Findings {
     machine: Vec<Concern>,
     /// What it was calibrated to, the newest first.
     calibrations: Vec<Cited>,
+    /// Why nobody knows, where the store can't be read.
+    unread: Option<String>,
     warnings: Vec<String>,
 }
 
@@ -115,10 +117,8 @@ pub fn run(args: cli::Doctor) -> anyhow::Result<Exit> {
     let (quiet, mut warnings) = quiet(&args.data_dir);
     warnings.extend(further_warnings(&args.data_dir, &left, &shared.host));
     warnings.extend(machine.iter().filter_map(|concern| concern.warning.clone()));
-    let calibrations = calibrate::of_this_machine(&args.store.store, &data_dir).unwrap_or_else(|e| {
-        warnings.push(format!("can't read what this machine was calibrated to: {e:#}"));
-        Vec::new()
-    });
+    let calibrations = calibrate::of_this_machine(&args.store.store, &data_dir).or_exit(Exit::Store);
+    let unread = calibrations.as_ref().err().map(|e| format!("{e:#}"));
     let schema = "tarebench.doctor/1";
     let findings = Findings {
         schema,
@@ -126,11 +126,13 @@ pub fn run(args: cli::Doctor) -> anyhow::Result<Exit> {
         host: fingerprint::facts(&args.data_dir),
         quiet,
         machine,
-        calibrations,
+        calibrations: calibrations.as_ref().ok().cloned().unwrap_or_default(),
+        unread,
         warnings,
     };
     print(&if args.json { json(&findings)? } else { text(&findings)? })?;
-    Ok(Exit::Done)
+    // All else was found out; a store that was named and is none is an error all the same.
+    calibrations.context("can't read what this machine was calibrated to").map(|_| Exit::Done)
 }
 
 /// Everything else that stands in the way of a good measurement, and what to do about it.
@@ -273,7 +275,9 @@ fn text(findings: &Findings) -> anyhow::Result<String> {
         writeln!(out, "  {name:<18} {median:.2} us ({low:.2} to {high:.2})")?;
     }
     writeln!(out, "\ncalibrated")?;
-    if findings.calibrations.is_empty() {
+    if let Some(why) = &findings.unread {
+        writeln!(out, "  unknown: {why}")?;
+    } else if findings.calibrations.is_empty() {
         writeln!(out, "  not yet: `tarebench calibrate` finds out what can be seen here")?;
     }
     for calibration in &findings.calibrations {
@@ -293,6 +297,25 @@ mod tests {
     use runners::probe::Verdict;
 
     use super::*;
+
+    #[test]
+    fn a_store_that_can_not_be_read_is_not_taken_for_none() {
+        let with = |unread: Option<&str>| {
+            text(&Findings {
+                schema: "",
+                runners: Vec::new(),
+                host: Vec::new(),
+                quiet: BTreeMap::new(),
+                machine: Vec::new(),
+                calibrations: Vec::new(),
+                unread: unread.map(String::from),
+                warnings: Vec::new(),
+            })
+            .expect("a text")
+        };
+        assert!(with(Some("x.db is not a database")).ends_with("calibrated\n  unknown: x.db is not a database\n"));
+        assert!(with(None).contains("  not yet: "));
+    }
 
     #[test]
     fn of_several_programs_it_is_said_which_is_taken() {

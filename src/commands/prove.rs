@@ -31,6 +31,9 @@ const KILLS: u32 = 5;
 /// Memory of a box, bytes.
 const MEMORY: u64 = 512 << 20;
 
+/// The name and version of the document: `docs/durability.schema.json`.
+const SCHEMA: &str = "tarebench.durability/1";
+
 /// What was found out, for programs.
 #[derive(Debug, Serialize)]
 struct Proof {
@@ -73,10 +76,7 @@ impl Proved {
 pub fn durability(args: cli::Durability) -> anyhow::Result<Exit> {
     let environments = environments(&args.environments).or_exit(Exit::Usage)?;
     let seed = args.seed.unwrap_or_else(plan::fresh_seed);
-    let ways = match args.workloads.as_slice() {
-        [] => Way::WORDS.iter().map(|word| Way::parse(word)).collect(),
-        chosen => chosen.iter().map(|word| Way::parse(word)).collect::<Vec<_>>(),
-    };
+    let ways = ways(&args.workloads);
     let cuts = args.cuts.unwrap_or(if args.mode == Mode::Power { CUTS } else { KILLS });
     let asked = Asked { ways: &ways, cuts, items: args.items, seed };
     let interrupt = Interrupt::listen()?;
@@ -84,7 +84,7 @@ pub fn durability(args: cli::Durability) -> anyhow::Result<Exit> {
     let data_dir = data_dir.with_context(|| format!("can't use --data-dir {}", args.data_dir.display()));
     let data_dir = data_dir.or_exit(Exit::Host)?;
     clean_leftovers(&data_dir);
-    let mut proof = Proof { schema: "tarebench.durability/1", mode: args.mode, seed, environments: Vec::new() };
+    let mut proof = Proof { schema: SCHEMA, mode: args.mode, seed, environments: Vec::new() };
     let mut ended = None;
     for environment in &environments {
         // A host of its own: what one box left in its scratch directory is not the next one's.
@@ -101,9 +101,6 @@ pub fn durability(args: cli::Durability) -> anyhow::Result<Exit> {
             }
             tell!("{words}; what follows is of those before it");
             break;
-        }
-        if let Some(because) = &proved.skipped {
-            tell!("not proved: {}: {because}", environment.name);
         }
         proof.environments.push(proved);
     }
@@ -122,6 +119,18 @@ fn exit(proved: &[Proved]) -> Exit {
     }
     let good = proved.iter().all(|proved| proved.skipped.is_none() && !proved.broken());
     if good { Exit::Done } else { Exit::SomeFailed }
+}
+
+/// Those that are named, each once; all where none is.
+fn ways(typed: &[String]) -> Vec<Way> {
+    let mut ways = Vec::new();
+    let all = || Way::WORDS.iter().map(|word| Way::parse(word)).collect();
+    for way in typed.iter().map(|word| Way::parse(word)) {
+        if !ways.contains(&way) {
+            ways.push(way);
+        }
+    }
+    if ways.is_empty() { all() } else { ways }
 }
 
 fn environments(typed: &[String]) -> anyhow::Result<Vec<Environment>> {
@@ -187,7 +196,9 @@ fn text(proof: &Proof) -> String {
         }
         text.push('\n');
     }
-    text + "seed " + &proof.seed.to_string() + shows(proof.mode)
+    // Where nothing was done, nothing was cut.
+    let any = proof.environments.iter().any(|proved| proved.skipped.is_none());
+    text + "seed " + &proof.seed.to_string() + if any { shows(proof.mode) } else { "\n" }
 }
 
 /// What it shows, and what it doesn't.
@@ -224,6 +235,8 @@ pub fn serve_disk(image: &Path, log: &Path) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     fn outcome(broken: u32) -> Outcome {
@@ -264,9 +277,67 @@ mod tests {
     }
 
     #[test]
+    fn a_way_that_is_named_twice_is_done_once() {
+        let typed = ["append", "rename", "append"].map(String::from);
+        assert_eq!(ways(&typed), [Way::parse("append"), Way::parse("rename")]);
+        assert_eq!(ways(&[]).len(), Way::WORDS.len());
+    }
+
+    #[test]
+    fn of_a_box_that_was_not_proved_nothing_was_cut() {
+        let environments = vec![proved("jail", Vec::new(), Some("there is none"))];
+        let proof = Proof { schema: SCHEMA, mode: Mode::Power, seed: 1, environments };
+        assert_eq!(text(&proof), "jail: not proved: there is none\n\nseed 1\n");
+    }
+
+    /// The same keys, all of them required, at every depth: `docs/durability.schema.json` is written by hand.
+    fn hold(schema: &serde_json::Value, value: &serde_json::Value, at: &str) {
+        match value {
+            serde_json::Value::Object(fields) => {
+                let keys = |value: &serde_json::Value| -> BTreeSet<String> {
+                    value.as_object().expect("an object").keys().cloned().collect()
+                };
+                assert_eq!(keys(&schema["properties"]), keys(value), "{at}");
+                let required = schema["required"].as_array().expect("a list").iter();
+                let required: BTreeSet<String> = required.map(|name| name.as_str().expect("text").into()).collect();
+                assert_eq!(required, keys(value), "{at}");
+                fields.iter().for_each(|(key, value)| hold(&schema["properties"][key], value, &format!("{at}/{key}")));
+            }
+            serde_json::Value::Array(items) => items.iter().for_each(|item| hold(&schema["items"], item, at)),
+            leaf => {
+                let types = schema["type"].as_array().cloned().unwrap_or_else(|| vec![schema["type"].clone()]);
+                let kind = match leaf {
+                    serde_json::Value::Null => "null",
+                    serde_json::Value::String(_) => "string",
+                    _ => "integer",
+                };
+                assert!(types.contains(&kind.into()), "{at}: {leaf}");
+                let words = schema["enum"].as_array();
+                assert!(words.is_none_or(|words| words.contains(leaf)), "{at}: {leaf}");
+                assert!(schema["description"].is_string(), "{at} says what it is");
+            }
+        }
+    }
+
+    #[test]
+    fn the_published_schema_is_that_of_the_document() {
+        let published = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/durability.schema.json");
+        let text = std::fs::read_to_string(published).expect("published");
+        let schema: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        for mode in [Mode::Power, Mode::Kill] {
+            for promise in [Promise::Durable, Promise::Whole, Promise::Nothing] {
+                let outcomes = vec![Outcome { promise, ..outcome(0) }, Outcome { promise, ..outcome(2) }];
+                let environments = vec![proved("qemu", outcomes, None), proved("jail", Vec::new(), Some("none"))];
+                let proof = Proof { schema: SCHEMA, mode, seed: 1, environments };
+                hold(&schema, &serde_json::to_value(&proof).expect("JSON"), "");
+            }
+        }
+    }
+
+    #[test]
     fn a_table_has_a_row_for_each_workload_and_text_the_first_damage() {
         let proof = Proof {
-            schema: "tarebench.durability/1",
+            schema: SCHEMA,
             mode: Mode::Power,
             seed: 1,
             environments: vec![proved("qemu", vec![outcome(3)], None), proved("jail", Vec::new(), Some("a | b"))],

@@ -160,7 +160,7 @@ impl<'a> Device<'a> {
         let [before, image, log_path] = ["before.img", "disk.img", "disk.log"].map(|name| folder.at(name));
         let file = File::create(&before).and_then(|file| file.set_len(SIZE).map(|()| file));
         drop(file.with_context(|| format!("can't make {}", before.display()))?);
-        let mut format = Command::new("mkfs.ext4");
+        let mut format = super::program("mkfs.ext4");
         // Nothing is left for the kernel to fill in later, beside what is proved.
         format.args([
             "-q",

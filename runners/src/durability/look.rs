@@ -37,7 +37,7 @@ pub(crate) fn in_image(image: &Path, way: Way, folder: &Folder, depth: u32) -> a
     };
     let mut seen = in_directories(&[mounted.point()], way, folder, depth)?;
     drop(mounted);
-    let mut check = Command::new("e2fsck");
+    let mut check = super::program("e2fsck");
     check.arg("-fn").arg(image);
     if let Err(words) = process::ask(check) {
         log::debug!("{}: {words}", image.display());

@@ -12,6 +12,7 @@ mod replay;
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -150,6 +151,11 @@ pub fn possible(shared: &Shared) -> anyhow::Result<()> {
         process::require(program, package).map_err(|no| anyhow!("{no}; to change that: {}", no.fix))?;
     }
     Ok(())
+}
+
+/// A program that [`possible`] has found, perhaps in `/sbin`, which isn't on everyone's PATH.
+fn program(name: &str) -> Command {
+    Command::new(process::find(name).unwrap_or_else(|| name.into()))
 }
 
 /// Cuts the power below the box. `tell` hears of each way before it is written.

@@ -104,6 +104,20 @@ mod tests {
     }
 
     #[test]
+    fn the_examples_of_a_time_are_among_those_that_it_may_be() {
+        let refused = |min, max| {
+            let known = [Setting { name: "period", kind: Kind::Duration { min, max }, default: "1ms", about: "" }];
+            Settings::resolve(&known, &given(&[("period", "1h")])).expect_err("too long").to_string()
+        };
+        assert_eq!(refused(1_000_000, 1_000_000_000), "`period` can't be `1h`: a time from 1ms to 1s, as in 100ms");
+        assert_eq!(
+            refused(0, 60_000_000_000),
+            "`period` can't be `1h`: a time from 0s to 1m, as in 500us, 100ms or 2s"
+        );
+        assert_eq!(refused(1_000, 2_000), "`period` can't be `1h`: a time from 1us to 2us");
+    }
+
+    #[test]
     fn a_value_out_of_bounds_says_the_bounds() {
         let e = Settings::resolve(KNOWN, &given(&[("size", "1")])).expect_err("too small");
         assert!(e.to_string().starts_with("`size` can't be `1`: a size from 4"), "{e}");

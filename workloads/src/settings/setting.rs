@@ -219,6 +219,17 @@ pub(super) const fn equal(one: &str, other: &str) -> bool {
     i == one.len() && i == other.len()
 }
 
+/// Times as they are written, of those that are allowed.
+fn examples(min: u64, max: u64) -> String {
+    let all = [("500us", 500_000), ("100ms", 100_000_000), ("2s", 2_000_000_000)];
+    let fit: Vec<&str> = all.iter().filter(|(_, ns)| (min..=max).contains(ns)).map(|(text, _)| *text).collect();
+    match fit.split_last() {
+        None => String::new(),
+        Some((only, [])) => format!(", as in {only}"),
+        Some((last, before)) => format!(", as in {} or {last}", before.join(", ")),
+    }
+}
+
 impl Setting {
     pub(super) fn canonical(&self, text: &str) -> Result<String, SettingError> {
         let wrong = |expected: String| SettingError::Value { name: self.name, value: text.to_string(), expected };
@@ -245,9 +256,10 @@ impl Setting {
                     Ok(humantime::format_duration(time).to_string().replace(' ', ""))
                 }
                 _ => Err(wrong(format!(
-                    "a time from {} to {}, as in 500us, 100ms or 2s",
+                    "a time from {} to {}{}",
                     humantime::format_duration(Duration::from_nanos(min)),
-                    humantime::format_duration(Duration::from_nanos(max))
+                    humantime::format_duration(Duration::from_nanos(max)),
+                    examples(min, max)
                 ))),
             },
             Kind::Switch if matches!(text, "true" | "false") => Ok(text.to_string()),
