@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::execute::PASS;
 use crate::plan::{Environment, Plan, PlannedWorkload};
 
 /// Before the first block: the host is looked at, and every environment gets its ground.
@@ -94,7 +95,9 @@ fn start(environment: &Environment) -> Duration {
 fn burst(environment: &Environment, workload: &PlannedWorkload) -> Duration {
     let length = workload.length;
     let once = |lengths: f64| length.burst.mul_f64(lengths).min(length.burst_max.mul_f64(1.0 / MEASURED));
-    once(if boots(environment) { LENGTHS_OF_A_GUEST } else { LENGTHS })
+    // A neighbour begins before and ends after, a pass each.
+    let beside = if environment.neighbour.is_some() { 2 * PASS } else { Duration::ZERO };
+    once(if boots(environment) { LENGTHS_OF_A_GUEST } else { LENGTHS }) + beside
 }
 
 #[cfg(test)]

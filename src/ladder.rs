@@ -276,7 +276,7 @@ impl<'a> Building<'a> {
         };
         let name = fitted(name, LONGEST_NAME, taken);
         let (of, settings) = (Some(self.runner.name().to_string()), settings.clone());
-        self.environments.push(Entry { name: name.clone(), of, settings });
+        self.environments.push(Entry { name: name.clone(), of, settings, neighbour: None });
         self.known.push(key);
         Ok(name)
     }

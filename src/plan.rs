@@ -23,6 +23,21 @@ pub struct Environment {
     pub runner: &'static dyn Runner,
     /// Complete and checked.
     pub settings: Settings,
+    /// Who works beside it while it is measured.
+    pub neighbour: Option<Box<Tenant>>,
+}
+
+/// A neighbour that will work.
+#[derive(Debug, Clone)]
+pub struct Tenant {
+    /// Its box, by a name that no environment has.
+    pub environment: Environment,
+    /// The environment of the suite that its box is like.
+    pub like: String,
+    /// Its work.
+    pub workload: PlannedWorkload,
+    /// The environment that is the same without it.
+    pub without: String,
 }
 
 /// A workload that will run.
@@ -69,6 +84,11 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// The number under which a host knows the box of an environment's neighbour: behind those of all environments.
+    pub fn tenant(&self, environment: usize) -> usize {
+        self.environments.len() + environment
+    }
+
     /// Resolves a selection.
     ///
     /// # Errors
@@ -131,6 +151,7 @@ impl Plan {
             }
         }
         all_differ(&environments)?;
+        neighbours(&suite, &mut environments)?;
         if let Some(ladder) = &suite.explains {
             let mut names = ladder.rungs.iter().chain(&ladder.alternatives);
             if let Some(name) = names.find(|name| !environments.iter().any(|e| e.name == **name)) {
@@ -153,6 +174,48 @@ impl Plan {
         }
         Ok(Self { suite, environments, workloads, seed })
     }
+}
+
+/// Gives the environments that are to have one their neighbours.
+fn neighbours(suite: &Suite, environments: &mut [Environment]) -> anyhow::Result<()> {
+    let before = environments.to_vec();
+    let has = |name: &str| suite.environments.iter().any(|e| e.name == name && e.neighbour.is_some());
+    for entry in &suite.environments {
+        let Some(neighbour) = &entry.neighbour else { continue };
+        let name = &entry.name;
+        if *name == suite.baseline {
+            bail!("the baseline `{name}` can't have a neighbour: give it to another environment of the same runner");
+        }
+        let like = before.iter().find(|e| e.name == neighbour.environment && e.name != CONTROL).with_context(|| {
+            let hint = did_you_mean(&neighbour.environment, suite.environments.iter().map(|e| e.name.as_str()));
+            format!(
+                "the neighbour of `{name}` is `{}`, which is none of the suite's environments; {hint}",
+                neighbour.environment
+            )
+        })?;
+        if has(&like.name) {
+            bail!("the neighbour of `{name}` is `{}`, which has a neighbour itself: name one without", like.name);
+        }
+        let at = environments.iter().position(|e| e.name == *name).expect("every entry is an environment");
+        let same = |e: &&Environment| {
+            e.name != CONTROL
+                && !has(&e.name)
+                && e.runner.name() == before[at].runner.name()
+                && e.settings == before[at].settings
+        };
+        let without = before.iter().find(same).with_context(|| {
+            let runner = before[at].runner.name();
+            format!("`{name}` has a neighbour, and no environment is the same without: add one of `{runner}` with the same settings")
+        })?;
+        let work =
+            Entry { name: neighbour.workload.clone(), of: None, settings: neighbour.settings.clone(), neighbour: None };
+        let workload = workload(&work, suite).with_context(|| format!("the neighbour of `{name}`"))?;
+        // No environment's name has a sign like this.
+        let environment = Environment { name: format!("{name}+neighbour"), ..like.clone() };
+        let tenant = Tenant { environment, like: like.name.clone(), workload, without: without.name.clone() };
+        environments[at].neighbour = Some(Box::new(tenant));
+    }
+    Ok(())
 }
 
 /// What was typed: an entry of the suite by its name, else one of its own, told from those that were chosen `before`.
@@ -197,7 +260,7 @@ pub fn environment(entry: &Entry) -> anyhow::Result<Environment> {
     let settings = runner
         .resolve(&entry.settings)
         .with_context(|| format!("environment `{}` (runner {})", entry.name, runner.name()))?;
-    Ok(Environment { name: entry.name.clone(), runner, settings })
+    Ok(Environment { name: entry.name.clone(), runner, settings, neighbour: None })
 }
 
 fn workload(entry: &Entry, suite: &Suite) -> anyhow::Result<PlannedWorkload> {
@@ -255,4 +318,48 @@ fn length(settings: &Settings, suite: &Suite) -> Length {
 pub fn fresh_seed() -> u64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     (now.as_nanos() as u64 ^ u64::from(std::process::id()) << 20) % 1_000_000_000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(environments: &str) -> anyhow::Result<Plan> {
+        let text = format!("[environments.bare]\n{environments}[workloads.\"control/cpu\"]\n");
+        Plan::of(Suite::parse("s.toml", &text)?, 1)
+    }
+
+    fn beside(of: &str, work: &str) -> String {
+        format!(
+            "[environments.box]\nrunner = \"chroot\"\nneighbour = {{ environment = \"{of}\", workload = \"{work}\" }}\n"
+        )
+    }
+
+    #[test]
+    fn a_neighbour_is_found_with_the_environment_that_has_none() {
+        let plan = plan(&format!("[environments.chroot]\n{}", beside("bare", "disk/fsync"))).expect("resolves");
+        let tenant = plan.environments[3].neighbour.as_ref().expect("it has one");
+        assert_eq!((tenant.like.as_str(), tenant.without.as_str()), ("bare", "chroot"));
+        assert_eq!((tenant.environment.runner.name(), tenant.workload.name.as_str()), ("bare", "disk/fsync"));
+        assert!(plan.environments[..3].iter().all(|e| e.neighbour.is_none()));
+    }
+
+    #[test]
+    fn what_can_not_be_a_neighbour_is_refused_with_what_to_do() {
+        let refused = |environments: &str| format!("{:#}", plan(environments).expect_err("refused"));
+        let chroot = "[environments.chroot]\n";
+        let unknown = refused(&format!("{chroot}{}", beside("chrot", "disk/fsync")));
+        assert!(unknown.contains("none of the suite's environments") && unknown.contains("`chroot`"), "{unknown}");
+        let workload = refused(&format!("{chroot}{}", beside("bare", "disk/fsink")));
+        assert!(workload.contains("the neighbour of `box`") && workload.contains("disk/fsync"), "{workload}");
+        let alone = refused(&beside("bare", "disk/fsync"));
+        assert!(alone.contains("no environment is the same without: add one of `chroot`"), "{alone}");
+        let itself = refused(&format!("{chroot}{}", beside("box", "disk/fsync")));
+        assert!(itself.contains("has a neighbour itself"), "{itself}");
+        let of_baseline = "[environments.bare]\nneighbour = { environment = \"chroot\", workload = \"disk/fsync\" }\n";
+        let text = format!("{of_baseline}{chroot}[workloads.\"control/cpu\"]\n");
+        let suite = Suite::parse("s.toml", &text).expect("reads");
+        let words = Plan::of(suite, 1).expect_err("refused").to_string();
+        assert!(words.contains("the baseline `bare` can't have a neighbour"), "{words}");
+    }
 }

@@ -102,6 +102,19 @@ pub struct Entry {
     pub of: Option<String>,
     /// Settings as written; a table `disk = { cache = "none" }` is `disk.cache`.
     pub settings: BTreeMap<String, String>,
+    /// Of an environment: who works beside it while it is measured.
+    pub neighbour: Option<Neighbour>,
+}
+
+/// A tenant beside an environment: `neighbour = { environment = "runc", workload = "disk/fsync", rate = 500 }`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Neighbour {
+    /// The environment of the suite that its box is like.
+    pub environment: String,
+    /// The workload that it does.
+    pub workload: String,
+    /// Settings of the workload as written.
+    pub settings: BTreeMap<String, String>,
 }
 
 impl Entry {
@@ -136,7 +149,7 @@ impl Entry {
                 std::iter::once(kind.to_string()).chain(values).collect::<Vec<_>>().join("-")
             }
         };
-        Ok(Typed { entry: Self { name, of, settings }, derived })
+        Ok(Typed { entry: Self { name, of, settings, neighbour: None }, derived })
     }
 }
 
@@ -258,6 +271,14 @@ impl Suite {
                 writeln!(out, "\n[{section}.{}]", quote(&entry.name)).expect("strings take all");
                 if let Some(of) = &entry.of {
                     writeln!(out, "{key} = {}", quote(of)).expect("strings take all");
+                }
+                if let Some(Neighbour { environment, workload, settings }) = &entry.neighbour {
+                    let own = [("environment", environment), ("workload", workload)].into_iter();
+                    let all = own.chain(settings.iter().map(|(key, value)| (key.as_str(), value)));
+                    let number = |key: &str, value: &str| if key == "rate" { value.to_string() } else { quote(value) };
+                    let pair = |(key, value): (&str, &String)| format!("{} = {}", quote(key), number(key, value));
+                    let pairs: Vec<_> = all.map(pair).collect();
+                    writeln!(out, "neighbour = {{ {} }}", pairs.join(", ")).expect("strings take all");
                 }
                 for (k, v) in &entry.settings {
                     let dotted: Vec<_> = k.split('.').map(quote).collect();
@@ -500,13 +521,16 @@ impl Source<'_> {
         let mut entries = Vec::new();
         for (name, value) in table {
             let inner = value.get_ref().as_table().ok_or_else(|| self.expected(name, value, "a table of settings"))?;
-            let mut entry = Entry { name: name.get_ref().to_string(), of: None, settings: BTreeMap::new() };
+            let name_of = name.get_ref().to_string();
+            let mut entry = Entry { name: name_of, of: None, settings: BTreeMap::new(), neighbour: None };
             let mut axes = Vec::new();
             for (key, value) in inner {
                 if key.get_ref() == of_key {
                     entry.of = Some(self.text_of(key, value)?);
                 } else if key.get_ref() == MATRIX {
                     axes = self.matrix(key, value)?;
+                } else if key.get_ref() == NEIGHBOUR && of_key == "runner" {
+                    entry.neighbour = Some(self.neighbour(key, value)?);
                 } else {
                     self.flatten(key.get_ref(), value, &mut entry.settings)?;
                 }
@@ -518,7 +542,29 @@ impl Source<'_> {
         Ok(entries.into_iter().flat_map(|(_, entries)| entries).collect())
     }
 
-    /// `matrix = { "disk.cache" = ["none", "unsafe"] }`: the settings that take several values, with the values.
+    /// `neighbour = { environment = "runc", workload = "disk/fsync", rate = 500 }`.
+    fn neighbour(&self, key: &Key, value: &Spanned<DeValue>) -> anyhow::Result<Neighbour> {
+        let wanted = "a table, as in { environment = \"runc\", workload = \"disk/fsync\" }";
+        let table = value.get_ref().as_table().ok_or_else(|| self.expected(key, value, wanted))?;
+        let (mut own, mut settings) = (BTreeMap::new(), BTreeMap::new());
+        for (key, value) in table {
+            match key.get_ref().as_ref() {
+                name @ ("environment" | "workload") => drop(own.insert(name.to_string(), self.text_of(key, value)?)),
+                "rate" => {
+                    let advice = "leave it out for one operation after the other";
+                    let rate = self.number(key, value, 1, u64::MAX).map_err(|e| anyhow::anyhow!("{e}; {advice}"))?;
+                    settings.insert("rate".to_string(), rate.to_string());
+                }
+                name => self.flatten(name, value, &mut settings)?,
+            }
+        }
+        let mut take = |name: &str| {
+            own.remove(name).ok_or_else(|| self.error(value, format!("`neighbour` has no `{name}`: it takes {wanted}")))
+        };
+        Ok(Neighbour { environment: take("environment")?, workload: take("workload")?, settings })
+    }
+
+    /// `matrix = { "disk.cache = ["none", "unsafe"] }`: the settings that take several values, with the values.
     fn matrix(&self, key: &Key, value: &Spanned<DeValue>) -> anyhow::Result<Vec<(String, Vec<String>)>> {
         let wanted = "a table of lists, as in { \"disk.cache\" = [\"none\", \"unsafe\"] }";
         let table = value.get_ref().as_table().ok_or_else(|| self.expected(key, value, wanted))?;
@@ -559,6 +605,9 @@ impl Source<'_> {
         Ok(())
     }
 }
+
+/// The key of a table that says who works beside an environment.
+const NEIGHBOUR: &str = "neighbour";
 
 /// The key of a table of settings that makes an entry of every combination of the values it lists.
 const MATRIX: &str = "matrix";
@@ -611,6 +660,23 @@ mod tests {
             let suite = Suite::parse(name, text).expect("built-in suites read");
             assert_eq!(Suite::parse(name, &suite.to_toml()).expect("our own TOML reads"), suite);
         }
+    }
+
+    #[test]
+    fn a_neighbour_is_read_and_survives_a_round_trip() {
+        let neighbour =
+            |table: &str| format!("[environments.bare]\n[environments.box]\nrunner = \"bare\"\nneighbour = {table}\n");
+        let text = neighbour("{ environment = \"bare\", workload = \"disk/fsync\", rate = 500, jobs = 2 }");
+        let suite = Suite::parse("s.toml", &text).expect("reads");
+        let read = suite.environments[1].neighbour.clone().expect("it has one");
+        assert_eq!((read.environment.as_str(), read.workload.as_str()), ("bare", "disk/fsync"));
+        assert_eq!((read.settings["rate"].as_str(), read.settings["jobs"].as_str()), ("500", "2"));
+        assert_eq!(Suite::parse("s.toml", &suite.to_toml()).expect("our own TOML reads"), suite);
+        let rate = error(&neighbour("{ environment = \"bare\", workload = \"disk/fsync\", rate = 0 }"));
+        assert!(rate.contains("line 4: `rate` is 0") && rate.contains("leave it out"), "{rate}");
+        let lacks = error(&neighbour("{ environment = \"bare\" }"));
+        assert!(lacks.contains("line 4: `neighbour` has no `workload`"), "{lacks}");
+        assert!(error(&neighbour("\"bare\"")).contains("a table, as in { environment"), "no table");
     }
 
     #[test]

@@ -178,6 +178,7 @@ fn measure(shared: &Arc<Shared>, data: &Path, name: &str, runner: &dyn Runner, s
         quota: None,
         data_path: launch.data.words.clone(),
         programs: Vec::new(),
+        neighbour: None,
     });
     let mut session = Session::start(launch, PATIENCE).expect("a session");
     let identity = session.identify(PATIENCE).expect("an identity");

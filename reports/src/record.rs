@@ -171,6 +171,22 @@ pub struct EnvironmentPlan {
     /// before it was asked for.
     #[serde(default)]
     pub programs: Vec<Program>,
+    /// Who works beside it while it is measured; `None` too in runs of before.
+    #[serde(default)]
+    pub neighbour: Option<Neighbour>,
+}
+
+/// A tenant in a box of its own beside an environment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Neighbour {
+    /// The environment that its box is like.
+    pub like: String,
+    /// Name of its workload.
+    pub workload: String,
+    /// Complete settings of the workload.
+    pub settings: BTreeMap<String, String>,
+    /// The environment that is the same without it.
+    pub without: String,
 }
 
 impl EnvironmentPlan {

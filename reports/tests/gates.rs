@@ -152,6 +152,7 @@ fn empty(workloads: Vec<WorkloadPlan>, environments: &[&str], blocks: u32) -> Co
         quota: None,
         data_path: String::new(),
         programs: Vec::new(),
+        neighbour: None,
     };
     let environment = |(role, name): (Role, &str)| Environment {
         plan: plan(name),
@@ -165,6 +166,7 @@ fn empty(workloads: Vec<WorkloadPlan>, environments: &[&str], blocks: u32) -> Co
         clock_ns: None,
         facts: Vec::new(),
         headlines: Vec::new(),
+        beside: Vec::new(),
         flags: Vec::new(),
         hints: Vec::new(),
     };

@@ -227,6 +227,7 @@ mod tests {
             quota: None,
             data_path: String::new(),
             programs: Vec::new(),
+            neighbour: None,
         };
         Run {
             id: id.into(),

@@ -30,6 +30,12 @@ fn describe(plan: &Plan) -> anyhow::Result<String> {
     for environment in &plan.environments {
         let set = set(&environment.runner.all_settings(), &environment.settings)?;
         writeln!(out, "{}", item(&format!("{:<14} {:<12}", environment.name, environment.runner.name()), &set))?;
+        if let Some(tenant) = &environment.neighbour {
+            let work = &tenant.workload;
+            let set = self::set(&load::settings(work.workload.settings()), &work.settings)?;
+            let who = format!("{:<14} beside {} in {}, on the same CPUs", "", work.name, tenant.like);
+            writeln!(out, "{}", item(&who, &set))?;
+        }
     }
     let rounds = if suite.rounds == 1 { "1 round".into() } else { format!("{} rounds", suite.rounds) };
     let burst = humantime::format_duration(suite.burst);

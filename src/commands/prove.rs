@@ -144,7 +144,7 @@ fn environments(typed: &[String]) -> anyhow::Result<Vec<Environment>> {
 }
 
 fn prove(shared: &Arc<Shared>, environment: &Environment, asked: &Asked, mode: Mode, data_dir: &Path) -> Proved {
-    let Environment { name, runner, settings } = environment;
+    let Environment { name, runner, settings, .. } = environment;
     tell!("looking whether {name} works here");
     let probe = probe::probe_cached(*runner, settings, shared, data_dir);
     let subject = Subject { name, runner: *runner, settings };

@@ -8,13 +8,14 @@ use reports::record::{Checked, Failure, Start, Step};
 use runners::session::SessionError;
 use workloads::agent::CLOCK;
 use workloads::protocol::{BurstPlan, Identity, Sample, Task};
-use workloads::{Check, PeerAddress};
+use workloads::{Check, PeerAddress, Resource};
 
 use super::believe::believe;
 use super::decide::{self, Draw};
 use super::execution::Execution;
 use super::round::Course;
 use super::seat::{AT_A_TIME, Seat, Site, Started};
+use super::tenant::Tenant;
 use crate::plan::PlannedWorkload;
 
 /// For a ping or an identity.
@@ -48,6 +49,8 @@ pub struct Live<S> {
     pub(super) clock_ns: f64,
     peer: Option<PeerAddress>,
     state: State,
+    /// Who works beside its bursts.
+    pub(super) tenant: Option<Tenant<S>>,
 }
 
 /// How far a session can be used.
@@ -194,11 +197,39 @@ impl<'b, 'a, S: Site> Block<'b, 'a, S> {
                 start.outcome = Ok(took.as_nanos() as u64);
                 start.hello = Some(hello);
                 start.memory_bytes = memory_bytes;
-                self.sessions.push(Live { environment, seat, clock_ns: 0.0, peer, state: State::Idle });
+                match self.tenant(environment) {
+                    Ok(tenant) => {
+                        let state = State::Idle;
+                        self.sessions.push(Live { environment, seat, clock_ns: 0.0, peer, state, tenant });
+                    }
+                    Err(e) => start.outcome = Err(self.not_started(environment, &e.context("its neighbour"))),
+                }
             }
             Err(e) => start.outcome = Err(self.not_started(environment, &e)),
         }
         start
+    }
+
+    /// Starts an environment's neighbour, where it has one, and makes its workload ready.
+    fn tenant(&mut self, environment: usize) -> anyhow::Result<Option<Tenant<S::Seat>>> {
+        let Some(planned) = &self.run.plan.environments[environment].neighbour else { return Ok(None) };
+        let Started { mut seat, peer, .. } = self.run.site.start(self.run.plan.tenant(environment))?;
+        seat.identify(EXCHANGE)?;
+        let workload = &planned.workload;
+        workload.parcel.iter().try_for_each(|parcel| seat.bring(parcel, workload.patience))?;
+        seat.prepare(self.task(workload, peer), workload.patience)?;
+        let uses_disk = workload.workload.resource() == Resource::Disk;
+        Ok(Some(Tenant::new(seat, uses_disk, workload.length.rate)))
+    }
+
+    fn task(&self, workload: &PlannedWorkload, peer: Option<PeerAddress>) -> Task {
+        Task {
+            workload: workload.workload.name().into(),
+            settings: workload.settings.clone(),
+            seed: decide::seed_of_block(self.run.plan.seed, self.number),
+            memory: self.run.plan.suite.resources.memory_bytes,
+            peer,
+        }
     }
 
     fn not_started(&mut self, environment: usize, error: &anyhow::Error) -> Failure {
@@ -255,19 +286,11 @@ impl<'b, 'a, S: Site> Block<'b, 'a, S> {
     }
 
     fn prepare(&mut self, workload: &PlannedWorkload) -> Result<(), Interrupted> {
-        let (seed, memory) =
-            (decide::seed_of_block(self.run.plan.seed, self.number), self.run.plan.suite.resources.memory_bytes);
-        let task = |peer| Task {
-            workload: workload.workload.name().into(),
-            settings: workload.settings.clone(),
-            seed,
-            memory,
-            peer,
-        };
+        let task = self.task(workload, None);
         let of = self.up();
         let prepare = |session: &mut Live<S::Seat>, deadline| {
             workload.parcel.iter().try_for_each(|parcel| session.seat.bring(parcel, deadline))?;
-            session.seat.prepare(task(session.peer), deadline)
+            session.seat.prepare(Task { peer: session.peer, ..task.clone() }, deadline)
         };
         for (at, prepared) in self.ask_all(&of, workload, prepare) {
             match prepared {
@@ -414,10 +437,12 @@ impl<'b, 'a, S: Site> Block<'b, 'a, S> {
     /// nobody who ends a run waits for it.
     fn end_each(&mut self) -> anyhow::Result<()> {
         while !self.run.site.interrupted()
-            && let Some(session) = self.sessions.pop()
+            && let Some(mut session) = self.sessions.pop()
         {
+            session.tenant.iter_mut().for_each(|tenant| tenant.release(EXCHANGE));
             let whole = session.state != State::Over;
             let took = self.run.site.stop(session.seat);
+            drop(session.tenant);
             if whole && !self.run.site.interrupted() {
                 self.run.rows.stop(self.number, self.run.name(session.environment), took)?;
             }

@@ -11,6 +11,7 @@ mod round;
 mod seat;
 pub mod set_up;
 mod stop;
+mod tenant;
 #[cfg(test)]
 mod tests;
 
@@ -31,6 +32,7 @@ use resume::Before;
 use seat::Site;
 pub use set_up::Options;
 use stop::{Looks, Over};
+pub use tenant::PASS;
 
 /// Measures, and gives back the rows as they stand in the store. After an interruption they are what was finished.
 ///

@@ -133,7 +133,7 @@ fn shown(value: &str) -> &str {
 }
 
 /// All that an environment stands on.
-fn of_environment(e: &EnvironmentPlan) -> [(&'static str, String); 9] {
+fn of_environment(e: &EnvironmentPlan) -> [(&'static str, String); 10] {
     let words = |of: &Option<String>| of.clone().unwrap_or_default();
     let programs = e.programs.iter().map(|p| format!("{p:?}")).collect::<Vec<_>>().join(", ");
     [
@@ -146,6 +146,7 @@ fn of_environment(e: &EnvironmentPlan) -> [(&'static str, String); 9] {
         ("data", format!("{} ({:?})", e.data_path, e.data)),
         ("limits", words(&e.unequal)),
         ("quota", words(&e.quota)),
+        ("neighbour", format!("{:?}", e.neighbour)),
     ]
 }
 

@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use reports::record::{Failure, Record, Step, Void};
 use runners::session::SessionError;
-use workloads::evidence::{Canary, Evidence};
+use workloads::evidence::{Beside, Canary, Evidence};
 use workloads::protocol::{BurstPlan, Sample};
 
 use super::believe::believe;
 use super::block::Block;
 use super::decide::{self, Draw, Watched};
 use super::seat::{Seat, Site};
+use super::tenant::PASS;
 use crate::exit::{Exit, OrExit};
 use crate::plan::{PATIENCE, PlannedWorkload};
 
@@ -48,6 +49,40 @@ struct Turn {
     outcome: Result<(Sample, Duration), SessionError>,
     canary: Canary,
     evidence: Evidence,
+}
+
+/// A burst beside a neighbour: it is worth nothing where that did not work. What the disk did for both of them is nobody's.
+fn with_neighbour(
+    (outcome, evidence): (Result<(Sample, Duration), SessionError>, Evidence),
+    beside: Result<Beside, SessionError>,
+    cpu_ns: Option<u64>,
+    uses_disk: bool,
+) -> (Result<(Sample, Duration), SessionError>, Evidence) {
+    let outcome = match (outcome, &beside) {
+        (Ok(_), Err(SessionError::Interrupted)) => Err(SessionError::Interrupted),
+        (Ok(_), Err(e)) => Err(SessionError::Refused(format!("its neighbour: {e}"))),
+        (outcome, _) => outcome,
+    };
+    let own = cpu_ns.unwrap_or(0);
+    let evidence = if uses_disk { without_disk(evidence) } else { evidence };
+    let evidence = Evidence {
+        bystanders_ns: evidence.bystanders_ns.map(|all| all.saturating_sub(own)),
+        neighbours_ns: evidence.neighbours_ns.map(|all| all - own as i64),
+        neighbour: beside.ok().map(|beside| Beside { cpu_ns, ..beside }),
+        ..evidence
+    };
+    (outcome, evidence)
+}
+
+fn without_disk(evidence: Evidence) -> Evidence {
+    Evidence {
+        device_reads: None,
+        device_bytes_read: None,
+        device_writes: None,
+        device_flushes: None,
+        device_bytes_written: None,
+        ..evidence
+    }
 }
 
 impl<S: Site> Block<'_, '_, S> {
@@ -141,10 +176,24 @@ impl<S: Site> Block<'_, '_, S> {
         let idle = if durable { self.run.site.idle_flushes() } else { Vec::new() };
         let mut before_ns = before.map_or_else(|| self.canary(workload), Ok)?;
         let deadline = Duration::from_nanos(burst.limit_ns) * 3 + PATIENCE;
+        // While a neighbour does its first pass its box rests, and a disk that is held to a rate recovers: then it must for all.
+        let any = self.run.plan.environments.iter().any(|e| e.neighbour.is_some());
+        let rest = if any { PASS } else { Duration::ZERO };
         for at in order {
             let session = &mut self.sessions[*at];
-            let (outcome, mut evidence) =
-                self.run.site.watch(session.environment, || session.seat.burst(burst, deadline));
+            let (outcome, mut evidence) = match &mut session.tenant {
+                None => {
+                    std::thread::sleep(rest);
+                    self.run.site.watch(session.environment, || session.seat.burst(burst, deadline))
+                }
+                Some(tenant) => {
+                    let (site, environment) = (&self.run.site, session.environment);
+                    let (seat, box_of_tenant) = (&mut session.seat, self.run.plan.tenant(environment));
+                    let own = || site.watch(environment, || seat.burst(burst, deadline));
+                    let ((own, beside), of_tenant) = site.watch(box_of_tenant, || tenant.beside(own));
+                    with_neighbour(own, beside, of_tenant.cpu_ns, tenant.uses_disk)
+                }
+            };
             evidence.overslept_ns = Some(session.seat.overslept().as_nanos() as u64);
             evidence.idle_flushes = idle.get(session.environment).copied().flatten();
             let outcome = session.after(outcome);

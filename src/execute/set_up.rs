@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use reports::record::{EnvironmentPlan, OTHER_RUN, Run, TUNED, UNSEEN_RUN, WorkloadPlan};
+use reports::record::{EnvironmentPlan, Neighbour, OTHER_RUN, Run, TUNED, UNSEEN_RUN, WorkloadPlan};
 use runners::fingerprint;
 use runners::host::turn::{NoTurn, Turn};
 use runners::host::{Host, Pinned, Resources, allowed_cpus};
@@ -73,7 +73,7 @@ pub struct HostSite {
     _link: Option<OwnLink>,
     /// The far end, where a workload has one.
     peer: Option<PeerProcess>,
-    /// Of the plan's environments, in their order; `None` for those that aren't available.
+    /// Of the plan's environments, in their order, and then of their neighbours; `None` for those that aren't available.
     grounds: Vec<Option<Ground>>,
     programs: Programs,
     /// Put back when nothing is measured any more, and as long as the journal says how.
@@ -304,7 +304,7 @@ struct Asking<'a> {
 
 impl Asking<'_> {
     fn of(&mut self, environment: &Environment) -> Probe {
-        let Environment { name, runner, settings } = environment;
+        let Environment { name, runner, settings, .. } = environment;
         let key = format!("{} {settings}", runner.name());
         if let Some((_, probe)) = self.known.iter().find(|(k, _)| *k == key) {
             return probe.clone();
@@ -333,7 +333,8 @@ fn ended(interrupt: &Interrupt) -> anyhow::Result<()> {
 }
 
 fn start_peer(plan: &Plan, shared: &Arc<Shared>) -> anyhow::Result<Option<PeerProcess>> {
-    if plan.workloads.iter().all(|w| w.workload.peer().is_none()) {
+    let tenants = plan.environments.iter().filter_map(|e| Some(&e.neighbour.as_ref()?.workload));
+    if plan.workloads.iter().chain(tenants).all(|w| w.workload.peer().is_none()) {
         return Ok(None);
     }
     PeerProcess::start(shared, PEER)
@@ -388,7 +389,42 @@ fn grounds(
             }
         }
     }
+    for (at, environment) in plan.environments.iter().enumerate() {
+        let tenant = environment.neighbour.as_ref().filter(|_| grounds[at].is_some());
+        let like =
+            |name: &str| plan.environments.iter().position(|e| e.name == name).filter(|at| grounds[*at].is_some());
+        let ground = match tenant.map(|tenant| {
+            like(&tenant.like).with_context(|| format!("{} was skipped", tenant.like))?;
+            of_tenant(&tenant.environment, shared, data, programs)
+        }) {
+            None => None,
+            Some(Ok(ground)) => Some(ground),
+            Some(Err(e)) => {
+                let why = format!("its neighbour can't work here: {e:#}");
+                tell!("skipping {}: {why}", environment.name);
+                run.environments[at].skipped = Some(why);
+                grounds[at] = None;
+                None
+            }
+        };
+        grounds.push(ground);
+    }
     Ok(grounds)
+}
+
+/// What a neighbour's box stands on. That it works here at all the probe of the environment that it is like has said, or its first
+/// start will.
+fn of_tenant(
+    environment: &Environment,
+    shared: &Arc<Shared>,
+    data: &Path,
+    programs: &mut Programs,
+) -> anyhow::Result<Ground> {
+    let mut stage = Stage::new(Arc::clone(shared), &environment.name, data)?;
+    let launch = stage.launch(environment.runner, &environment.settings)?;
+    programs.look_at(&launch.programs)?;
+    let witness = stage.witness(&launch.data.facts);
+    Ok(Ground { environment: environment.clone(), stage, witness })
 }
 
 fn pairs(settings: &Settings) -> BTreeMap<String, String> {
@@ -445,6 +481,12 @@ fn describe_environment(environment: &Environment) -> EnvironmentPlan {
         quota: None,
         data_path: String::new(),
         programs: Vec::new(),
+        neighbour: environment.neighbour.as_ref().map(|tenant| Neighbour {
+            like: tenant.like.clone(),
+            workload: tenant.workload.name.clone(),
+            settings: pairs(&tenant.workload.settings),
+            without: tenant.without.clone(),
+        }),
     }
 }
 

@@ -644,6 +644,7 @@ fn run_of(plan: &Plan) -> Run {
         quota: None,
         data_path: String::new(),
         programs: Vec::new(),
+        neighbour: None,
     };
     let workload = |w: &crate::plan::PlannedWorkload| WorkloadPlan {
         name: w.name.clone(),
@@ -734,6 +735,51 @@ fn a_run_that_was_broken_off_goes_on_under_new_numbers_and_with_the_same_batches
 /// Without the fits of clocks and the ends, which are made when a block ends.
 fn without_ends(starts: &[Start]) -> Vec<Start> {
     starts.iter().map(|start| Start { clock: None, stop_ns: None, ..start.clone() }).collect()
+}
+
+/// A plan in which the box has a neighbour.
+fn beside() -> Plan {
+    let text = "blocks = 2\nrounds = 2\nburst = \"3ms\"\n[environments.bare]\n[environments.box]\nrunner = \"bare\"\n\
+                neighbour = { environment = \"bare\", workload = \"disk/fsync\" }\n[workloads.\"control/syscall\"]\n";
+    Plan::of(Suite::parse("scripted", text).expect("reads"), 7).expect("resolves")
+}
+
+/// The bursts of the box: what its neighbour did, or why they are worth nothing.
+fn of_the_box(stored: &Stored) -> Vec<Result<bool, String>> {
+    let own = stored.records.iter().filter(|r| r.environment == "box");
+    own.map(|r| r.outcome.as_ref().map(|_| r.evidence.neighbour.is_some()).map_err(|e| e.message.clone())).collect()
+}
+
+#[test]
+fn a_neighbour_works_beside_every_burst_of_its_box_and_of_no_other() {
+    let script = Script::default();
+    let stored = rows(&beside(), &script);
+    assert_eq!(of_the_box(&stored), vec![Ok(true); 4]);
+    let others = stored.records.iter().filter(|r| r.environment != "box");
+    assert_eq!(others.filter(|r| r.outcome.is_ok() && r.evidence.neighbour.is_none()).count(), 8);
+    assert_eq!(script.most_up(), 4, "it has a box of its own");
+    assert!(script.times(script::NEIGHBOUR, Ask::Burst) >= 4);
+    assert_eq!(script.times(script::NEIGHBOUR, Ask::Release), 2, "its files are removed in each block");
+    assert_eq!(stored.starts.len(), 6, "its start is nobody's");
+}
+
+#[test]
+fn a_neighbour_that_fails_or_does_nothing_is_a_failure_of_the_burst() {
+    let dies = Script::default().fails(script::NEIGHBOUR, Ask::Burst, 0..1, Dies);
+    let idles = Script::default().lies(script::NEIGHBOUR, |sample| *sample = script::nothing(sample));
+    for (script, why) in [(dies, died().to_string()), (idles, "it did nothing".into())] {
+        let stored = rows(&beside(), &script);
+        let first = of_the_box(&stored).remove(0);
+        assert!(
+            first.as_ref().is_err_and(|e| e.contains("its neighbour: ") && e.contains(&why)),
+            "{first:?}, not {why}"
+        );
+        assert_eq!(Exit::of_run(&stored, false), Exit::SomeFailed);
+    }
+    let absent = Script::default().fails(script::NEIGHBOUR, Ask::Start, 0..9, Dies);
+    let stored = rows(&beside(), &absent);
+    let failed = stored.starts.iter().filter_map(|s| s.outcome.as_ref().err());
+    assert!(failed.clone().count() == 2 && failed.clone().all(|f| f.message.starts_with("its neighbour: ")));
 }
 
 #[test]

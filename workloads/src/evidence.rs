@@ -62,6 +62,20 @@ pub struct Evidence {
     pub overslept_ns: Option<u64>,
     /// Flushes that the device under the data completed just before the round, while nothing of ours ran.
     pub idle_flushes: Option<Idle>,
+    /// What the environment's neighbour did meanwhile, where it has one.
+    #[serde(default)]
+    pub neighbour: Option<Beside>,
+}
+
+/// Work of a neighbour beside a burst.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Beside {
+    /// Operations.
+    pub operations: u64,
+    /// Over how long, nanoseconds of the host.
+    pub ns: u64,
+    /// CPU time of its box; `None` where it can't be read.
+    pub cpu_ns: Option<u64>,
 }
 
 /// Events that came while nothing of ours ran.

@@ -10,6 +10,7 @@ mod heat;
 pub mod hints;
 mod insertions;
 mod merge;
+mod neighbour;
 mod packed;
 pub mod precision;
 mod seen;
@@ -26,6 +27,7 @@ pub(crate) use flags::imported::{is_direct, unequal_options};
 pub use heat::HeatMap;
 pub use hints::Hint;
 pub use insertions::{Insertions, Population, Standing};
+pub use neighbour::BesideNeighbour;
 pub use packed::Packed;
 pub use seen::Seen;
 pub use stated::Stated;
@@ -451,6 +453,8 @@ pub struct Environment {
     /// The overhead of each workload's primary metric, in the order of workloads: what a sentence about this environment
     /// is made of. Empty for the baseline and for what didn't run.
     pub headlines: Vec<Headline>,
+    /// What its neighbour costs it, where it has one.
+    pub beside: Vec<BesideNeighbour>,
     /// Flags of all its cells, those of the baseline itself included.
     pub flags: Vec<Flag>,
     /// Why it may cost what it costs, with the evidence.

@@ -365,6 +365,7 @@ fn environment(block: &Block) -> EnvironmentPlan {
         quota: None,
         data_path: block.output.place.clone().unwrap_or_else(|| "unknown".into()),
         programs: Vec::new(),
+        neighbour: None,
     }
 }
 

@@ -227,6 +227,7 @@ fn environment(c: &Comparison, plan: &EnvironmentPlan) -> Environment {
         clock_ns: ran.then_some(25.0),
         facts: vec![("kernel".into(), "6.1.0".into()), ("clock source".into(), "tsc".into())],
         headlines: c.run.workloads.iter().filter_map(headline).collect(),
+        beside: Vec::new(),
         flags: Vec::new(),
         hints: if role == Role::Compared && ran { vec![hint(c)] } else { Vec::new() },
         plan: plan.clone(),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::record::Run;
+use crate::record::{Neighbour, Run};
 
 /// The label that says on which class of hosts a run was measured.
 pub const HOST_CLASS: &str = "host-class";
@@ -36,6 +36,10 @@ impl Key {
         add(HOST_CLASS.into(), host_class(run));
         for e in &run.environments {
             add(format!("environment {}", e.name), kind_and_settings(&e.runner, &e.settings));
+            if let Some(Neighbour { like, workload, settings, .. }) = &e.neighbour {
+                let work = kind_and_settings(workload, settings);
+                add(format!("neighbour of {}", e.name), format!("{work} in {like}"));
+            }
         }
         for w in &run.workloads {
             add(format!("workload {}", w.name), kind_and_settings(w.kind(), &w.settings));

@@ -25,6 +25,9 @@ pub const STOP: Duration = Duration::from_millis(2);
 /// The environments of every script, in the order of their numbers.
 pub const ENVIRONMENTS: [&str; 3] = ["bare", "control", "box"];
 
+/// The name of whoever works beside them.
+pub const NEIGHBOUR: &str = "neighbour";
+
 /// An operation takes so long in every environment, nanoseconds.
 const OPERATION: u64 = 10_000;
 
@@ -219,6 +222,11 @@ pub fn histogram(entries: u64) -> Vec<u8> {
     bytes
 }
 
+/// The sample of somebody who did nothing all the time.
+pub fn nothing(sample: &Sample) -> Sample {
+    Sample { operations: 0, elapsed_ns: sample.elapsed_ns, histogram: histogram(0), ..sample.clone() }
+}
+
 /// The error of a session that died.
 pub fn died() -> SessionError {
     SessionError::Died { what: "an answer", status: "killed".into(), tail: Tail::default() }
@@ -232,7 +240,7 @@ impl Site for Script {
     }
 
     fn start(&mut self, environment: usize) -> anyhow::Result<Started<Actor>> {
-        let environment = ENVIRONMENTS[environment];
+        let environment = ENVIRONMENTS.get(environment).copied().unwrap_or(NEIGHBOUR);
         self.step(environment, Ask::Start)?;
         let mut story = self.story();
         story.up += 1;
@@ -333,7 +341,7 @@ impl Seat for Actor {
         let pilot = plan.number >= PILOTS;
         if pilot {
             self.script.story().pilots.entry(self.environment).or_default().push(operations);
-        } else {
+        } else if self.environment != NEIGHBOUR {
             self.script.story().bursts += 1;
         }
         let drawn = workloads::content::mix(self.seed ^ workloads::content::mix(plan.number));

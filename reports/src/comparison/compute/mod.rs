@@ -6,7 +6,7 @@ use super::merge::{Blocks, Counted, Merged, OfWorkload};
 use super::{
     Cell, Claim, Comparison, ControlState, Distribution, Environment, FailureRow, Finding, Flag, Headline, HeatMap,
     Latency, Method, Metric, OpenLoop, Outcome, OverheadAt, Packed, Resolution, Role, Seen, Severity, Verdict,
-    Withheld, claims, flags, hints, insertions,
+    Withheld, claims, flags, hints, insertions, neighbour,
 };
 use workloads::agent::CLOCK;
 
@@ -71,6 +71,8 @@ pub fn compare(stored: &Stored, method: Method) -> Comparison {
         let cells = if e.role == Role::Control { &c.control } else { &c.cells };
         e.headlines = headlines(cells, &run.workloads, &e.plan.name);
     }
+    let beside: Vec<_> = run.environments.iter().map(|plan| neighbour::of(&c, stored, plan)).collect();
+    c.environments.iter_mut().zip(beside).for_each(|(e, beside)| e.beside = beside);
     remark(&mut c, stored);
     c
 }
@@ -503,6 +505,7 @@ fn environment(
         clock_ns: middle(&clocks).map(|m| m.value),
         facts: flags::facts(&starts),
         headlines: Vec::new(),
+        beside: Vec::new(),
         flags: flags::of_environment(&stored.run, plan, &starts),
         hints: Vec::new(),
         plan: plan.clone(),

@@ -15,8 +15,8 @@ use crate::comparison as think;
 use crate::explain;
 use crate::record;
 use schema::{
-    BlockRatio, Cell, Distribution, Environment, Failure, Flag, Hint, Insertions, Lateness, Method, OverheadAt, Pairs,
-    Report, Resolution, Run, Seen, Service, Void, Withheld, Workload,
+    BesideNeighbour, BlockRatio, Cell, Distribution, Environment, Failure, Flag, Hint, Insertions, Lateness, Method,
+    Neighbour, OverheadAt, Pairs, Report, Resolution, Run, Seen, Service, Void, Withheld, Workload,
 };
 
 /// The name and version of the format.
@@ -115,7 +115,24 @@ fn environment<'a>(c: &think::Comparison, e: &'a think::Environment) -> Environm
         facts: Pairs(&e.facts),
         flags: flags(&e.flags),
         hints: e.hints.iter().map(hint).collect(),
+        neighbour: e.plan.neighbour.as_ref().map(|neighbour| self::neighbour(neighbour, e)),
     }
+}
+
+fn neighbour<'a>(neighbour: &'a record::Neighbour, e: &'a think::Environment) -> Neighbour<'a> {
+    let beside = |beside: &'a think::BesideNeighbour| {
+        let interval = beside.overhead.and_then(|overhead| overhead.interval);
+        BesideNeighbour {
+            workload: &beside.workload,
+            overhead: beside.overhead.map(|overhead| overhead.value),
+            low: interval.map(|i| i.low),
+            high: interval.map(|i| i.high),
+            rate: beside.rate,
+            cpus: beside.cpus,
+        }
+    };
+    let record::Neighbour { like, workload, settings, without } = neighbour;
+    Neighbour { like, workload, settings, without, beside: e.beside.iter().map(beside).collect() }
 }
 
 fn hint(hint: &think::Hint) -> Hint<'_> {

@@ -270,6 +270,42 @@ pub(super) struct Environment<'a> {
     pub(super) flags: Vec<Flag<'a>>,
     /// Why it may cost what it costs.
     pub(super) hints: Vec<Hint<'a>>,
+    /// Who worked beside it while it was measured; null where nobody did.
+    pub(super) neighbour: Option<Neighbour<'a>>,
+}
+
+/// A tenant in a box of its own beside an environment.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(super) struct Neighbour<'a> {
+    /// The environment that its box is like.
+    pub(super) like: &'a str,
+    /// Its workload.
+    pub(super) workload: &'a str,
+    /// Settings of its workload, complete.
+    pub(super) settings: &'a BTreeMap<String, String>,
+    /// The environment that is the same without it.
+    pub(super) without: &'a str,
+    /// What it costs, workload by workload.
+    pub(super) beside: Vec<BesideNeighbour<'a>>,
+}
+
+/// A workload beside a neighbour.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(super) struct BesideNeighbour<'a> {
+    /// The workload.
+    pub(super) workload: &'a str,
+    /// Time of an operation with the neighbour over that without; null where one of the two has no figure.
+    pub(super) overhead: Option<f64>,
+    /// Lower end of its interval.
+    pub(super) low: Option<f64>,
+    /// Upper end of its interval.
+    pub(super) high: Option<f64>,
+    /// Operations that the neighbour did a second.
+    pub(super) rate: f64,
+    /// CPUs that its box used; null where that couldn't be read.
+    pub(super) cpus: Option<f64>,
 }
 
 /// A reason that follows from evidence. Verdicts are made of flags alone.

@@ -1,6 +1,7 @@
 //! Words that all formats share: a sentence per environment, the trust strip, the text of a cell.
 
 pub mod beside;
+mod neighbour;
 pub mod seen;
 mod trust;
 pub mod why;
@@ -242,7 +243,8 @@ pub fn sentence(c: &Comparison, environment: &Environment) -> Vec<Piece> {
         Outcome::Measured | Outcome::Partial(_) => {}
     }
     let sorted = Sorted::of(c, environment);
-    let mut clauses = worse(&sorted.worse, &c.run.baseline);
+    let mut clauses = neighbour::clauses(environment);
+    clauses.extend(worse(&sorted.worse, &c.run.baseline));
     clauses.extend(better(&sorted.better, &format!("faster than {} in ", c.run.baseline)));
     clauses.extend(better(&sorted.doubtful, "looks faster, but read its flags, in "));
     clauses.extend(better(&sorted.unsure, "too few blocks to be sure of "));

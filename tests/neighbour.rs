@@ -1,0 +1,37 @@
+//! Neighbours in real boxes: one that takes the CPU doubles the time of work, one that hardly does anything doesn't.
+
+#![cfg(target_os = "linux")]
+
+mod common;
+
+use common::Dir;
+
+/// Of an environment: the ratio with its neighbour to that without, and the operations a second of the neighbour.
+fn beside(report: &serde_json::Value, name: &str) -> (f64, f64) {
+    let all = report["environments"].as_array().expect("a list");
+    let environment = all.iter().find(|e| e["name"] == name).expect("it is in the report");
+    let beside = &environment["neighbour"]["beside"][0];
+    assert_eq!(environment["outcome"], "measured", "{environment}");
+    assert!(environment["sentence"].as_str().is_some_and(|s| s.contains("as in bare without it")), "{environment}");
+    let number = |key: &str| beside[key].as_f64().unwrap_or_else(|| panic!("no {key}: {beside}"));
+    (number("overhead"), number("rate"))
+}
+
+#[test]
+fn who_takes_the_same_cpu_takes_half_of_it_and_who_comes_seldom_does_not() {
+    let b = Dir::new();
+    let suite = b.suite(
+        "blocks = 4\nrounds = 2\nburst = \"40ms\"\n[environments.bare]\n\
+         [environments.crowded]\nrunner = \"bare\"\nneighbour = { environment = \"bare\", workload = \"control/cpu\" }\n\
+         [environments.calm]\nrunner = \"bare\"\nneighbour = { environment = \"bare\", workload = \"control/cpu\", rate = 100 }\n\
+         [workloads.\"control/cpu\"]\n",
+    );
+    b.run(&["run", &suite, "--store", "t.db"]).ends_with_any(&[0, 4]);
+    let report = b.run(&["report", "latest", "--store", "t.db", "--format", "json"]).ends_with(0).stdout;
+    let report: serde_json::Value = serde_json::from_str(&report).expect("JSON");
+    let ((crowded, busy), (calm, seldom)) = (beside(&report, "crowded"), beside(&report, "calm"));
+    // Whatever else the machine does, it does to all of them.
+    assert!(crowded > 1.2 && crowded > 1.1 * calm, "crowded {crowded}, calm {calm}");
+    assert!(busy > 1000.0 && seldom > 1.0 && seldom < 300.0, "{busy} and {seldom} operations a second");
+    b.holds_only(&["suite.toml", "t.db", "t.db-shm", "t.db-wal"]);
+}
