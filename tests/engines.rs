@@ -283,8 +283,23 @@ fn gvisor_starts_obeys_and_leaves_nothing() {
     conforms("gvisor", "eg");
 }
 
+/// Whether this is an ordinary user to whom `/etc/subuid` gives more ids than one.
+fn owns_other_ids() -> bool {
+    let user = nix::unistd::User::from_uid(nix::unistd::geteuid()).unwrap();
+    let given = fs::read_to_string("/etc/subuid").unwrap_or_default();
+    user.is_some_and(|u| !u.uid.is_root() && given.lines().any(|line| line.split(':').next() == Some(u.name.as_str())))
+}
+
+fn in_path(program: &str) -> bool {
+    std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(program).is_file()))
+}
+
 #[test]
 fn podman_starts_obeys_and_leaves_nothing() {
+    if owns_other_ids() && !in_path("newuidmap") {
+        eprintln!("SKIPPED: podman gives a user's container the user's ids of /etc/subuid: apt install uidmap");
+        return;
+    }
     conforms("podman", "ep");
 }
 

@@ -33,8 +33,11 @@ fn missing(b: &Dir, words: &[&str]) -> Ran {
 #[test]
 fn a_suite_asks_for_its_own_engines_alone() {
     let b = Dir::new();
-    let quick =
-        missing(&b, &["--for", "quick"]).ends_with(0).says("not installed: gcc").says(" bubblewrap runc runsc podman ");
+    let quick = missing(&b, &["--for", "quick"])
+        .ends_with(0)
+        .says("not installed: gcc")
+        .says(" bubblewrap runc runsc podman ")
+        .says(" uidmap ");
     for other in ["docker.io", "firejail", "lxc", "openssh-server", "user-mode-linux", "systemd-container"] {
         assert!(!quick.stderr.contains(other), "{other}: {}", quick.stderr);
     }

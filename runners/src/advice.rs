@@ -37,6 +37,9 @@ const CONFINED: &[&str] = &[
     "unshare",
 ];
 
+/// The helpers that give a user's container the ids which /etc/subuid says are the user's; distributions pack them by themselves.
+const NO_HELPERS: &[&str] = &["\"newuidmap\": executable file not found", "\"newgidmap\": executable file not found"];
+
 /// The kernel forbids it.
 const FORBIDDEN: &[&str] = &["peration not permitted", "ermission denied", "EPERM", "EACCES"];
 
@@ -82,6 +85,9 @@ impl Ground {
         }
         if any(NO_FILES) {
             return Some("allow more open files: `ulimit -n`".into());
+        }
+        if any(NO_HELPERS) {
+            return Some("apt install uidmap".into());
         }
         if !any(FORBIDDEN) {
             return None;
@@ -151,6 +157,13 @@ mod tests {
         assert!(told.contains("--privileged") && !told.contains("CAP_SYS_ADMIN"), "{told}");
         let host = Ground { root: true, sys_admin: true, ..Ground::default() };
         assert_eq!(host.advice(words), None, "nothing is known of it");
+    }
+
+    #[test]
+    fn a_helper_that_is_a_package_of_its_own_is_named() {
+        // podman 4.3 of a user whom /etc/subuid gives ids, on Debian 12 without recommended packages.
+        let words = "Error: command required for rootless mode with multiple IDs: exec: \"newuidmap\": executable file not found in $PATH";
+        assert_eq!(advice(Ground::default(), words), "apt install uidmap");
     }
 
     #[test]
