@@ -164,7 +164,7 @@ fn setting(of: String, s: &Setting) -> Vec<String> {
 
 /// How a runner was verified is written by who saw it; of a new one there is nothing to write.
 fn verified(old: &str) -> String {
-    kept(old, RUNNERS.iter().map(|r| (r.name(), vec![r.about(), "not at all"])))
+    kept(old, RUNNERS.iter().map(|r| (r.name(), vec![r.about(), "not at all", "not at all"])))
 }
 
 /// An operation and its bytes are told in more words than a list has room for; of a new workload in those.

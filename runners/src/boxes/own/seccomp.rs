@@ -54,7 +54,7 @@ const DENIED: &[i64] = &[
     libc::SYS_io_uring_register,
     libc::SYS_io_uring_setup,
     libc::SYS_kcmp,
-    libc::SYS_kexec_file_load,
+    KEXEC_FILE_LOAD,
     libc::SYS_kexec_load,
     libc::SYS_keyctl,
     libc::SYS_mbind,
@@ -82,6 +82,12 @@ const DENIED: &[i64] = &[
     libc::SYS_userfaultfd,
     libc::SYS_vhangup,
 ];
+
+/// The crate libc lacks it for RISC-V, whose number is the one that all newer architectures share.
+#[cfg(target_arch = "riscv64")]
+const KEXEC_FILE_LOAD: i64 = 294;
+#[cfg(not(target_arch = "riscv64"))]
+const KEXEC_FILE_LOAD: i64 = libc::SYS_kexec_file_load;
 
 /// Those of them that not every architecture's table has.
 #[cfg(target_arch = "x86_64")]
