@@ -370,20 +370,16 @@ pub(super) fn of<'a>(
             flags: flags(&plan.name),
         })
     };
-    let all: Vec<Vec<Hint>> =
-        environments.iter().map(|e| place(e).map(|place| of_place(&place)).unwrap_or_default()).collect();
-    let of_host: Vec<&str> = environments
-        .iter()
-        .zip(&all)
-        .filter(|(e, _)| e.plan.name == run.baseline)
-        .flat_map(|(_, hints)| hints.iter().map(|hint| hint.name))
-        .filter(|name| KINDS.iter().any(|kind| kind.name == *name && kind.of_host))
-        .collect();
-    let repeated = |e: &Environment, hint: &Hint| e.plan.name != run.baseline && of_host.contains(&hint.name);
-    let own = |(e, hints): (&Environment, &Vec<Hint>)| {
-        hints.iter().filter(|hint| !repeated(e, hint)).cloned().collect::<Vec<_>>()
+    // What is said of the host where the baseline is needn't be said of the others, as far as the baseline felt it.
+    let of_base = base.and_then(place).map(|place| of_place(&place, &[])).unwrap_or_default();
+    let of_host = |hint: &&Hint| KINDS.iter().any(|kind| kind.name == hint.name && kind.of_host);
+    let said: Vec<&Hint> = of_base.iter().filter(of_host).collect();
+    let hints = |e: &Environment| match place(e) {
+        Some(place) if place.base.is_some() => of_place(&place, &said),
+        Some(place) => of_place(&place, &[]),
+        None => Vec::new(),
     };
-    environments.iter().zip(&all).map(own).collect()
+    environments.iter().map(hints).collect()
 }
 
 /// Our own workloads of which there is a sample among these records.
@@ -392,10 +388,13 @@ fn measured<'a>(run: &'a Run, records: &[&Record]) -> Vec<&'a WorkloadPlan> {
     run.workloads.iter().filter(|workload| !workload.is_imported() && sampled(&workload.name)).collect()
 }
 
-fn of_place(place: &Place) -> Vec<Hint> {
+/// The hints of a place, without the workloads in which they are said of the baseline.
+fn of_place(place: &Place, said: &[&Hint]) -> Vec<Hint> {
     let hint = |kind: &Kind| {
         let shows = |workload: &&WorkloadPlan| !kind.of_bursts || (kind.judge)(&place.of(&[*workload])).is_some();
-        let concerned = place.workloads.iter().copied().filter(|workload| kind.concerns.has(workload));
+        let known: Vec<&String> = said.iter().filter(|h| h.name == kind.name).flat_map(|h| &h.workloads).collect();
+        let concerned = place.workloads.iter().copied();
+        let concerned = concerned.filter(|workload| kind.concerns.has(workload) && !known.contains(&&workload.name));
         let felt: Vec<&WorkloadPlan> = concerned.filter(shows).collect();
         let evidence = if felt.is_empty() { None } else { (kind.judge)(&place.of(&felt)) }?;
         let workloads = felt.iter().map(|workload| workload.name.clone()).collect();

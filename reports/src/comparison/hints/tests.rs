@@ -180,6 +180,22 @@ fn a_limit_that_holds_for_all_is_said_of_the_baseline_once() {
 }
 
 #[test]
+fn what_the_baseline_felt_elsewhere_is_still_said_of_others() {
+    let stolen = |environment: &'static str, workloads: &'static [&str]| {
+        move |s: &mut Stored| {
+            let own = s.records.iter_mut().filter(|r| r.environment == environment);
+            own.filter(|r| workloads.contains(&&*r.workload)).for_each(|r| r.evidence.steal = Some(0.02));
+        }
+    };
+    let environments = changed(|s| {
+        stolen("bare", &["control/syscall"])(s);
+        stolen(CHANGED, &["control/syscall", "net/rr"])(s);
+    });
+    assert_eq!(names(&environments), [("bare", vec!["steal"]), (CONTROL, vec![]), (CHANGED, vec!["steal"])]);
+    assert_eq!(environments[2].hints[0].workloads, ["net/rr"], "the other is the host's");
+}
+
+#[test]
 fn a_hint_names_the_workloads_in_which_it_can_be_felt_and_the_settings_as_they_are() {
     let environments = changed(|s| {
         plan(s).network = Network::UserNat;
