@@ -268,11 +268,6 @@ impl Cell {
     pub fn overhead(&self) -> Option<Estimate> {
         self.finding.as_ref().ok().map(|f| f.overhead)
     }
-
-    /// The share by which the environment is surely not worse, 0.04 for 4 %; `None` without an interval.
-    pub fn excluded(&self) -> Option<f64> {
-        Some(self.overhead()?.interval?.high - 1.0)
-    }
 }
 
 /// A claim about a cell: beyond the margin, outside the control's own interval, and with at most one false claim in
@@ -664,6 +659,28 @@ impl Comparison {
     pub fn failed_controls(&self) -> impl Iterator<Item = &Resolution> {
         let failed = |r: &&Resolution| matches!(r.state, ControlState::Failed(_));
         self.resolution.iter().filter(failed).filter(|r| r.metric.leads(&r.workload, &self.run.workloads))
+    }
+
+    /// The share by which a ratio is surely not worse, 0.04 for 4 %, and never less than what this run can tell in this workload:
+    /// what its control's interval reaches, and the smallest visible change. `None` without an interval, where the control has
+    /// none or failed, and in an invalid run.
+    pub fn excluded(&self, workload: &str, metric: Metric, ratio: Estimate) -> Option<f64> {
+        let own = ratio.interval?.high - 1.0;
+        let told = if self.invalid.is_empty() { self.told(workload, metric) } else { None };
+        Some(own.max(told?))
+    }
+
+    /// The share below which nothing is told; 0 where no control was run, which speaks against nothing.
+    fn told(&self, workload: &str, metric: Metric) -> Option<f64> {
+        if !self.control.iter().any(|cell| cell.workload == workload && cell.metric == metric) {
+            return Some(0.0);
+        }
+        let resolution = self.resolution(workload, metric)?;
+        if matches!(resolution.state, ControlState::Failed(_)) {
+            return None;
+        }
+        let reach = resolution.control?.interval?;
+        Some((reach.high.max(1.0 / reach.low) - 1.0).max(resolution.smallest_visible?))
     }
 
     /// Another metric of the same workload and environment; `None` where it is the cell's own.

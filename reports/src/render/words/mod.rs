@@ -262,9 +262,14 @@ pub fn sentence(c: &Comparison, environment: &Environment) -> Vec<Piece> {
             }
         }
     }
-    for (i, (cell, finding)) in sorted.open.iter().enumerate() {
+    // In an invalid run all of them may be here.
+    let told = if c.invalid.is_empty() { sorted.open.len() } else { NAMED };
+    for (i, (cell, finding)) in sorted.open.iter().take(told).enumerate() {
         let can = if i == 0 { "can't be told from noise in " } else { "" };
         clause(format!("{can}{} {}", cell.workload, overhead(&finding.overhead)));
+    }
+    if let Some(more) = sorted.open.get(told..).filter(|more| !more.is_empty()) {
+        clause(format!("nor in {}", units::number_of(more.len(), "other")));
     }
     for (why, workloads) in &sorted.invalid {
         clause(format!("not comparable in {} ({why})", workloads.join(", ")));
@@ -472,7 +477,7 @@ impl<'a> Sorted<'a> {
             self.better.push((headline, finding));
         } else {
             // What the headline leaves open the median can't close.
-            match headline.excluded() {
+            match c.excluded(&headline.workload, headline.metric, finding.overhead) {
                 Some(excluded) if excluded <= TELLING => self.equal.push((&headline.workload, excluded)),
                 _ => self.open.push((headline, finding)),
             }
@@ -621,6 +626,26 @@ mod tests {
             said.contains("costs no more than 20 % in 8 workloads; can't be told from noise in disk/fsync "),
             "{said}"
         );
+    }
+
+    #[test]
+    fn nothing_is_excluded_that_the_run_could_not_tell() {
+        let mut c = sample::comparison();
+        assert_eq!(said(&c, "runc"), "costs no more than 20 % in any of 9 workloads");
+        let fsync = |r: &&mut crate::comparison::Resolution| {
+            r.workload == "disk/fsync" && matches!(r.metric, Metric::Throughput | Metric::P50)
+        };
+        c.resolution.iter_mut().filter(fsync).for_each(|r| r.smallest_visible = Some(0.24));
+        assert_eq!(said(&c, "runc"), "costs no more than 24 % in any of 9 workloads");
+        let reach = |low, high| {
+            Some(Estimate { value: 0.83, interval: Some(crate::statistics::Interval { low, high, confidence: 0.95 }) })
+        };
+        c.resolution.iter_mut().filter(fsync).for_each(|r| r.control = reach(0.09, 1.05));
+        let rest = "costs no more than 20 % in 8 workloads; can't be told from noise in disk/fsync ";
+        assert!(said(&c, "runc").starts_with(rest), "{}", said(&c, "runc"));
+        c.invalid.push("61 of 100 rounds are void".into());
+        let invalid = said(&c, "runc");
+        assert!(invalid.starts_with("can't be told from noise in ") && !invalid.contains("no more than"), "{invalid}");
     }
 
     #[test]
