@@ -4,7 +4,7 @@
 //! "different at 95 %". So a claim has to stand up to all of them at once (Holm), to reach beyond the margin, and to lie
 //! outside what two copies of the baseline differ by. Everything else is said as what was excluded.
 
-use super::{Cell, Claim, Comparison, Finding, Metric, Verdict};
+use super::{BesideNeighbour, Cell, Claim, Comparison, Finding, Metric, Verdict};
 use crate::record::WorkloadPlan;
 use crate::statistics::{FEWEST_FOR_INTERVAL, Interval, hodges_lehmann, holm, p_mean_above, walsh_averages};
 
@@ -19,14 +19,30 @@ const ALPHA_CONTROL: f64 = 0.01;
 pub(crate) fn judge(c: &mut Comparison) {
     let method = c.method;
     let family: Vec<usize> = (0..c.cells.len()).filter(|i| at_stake(&c.cells[*i], &c.run.workloads)).collect();
-    let both: Vec<[f64; 2]> = family.iter().map(|i| sides(&c.cells[*i], method.margin)).collect();
+    let both: Vec<[f64; 2]> = family.iter().map(|i| sides(&logs(&c.cells[*i]), method.margin)).collect();
     let adjusted = holm(&both.iter().map(either).collect::<Vec<_>>());
     for ((at, [worse, better]), p) in family.into_iter().zip(both).zip(adjusted) {
         let cell = &c.cells[at];
         let control = c.control.iter().find(|other| (&other.workload, other.metric) == (&cell.workload, cell.metric));
-        let beyond = beyond_control(cell, control);
+        let beyond = cell.overhead().is_some_and(|overhead| beyond_control(overhead.value, control));
         if p < ALPHA && beyond {
             c.cells[at].claim = if worse < better { Claim::Worse } else { Claim::Better };
+        }
+    }
+}
+
+/// Says the same of what neighbours cost: they are a family of their own, held to the same margin and the same control.
+pub(super) fn judge_neighbours(c: &mut Comparison) {
+    let margin = c.method.margin;
+    let all = c.environments.iter_mut().flat_map(|e| &mut e.beside);
+    let family: Vec<&mut BesideNeighbour> = all.filter(|b| b.logs.len() >= FEWEST_FOR_INTERVAL as usize).collect();
+    let both: Vec<[f64; 2]> = family.iter().map(|b| sides(&b.logs, margin)).collect();
+    let adjusted = holm(&both.iter().map(either).collect::<Vec<_>>());
+    for ((beside, [worse, better]), p) in family.into_iter().zip(both).zip(adjusted) {
+        let control = c.control.iter().find(|cell| cell.workload == beside.workload && cell.metric == beside.metric);
+        let beyond = beside.overhead.is_some_and(|overhead| beyond_control(overhead.value, control));
+        if p < ALPHA && beyond {
+            beside.claim = if worse < better { Claim::Worse } else { Claim::Better };
         }
     }
 }
@@ -39,10 +55,9 @@ fn at_stake(cell: &Cell, workloads: &[WorkloadPlan]) -> bool {
 }
 
 /// How likely the ratios are if it is not worse, and not better, than the margin allows.
-fn sides(cell: &Cell, margin: f64) -> [f64; 2] {
-    let logs = logs(cell);
+fn sides(logs: &[f64], margin: f64) -> [f64; 2] {
     let turned: Vec<f64> = logs.iter().map(|d| -d).collect();
-    [p_mean_above(&logs, margin.ln_1p()), p_mean_above(&turned, margin.ln_1p())]
+    [p_mean_above(logs, margin.ln_1p()), p_mean_above(&turned, margin.ln_1p())]
 }
 
 /// The same of both sides together.
@@ -56,14 +71,13 @@ fn logs(cell: &Cell) -> Vec<f64> {
 
 /// Whether a ratio is further from 1 than the control's own interval reaches, in either direction. A control with too few blocks
 /// for an interval could explain anything; a run that has none stands on its own.
-fn beyond_control(cell: &Cell, control: Option<&Cell>) -> bool {
-    let Some(overhead) = cell.overhead() else { return false };
+fn beyond_control(ratio: f64, control: Option<&Cell>) -> bool {
     let band = match control.map(|control| widest(&logs(control), 0.95)) {
         None => 0.0,
         Some(None) => return false,
         Some(Some(interval)) => interval.low.abs().max(interval.high.abs()),
     };
-    overhead.value.ln().abs() > band
+    ratio.ln().abs() > band
 }
 
 /// The widest interval of at most this confidence that so many values have; `None` for fewer than any has.
@@ -85,7 +99,7 @@ pub(super) fn disagreeing(control: &[Cell], workloads: &[WorkloadPlan]) -> Vec<(
         control.iter().partition(|cell| cell.metric.leads(&cell.workload, workloads));
     let differing = |family: Vec<&Cell>| {
         let tested: Vec<&Cell> = family.into_iter().filter(|c| logs(c).len() >= FEWEST_FOR_INTERVAL as usize).collect();
-        let p: Vec<f64> = tested.iter().map(|c| either(&sides(c, 0.0))).collect();
+        let p: Vec<f64> = tested.iter().map(|c| either(&sides(&logs(c), 0.0))).collect();
         let found = tested.into_iter().zip(holm(&p)).filter(|(_, p)| *p < ALPHA_CONTROL);
         found.map(|(cell, _)| (cell.workload.clone(), cell.metric)).collect::<Vec<_>>()
     };

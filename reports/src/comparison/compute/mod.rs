@@ -73,6 +73,7 @@ pub fn compare(stored: &Stored, method: Method) -> Comparison {
     }
     let beside: Vec<_> = run.environments.iter().map(|plan| neighbour::of(&c, stored, plan)).collect();
     c.environments.iter_mut().zip(beside).for_each(|(e, beside)| e.beside = beside);
+    claims::judge_neighbours(&mut c);
     remark(&mut c, stored);
     c
 }

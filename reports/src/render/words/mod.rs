@@ -243,7 +243,7 @@ pub fn sentence(c: &Comparison, environment: &Environment) -> Vec<Piece> {
         Outcome::Measured | Outcome::Partial(_) => {}
     }
     let sorted = Sorted::of(c, environment);
-    let mut clauses = neighbour::clauses(environment);
+    let mut clauses = neighbour::clauses(c, environment);
     clauses.extend(worse(&sorted.worse, &c.run.baseline));
     clauses.extend(better(&sorted.better, &format!("faster than {} in ", c.run.baseline)));
     clauses.extend(better(&sorted.doubtful, "looks faster, but read its flags, in "));
