@@ -66,9 +66,11 @@ fn control(c: &Comparison) -> Trust {
     let all: Vec<_> = primary_resolutions(c).collect();
     let failed: Vec<_> = all.iter().filter(|r| matches!(r.state, ControlState::Failed(_))).collect();
     let coarse = all.iter().filter(|r| matches!(r.state, ControlState::Coarse(_))).count();
-    // The pair that says least is the honest one to show.
-    let width = |r: &&&Resolution| r.noise_floor.unwrap_or(0.0);
-    let worst = failed.first().copied().or_else(|| all.iter().max_by(|a, b| width(a).total_cmp(&width(b))));
+    // The pair that says least is the honest one to show: that of the widest interval or, where none has one, the furthest from 1.
+    let has_interval = all.iter().any(|r| r.noise_floor.is_some());
+    let off = |r: &Resolution| r.control.map_or(0.0, |e| e.value.ln().abs());
+    let weight = |r: &Resolution| if has_interval { r.noise_floor.unwrap_or(0.0) } else { off(r) };
+    let worst = failed.first().copied().or_else(|| all.iter().max_by(|a, b| weight(a).total_cmp(&weight(b))));
     let shown = worst.and_then(|r| r.control.map(|e| (r, e)));
     let Some((resolution, estimate)) = shown else {
         let why = all.iter().find_map(|r| match &r.state {
@@ -89,7 +91,11 @@ fn control(c: &Comparison) -> Trust {
             format!("baselines differ in {n} of {} workloads, here in {}", all.len(), resolution.metric.name()),
         ),
     };
-    let which = if all.len() > 1 && failed.is_empty() { ", the widest" } else { "" };
+    let which = match (all.len() > 1 && failed.is_empty(), has_interval) {
+        (false, _) => "",
+        (true, true) => ", the widest",
+        (true, false) => ", the furthest from 1",
+    };
     let detail = format!("{}{which}; {words}", resolution.workload);
     Trust { label: "control", value: overhead(&estimate), detail, tone }
 }
@@ -156,6 +162,21 @@ fn rounds(n: u32) -> String {
 mod tests {
     use super::*;
     use crate::render::sample;
+
+    #[test]
+    fn without_intervals_the_control_furthest_from_1_is_shown() {
+        let mut c = sample::short();
+        for r in &mut c.resolution {
+            let value = if r.workload == c.run.workloads[1].name { 0.7 } else { 1.2 };
+            r.control = Some(crate::statistics::Estimate { value, interval: None });
+        }
+        let control = trust(&c).remove(0);
+        assert_eq!(control.value, "0.70× (no interval)");
+        assert!(
+            control.detail.starts_with(&format!("{}, the furthest from 1; ", c.run.workloads[1].name)),
+            "{control:?}"
+        );
+    }
 
     #[test]
     fn the_strip_takes_care_where_care_is_due() {
