@@ -296,12 +296,17 @@ pub fn sentence(c: &Comparison, environment: &Environment) -> Vec<Piece> {
     pieces
 }
 
-/// Cells named one by one; of further ones only the range is said.
+/// Cells named one by one; of further ones only the range is said, except of a single one, which takes no more room with its name.
 const NAMED: usize = 3;
+
+/// How many of so many are named.
+fn named(all: usize) -> usize {
+    if all == NAMED + 1 { all } else { NAMED }
+}
 
 fn worse(cells: &[Cost], baseline: &str) -> Vec<Vec<Piece>> {
     let mut clauses = Vec::new();
-    for (i, cost) in cells.iter().take(NAMED).enumerate() {
+    for (i, cost) in cells.iter().take(named(cells.len())).enumerate() {
         let (cell, finding) = cost.told;
         let plain = |text: &str| Piece::Plain(text.to_owned());
         let value = Piece::Strong(overhead(&finding.overhead));
@@ -350,7 +355,7 @@ fn worse(cells: &[Cost], baseline: &str) -> Vec<Vec<Piece>> {
 
 fn better(cells: &[(&Cell, &Finding)], words: &str) -> Vec<Vec<Piece>> {
     let mut clauses = Vec::new();
-    for (i, (cell, finding)) in cells.iter().take(NAMED).enumerate() {
+    for (i, (cell, finding)) in cells.iter().take(named(cells.len())).enumerate() {
         let faster = if i == 0 { words } else { "" };
         clauses.push(vec![
             Piece::Plain(format!("{faster}{} ", cell.workload)),
@@ -363,7 +368,7 @@ fn better(cells: &[(&Cell, &Finding)], words: &str) -> Vec<Vec<Piece>> {
 
 /// `5 more at 1.1× to 1.9×`.
 fn rest(cells: &[(&Cell, &Finding)]) -> Option<Vec<Piece>> {
-    let rest = cells.get(NAMED..).filter(|rest| !rest.is_empty())?;
+    let rest = cells.get(named(cells.len())..).filter(|rest| !rest.is_empty())?;
     let low = rest.iter().map(|(_, f)| f.overhead.value).fold(f64::INFINITY, f64::min);
     let high = rest.iter().map(|(_, f)| f.overhead.value).fold(0.0, f64::max);
     let (low, high) = (units::ratio(low, None), units::ratio(high, None));
@@ -540,6 +545,17 @@ mod tests {
         assert!(said.starts_with("sqlite/inserts takes 15"), "{said}");
         assert!(said.contains(" as long as on bare, +") && said.contains("; sqlite/writers 11"), "{said}");
         assert!(said.ends_with("; net/paced 8.6× (7.9–9.3); 6 more at 1.57× to 6.47×"), "{said}");
+    }
+
+    #[test]
+    fn a_single_further_one_is_named() {
+        let c = sample::comparison();
+        let cells: Vec<_> =
+            c.cells.iter().filter_map(|cell| Some((cell, cell.finding.as_ref().ok()?))).take(5).collect();
+        let told = |n: usize| better(&cells[..n], "faster in ").iter().map(|clause| plain(clause)).collect::<Vec<_>>();
+        assert_eq!((told(3).len(), told(4).len(), told(5).len()), (3, 4, 4));
+        assert!(told(4)[3].starts_with(&cells[3].0.workload), "{:?}", told(4));
+        assert!(told(5)[3].starts_with("2 more at "), "{:?}", told(5));
     }
 
     /// The sample with one workload of `runc` in which cost and median are these times the baseline's.
