@@ -183,7 +183,7 @@ fn a_browser_shows_the_page_without_overlap_or_network() {
     let sheet = b.at("sheet.html");
     let printed = html.replace("@media print", "@media all").replace("<details", "<details open");
     fs::write(&sheet, format!("{printed}{LOOK}")).expect("written");
-    for (page, width) in [(&page, 1280), (&sheet, 1030)] {
+    for (page, width) in [(&page, 1200), (&sheet, 1030)] {
         let dom = browse(&chromium, &b, page, width, &["--dump-dom"]);
         assert!(dom.contains("data-cut=\"\""), "tables are cut at {width} px: {}", &dom[..dom.len().min(600)]);
     }

@@ -15,21 +15,27 @@ const METHOD: &str = include_str!("method.html");
 
 pub(super) fn write(c: &Comparison, out: &mut Markup) -> Result<()> {
     add!(out, "<h2>Workloads</h2>\n");
-    for plan in &c.run.workloads {
-        workload(c, plan, out)?;
+    for (at, plan) in c.run.workloads.iter().enumerate() {
+        workload(c, plan, &anchor(at), out)?;
     }
     environments(c, out);
     trouble(c, out);
     resolution(c, out);
-    add!(out, "<h2>Method</h2>\n<div class=\"below\">\n{}</div>\n", Markup::file(METHOD));
+    add!(out, "<h2 id=\"method\">Method</h2>\n<div class=\"below\">\n{}</div>\n", Markup::file(METHOD));
     settings(c, out);
     Ok(())
 }
 
-fn workload(c: &Comparison, plan: &WorkloadPlan, out: &mut Markup) -> Result<()> {
+/// The place of a workload, by its number: a name may have anything in it.
+pub(super) fn anchor(at: usize) -> String {
+    format!("workload-{}", at + 1)
+}
+
+fn workload(c: &Comparison, plan: &WorkloadPlan, anchor: &str, out: &mut Markup) -> Result<()> {
     add!(
         out,
-        "<h3>{}</h3>\n<p>{} <small>{}</small></p>\n",
+        "<h3 id=\"{}\">{}</h3>\n<p>{} <small>{}</small></p>\n",
+        anchor,
         &plan.name,
         &plan.about,
         words::set(&c.run, "workloads", &plan.name, &plan.settings)
@@ -252,8 +258,8 @@ fn overhead(cell: &Cell) -> Markup {
     match &cell.finding {
         Ok(finding) if finding.overhead.interval.is_some() => markup!("{}", words::overhead(&finding.overhead)),
         Ok(finding) => {
-            let ratio = units::ratio(finding.overhead.value, None);
-            markup!("{} <small>{}</small>", ratio, words::no_interval(cell.blocks))
+            // Why is said once, above: beside the number of blocks.
+            markup!("{} <small class=\"ends\">no interval</small>", units::ratio(finding.overhead.value, None))
         }
         // In full in the table of all metrics.
         Err(Withheld::TooFewOperations { more, .. }) => {
@@ -322,7 +328,7 @@ fn all_metrics(c: &Comparison, plan: &WorkloadPlan, out: &mut Markup) {
 }
 
 fn environments(c: &Comparison, out: &mut Markup) {
-    add!(out, "<h2>Environments</h2>\n");
+    add!(out, "<h2 id=\"environments\">Environments</h2>\n");
     scrolling("Environments", out);
     add!(
         out,
@@ -352,7 +358,6 @@ fn environments(c: &Comparison, out: &mut Markup) {
         );
     }
     add!(out, "</tbody></table></div>\n");
-    hints(c, out);
     let skipped: Vec<(&Environment, &str)> = c
         .environments
         .iter()
@@ -368,34 +373,6 @@ fn environments(c: &Comparison, out: &mut Markup) {
         }
         add!(out, "</dl>\n");
     }
-}
-
-/// What follows from evidence, with what would change it.
-fn hints(c: &Comparison, out: &mut Markup) {
-    if words::tried(c).all(|e| e.hints.is_empty()) {
-        return;
-    }
-    add!(out, "<h3>Why</h3>\n");
-    scrolling("Why an environment may cost what it costs", out);
-    add!(
-        out,
-        "<thead><tr><th scope=\"col\">environment</th><th scope=\"col\">why</th><th scope=\"col\">evidence</th>\
-         <th scope=\"col\">what would change it</th><th scope=\"col\">where</th></tr></thead>\n<tbody>\n"
-    );
-    for e in words::tried(c) {
-        for hint in &e.hints {
-            add!(
-                out,
-                "<tr><th scope=\"row\">{}</th><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>\n",
-                &e.plan.name,
-                hint.what,
-                &hint.evidence,
-                &hint.change,
-                format!("{}{}", if hint.felt { "felt in " } else { "can be felt in " }, words::felt(hint, &c.run))
-            );
-        }
-    }
-    add!(out, "</tbody></table></div>\n");
 }
 
 /// Where each lies and which it was, by the start of its hash.
@@ -438,9 +415,14 @@ fn facts(e: &Environment) -> Markup {
     )
 }
 
+/// The number of a block or a round, for people and as the pictures have it: the first is 1.
+fn from_one(at: u32) -> u32 {
+    at.saturating_add(1)
+}
+
 fn trouble(c: &Comparison, out: &mut Markup) {
     if !c.failures.is_empty() {
-        add!(out, "<h2>Failures</h2>\n");
+        add!(out, "<h2 id=\"failures\">Failures</h2>\n");
         scrolling("Failures", out);
         add!(
             out,
@@ -455,8 +437,8 @@ fn trouble(c: &Comparison, out: &mut Markup) {
                  <td class=\"message\">{}</td></tr>\n",
                 &f.environment,
                 f.workload.as_deref().unwrap_or(units::NONE),
-                f.block,
-                f.round.map_or_else(|| units::NONE.to_owned(), |round| round.to_string()),
+                from_one(f.block),
+                f.round.map_or_else(|| units::NONE.to_owned(), |round| from_one(round).to_string()),
                 f.step.name(),
                 &f.message
             );
@@ -466,7 +448,7 @@ fn trouble(c: &Comparison, out: &mut Markup) {
     if !c.voids.is_empty() {
         add!(
             out,
-            "<h2>Void rounds</h2>\n<p>{} of {} rounds were dropped for all environments and replaced.</p>\n",
+            "<h2 id=\"voids\">Void rounds</h2>\n<p>{} of {} rounds were dropped for all environments and replaced.</p>\n",
             c.voids.len(),
             units::count(c.rounds_begun)
         );
@@ -481,8 +463,8 @@ fn trouble(c: &Comparison, out: &mut Markup) {
                 out,
                 "<tr><th scope=\"row\">{}</th><td class=\"n\">{}</td><td class=\"n\">{}</td><td>{}</td></tr>\n",
                 v.workload,
-                v.block,
-                v.round,
+                from_one(v.block),
+                from_one(v.round),
                 v.reason
             );
         }
@@ -529,7 +511,7 @@ fn resolution(c: &Comparison, out: &mut Markup) {
 fn settings(c: &Comparison, out: &mut Markup) {
     add!(
         out,
-        "<h2>Settings</h2>\n<dl class=\"facts\"><dt>seed</dt><dd>{}</dd><dt>blocks, rounds</dt><dd>{}, {}</dd>\
+        "<h2 id=\"settings\">Settings</h2>\n<dl class=\"facts\"><dt>seed</dt><dd>{}</dd><dt>blocks, rounds</dt><dd>{}, {}</dd>\
          <dt>binary</dt><dd><code>{}</code></dd></dl>\n<details><summary>Suite in full</summary><pre>{}</pre></details>\n",
         c.run.seed,
         c.run.blocks,
@@ -567,7 +549,17 @@ mod tests {
             assert!(page.contains(words), "{words}");
         }
         assert!(page.contains("more samples per block needed"), "{page}");
-        assert!(written(&sample::short()).contains("no finite interval (5 blocks; 6 needed)"));
+        let short = written(&sample::short());
+        assert!(short.contains(">no interval</small>") && !short.contains("6 needed)</small>"));
+    }
+
+    #[test]
+    fn blocks_and_rounds_are_counted_from_one() {
+        let mut c = sample::comparison();
+        let void = &mut c.voids[0];
+        (void.block, void.round) = (0, 4);
+        let row = format!("<td class=\"n\">1</td><td class=\"n\">5</td><td>{}", void.reason);
+        assert!(written(&c).contains(&row));
     }
 
     #[test]

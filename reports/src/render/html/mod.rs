@@ -13,6 +13,7 @@ use super::plots::{self, Place, forest};
 use super::words::{self, Piece, Tone};
 use super::{Render, units};
 use crate::comparison::{Comparison, Outcome};
+use crate::explain::explain;
 
 const STYLE: &str = include_str!("style.css");
 
@@ -63,7 +64,7 @@ fn first_screen(c: &Comparison, out: &mut Markup) -> Result<()> {
     if let Some(words) = words::not_durable(c) {
         add!(out, "<p class=\"alarm\" role=\"alert\">{}</p>\n", words);
     }
-    let title = if names.len() <= 4 { names.join(", ") } else { format!("{} environments", names.len()) };
+    let title = title(&names, words::compared(c).count());
     add!(
         out,
         "<header><h1>{} over {}</h1><span class=\"quiet\">suite {} · {}</span></header>\n",
@@ -77,10 +78,43 @@ fn first_screen(c: &Comparison, out: &mut Markup) -> Result<()> {
     }
     sentences(c, out);
     trust(c, out);
+    contents(c, out);
+    why::hints(c, out);
     why::write(c, out)?;
     forest_plot(c, out)?;
     fingerprint(c, out);
     Ok(())
+}
+
+/// The measured ones by name, or how many of all that are listed.
+fn title(measured: &[String], all: usize) -> String {
+    match measured.len() {
+        0..=4 => measured.join(", "),
+        n if n < all => format!("{n} of {all} environments"),
+        n => format!("{n} environments"),
+    }
+}
+
+/// Where everything is, in the order of the page.
+fn contents(c: &Comparison, out: &mut Markup) {
+    let has_hints = words::tried(c).any(|e| !e.hints.is_empty());
+    let parts = [
+        (has_hints, why::HINTS, "Why"),
+        (explain(c).is_some(), why::STEPS, "Step by step"),
+        (true, "environments", "Environments"),
+        (!c.failures.is_empty(), "failures", "Failures"),
+        (!c.voids.is_empty(), "voids", "Void rounds"),
+        (true, "method", "Method"),
+        (true, "settings", "Settings"),
+    ];
+    let link = |id: &str, name: &str| markup!("<a href=\"#{}\">{}</a>\n", id, name);
+    let (first, last) = parts.split_at(2);
+    let of = |parts: &[(bool, &str, &str)]| -> Markup {
+        parts.iter().filter(|(there, ..)| *there).map(|(_, id, name)| link(id, name)).collect()
+    };
+    let workloads: Markup =
+        c.run.workloads.iter().enumerate().map(|(at, plan)| link(&detail::anchor(at), &plan.name)).collect();
+    add!(out, "<nav class=\"contents\" aria-label=\"Contents\">\n{}{}{}</nav>\n", of(first), workloads, of(last));
 }
 
 fn sentences(c: &Comparison, out: &mut Markup) {
@@ -92,12 +126,19 @@ fn sentences(c: &Comparison, out: &mut Markup) {
             Markup::default()
         };
         let sentence: Markup = words::sentence(c, environment).iter().map(piece).collect();
+        let tried = !matches!(environment.outcome, Outcome::Skipped(_));
+        let why = if tried && !environment.hints.is_empty() {
+            markup!(" <a href=\"#{}\">why</a>", why::HINTS)
+        } else {
+            Markup::default()
+        };
         add!(
             out,
-            "<li{}><span class=\"name\">{}</span> <span>{}</span></li>\n",
+            "<li{}><span class=\"name\">{}</span> <span>{}{}</span></li>\n",
             class,
             environment.plan.name,
-            sentence
+            sentence,
+            why
         );
     }
     add!(out, "</ul>\n");
@@ -269,6 +310,29 @@ mod tests {
         }
         assert!(page.contains("<li>a=b: no</li>"));
         assert!(!super::Html.render(&sample::comparison()).unwrap().windows(9).any(|w| w == b"Left out:"));
+    }
+
+    #[test]
+    fn every_link_has_its_place_and_the_reasons_come_before_the_workloads() {
+        for c in [sample::comparison(), sample::short(), crate::explain::tests::both()] {
+            let page = page(&c);
+            let places: Vec<&str> = page.split(" href=\"#").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+            assert!(places.len() > 4, "{places:?}");
+            for place in places {
+                assert_eq!(page.matches(&format!(" id=\"{place}\"")).count(), 1, "{place}");
+            }
+        }
+        let page = page(&sample::comparison());
+        let at = |words: &str| page.find(words).unwrap_or_else(|| panic!("{words} is on the page"));
+        assert!(at("class=\"trust\"") < at("id=\"why\"") && at("id=\"why\"") < at("class=\"forest\""));
+    }
+
+    #[test]
+    fn the_title_counts_what_is_listed() {
+        let names: Vec<String> = ["a", "b", "c", "d", "e"].map(String::from).into();
+        assert_eq!(title(&names[..2], 3), "a, b");
+        assert_eq!(title(&names, 5), "5 environments");
+        assert_eq!(title(&names, 7), "5 of 7 environments");
     }
 
     #[test]

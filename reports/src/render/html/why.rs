@@ -1,4 +1,4 @@
-//! The page's explanation: for each workload a sentence, the waterfall and the table.
+//! The page's reasons: the hints, and of an explained environment a sentence, the waterfall and the table for each workload.
 
 use anyhow::Result;
 
@@ -8,12 +8,44 @@ use crate::comparison::Comparison;
 use crate::explain::{Explanation, Ladder, explain};
 use crate::render::markup::{Markup, add, markup};
 use crate::render::plots::{Place, waterfall};
-use crate::render::words::why;
+use crate::render::words::{self, why};
+
+/// The place of the hints.
+pub(super) const HINTS: &str = "why";
+/// The place of the explanation.
+pub(super) const STEPS: &str = "steps";
+
+/// What follows from evidence, with what would change it.
+pub(super) fn hints(c: &Comparison, out: &mut Markup) {
+    let all = words::hints(c, words::Alike::Equal);
+    if all.is_empty() {
+        return;
+    }
+    add!(out, "<h2 id=\"{}\">Why</h2>\n", HINTS);
+    scrolling("Why an environment may cost what it costs", out);
+    add!(
+        out,
+        "<thead><tr><th scope=\"col\">environment</th><th scope=\"col\">why</th><th scope=\"col\">evidence</th>\
+         <th scope=\"col\">what would change it</th><th scope=\"col\">where</th></tr></thead>\n<tbody>\n"
+    );
+    for words::Reason { environments, hint, .. } in all {
+        add!(
+            out,
+            "<tr><th scope=\"row\">{}</th><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>\n",
+            environments.join(", "),
+            hint.what,
+            &hint.evidence,
+            &hint.change,
+            format!("{}{}", if hint.felt { "felt in " } else { "can be felt in " }, words::felt(hint, &c.run))
+        );
+    }
+    add!(out, "</tbody></table></div>\n");
+}
 
 /// Nothing where the run explains nothing.
 pub(super) fn write(c: &Comparison, out: &mut Markup) -> Result<()> {
     let Some(explanation) = explain(c) else { return Ok(()) };
-    add!(out, "<h2>Why {} costs what it costs</h2>\n", &explanation.environment);
+    add!(out, "<h2 id=\"{}\">Why {} costs what it costs</h2>\n", STEPS, &explanation.environment);
     for ladder in &explanation.ladders {
         of_workload(&explanation, ladder, out)?;
     }

@@ -212,6 +212,51 @@ pub fn hint(hint: &Hint, run: &Run) -> String {
     format!("{what}, {scope} {}: {evidence}. To change it: {}", felt(hint, run), super::escape::one_line(change))
 }
 
+/// Which hints are said in one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Alike {
+    /// Those that are equal.
+    Equal,
+    /// Those that differ in the figures of their evidence alone: the rungs of a ladder all say so much.
+    ButForFigures,
+}
+
+/// A hint, and all environments that it is said of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reason<'a> {
+    /// Names, the one whose evidence it has first.
+    pub environments: Vec<&'a str>,
+    /// The hint of the first.
+    pub hint: &'a Hint,
+    /// Whether the evidence of the others has the same figures.
+    pub equal: bool,
+}
+
+/// The hints of all environments that were tried, those that are alike in one.
+#[must_use]
+pub fn hints(c: &Comparison, alike: Alike) -> Vec<Reason<'_>> {
+    let without_figures = |text: &str| {
+        let words = text.split(|c: char| c.is_ascii_digit() || c == '.').filter(|part| !part.is_empty());
+        words.map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let same = |one: &Hint, other: &Hint| {
+        (one.name, one.felt, &one.workloads, &one.change) == (other.name, other.felt, &other.workloads, &other.change)
+            && (one.evidence == other.evidence
+                || alike == Alike::ButForFigures && without_figures(&one.evidence) == without_figures(&other.evidence))
+    };
+    let mut all: Vec<Reason> = Vec::new();
+    for (e, hint) in tried(c).flat_map(|e| e.hints.iter().map(move |hint| (e, hint))) {
+        match all.iter_mut().find(|reason| same(reason.hint, hint)) {
+            Some(reason) => {
+                reason.environments.push(&e.plan.name);
+                reason.equal &= reason.hint.evidence == hint.evidence;
+            }
+            None => all.push(Reason { environments: vec![&e.plan.name], hint, equal: true }),
+        }
+    }
+    all
+}
+
 /// The workloads in which a hint's evidence stands: all of the run's workloads, or their names.
 #[must_use]
 pub fn felt(hint: &Hint, run: &Run) -> String {
