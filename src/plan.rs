@@ -105,6 +105,7 @@ impl Plan {
                     chosen.push(entry);
                 }
             }
+            keeps_neighbours(&chosen, &suite.environments)?;
             suite.environments = chosen;
             suite.explains = None;
         }
@@ -174,6 +175,28 @@ impl Plan {
         }
         Ok(Self { suite, environments, workloads, seed })
     }
+}
+
+/// Refuses a choice of the suite's environments without those that a neighbour needs: the one that it is like, and the one that is
+/// the same without it.
+fn keeps_neighbours(chosen: &[Entry], all: &[Entry]) -> anyhow::Result<()> {
+    for entry in chosen {
+        let Some(neighbour) = &entry.neighbour else { continue };
+        let like = |e: &Entry| e.name == neighbour.environment;
+        let without = |e: &Entry| e.neighbour.is_none() && e.kind() == entry.kind() && e.settings == entry.settings;
+        let left_out = |needed: &dyn Fn(&Entry) -> bool| {
+            all.iter().find(|e| needed(e)).filter(|_| !chosen.iter().any(needed)).map(|e| e.name.as_str())
+        };
+        let mut names: Vec<&str> = [left_out(&like), left_out(&without)].into_iter().flatten().collect();
+        names.dedup();
+        if !names.is_empty() {
+            let add: Vec<String> = names.iter().map(|name| format!("--env {name}")).collect();
+            let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+            let (names, add) = (names.join(" and "), add.join(" "));
+            bail!("`{}` has a neighbour and needs {names}, which --env left out: add {add}", entry.name);
+        }
+    }
+    Ok(())
 }
 
 /// Gives the environments that are to have one their neighbours.
@@ -342,6 +365,26 @@ mod tests {
         assert_eq!((tenant.like.as_str(), tenant.without.as_str()), ("bare", "chroot"));
         assert_eq!((tenant.environment.runner.name(), tenant.workload.name.as_str()), ("bare", "disk/fsync"));
         assert!(plan.environments[..3].iter().all(|e| e.neighbour.is_none()));
+    }
+
+    #[test]
+    fn what_a_neighbour_needs_is_named_where_it_was_left_out() {
+        let text = format!(
+            "[environments.bare]\n[environments.chroot]\n[environments.runc]\n{}",
+            beside("runc", "disk/fsync")
+        );
+        let all = Suite::parse("s.toml", &text).expect("reads").environments;
+        let [bare, chroot, runc, with] = &all[..] else { panic!("{all:?}") };
+        let refused = |chosen: &[&Entry]| {
+            let chosen: Vec<Entry> = chosen.iter().map(|e| (*e).clone()).collect();
+            keeps_neighbours(&chosen, &all).err().map(|e| e.to_string())
+        };
+        let expected =
+            "`box` has a neighbour and needs `runc` and `chroot`, which --env left out: add --env runc --env chroot";
+        assert_eq!(refused(&[bare, with]).as_deref(), Some(expected));
+        let expected = "`box` has a neighbour and needs `chroot`, which --env left out: add --env chroot";
+        assert_eq!(refused(&[bare, runc, with]).as_deref(), Some(expected));
+        assert_eq!(refused(&[bare, chroot, runc, with]), None);
     }
 
     #[test]

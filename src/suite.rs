@@ -10,7 +10,8 @@ use runners::host::{IoLimits, LinkLimits, Resources};
 use runners::names::hash;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
-use workloads::settings::nearest;
+use workloads::load::Load;
+use workloads::settings::{Kind, nearest};
 
 /// The suites that are compiled in: name and text.
 pub const BUILT_IN: &[(&str, &str)] = &[
@@ -383,7 +384,12 @@ impl Source<'_> {
         match number {
             Some(n) if (min..=max).contains(&n) => Ok(n),
             Some(n) => Err(self.error(value, format!("`{}` is {n}, but must be from {min} to {max}", key.get_ref()))),
-            None => Err(self.expected(key, value, &format!("a whole number from {min} to {max}"))),
+            // Below 0, or longer than any limit: of the right type all the same.
+            None => match value.get_ref().as_integer() {
+                Some(i) => Err(self
+                    .error(value, format!("`{}` is {}, but must be from {min} to {max}", key.get_ref(), i.as_str()))),
+                None => Err(self.expected(key, value, &format!("a whole number from {min} to {max}"))),
+            },
         }
     }
 
@@ -531,6 +537,8 @@ impl Source<'_> {
                     axes = self.matrix(key, value)?;
                 } else if key.get_ref() == NEIGHBOUR && of_key == "runner" {
                     entry.neighbour = Some(self.neighbour(key, value)?);
+                } else if of_key == "runner" && is_neighbour(value) {
+                    return Err(self.unknown(key, &[NEIGHBOUR]));
                 } else {
                     self.flatten(key.get_ref(), value, &mut entry.settings)?;
                 }
@@ -552,7 +560,8 @@ impl Source<'_> {
                 name @ ("environment" | "workload") => drop(own.insert(name.to_string(), self.text_of(key, value)?)),
                 "rate" => {
                     let advice = "leave it out for one operation after the other";
-                    let rate = self.number(key, value, 1, u64::MAX).map_err(|e| anyhow::anyhow!("{e}; {advice}"))?;
+                    let rate =
+                        self.number(key, value, 1, most_arrivals()).map_err(|e| anyhow::anyhow!("{e}; {advice}"))?;
                     settings.insert("rate".to_string(), rate.to_string());
                 }
                 name => self.flatten(name, value, &mut settings)?,
@@ -608,6 +617,19 @@ impl Source<'_> {
 
 /// The key of a table that says who works beside an environment.
 const NEIGHBOUR: &str = "neighbour";
+
+/// Whether what stands under another key can only be meant as a neighbour: no setting of a runner is called so.
+fn is_neighbour(value: &Spanned<DeValue>) -> bool {
+    let has =
+        |table: &DeTable| table.iter().any(|(key, _)| ["environment", "workload"].contains(&key.get_ref().as_ref()));
+    value.get_ref().as_table().is_some_and(has)
+}
+
+/// The most operations that may arrive a second, as the setting of all workloads says.
+fn most_arrivals() -> u64 {
+    let rate = Load::TABLE.iter().find(|setting| setting.name == "rate").map(|setting| setting.kind);
+    if let Some(Kind::Number { max, .. }) = rate { max } else { u64::MAX }
+}
 
 /// The key of a table of settings that makes an entry of every combination of the values it lists.
 const MATRIX: &str = "matrix";
@@ -674,6 +696,11 @@ mod tests {
         assert_eq!(Suite::parse("s.toml", &suite.to_toml()).expect("our own TOML reads"), suite);
         let rate = error(&neighbour("{ environment = \"bare\", workload = \"disk/fsync\", rate = 0 }"));
         assert!(rate.contains("line 4: `rate` is 0") && rate.contains("leave it out"), "{rate}");
+        let below = error(&neighbour("{ environment = \"bare\", workload = \"disk/fsync\", rate = -3 }"));
+        assert!(below.contains("line 4: `rate` is -3, but must be from 1 to 1000000"), "{below}");
+        let american = text.replace("neighbour =", "neighbor =");
+        let expected = "s.toml, line 4: unknown key `neighbor`; did you mean `neighbour`?";
+        assert_eq!(error(&american), expected);
         let lacks = error(&neighbour("{ environment = \"bare\" }"));
         assert!(lacks.contains("line 4: `neighbour` has no `workload`"), "{lacks}");
         assert!(error(&neighbour("\"bare\"")).contains("a table, as in { environment"), "no table");
