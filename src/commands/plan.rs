@@ -33,7 +33,8 @@ fn describe(plan: &Plan) -> anyhow::Result<String> {
         if let Some(tenant) = &environment.neighbour {
             let work = &tenant.workload;
             let set = self::set(&load::settings(work.workload.settings()), &work.settings)?;
-            let who = format!("{:<14} beside {} in {}, on the same CPUs", "", work.name, tenant.like);
+            let comma = if set.is_empty() { "" } else { "," };
+            let who = format!("{:<14} beside {} in {}, on the same CPUs{comma}", "", work.name, tenant.like);
             writeln!(out, "{}", item(&who, &set))?;
         }
     }
