@@ -57,12 +57,13 @@ fn boxes_say_what_they_cost_and_bare_metal_says_nothing() {
              [environments.limited]\nrunner = \"runc\"\n\"cpu.share\" = 20\n\"cpu.period\" = \"10ms\"\n\
              [environments.boxed]\nrunner = \"namespaces\"\ndata = \"overlay\"\nseccomp = \"docker-like\"\n\
              [environments.far]\nrunner = \"namespaces\"\nnetwork = \"slirp4netns\"\n\
-             [environments.layered]\nrunner = \"podman\"\ndata = \"layer\"\n\
+             [environments.layered]\nrunner = \"podman\"\ndata = \"layer\"\n[environments.gvisor]\n\
              [workloads.\"control/syscall\"]\n[workloads.\"disk/fsync\"]\n[workloads.\"net/rr\"]\n",
     );
     provoked(&all, "limited", "runc", &["throttled"]);
     provoked(&all, "boxed", "namespaces", &["seccomp", "file-system"]);
     provoked(&all, "far", "slirp4netns", &["user-nat", "link"]);
+    provoked(&all, "gvisor", "gvisor", &["slow-calls"]);
     provoked(&all, "layered", "podman", &["volatile", "flush-lost"]);
     b.run(&["report", "latest", "--store", "t.db", "--format", "markdown"]).ends_with(0).says("* Why **boxed**: ");
 }

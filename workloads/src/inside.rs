@@ -20,9 +20,6 @@ const MITIGATIONS: &str = "/sys/devices/system/cpu/vulnerabilities";
 /// Where Linux says who gets huge pages; the word in brackets holds.
 const HUGE_PAGES: &str = "/sys/kernel/mm/transparent_hugepage/enabled";
 
-/// Where Linux names the algorithm of new TCP connections in this network namespace.
-const CONGESTION: &str = "/proc/sys/net/ipv4/tcp_congestion_control";
-
 /// The surroundings of an agent. What can't be seen is `None`, or an empty list: never a zero, never a no.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -47,7 +44,7 @@ pub struct Inside {
     pub data_options: Option<String>,
     /// The network interfaces that are up, without loopback.
     pub links: Vec<Link>,
-    /// How the kernel's TCP decides how fast to send, where a program doesn't choose: `cubic`, `bbr`.
+    /// How TCP decides how fast to send, where a program doesn't choose, as a new socket says: `cubic`, `bbr`.
     pub congestion: Option<String>,
 }
 
@@ -78,7 +75,7 @@ impl Inside {
             huge_pages: fs::read_to_string(HUGE_PAGES).ok().and_then(|text| chosen(&text)),
             data_options: mount.map(|mount| mount.options.clone()),
             links: links::all(),
-            congestion: words(Path::new(CONGESTION)).into_iter().next(),
+            congestion: links::congestion(),
         }
     }
 }
@@ -168,6 +165,8 @@ mod links {
     use std::os::fd::{AsFd, AsRawFd};
 
     use nix::net::if_::{InterfaceFlags, if_nameindex};
+    use nix::sys::socket::sockopt::TcpCongestion;
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType};
 
     use super::Link;
 
@@ -191,6 +190,14 @@ mod links {
         let names = if_nameindex().map(|all| all.into_iter().map(|i| i.name().to_owned()).collect::<Vec<_>>());
         let looked = names.unwrap_or_default().into_iter().filter_map(|name| link(&socket, name.to_bytes()));
         looked.collect()
+    }
+
+    /// Of a socket that nobody has connected, since the kernel's file may be of another stack than the one that carries the packets.
+    pub(super) fn congestion() -> Option<String> {
+        let socket = nix::sys::socket::socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None);
+        let name = nix::sys::socket::getsockopt(&socket.ok()?, TcpCongestion).ok()?;
+        let name = name.to_string_lossy().trim_end_matches('\0').to_owned();
+        (!name.is_empty()).then_some(name)
     }
 
     fn link(socket: &impl AsFd, name: &[u8]) -> Option<Link> {
@@ -240,6 +247,11 @@ mod links {
     /// Nobody asks here.
     pub(super) fn all() -> Vec<super::Link> {
         Vec::new()
+    }
+
+    /// Nor for this.
+    pub(super) fn congestion() -> Option<String> {
+        None
     }
 }
 

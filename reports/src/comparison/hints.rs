@@ -12,8 +12,8 @@ use workloads::facts::{Flushes, Network};
 use workloads::inside::Link;
 use workloads::protocol::Identity;
 
-use super::{Environment, Flag};
-use crate::record::{EnvironmentPlan, Record, Run, Stored, WorkloadPlan};
+use super::{Environment, Flag, Severity};
+use crate::record::{CONTROL, EnvironmentPlan, Record, Run, Stored, WorkloadPlan};
 
 /// A reason that follows from evidence.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,6 +84,30 @@ impl Concerns {
 
 /// Every kind, in the order of reports.
 pub const KINDS: &[Kind] = &[
+    Kind {
+        name: "emulated-cpu",
+        what: "its CPU is emulated in software",
+        when: "its runner says so: every instruction is translated, and none of its times are those of a machine with the hardware's help",
+        change: "a host with KVM that works",
+        settings: &["accel"],
+        concerns: Concerns::All,
+        of_bursts: false,
+        of_host: false,
+        provoked: false,
+        judge: emulated,
+    },
+    Kind {
+        name: "slow-calls",
+        what: "something catches each of its system calls",
+        when: "an empty system call takes three times as long inside as beside the baseline, and 200 ns more, on a CPU that isn't emulated",
+        change: "another way of catching them, where the sandbox has a choice",
+        settings: &["platform", "accel"],
+        concerns: Concerns::All,
+        of_bursts: false,
+        of_host: false,
+        provoked: true,
+        judge: slow_calls,
+    },
     Kind {
         name: "clock-call",
         what: "reading the clock is a system call, or as slow as one",
@@ -171,7 +195,7 @@ pub const KINDS: &[Kind] = &[
     Kind {
         name: "huge-pages",
         what: "huge pages are given otherwise than on the host",
-        when: "the word in brackets of /sys/kernel/mm/transparent_hugepage/enabled is another one inside",
+        when: "the word in brackets of /sys/kernel/mm/transparent_hugepage/enabled is `always` inside or beside the baseline, and not there and here",
         change: "`transparent_hugepage=` on the guest's command line",
         settings: &["kernel"],
         concerns: Concerns::All,
@@ -219,7 +243,7 @@ pub const KINDS: &[Kind] = &[
     Kind {
         name: "flush-lost",
         what: "its flushes never reach the disk, which is why it can be fast",
-        when: "the flag `fsync-not-durable` is raised, or its runner states that flushes are answered and forgotten",
+        when: "the flag `fsync-not-durable` is raised by what was counted, and not by time alone, or its runner states that flushes are answered and forgotten",
         change: "a path to the disk that passes flushes on",
         settings: &["disk.cache", "data", "rm", "storage"],
         concerns: Concerns::Durable,
@@ -291,11 +315,11 @@ pub const KINDS: &[Kind] = &[
     Kind {
         name: "congestion",
         what: "its TCP decides otherwise how fast to send",
-        when: "/proc/sys/net/ipv4/tcp_congestion_control has another word inside than beside the baseline: felt in what the work sends",
-        change: "the same algorithm in both kernels, by that file",
+        when: "a new TCP socket has another algorithm inside than beside the baseline, and an operation moves more than the ten segments that need no answer",
+        change: "the same algorithm in both kernels, by /proc/sys/net/ipv4/tcp_congestion_control",
         settings: &["kernel", "network"],
         concerns: Concerns::Network,
-        of_bursts: false,
+        of_bursts: true,
         of_host: false,
         provoked: true,
         judge: congestion,
@@ -375,6 +399,8 @@ pub(super) fn of<'a>(
     let of_host = |hint: &&Hint| KINDS.iter().any(|kind| kind.name == hint.name && kind.of_host);
     let said: Vec<&Hint> = of_base.iter().filter(of_host).collect();
     let hints = |e: &Environment| match place(e) {
+        // A copy of the baseline has nothing that is not the host's or the moment's.
+        Some(_) if e.plan.name == CONTROL => Vec::new(),
         Some(place) if place.base.is_some() => of_place(&place, &said),
         Some(place) => of_place(&place, &[]),
         None => Vec::new(),
@@ -408,7 +434,7 @@ fn of_place(place: &Place, said: &[&Hint]) -> Vec<Hint> {
 fn change(kind: &Kind, plan: &EnvironmentPlan) -> String {
     let set = |name: &&&str| plan.settings.get(**name).filter(|value| !value.is_empty());
     let now: Vec<String> = kind.settings.iter().filter_map(|name| Some(format!("{name}={}", set(&name)?))).collect();
-    if now.is_empty() { kind.change.into() } else { format!("{}; here {}", kind.change, now.join(", ")) }
+    if now.is_empty() { kind.change.into() } else { format!("{}; now {}", kind.change, now.join(", ")) }
 }
 
 /// A clock reading that costs so much of an empty system call is one.
@@ -505,7 +531,9 @@ fn steal(place: &Place) -> Option<String> {
 
 fn huge_pages(place: &Place) -> Option<String> {
     let (own, base) = place.both(|i| i.inside.huge_pages.as_ref())?;
-    (own != base).then(|| format!("`{own}` inside, `{base}` on the host"))
+    // The work asks for none, so the two other words are the same to it.
+    let given = |word: &str| word == "always";
+    (given(own) != given(base)).then(|| format!("`{own}` inside, `{base}` on the host"))
 }
 
 /// So much more of files than the baseline is no program's text.
@@ -530,7 +558,8 @@ fn disk(place: &Place) -> Option<String> {
 }
 
 fn flush(place: &Place) -> Option<String> {
-    let seen = place.flags.iter().find(|(_, flag)| flag.name == "fsync-not-durable");
+    let counted = |flag: &Flag| flag.name == "fsync-not-durable" && flag.severity == Severity::Fatal;
+    let seen = place.flags.iter().find(|(_, flag)| counted(flag));
     let seen = seen.map(|(_, flag)| flag.evidence.clone());
     let stated = place.plan.data.flushes == Flushes::Forgotten;
     seen.or_else(|| stated.then(|| format!("flushes are answered and forgotten there: {}", place.plan.data_path)))
@@ -620,7 +649,23 @@ fn link(place: &Place) -> Option<String> {
     joined(std::iter::once(mtu).chain(switches))
 }
 
+/// What a connection sends before it waits for the first answer (RFC 6928): ten segments of 1460 bytes.
+const INITIAL_WINDOW: u64 = 10 * 1460;
+
 fn congestion(place: &Place) -> Option<String> {
     let (own, base) = place.both(|i| i.inside.congestion.as_ref())?;
-    (own != base).then(|| format!("{own} inside, {base} beside the baseline"))
+    let samples = place.records.iter().filter_map(|r| r.outcome.as_ref().ok());
+    let large = samples.map(|sample| sample.bytes / sample.operations.max(1)).any(|bytes| bytes > INITIAL_WINDOW);
+    (own != base && large).then(|| format!("{own} inside, {base} beside the baseline"))
+}
+
+fn emulated(place: &Place) -> Option<String> {
+    place.base?;
+    place.plan.emulated.clone()
+}
+
+fn slow_calls(place: &Place) -> Option<String> {
+    let (own, base) = place.both(|i| i.inside.call_ns.as_ref())?;
+    let slow = *own >= 3.0 * base && *own >= base + 200.0 && place.plan.emulated.is_none();
+    slow.then(|| format!("an empty system call takes {own:.0} ns, beside the baseline {base:.0} ns"))
 }

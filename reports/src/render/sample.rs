@@ -241,7 +241,7 @@ fn hint(c: &Comparison) -> Hint {
         workloads: vec![c.run.workloads[0].name.clone()],
         felt: false,
         evidence: "filters on its process: 1, on the baseline's: 0".into(),
-        change: "no filter; here seccomp=default".into(),
+        change: "no filter; now seccomp=default".into(),
     }
 }
 

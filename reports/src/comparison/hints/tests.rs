@@ -9,7 +9,6 @@ use workloads::protocol::Identity;
 use super::*;
 use crate::comparison::{Method, compare};
 use crate::example;
-use crate::record::CONTROL;
 
 /// The environment of the example that is changed.
 const CHANGED: &str = "runc";
@@ -71,8 +70,8 @@ const RAISED: &[(&str, &str, Change)] = &[
             identities(s, |i| (i.clock_ns, i.clock_source) = (140.0, Some("hpet".into())));
         },
     ),
-    ("clock-call", "a reading costs 900 ns, an empty system call 4000 ns", |s| {
-        identities(s, |i| (i.clock_ns, i.inside.call_ns) = (900.0, Some(4000.0)));
+    ("clock-call", "a reading costs 900 ns, an empty system call 340 ns", |s| {
+        identities(s, |i| (i.clock_ns, i.inside.call_ns) = (900.0, Some(340.0)));
     }),
     ("tsc-scaled", "2600 MHz inside, 2000 MHz beside", |s| identities(s, |i| i.inside.tsc_khz = Some(2_600_000))),
     ("seccomp", "filters on its process: 2, on the baseline's: 0", |s| identities(s, |i| i.inside.filters = Some(2))),
@@ -89,6 +88,10 @@ const RAISED: &[(&str, &str, Change)] = &[
         });
     }),
     ("steal", "2.0 % of the host's CPU time", |s| records(s, |r| r.evidence.steal = Some(0.02))),
+    ("emulated-cpu", "QEMU TCG: no KVM", |s| plan(s).emulated = Some("QEMU TCG: no KVM".into())),
+    ("slow-calls", "an empty system call takes 2000 ns, beside the baseline 150 ns", |s| {
+        identities(s, |i| i.inside.call_ns = Some(2000.0));
+    }),
     ("huge-pages", "`always` inside, `madvise` on the host", |s| {
         identities(s, |i| i.inside.huge_pages = Some("always".into()));
     }),
@@ -203,7 +206,7 @@ fn a_hint_names_the_workloads_in_which_it_can_be_felt_and_the_settings_as_they_a
     });
     let hint = &environments[2].hints[0];
     assert_eq!(hint.workloads, ["net/rr", "net/stream", "net/paced"]);
-    assert!(hint.change.ends_with("; here network=pasta"), "{}", hint.change);
+    assert!(hint.change.ends_with("; now network=pasta"), "{}", hint.change);
     // A run without such work has nothing to feel it in.
     let none = changed(|s| {
         plan(s).network = Network::UserNat;
