@@ -1,5 +1,6 @@
 //! From what was typed to what will happen: every name looked up, every setting checked, nothing touched.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -230,6 +231,7 @@ fn neighbours(suite: &Suite, environments: &mut [Environment]) -> anyhow::Result
             let runner = before[at].runner.name();
             format!("`{name}` has a neighbour, and no environment is the same without: add one of `{runner}` with the same settings")
         })?;
+        check_work(name, &neighbour.settings)?;
         let work =
             Entry { name: neighbour.workload.clone(), of: None, settings: neighbour.settings.clone(), neighbour: None };
         let workload = workload(&work, suite).with_context(|| format!("the neighbour of `{name}`"))?;
@@ -237,6 +239,19 @@ fn neighbours(suite: &Suite, environments: &mut [Environment]) -> anyhow::Result
         let environment = Environment { name: format!("{name}+neighbour"), ..like.clone() };
         let tenant = Tenant { environment, like: like.name.clone(), workload, without: without.name.clone() };
         environments[at].neighbour = Some(Box::new(tenant));
+    }
+    Ok(())
+}
+
+/// Refuses what a neighbour's work can't have: it begins and ends with a burst, and arrivals are counted for all of it.
+fn check_work(name: &str, settings: &BTreeMap<String, String>) -> anyhow::Result<()> {
+    if let Some(key) = ["burst", "operations", "arrivals"].into_iter().find(|key| settings.contains_key(*key)) {
+        bail!(
+            "the neighbour of `{name}` can't have `{key}`: it works for as long as the burst beside it, and `rate` is spaced evenly; leave it out"
+        );
+    }
+    if settings.contains_key("rate") && settings.get("jobs").is_some_and(|jobs| jobs != "1") {
+        bail!("the neighbour of `{name}` has a `rate`, which one worker keeps: leave `jobs` or `rate` out");
     }
     Ok(())
 }
@@ -404,5 +419,15 @@ mod tests {
         let suite = Suite::parse("s.toml", &text).expect("reads");
         let words = Plan::of(suite, 1).expect_err("refused").to_string();
         assert!(words.contains("the baseline `bare` can't have a neighbour"), "{words}");
+    }
+
+    #[test]
+    fn a_neighbour_works_as_long_as_the_burst_and_one_worker_keeps_a_rate() {
+        for (more, why) in [("burst = \"1s\"", "can't have `burst`"), ("rate = 5, jobs = 4", "which one worker keeps")]
+        {
+            let text = beside("bare", "disk/fsync").replace(" }", &format!(", {more} }}"));
+            let words = format!("{:#}", plan(&format!("[environments.chroot]\n{text}")).expect_err("refused"));
+            assert!(words.contains(why) && words.contains("leave"), "{words}");
+        }
     }
 }

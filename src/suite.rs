@@ -573,7 +573,7 @@ impl Source<'_> {
         Ok(Neighbour { environment: take("environment")?, workload: take("workload")?, settings })
     }
 
-    /// `matrix = { "disk.cache = ["none", "unsafe"] }`: the settings that take several values, with the values.
+    /// `matrix = { "disk.cache" = ["none", "unsafe"] }`: the settings that take several values, with the values.
     fn matrix(&self, key: &Key, value: &Spanned<DeValue>) -> anyhow::Result<Vec<(String, Vec<String>)>> {
         let wanted = "a table of lists, as in { \"disk.cache\" = [\"none\", \"unsafe\"] }";
         let table = value.get_ref().as_table().ok_or_else(|| self.expected(key, value, wanted))?;

@@ -238,6 +238,12 @@ fn of_environment(environment: &EnvironmentPlan, add: &mut impl FnMut(Part, Stri
     for (key, value) in &environment.settings {
         add(Part::Setting, format!("{name} {key}"), value.clone());
     }
+    if let Some(neighbour) = &environment.neighbour {
+        add(Part::Setting, format!("{name} neighbour"), format!("{} in {}", neighbour.workload, neighbour.like));
+        for (key, value) in &neighbour.settings {
+            add(Part::Setting, format!("{name} neighbour's {key}"), value.clone());
+        }
+    }
     add(Part::Setting, format!("{name} data"), environment.data_path.clone());
     add(Part::Setting, format!("{name} CPU"), environment.emulated.clone().unwrap_or_else(|| "the host's".into()));
 }

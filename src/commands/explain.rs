@@ -52,6 +52,12 @@ fn planned(args: &cli::Explain) -> anyhow::Result<Plan> {
     let Plan { mut suite, seed, .. } = Plan::resolve(&selection)?;
     let named = named(&suite);
     let environment = plan::choose(&args.environment, &named, &[], LONGEST_NAME)?;
+    if environment.neighbour.is_some() {
+        anyhow::bail!(
+            "`{}` has a neighbour, and a ladder is of a box's own settings: explain the same without",
+            environment.name
+        );
+    }
     // A plan has made sure that it is there.
     let baseline = suite.environments.iter().find(|e| e.name == suite.baseline).cloned();
     let baseline = baseline.unwrap_or_else(|| environment.clone());

@@ -217,7 +217,9 @@ impl<'b, 'a, S: Site> Block<'b, 'a, S> {
         seat.identify(EXCHANGE)?;
         let workload = &planned.workload;
         workload.parcel.iter().try_for_each(|parcel| seat.bring(parcel, workload.patience))?;
-        seat.prepare(self.task(workload, peer), workload.patience)?;
+        // Its operations are sent for one by one as they arrive: an agent that waits for an arrival can't be told to stop.
+        let task = self.task(workload, peer);
+        seat.prepare(Task { settings: task.settings.with("rate", "0"), ..task }, workload.patience)?;
         let uses_disk = workload.workload.resource() == Resource::Disk;
         Ok(Some(Tenant::new(seat, uses_disk, workload.length.rate)))
     }

@@ -15,6 +15,15 @@ use super::value::Value;
 pub struct Settings(BTreeMap<String, String>);
 
 impl Settings {
+    /// The same, with another value for one that is there already.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        if let Some(old) = self.0.get_mut(name) {
+            *old = value.to_string();
+        }
+        self
+    }
+
     /// Checks `given` against `known` and fills in the defaults.
     ///
     /// # Errors
