@@ -32,6 +32,6 @@ fn who_takes_the_same_cpu_takes_half_of_it_and_who_comes_seldom_does_not() {
     let ((crowded, busy), (calm, seldom)) = (beside(&report, "crowded"), beside(&report, "calm"));
     // Whatever else the machine does, it does to all of them.
     assert!(crowded > 1.2 && crowded > 1.1 * calm, "crowded {crowded}, calm {calm}");
-    assert!(busy > 1000.0 && seldom > 1.0 && seldom < 300.0, "{busy} and {seldom} operations a second");
+    assert!(busy > 1000.0 && (60.0..140.0).contains(&seldom), "{busy} and {seldom} operations a second");
     b.holds_only(&["suite.toml", "t.db", "t.db-shm", "t.db-wal"]);
 }
