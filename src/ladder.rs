@@ -30,7 +30,12 @@ pub struct Asked<'a> {
     pub only: &'a [String],
     /// The environments that go by a name, for a hint to one that is mistyped.
     pub named: &'a [Entry],
+    /// What settings come to on this host.
+    pub here: Here,
 }
+
+/// What a runner's settings come to on a host, by [`Runner::settled`]; or why they can't work there.
+pub type Here = fn(&dyn Runner, &Settings) -> anyhow::Result<Vec<(&'static str, &'static str)>>;
 
 impl Asked<'_> {
     /// What to say to a name that is neither a runner nor an environment.
@@ -81,6 +86,8 @@ impl Ladder {
         let settings = runner.resolve(&entry.settings).with_context(context)?;
         let factors = Factors::of(runner, &settings, asked)?;
         let mut building = Building::new(runner, asked.baseline, entry)?;
+        // Of an environment that can't run here nothing is known of other values.
+        building.settled = (asked.here)(runner, &settings).ok().map(|settled| (asked.here, settled));
         building.rungs(&factors.given)?;
         for factor in &factors.given {
             building.alternative(*factor, factor.default);
@@ -166,6 +173,8 @@ struct Building<'a> {
     environments: Vec<Entry>,
     /// Kind and complete settings of each.
     known: Vec<String>,
+    /// What is known of this host before the run, and what the environment's settings come to on it.
+    settled: Option<(Here, Vec<(&'static str, &'static str)>)>,
     explains: Explains,
 }
 
@@ -176,7 +185,7 @@ impl<'a> Building<'a> {
         let settings = of_baseline.resolve(&baseline.settings).context("the baseline's settings")?;
         let explains = Explains { rungs: vec![baseline.name.clone()], ..Explains::default() };
         let known = vec![format!("{} {settings}", of_baseline.name())];
-        Ok(Self { runner, target, environments: vec![baseline.clone()], known, explains })
+        Ok(Self { runner, target, environments: vec![baseline.clone()], known, settled: None, explains })
     }
 
     /// The engine with all that is taken apart at its default, then one of them after the other.
@@ -201,10 +210,26 @@ impl<'a> Building<'a> {
         Ok(())
     }
 
+    /// Why a value is known not to work on this host.
+    fn excluded(&self, settings: &BTreeMap<String, String>) -> Option<String> {
+        let (here, _) = self.settled.as_ref()?;
+        let resolved = self.runner.resolve(settings).ok()?;
+        here(self.runner, &resolved).err().map(|because| because.to_string())
+    }
+
+    /// Whether it is what the runner chooses here by itself.
+    fn chosen(&self, factor: &Factor, value: &str) -> bool {
+        self.settled.as_ref().is_some_and(|(_, settled)| settled.contains(&(factor.name, value)))
+    }
+
     /// The environment with another value of one setting; whether there is one.
     fn alternative(&mut self, factor: Factor, value: &str) -> bool {
         let mut settings = self.target.settings.clone();
         settings.insert(factor.name.into(), value.into());
+        if let Some(because) = self.excluded(&settings) {
+            self.leave_out(factor, value, &because);
+            return false;
+        }
         let name = format!("but-{}-{}", factor.name.replace(['.', '_'], "-"), plain(value));
         match self.add(&name, &settings) {
             Ok(name) if name == self.target.name || self.explains.alternatives.contains(&name) => false,
@@ -238,25 +263,40 @@ impl<'a> Building<'a> {
             };
             factor.values().into_iter().filter(|value| !used(value)).collect::<Vec<_>>()
         };
-        let all: Vec<(Factor, Vec<String>)> = free.iter().map(|factor| (*factor, values(factor))).collect();
+        let mut all: Vec<(Factor, Vec<String>)> = free.iter().map(|factor| (*factor, values(factor))).collect();
+        let mut chosen = Vec::new();
+        for (factor, values) in &mut all {
+            let same = values.extract_if(.., |value| self.chosen(factor, value));
+            chosen.extend(same.map(|value| format!("{}={value}", factor.name)));
+        }
+        if !chosen.is_empty() {
+            self.explains.left_out.push(format!("what it comes to here by itself: {}", chosen.join(", ")));
+        }
         let turns = all.iter().map(|(_, values)| values.len()).max().unwrap_or(0);
         let (mut done, mut beyond) = (0, Vec::new());
         for turn in 0..turns {
             for (factor, values) in &all {
                 let Some(value) = values.get(turn) else { continue };
                 if done == most {
-                    beyond.push(format!("{}={value}", factor.name));
+                    beyond.push((factor.name, value));
                 } else if self.alternative(*factor, value) {
                     done += 1;
                 }
             }
         }
         if !beyond.is_empty() {
-            let (first, count) = (beyond[0].split('=').next().unwrap_or_default(), beyond.len());
+            let mut names: Vec<&str> = Vec::new();
+            for (name, _) in &beyond {
+                if !names.contains(name) {
+                    names.push(name);
+                }
+            }
+            let pairs: Vec<String> = beyond.iter().map(|(name, value)| format!("{name}={value}")).collect();
             self.explains.left_out.push(format!(
-                "{} beyond the first {most} (--only {first} asks for those of a setting): {}",
-                several(count, "value"),
-                beyond.join(", ")
+                "{} beyond the first {most}: {} (ask for them by --only {})",
+                several(beyond.len(), "value"),
+                pairs.join(", "),
+                names.join(",")
             ));
         }
     }
@@ -295,11 +335,22 @@ mod tests {
     use super::*;
 
     fn ladder(text: &str, order: &[&str], only: &[&str]) -> anyhow::Result<Ladder> {
+        on_a_host(|_, _| Ok(Vec::new()), text, order, only)
+    }
+
+    fn on_a_host(here: Here, text: &str, order: &[&str], only: &[&str]) -> anyhow::Result<Ladder> {
         let environment = Entry::parse(text)?.entry;
         let baseline = Entry::parse("bare")?.entry;
         let [order, only] = [order, only].map(|keys| keys.iter().map(ToString::to_string).collect::<Vec<_>>());
         let named = [Entry::parse("pentium-3-server")?.entry];
-        Ladder::of(Asked { environment: &environment, baseline: &baseline, order: &order, only: &only, named: &named })
+        Ladder::of(Asked {
+            environment: &environment,
+            baseline: &baseline,
+            order: &order,
+            only: &only,
+            named: &named,
+            here,
+        })
     }
 
     fn planned(text: &str, order: &[&str], only: &[&str]) -> Ladder {
@@ -364,6 +415,29 @@ mod tests {
         assert!(!of.environments.iter().any(|e| e.settings.values().any(|v| v == "auto")), "{of:?}");
         let of = planned("gvisor", &[], &["overlay"]);
         assert_eq!(of.explains.alternatives.len() + of.explains.left_out.len(), 4, "{of:?}");
+    }
+
+    #[test]
+    fn what_it_is_already_and_what_cannot_run_here_take_no_place() {
+        let here: Here = |_, settings| {
+            let platform = settings.iter().find(|(key, _)| *key == "platform").map(|(_, value)| value.to_string());
+            if platform.as_deref() == Some("systrap") {
+                bail!("no systrap");
+            }
+            Ok(vec![("platform", "ptrace"), ("network", "netstack")])
+        };
+        let of = on_a_host(here, "gvisor", &[], &[]).expect("plans").explains;
+        assert_eq!(of.alternatives.len(), MOST);
+        for word in ["platform-systrap", "platform-ptrace", "netstack"] {
+            assert!(!of.alternatives.iter().any(|name| name.contains(word)), "{word}: {:?}", of.alternatives);
+        }
+        assert_eq!(of.left_out[0], "what it comes to here by itself: platform=ptrace, network=netstack");
+        assert_eq!(of.left_out[1], "platform=systrap: no systrap");
+        let beyond = of.left_out.last().expect("said");
+        let names = beyond.split("--only ").nth(1).expect("names").trim_end_matches(')');
+        for name in names.split(',') {
+            assert!(beyond.contains(&format!("{name}=")), "{beyond}");
+        }
     }
 
     #[test]

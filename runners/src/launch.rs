@@ -63,6 +63,14 @@ pub trait Runner: Sync + Debug {
     /// # Errors
     /// When something is missing, with how to get it.
     fn version(&self, host: &Host, settings: &Settings) -> Result<String, Unavailable>;
+    /// What settings that leave a choice to the runner come to here, as far as that is known without starting anything: for whoever
+    /// plans other values of them. A setting that isn't among these may come to anything.
+    ///
+    /// # Errors
+    /// When these settings are known not to work here.
+    fn settled(&self, _settings: &Settings, _privileged: bool) -> anyhow::Result<Vec<(&'static str, &'static str)>> {
+        Ok(Vec::new())
+    }
     /// Prepares the stage and says how the agent is started there. Called once per start; what it needs again and again
     /// (root file system, image, network) the stage keeps.
     ///

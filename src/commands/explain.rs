@@ -13,7 +13,7 @@ use crate::estimate::Estimate;
 use crate::execute::{Options, measure};
 use crate::exit::{Exit, OrExit};
 use crate::interrupt::Interrupt;
-use crate::ladder::{Asked, Ladder, several};
+use crate::ladder::{Asked, Here, Ladder, several};
 use crate::plan::{self, Plan};
 use crate::suite::{BUILT_IN, Entry, Explains, LONGEST_NAME, Suite};
 
@@ -61,8 +61,15 @@ fn planned(args: &cli::Explain) -> anyhow::Result<Plan> {
     // A plan has made sure that it is there.
     let baseline = suite.environments.iter().find(|e| e.name == suite.baseline).cloned();
     let baseline = baseline.unwrap_or_else(|| environment.clone());
-    let asked =
-        Asked { environment: &environment, baseline: &baseline, order: &args.order, only: &args.only, named: &named };
+    let here: Here = |runner, settings| runner.settled(settings, nix::unistd::geteuid().is_root());
+    let asked = Asked {
+        environment: &environment,
+        baseline: &baseline,
+        order: &args.order,
+        only: &args.only,
+        named: &named,
+        here,
+    };
     let Ladder { environments, explains } = Ladder::of(asked)?;
     suite.environments = environments;
     suite.explains = Some(explains);

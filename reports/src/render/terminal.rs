@@ -334,11 +334,14 @@ impl Terminal {
 
     /// What follows from evidence, environment by environment.
     fn hints(self, c: &Comparison, out: &mut String) {
-        let hints: Vec<_> = words::tried(c).flat_map(|e| e.hints.iter().map(move |hint| (e, hint))).collect();
-        for (e, hint) in &hints {
-            self.item("?", &format!("why {}: {}", e.plan.name, words::hint(hint, &c.run)), out);
+        // The rungs of a ladder are one box, and most of them all say the same.
+        let alike = if explain(c).is_some() { words::Alike::ButForFigures } else { words::Alike::Equal };
+        let reasons = words::hints(c, alike);
+        for words::Reason { environments, hint, equal } in &reasons {
+            let of = if *equal { String::new() } else { format!(" (figures of {})", environments[0]) };
+            self.item("?", &format!("why {}{of}: {}", environments.join(", "), words::hint(hint, &c.run)), out);
         }
-        if !hints.is_empty() {
+        if !reasons.is_empty() {
             out.push('\n');
         }
     }

@@ -723,6 +723,31 @@ mod tests {
     }
 
     #[test]
+    fn hints_that_are_alike_are_said_in_one() {
+        let mut c = sample::comparison();
+        c.environments.iter_mut().for_each(|e| e.hints.clear());
+        let said = |figure: &str| Hint {
+            name: "clock-call",
+            what: "slow",
+            workloads: vec!["a".into()],
+            felt: false,
+            evidence: format!("a reading costs {figure} ns"),
+            change: "another".into(),
+        };
+        let names: Vec<String> = tried(&c).map(|e| e.plan.name.clone()).take(3).collect();
+        for (name, figure) in names.iter().zip(["310", "310", "42.5"]) {
+            let e = c.environments.iter_mut().find(|e| e.plan.name == *name).expect("there");
+            e.hints.push(said(figure));
+        }
+        let told = |alike| {
+            let all = hints(&c, alike).into_iter();
+            all.map(|r| (r.environments.len(), r.equal)).collect::<Vec<_>>()
+        };
+        assert_eq!(told(Alike::Equal), [(2, true), (1, true)]);
+        assert_eq!(told(Alike::ButForFigures), [(3, false)]);
+    }
+
+    #[test]
     fn too_few_blocks_are_no_claim() {
         let mut c = sample::comparison();
         for cell in c.cells.iter_mut().filter(|cell| cell.environment == "gvisor") {

@@ -162,6 +162,11 @@ impl Runner for Gvisor {
         PROGRAM.find(Options::read(settings).runsc.as_deref())
     }
 
+    fn settled(&self, settings: &Settings, privileged: bool) -> anyhow::Result<Vec<(&'static str, &'static str)>> {
+        let wanted = Options::read(settings);
+        Release::of(wanted.runsc.as_deref())?.settled(&wanted, privileged)
+    }
+
     fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
         let wanted = Options::read(settings);
         let release = Release::of(wanted.runsc.as_deref())?;
@@ -283,6 +288,18 @@ impl Release {
         format!("{} (platform {} by default)", self.version, self.flags.best_platform())
     }
 
+    /// What is left to us or to it, as it will be.
+    fn settled(&self, wanted: &Options, privileged: bool) -> anyhow::Result<Vec<(&'static str, &'static str)>> {
+        let stack = stack(wanted.network, privileged)?;
+        let platform = self.platform(wanted.platform)?;
+        self.options(wanted, platform, stack)?;
+        let mut settled = vec![("platform", platform.word()), ("network", stack.word())];
+        if !self.flags.has("directfs") {
+            settled.push(("directfs", Directfs::Off.word()));
+        }
+        Ok(settled)
+    }
+
     /// The platform that there will be, where this release has it: never [`Platform::Auto`].
     fn platform(&self, wanted: Platform) -> Result<Platform, Unavailable> {
         let best = self.flags.best_platform();
@@ -397,6 +414,20 @@ mod tests {
         assert_eq!(of(&[], true).expect("works"), Stack::Netstack);
         assert_eq!(of(&[], false).expect("works"), Stack::Host);
         assert!(of(&[("network", "netstack")], false).expect_err("refused").to_string().ends_with("set network=host"));
+    }
+
+    #[test]
+    fn what_auto_comes_to_is_known_before_anything_is_started() {
+        let of = |flags: &str, given: &[(&str, &str)]| {
+            let release = Release { runsc: "runsc".into(), version: "1".into(), flags: Flags(flags.into()) };
+            release.settled(&wanted(given), true)
+        };
+        let old = of(OLD, &[]).expect("defaults work");
+        assert_eq!(old, [("platform", "ptrace"), ("network", "netstack"), ("directfs", "false")]);
+        assert_eq!(of(NEW, &[]).expect("defaults work"), [("platform", "systrap"), ("network", "netstack")]);
+        for lacking in [("platform", "systrap"), ("directfs", "true"), ("overlay", "root:self")] {
+            assert!(of(OLD, &[lacking]).is_err(), "{lacking:?}");
+        }
     }
 
     #[test]
