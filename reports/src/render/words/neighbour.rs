@@ -1,7 +1,7 @@
 //! What a neighbour costs, in words.
 
 use super::{Piece, TELLING, overhead};
-use crate::comparison::{BesideNeighbour, Claim, Comparison, Environment};
+use crate::comparison::{BesideNeighbour, Claim, Comparison, Environment, Verdict};
 use crate::record::Neighbour;
 use crate::render::units;
 
@@ -9,15 +9,16 @@ use crate::render::units;
 /// rules as of a cell.
 pub(super) fn clauses(c: &Comparison, environment: &Environment) -> Vec<Vec<Piece>> {
     let Some(neighbour) = &environment.plan.neighbour else { return Vec::new() };
-    environment.beside.iter().map(|beside| clause(c, neighbour, beside)).collect()
+    environment.beside.iter().map(|beside| clause(c, environment, neighbour, beside)).collect()
 }
 
-fn clause(c: &Comparison, neighbour: &Neighbour, beside: &BesideNeighbour) -> Vec<Piece> {
+fn clause(c: &Comparison, environment: &Environment, neighbour: &Neighbour, beside: &BesideNeighbour) -> Vec<Piece> {
     let (work, who, without) = (&beside.workload, who(neighbour, beside), &neighbour.without);
     let Some(ratio) = beside.overhead else {
         return vec![Piece::Plain(format!("what {who} beside it costs {work} isn't known"))];
     };
     let excluded = c.excluded(work, beside.metric, ratio).filter(|share| *share <= TELLING);
+    let doubted = |name: &str| c.cell(work, name, beside.metric).is_some_and(|cell| cell.verdict == Verdict::Suspect);
     let (before, after) = match (ratio.interval, beside.claim, excluded) {
         (None, ..) => (
             format!("too few blocks to be sure of {work} beside {who}: "),
@@ -29,6 +30,10 @@ fn clause(c: &Comparison, neighbour: &Neighbour, beside: &BesideNeighbour) -> Ve
         ),
         (_, Claim::None, None) => (
             format!("what {who} beside it costs {work} can't be told from noise: "),
+            format!(" of its time in {without} without it"),
+        ),
+        (_, Claim::Better, _) if doubted(&environment.plan.name) || doubted(without) => (
+            format!("{work} looks faster, but read its flags, beside {who}: "),
             format!(" of its time in {without} without it"),
         ),
         _ => (format!("{work} takes "), format!(" as long beside {who} as in {without} without it")),
@@ -85,6 +90,17 @@ mod tests {
         assert_eq!(unknown, "what disk/fsync in gvisor (412 op/s) beside it costs work isn't known");
         let claimed = said(|_, beside| beside.claim = Claim::Worse);
         assert_eq!(claimed, format!("work takes 1.90× (1.80–2.10) as long beside {WHO} as in runc without it"));
+        let doubted = said(|c, beside| {
+            beside.claim = Claim::Better;
+            c.cells
+                .iter_mut()
+                .filter(|cell| cell.environment == "runc")
+                .for_each(|cell| cell.verdict = Verdict::Suspect);
+        });
+        assert!(
+            doubted.starts_with("work looks faster, but read its flags, beside disk/fsync in gvisor "),
+            "{doubted}"
+        );
         let idle = said(|_, beside| (beside.rate, beside.cpus, beside.idle) = (0.56, Some(0.0), true));
         assert!(idle.contains("disk/fsync in gvisor (almost nothing: 0.56 op/s, 0.00 of the same CPUs)"), "{idle}");
     }
