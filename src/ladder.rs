@@ -125,7 +125,10 @@ impl Factors {
         asked.check()?;
         for key in asked.order.iter().chain(asked.only) {
             let setting = table.iter().find(|s| s.name == *key).with_context(|| {
-                let hint = did_you_mean(key, table.iter().map(|s| s.name));
+                let hint = match key.split_once('=') {
+                    Some((name, _)) => format!("--only and --order take names of settings, as in `{name}`"),
+                    None => did_you_mean(key, table.iter().map(|s| s.name)),
+                };
                 format!("{} has no setting `{key}`; {hint}", runner.name())
             })?;
             if !can_vary(setting, true) {
@@ -470,6 +473,7 @@ mod tests {
         assert_eq!(refused("bare", &[], &[]), "`bare` is the baseline `bare` itself: there is nothing to explain");
         assert!(refused("gvisr", &[], &[]).contains("did you mean `gvisor`"));
         assert!(refused("qemu:disk.bus=ide", &["disk.bsu"], &[]).contains("did you mean `disk.bus`"));
+        assert!(refused("gvisor", &[], &["platform=kvm"]).ends_with("take names of settings, as in `platform`"));
         let e = refused("qemu:disk.bus=ide", &["net"], &[]);
         assert_eq!(e, "--order names `net`, which `qemu-ide` has at its default");
     }
