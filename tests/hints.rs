@@ -84,7 +84,9 @@ impl Apart {
         ip(&format!("link set {outside} up"));
         ip(&format!("-n {name} addr add 198.51.100.2/30 dev {own}"));
         ip(&format!("-n {name} link set {own} up"));
-        ip(&format!("netns exec {name} sysctl -qw net.ipv4.tcp_congestion_control={algorithm}"));
+        // Of the namespace of whoever writes it.
+        let set = format!("echo {algorithm} > /proc/sys/net/ipv4/tcp_congestion_control");
+        run(Command::new("ip").args(["netns", "exec", name, "sh", "-c", &set]));
         apart
     }
 }
@@ -96,8 +98,12 @@ impl Drop for Apart {
 }
 
 fn ip(words: &str) {
-    let status = Command::new("ip").args(words.split(' ')).status().expect("ip starts");
-    assert!(status.success() || std::thread::panicking(), "ip {words}");
+    run(Command::new("ip").args(words.split(' ')));
+}
+
+fn run(command: &mut Command) {
+    let status = command.status().expect("ip starts");
+    assert!(status.success() || std::thread::panicking(), "{command:?}");
 }
 
 #[test]
