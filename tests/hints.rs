@@ -6,9 +6,8 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::process::Command;
 
-use common::{Dir, must_run};
+use common::{Dir, must_run, shell};
 
 /// The evidence of each hint by its name, by environment; without an entry for those that didn't run.
 type Hints = BTreeMap<String, BTreeMap<String, String>>;
@@ -86,7 +85,7 @@ impl Apart {
         ip(&format!("-n {name} link set {own} up"));
         // Of the namespace of whoever writes it.
         let set = format!("echo {algorithm} > /proc/sys/net/ipv4/tcp_congestion_control");
-        run(Command::new("ip").args(["netns", "exec", name, "sh", "-c", &set]));
+        shell("ip", &["netns", "exec", name, "sh", "-c", &set]);
         apart
     }
 }
@@ -98,12 +97,7 @@ impl Drop for Apart {
 }
 
 fn ip(words: &str) {
-    run(Command::new("ip").args(words.split(' ')));
-}
-
-fn run(command: &mut Command) {
-    let status = command.status().expect("ip starts");
-    assert!(status.success() || std::thread::panicking(), "{command:?}");
+    shell("ip", &words.split(' ').collect::<Vec<_>>());
 }
 
 #[test]

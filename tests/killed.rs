@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{Dir, eventually, has_nft, ran, traces};
+use common::{Dir, eventually, has_nft, ran, shell, traces};
 use nix::unistd::geteuid;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
@@ -136,12 +136,6 @@ impl Drop for Decoys {
             }
         }
     }
-}
-
-#[track_caller]
-fn shell(program: &str, words: &[&str]) {
-    let status = Command::new(program).args(words).status().unwrap_or_else(|e| panic!("{program}: {e}"));
-    assert!(status.success(), "{program} {words:?}");
 }
 
 /// Ids of runs whose scratch directories are in this folder.

@@ -35,18 +35,17 @@ class Nest:
 
     def __init__(self):
         there = mounts()
-        self.point = there["cpu" if "cpu" in there else ""]
-        self.name = f"tarebench-bench-{os.getpid()}/peer"
-        (self.point / self.name / "begin").mkdir(parents=True)
+        self.group = there["cpu" if "cpu" in there else ""] / f"tarebench-bench-{os.getpid()}/peer"
+        (self.group / "begin").mkdir(parents=True)
 
     def enter(self):
         """Between fork and exec of the program."""
-        (self.point / self.name / "begin/cgroup.procs").write_text("0")
+        (self.group / "begin/cgroup.procs").write_text("0")
 
     def remove(self):
-        for each in ("peer/limited", "peer/begin", "peer", ""):
+        for each in (self.group / "limited", self.group / "begin", self.group, self.group.parent):
             with contextlib.suppress(OSError):
-                (self.point / f"tarebench-bench-{os.getpid()}" / each).rmdir()
+                each.rmdir()
 
 
 class Bare:

@@ -14,7 +14,7 @@ use super::believe::believe;
 use super::decide::{self, Draw};
 use super::execution::Execution;
 use super::round::Course;
-use super::seat::{AT_A_TIME, Seat, Site, Started};
+use super::seat::{AT_A_TIME, Facts, Seat, Site, Started};
 use super::tenant::Tenant;
 use crate::plan::PlannedWorkload;
 
@@ -216,10 +216,10 @@ impl<'b, 'a, S: Site> Block<'b, 'a, S> {
         let Started { mut seat, peer, .. } = self.run.site.start(self.run.plan.tenant(environment))?;
         seat.identify(EXCHANGE)?;
         let workload = &planned.workload;
-        workload.parcel.iter().try_for_each(|parcel| seat.bring(parcel, workload.patience))?;
         // Its operations are sent for one by one as they arrive: an agent that waits for an arrival can't be told to stop.
         let task = self.task(workload, peer);
-        seat.prepare(Task { settings: task.settings.with("rate", "0"), ..task }, workload.patience)?;
+        let task = Task { settings: task.settings.with("rate", "0"), ..task };
+        make_ready(&mut seat, workload, task, workload.patience)?;
         let uses_disk = workload.workload.resource() == Resource::Disk;
         Ok(Some(Tenant::new(seat, uses_disk, workload.length.rate)))
     }
@@ -291,8 +291,7 @@ impl<'b, 'a, S: Site> Block<'b, 'a, S> {
         let task = self.task(workload, None);
         let of = self.up();
         let prepare = |session: &mut Live<S::Seat>, deadline| {
-            workload.parcel.iter().try_for_each(|parcel| session.seat.bring(parcel, deadline))?;
-            session.seat.prepare(Task { peer: session.peer, ..task.clone() }, deadline)
+            make_ready(&mut session.seat, workload, Task { peer: session.peer, ..task.clone() }, deadline)
         };
         for (at, prepared) in self.ask_all(&of, workload, prepare) {
             match prepared {
@@ -464,6 +463,17 @@ impl<'b, 'a, S: Site> Block<'b, 'a, S> {
             }
         });
     }
+}
+
+/// Brings what a workload needs of the host, and makes it ready.
+fn make_ready(
+    seat: &mut impl Seat,
+    workload: &PlannedWorkload,
+    task: Task,
+    deadline: Duration,
+) -> Result<Facts, SessionError> {
+    workload.parcel.iter().try_for_each(|parcel| seat.bring(parcel, deadline))?;
+    seat.prepare(task, deadline)
 }
 
 /// The run is being ended: the block does no further step.

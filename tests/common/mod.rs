@@ -18,6 +18,13 @@ use runners::stage::shared::Shared;
 use tempfile::TempDir;
 use workloads::protocol::{BurstPlan, Task};
 
+/// Runs a program that has to end well. Where a test has failed already, what is cleared away behind it fails no second time.
+#[track_caller]
+pub fn shell(program: &str, words: &[&str]) {
+    let status = Command::new(program).args(words).status().unwrap_or_else(|e| panic!("{program}: {e}"));
+    assert!(status.success() || std::thread::panicking(), "{program} {words:?}");
+}
+
 /// A directory of its own for one test, on the disk that holds the checkout and not on a tmpfs.
 pub struct Dir(TempDir);
 

@@ -6,9 +6,10 @@
 use anyhow::Result;
 
 use super::{figure, series};
-use crate::comparison::{Comparison, Metric, Role, Verdict, quantile};
+use crate::comparison::{Comparison, Environment, Metric, Role, Verdict, quantile};
 use crate::record::WorkloadPlan;
 use crate::render::{Render, escape, words};
+use crate::statistics::Estimate;
 
 /// The format `openmetrics`.
 #[derive(Debug, Clone, Copy)]
@@ -93,30 +94,16 @@ fn latencies(c: &Comparison, out: &mut String) {
 
 fn environments(c: &Comparison, out: &mut String) {
     let labels = |name: &String| labels(&[("environment", name)]);
-    family(
-        out,
-        "tarebench_start_seconds",
-        "gauge",
-        "seconds",
-        "From the first that is made for a start to the agent's first word, median.",
-    );
-    for e in &c.environments {
-        if let Some(start) = e.start_ms {
-            say!(out, "tarebench_start_seconds{} {}", labels(&e.plan.name), start.value / 1e3);
+    let mut times = |name: &str, help: &str, of: fn(&Environment) -> Option<Estimate>| {
+        family(out, name, "gauge", "seconds", help);
+        for (e, ms) in c.environments.iter().filter_map(|e| Some((e, of(e)?))) {
+            say!(out, "{name}{} {}", labels(&e.plan.name), ms.value / 1e3);
         }
-    }
-    family(
-        out,
-        "tarebench_stop_seconds",
-        "gauge",
-        "seconds",
-        "From the order to go until nothing of the environment was left, median.",
-    );
-    for e in &c.environments {
-        if let Some(stop) = e.stop_ms {
-            say!(out, "tarebench_stop_seconds{} {}", labels(&e.plan.name), stop.value / 1e3);
-        }
-    }
+    };
+    let start = "From the first that is made for a start to the agent's first word, median.";
+    times("tarebench_start_seconds", start, |e| e.start_ms);
+    let stop = "From the order to go until nothing of the environment was left, median.";
+    times("tarebench_stop_seconds", stop, |e| e.stop_ms);
     family(out, "tarebench_memory_bytes", "gauge", "bytes", "Memory held when idle after the start, median.");
     for e in &c.environments {
         if let Some(bytes) = e.memory_bytes {

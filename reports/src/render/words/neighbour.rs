@@ -4,6 +4,7 @@ use super::{Piece, TELLING, overhead};
 use crate::comparison::{BesideNeighbour, Claim, Comparison, Environment, Verdict};
 use crate::record::Neighbour;
 use crate::render::units;
+use crate::statistics::Estimate;
 
 /// Who it is and how much it did, and for each workload what may be said of the time it takes against that without it: by the same
 /// rules as of a cell.
@@ -19,26 +20,24 @@ fn clause(c: &Comparison, environment: &Environment, neighbour: &Neighbour, besi
     };
     let excluded = c.excluded(work, beside.metric, ratio).filter(|share| *share <= TELLING);
     let doubted = |name: &str| c.cell(work, name, beside.metric).is_some_and(|cell| cell.verdict == Verdict::Suspect);
-    let (before, after) = match (ratio.interval, beside.claim, excluded) {
-        (None, ..) => (
-            format!("too few blocks to be sure of {work} beside {who}: "),
-            format!(" of its time in {without} without it"),
-        ),
-        (_, Claim::None, Some(most)) => (
-            format!("{work} takes no more than {} longer beside {who}: ", units::percent_above(most)),
-            format!(" of its time in {without} without it"),
-        ),
-        (_, Claim::None, None) => (
-            format!("what {who} beside it costs {work} can't be told from noise: "),
-            format!(" of its time in {without} without it"),
-        ),
-        (_, Claim::Better, _) if doubted(&environment.plan.name) || doubted(without) => (
-            format!("{work} looks faster, but read its flags, beside {who}: "),
-            format!(" of its time in {without} without it"),
-        ),
-        _ => (format!("{work} takes "), format!(" as long beside {who} as in {without} without it")),
+    let doubtful = || doubted(&environment.plan.name) || doubted(without);
+    let before = match (ratio.interval, beside.claim, excluded) {
+        (None, ..) => format!("too few blocks to be sure of {work} beside {who}: "),
+        (_, Claim::None, Some(most)) => {
+            format!("{work} takes no more than {} longer beside {who}: ", units::percent_above(most))
+        }
+        (_, Claim::None, None) => format!("what {who} beside it costs {work} can't be told from noise: "),
+        (_, Claim::Better, _) if doubtful() => format!("{work} looks faster, but read its flags, beside {who}: "),
+        _ => {
+            let after = format!(" as long beside {who} as in {without} without it");
+            return around(format!("{work} takes "), &ratio, after);
+        }
     };
-    vec![Piece::Plain(before), Piece::Strong(overhead(&ratio)), Piece::Plain(after)]
+    around(before, &ratio, format!(" of its time in {without} without it"))
+}
+
+fn around(before: String, ratio: &Estimate, after: String) -> Vec<Piece> {
+    vec![Piece::Plain(before), Piece::Strong(overhead(ratio)), Piece::Plain(after)]
 }
 
 /// `disk/fsync in runc (412 op/s, 0.31 of the same CPUs)`.
@@ -52,7 +51,7 @@ fn who(neighbour: &Neighbour, beside: &BesideNeighbour) -> String {
 mod tests {
     use super::*;
     use crate::comparison::Metric;
-    use crate::statistics::{Estimate, Interval};
+    use crate::statistics::Interval;
 
     fn ratio(value: f64, interval: Option<(f64, f64)>) -> Option<Estimate> {
         let interval = interval.map(|(low, high)| Interval { low, high, confidence: 0.95 });
