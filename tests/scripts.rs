@@ -5,9 +5,12 @@ mod common;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
-use common::{Dir, Ran, ran};
+use nix::sys::signal::Signal;
+
+use common::{Dir, Ran, eventually, ran};
 
 /// A made-up program.
 fn tool(path: &Path, text: &str) {
@@ -95,6 +98,62 @@ fn a_released_program_is_started_when_its_checksum_is_right_and_needs_no_compile
     tool(&program, "echo \"started with $* and something else\" >&2");
     let other = quickstart(&words).ends_with(2).says("is not the file of that release");
     assert!(!other.stderr.contains("started with"), "{}", other.stderr);
+}
+
+/// Parts of `scripts/bench`, with a link and a group of its own and a program that needs time to tidy up.
+const BENCH: &str = r#"
+import os, sys
+sys.dont_write_bytecode = True
+from peers import groups, remains, shared, truth
+os.chdir(sys.argv[1])
+remains.clear(".")
+link, group = truth.Link(1, 1_000_000), groups.Nest()
+shared.listen()
+try:
+    link.make()
+    os.mkdir(f"tarebench-bench-{os.getpid()}-x")
+    program = "trap 'sleep 0.3; echo tidy >> said; exit' TERM; echo $1 > made; while :; do sleep 0.05; done"
+    shared.run(["sh", "-c", program, "sh", os.getpid()], preexec_fn=group.enter)
+finally:
+    link.remove()
+    group.remove()
+    os.rmdir(f"tarebench-bench-{os.getpid()}-x")
+"#;
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_bench_that_is_ended_removes_what_it_made_and_the_next_one_what_a_killed_one_did() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("SKIPPED: links and groups need root");
+        return;
+    }
+    let b = Dir::new();
+    let left = |pid: &str| {
+        let find = "ls -d /run/netns/tarebench-truth-$1-* /sys/fs/cgroup/tarebench-bench-$1 /sys/fs/cgroup/*/tarebench-bench-$1 \
+                    \"$2\"/tarebench-bench-$1-* 2>/dev/null";
+        let found = Command::new("sh").args(["-c", find, "sh", pid]).arg(b.root()).output().expect("sh");
+        String::from_utf8_lossy(&found.stdout).into_owned()
+    };
+    let run = |signal: Signal| {
+        let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts");
+        let mut bench = Command::new("python3");
+        let bench = bench.args(["-c", BENCH]).arg(b.root()).env("PYTHONPATH", scripts);
+        let mut bench = bench.stderr(Stdio::null()).spawn().expect("python3");
+        let began = || fs::read_to_string(b.at("made")).is_ok_and(|text| text.ends_with('\n'));
+        eventually("its program runs", Duration::from_secs(30), began);
+        let pid = fs::read_to_string(b.at("made")).expect("there").trim().to_string();
+        fs::remove_file(b.at("made")).expect("there");
+        assert_eq!(left(&pid).lines().count(), 3, "{}", left(&pid));
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(bench.id() as i32), signal).expect("there");
+        bench.wait().expect("ours");
+        pid
+    };
+    let killed = run(Signal::SIGKILL);
+    assert_eq!(left(&killed).lines().count(), 3, "nobody could remove it");
+    let ended = run(Signal::SIGTERM);
+    assert_eq!(left(&killed), "", "the next one does");
+    assert_eq!(left(&ended), "");
+    assert_eq!(fs::read_to_string(b.at("said")).expect("said"), "tidy\n", "its program had its time; the other's was killed");
 }
 
 #[test]

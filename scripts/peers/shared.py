@@ -4,6 +4,7 @@ import itertools
 import math
 import os
 import re
+import signal
 import statistics
 import subprocess
 from pathlib import Path
@@ -11,18 +12,48 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 # As tarebench has it for an environment of one CPU: the work on the first, harness and peer on the next.
 CPU, PEER_CPU = "0", "1"
+# As long as tarebench may take to remove what it made.
+TO_TIDY_UP = 60
+
+
+def listen():
+    """Has the first signal that would end us unwind: what was made is removed. Those that follow change nothing any more."""
+
+    def unwind(*_):
+        for each in ends:
+            signal.signal(each, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    ends = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    for each in ends:
+        signal.signal(each, unwind)
 
 
 def run(words, patience=600, good=(0,), **more):
     """What a program printed. It is given so many seconds, and ends with one of the good codes."""
     words = [str(word) for word in words]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more) as program:
+        try:
+            out, errors = program.communicate(timeout=patience)
+        except subprocess.TimeoutExpired:
+            end(program)
+            raise Failed(f"{' '.join(words)} did not end within {patience} s") from None
+        except BaseException:
+            end(program)
+            raise
+    if program.returncode not in good:
+        raise Failed(f"{' '.join(words)} ended with {program.returncode}:\n{out[-2000:]}{errors[-2000:]}")
+    return out
+
+
+def end(program):
+    """Asks it to end, and kills it only where it doesn't: tarebench killed leaves what it made."""
+    program.terminate()
     try:
-        done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=patience, **more)
+        program.communicate(timeout=TO_TIDY_UP)
     except subprocess.TimeoutExpired:
-        raise Failed(f"{' '.join(words)} did not end within {patience} s") from None
-    if done.returncode not in good:
-        raise Failed(f"{' '.join(words)} ended with {done.returncode}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
-    return done.stdout
+        program.kill()
+        program.communicate()
 
 
 class Failed(Exception):

@@ -6,6 +6,7 @@ import contextlib
 import datetime
 import json
 import math
+import os
 import sqlite3
 import statistics
 import subprocess
@@ -152,7 +153,7 @@ def prove(args):
     print(f"{run([binary, '--version']).strip()} on {machine()}; boxes on CPU {CPU}, who waits for them on CPU {PEER_CPU}, data in {args.dir}")
     say(HEAD)
     lines, absent = [], []
-    with tempfile.TemporaryDirectory(dir=args.dir, prefix="bench-") as folder:
+    with tempfile.TemporaryDirectory(dir=args.dir, prefix=f"tarebench-bench-{os.getpid()}-") as folder:
         hands = Hands(folder)
         try:
             for box in chosen:

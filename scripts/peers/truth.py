@@ -9,7 +9,6 @@ import json
 import math
 import os
 import re
-import signal
 import sqlite3
 import statistics
 import subprocess
@@ -420,7 +419,7 @@ def prove(args):
     subprocess.run(["scripts/engines", *(["--no-install"] if args.no_install else []), *PACKAGES], check=True)
     binary = build()
     runs = args.runs or RUNS
-    with tempfile.TemporaryDirectory(dir=args.dir, prefix="bench-") as folder:
+    with tempfile.TemporaryDirectory(dir=args.dir, prefix=f"tarebench-bench-{os.getpid()}-") as folder:
         place = Place(binary, Path(folder).resolve(), [Link(1, STREAM), Link(2, DATAGRAMS)])
         place.box.mkdir()
         chosen = [suite for suite in suites(place) if matches(args.only, suite.name)]
@@ -451,7 +450,6 @@ def go_through(place, chosen, with_nothing, runs, keep):
     others go on."""
     seen = {truth.environment: [] for suite in chosen for truth in suite.truths}
     copies, failed, whole = [], [], True
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         for link in {id(suite.link): suite.link for suite in chosen if suite.link}.values():
             link.make()
