@@ -57,7 +57,7 @@ impl Quota {
         let quota = period * u64::from(cpus) * self.share / 100;
         anyhow::ensure!(
             quota >= SHORTEST_US,
-            "cpu.share={} of cpu.period={} is {quota} us, and no quota is below {SHORTEST_US} us; set a longer period or a \
+            "cpu.share={} of cpu.period={} is {quota} µs, and no quota is below {SHORTEST_US} µs; set a longer period or a \
              larger share",
             self.share,
             humantime::format_duration(self.period)
@@ -92,7 +92,7 @@ mod tests {
         assert_eq!(of(50, 100).words(1), "50 % of its CPU, 50ms in every 100ms");
         assert_eq!(of(10, 20).words(2), "10 % of its 2 CPUs, 4ms in every 20ms");
         let e = of(5, 10).microseconds(1).expect_err("half a millisecond").to_string();
-        assert!(e.contains("is 500 us") && e.contains("a longer period"), "{e}");
+        assert!(e.contains("is 500 µs") && e.contains("a longer period"), "{e}");
     }
 
     #[cfg(target_os = "linux")]

@@ -225,11 +225,11 @@ fn quiet(dir: &Path) -> (BTreeMap<&'static str, Quiet>, Vec<String>) {
         let Some(one) = Quiet::of(seen) else { continue };
         if resource == Resource::Disk && one.median_ns < NO_DISK_NS {
             let us = one.median_ns as f64 / 1e3;
-            warnings.push(format!("disk: a write of 4 KiB and its flush take {us:.1} us, and no disk is as fast: nothing here is durable, and what is measured on it is memory"));
+            warnings.push(format!("disk: a write of 4 KiB and its flush take {us:.1} µs, and no disk is as fast: nothing here is durable, and what is measured on it is memory"));
         }
         if one.p90_ns > 2 * one.p10_ns {
             let [low, high] = [one.p10_ns, one.p90_ns].map(|ns| ns as f64 / 1e3);
-            warnings.push(format!("{name}: the host's own small operations vary from {low:.1} to {high:.1} us within a second; expect wide intervals and void rounds"));
+            warnings.push(format!("{name}: the host's own small operations vary from {low:.1} to {high:.1} µs within a second; expect wide intervals and void rounds"));
         }
         quiet.insert(name, one);
     }
@@ -272,7 +272,7 @@ fn text(findings: &Findings) -> anyhow::Result<String> {
     writeln!(out, "\nhow quiet it is (the host's own small operations, median and the middle 80 %)")?;
     for (name, Quiet { median_ns, p10_ns, p90_ns, .. }) in &findings.quiet {
         let [median, low, high] = [median_ns, p10_ns, p90_ns].map(|ns| *ns as f64 / 1e3);
-        writeln!(out, "  {name:<18} {median:.2} us ({low:.2} to {high:.2})")?;
+        writeln!(out, "  {name:<18} {median:.2} µs ({low:.2} to {high:.2})")?;
     }
     writeln!(out, "\ncalibrated")?;
     if let Some(why) = &findings.unread {

@@ -161,7 +161,7 @@ pub fn void_reason(round: &[Watched], block_median: f64) -> Option<String> {
             let (when, of) = if at == 0 { ("before", 0) } else { ("after", at - 1) };
             let environment = &round[of].environment;
             return Some(format!(
-                "the host's own operations took {:.1} us {when} the burst of {environment}, {ratio:.1} times the block's {:.1} us",
+                "the host's own operations took {:.1} µs {when} the burst of {environment}, {ratio:.1} times the block's {:.1} µs",
                 took / 1e3,
                 block_median / 1e3
             ));

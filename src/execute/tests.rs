@@ -526,7 +526,7 @@ fn a_void_round_is_done_again_when_all_else_is_done() {
         "block 0: box up, control up, bare up
          syscall 0: box 300, bare 300, control 300
          syscall 1: box 300, bare 300, control 300
-         syscall 1 void: the host's own operations took 90.0 us before the burst of box, 9.0 times the block's 10.0 us
+         syscall 1 void: the host's own operations took 90.0 µs before the burst of box, 9.0 times the block's 10.0 µs
          syscall 2: bare 300, box 300, control 300
          syscall checks: bare c0de, control c0de, box c0de, bare c0de, control c0de, box c0de
          timer 0: box 300, control 300, bare 300
@@ -576,7 +576,7 @@ fn who_is_not_up_any_more_takes_no_part_in_a_retry() {
         "block 0: box up, control up, bare up
          syscall 0: box 300, bare 300, control 300
          syscall 1: box 300, bare 300, control 300
-         syscall 1 void: the host's own operations took 90.0 us before the burst of box, 9.0 times the block's 10.0 us
+         syscall 1 void: the host's own operations took 90.0 µs before the burst of box, 9.0 times the block's 10.0 µs
          syscall 2: bare 300, control 300
          syscall checks: bare c0de, control c0de, box FAILED in verify: died, bare c0de, control c0de
          complete",

@@ -67,7 +67,7 @@ fn sights(floor: &Floor) -> String {
 }
 
 fn seen(watched: &Watched) -> String {
-    let us = |ns: f64| format!("{:.1} us", ns / 1e3);
+    let us = |ns: f64| format!("{:.1} µs", ns / 1e3);
     let [low, high] = watched.middle_ns.map(us);
     let figures = format!("{} ({low} to {high}) over {:.1} s", us(watched.median_ns), watched.seconds);
     match &watched.regime {
@@ -114,7 +114,7 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("net/rr                   too short to say: 4 of at least 6 blocks"), "{text}");
-        assert!(text.contains("  processor                5.0 us (5.0 us to 5.0 us) over 10.0 s: one speed"), "{text}");
+        assert!(text.contains("  processor                5.0 µs (5.0 µs to 5.0 µs) over 10.0 s: one speed"), "{text}");
         assert!(text.contains("source: tsc (of tsc hpet)\n  monotonic                23 ns"), "{text}");
     }
 
@@ -123,7 +123,7 @@ mod tests {
         let slices: Vec<f64> = (0..200).map(|at| if at < 120 { 1e6 } else { 2e6 }).collect();
         let words = seen(&Watched::of("disk", 0.1, &slices));
         assert!(
-            words.contains("two speeds, 1000.0 us and 2000.0 us, slow from 12.0 s on")
+            words.contains("two speeds, 1000.0 µs and 2000.0 µs, slow from 12.0 s on")
                 && words.contains("limit on I/O"),
             "{words}"
         );

@@ -43,7 +43,7 @@ fn fast_canary(stored: &Stored) -> Option<String> {
     let median = *looks.get(looks.len() / 2)?;
     (median < NO_DISK_NS).then(|| {
         let us = median as f64 / 1e3;
-        format!("the host itself writes 4 KiB and has them flushed in {us:.1} us, and no disk is as fast")
+        format!("the host itself writes 4 KiB and has them flushed in {us:.1} µs, and no disk is as fast")
     })
 }
 
@@ -182,7 +182,7 @@ pub(super) fn fsync_not_durable(case: &Case) -> Option<Flag> {
     // The device is the same, so a durable operation shouldn't take half as long from inside. But a disk has its moods, and one
     // that is in two of them by turns has condemned an honest box: without a count it stays a doubt.
     (timed && own < 0.5 * base).then(|| {
-        let evidence = format!("a median of {:.1} us where the host itself needs {:.1} us", own / 1e3, base / 1e3);
+        let evidence = format!("a median of {:.1} µs where the host itself needs {:.1} µs", own / 1e3, base / 1e3);
         flag("fsync-not-durable", Severity::Doubt, evidence)
     })
 }

@@ -21,7 +21,7 @@ pub(super) fn late_generator(case: &Case) -> Option<Flag> {
     (share > LATE).then(|| {
         let name = (100.0 * q).round();
         let evidence = format!(
-            "the generator began its operations late by {:.1} us at p{name}, {:.0} % of the response time of {:.1} us",
+            "the generator began its operations late by {:.1} µs at p{name}, {:.0} % of the response time of {:.1} µs",
             quantile(&open.lateness, q) / 1e3,
             100.0 * share,
             quantile(&case.merged.histogram, q) / 1e3

@@ -155,7 +155,7 @@ fn a_baseline_whose_own_small_writes_are_too_fast_is_said_first() {
     assert_eq!(canary(workloads::Resource::Network, 1_500), None, "no disk is looked at beside those");
     assert_eq!(canary(workloads::Resource::Disk, 9_000), None, "a disk whose cache outlives a loss of power");
     let words = canary(workloads::Resource::Disk, 1_500).expect("no disk is as fast");
-    assert!(words.contains("in 1.5 us"), "{words}");
+    assert!(words.contains("in 1.5 µs"), "{words}");
 }
 
 #[test]
@@ -229,7 +229,7 @@ fn fsync_by_the_guests_view_and_by_time() {
     assert!(found(&stored, "disk/fsync", "runc", "fsync-not-durable").is_none());
     latencies(&mut stored, "disk/fsync", "runc", 11_000);
     let flag = found(&stored, "disk/fsync", "runc", "fsync-not-durable").expect("11 us against 150 us");
-    assert!(flag.evidence.starts_with("a median of 11.0 us"), "{}", flag.evidence);
+    assert!(flag.evidence.starts_with("a median of 11.0 µs"), "{}", flag.evidence);
     assert_eq!(flag.severity, Severity::Doubt, "no counter says so");
     // The baseline's second copy is as honest as it is.
     evidence(&mut stored, "disk/fsync", CONTROL, |e| *e = Evidence::default());
@@ -539,7 +539,7 @@ fn late_generator() {
     let mut stored = honest();
     assert!(found(&stored, "net/paced", "runc", "late-generator").is_none(), "0.4 us of 22 us");
     let flag = found(&stored, "net/paced", "gvisor", "late-generator").expect("9 us of 40 us");
-    assert!(flag.severity == Severity::Doubt && flag.evidence.contains("late by 9.1 us at p50"), "{flag:?}");
+    assert!(flag.severity == Severity::Doubt && flag.evidence.contains("late by 9.1 µs at p50"), "{flag:?}");
     // A late hundredth is no matter where the slowest hundredth of the operations is slower still.
     let change = |ns: u64| {
         move |r: &mut Record| {
