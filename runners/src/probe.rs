@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use nix::sys::statvfs::statvfs;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use workloads::settings::Settings;
@@ -82,20 +83,23 @@ pub fn probe(runner: &dyn Runner, settings: &Settings, shared: &Arc<Shared>, dat
     probe.seconds = began.elapsed().as_secs_f64();
     if probe.usable()
         && let Some(file) = cache_file()
-        && let Err(e) = remember(&file, &key(runner, settings, &shared.host, &probe), &probe)
+        && let Err(e) =
+            remember(&file, &key(runner, settings, &shared.host, &probe, [&std::env::temp_dir(), data_dir]), &probe)
     {
         log::debug!("can't remember the probe in {}: {e:#}", file.display());
     }
     probe
 }
 
-/// The remembered answer, where engine, kernel, boot, binary, user, rights, limits and settings are the same; else asks. Only successes are
+/// The remembered answer, where engine, kernel, boot, binary, user, rights, limits, places and settings are the same; else asks. Only successes are
 /// remembered: what is missing may be installed a moment later.
 pub fn probe_cached(runner: &dyn Runner, settings: &Settings, shared: &Arc<Shared>, data_dir: &Path) -> Probe {
     let began = Instant::now();
     if let (Some(file), Ok(version)) = (cache_file(), runner.version(&shared.host, settings)) {
         let blank = Probe { verdict: Verdict::Works, version: Some(version), because: None, fix: None, seconds: 0.0 };
-        if let Some(mut known) = recall(&file).remove(&key(runner, settings, &shared.host, &blank)) {
+        if let Some(mut known) =
+            recall(&file).remove(&key(runner, settings, &shared.host, &blank, [&std::env::temp_dir(), data_dir]))
+        {
             known.seconds = began.elapsed().as_secs_f64();
             return known;
         }
@@ -190,7 +194,7 @@ fn try_start(
 }
 
 /// Everything that could change the answer, hashed.
-fn key(runner: &dyn Runner, settings: &Settings, host: &Host, probe: &Probe) -> String {
+fn key(runner: &dyn Runner, settings: &Settings, host: &Host, probe: &Probe, [scratch, data]: [&Path; 2]) -> String {
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let engine = runner.engine(settings).map(|path| {
         let (size, time) = fs::metadata(&path).map_or((0, 0), |m| (m.len(), m.mtime()));
@@ -199,12 +203,13 @@ fn key(runner: &dyn Runner, settings: &Settings, host: &Host, probe: &Probe) -> 
     let uid = nix::unistd::geteuid();
     let Resources { cpus, memory_bytes, io, link } = host.resources;
     let all = format!(
-        "{}|{:?}|{engine:?}|{}|{boot}|{}|{uid}|{settings}|{cpus}|{memory_bytes}|{io:?}|{link:?}|{}",
+        "{}|{:?}|{engine:?}|{}|{boot}|{}|{uid}|{settings}|{cpus}|{memory_bytes}|{io:?}|{link:?}|{}|{}",
         runner.name(),
         probe.version,
         host.kernel,
         host.binary_sha256,
-        standing(Path::new("/proc/self"))
+        standing(Path::new("/proc/self")),
+        places(scratch, data)
     );
     format!("{}-{}", runner.name(), hex(&Sha256::digest(all.as_bytes())[..12]))
 }
@@ -218,6 +223,16 @@ fn standing(process: &Path) -> String {
     let namespaces = ["user", "pid"].map(|kind| fs::read_link(process.join("ns").join(kind)).ok());
     let limits = fs::read_to_string(process.join("limits")).unwrap_or_default();
     format!("{} {namespaces:?} {limits}", rights.collect::<Vec<_>>().join(" "))
+}
+
+/// Where scratch and data lie: not everything starts from everywhere. Data is in another directory often, so of that only the mount
+/// counts.
+fn places(scratch: &Path, data: &Path) -> String {
+    let mount = |directory: &Path| {
+        let device = fs::metadata(directory).map(|about| about.dev()).ok();
+        (device, statvfs(directory).map(|about| about.flags().bits()).ok())
+    };
+    format!("{} {:?} {:?}", scratch.display(), mount(scratch), mount(data))
 }
 
 fn cache_file() -> Option<PathBuf> {
@@ -273,6 +288,22 @@ mod tests {
         assert_ne!(whole, process("000001ffffdfffff", "1024"), "without CAP_SYS_ADMIN");
         assert_ne!(whole, process("000001ffffffffff", "64"));
         assert!(!whole.contains("VmRSS"), "what changes from moment to moment is left out: {whole}");
+    }
+
+    #[test]
+    fn what_works_in_one_place_is_asked_again_in_another() {
+        let [one, other] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        let of = |scratch: &Path, data: &Path| {
+            let bare = crate::registry::find("bare").expect("registered");
+            let host = Host::new("ab", Path::new("/proc/self/exe"), Resources::new(1, 1 << 29)).expect("a host");
+            let probe =
+                Probe { verdict: Verdict::Works, version: Some("1".into()), because: None, fix: None, seconds: 0.0 };
+            key(bare, &Settings::default(), &host, &probe, [scratch, data])
+        };
+        let known = of(one.path(), one.path());
+        assert_eq!(known, of(one.path(), other.path()), "data in another directory of the same mount");
+        assert_ne!(known, of(other.path(), one.path()), "another TMPDIR");
+        assert_ne!(known, of(one.path(), Path::new("/proc")), "data on another mount");
     }
 
     #[test]
