@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::builder::{PathBufValueParser, PossibleValuesParser, TypedValueParser};
 use clap::parser::ValueSource;
-use clap::{Arg, Args, Parser, Subcommand, ValueEnum};
+use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use reports::gate::Verdict;
 use runners::machine::tune::Knobs;
 use workloads::durability::Way;
@@ -25,6 +25,28 @@ pub struct Cli {
     /// Say more: -v tells what is done, -vv also every command that is run
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
+}
+
+impl Cli {
+    /// Parses what was typed once more, for an answer whose usage has no option that only a variable has set: clap's own puts
+    /// `--store` there wherever TAREBENCH_STORE is set, as if it were required. An agent has no time for that, and needs no answer.
+    ///
+    /// # Errors
+    /// As clap has them: the help, the version, or what was typed wrong.
+    pub fn parse_with_plain_usage() -> Result<Self, clap::Error> {
+        let mut command = Self::command();
+        command.build();
+        let mut command = with_plain_usage(command);
+        let matches = command.try_get_matches_from_mut(std::env::args_os())?;
+        Self::from_arg_matches(&matches).map_err(|e| e.format(&mut command))
+    }
+}
+
+fn with_plain_usage(command: clap::Command) -> clap::Command {
+    let mut command = command.mut_subcommands(with_plain_usage);
+    let usage = command.render_usage().to_string();
+    let usage = usage.strip_prefix("Usage: ").unwrap_or(&usage).to_string();
+    command.override_usage(usage)
 }
 
 /// The commands.
@@ -54,9 +76,7 @@ pub enum Command {
     #[command(after_help = "Examples:\n  tarebench plan\n  tarebench plan standard --env gvisor --workload disk/fsync")]
     Plan(PlanArgs),
     /// Take a box apart: which of its settings costs what, in figures that add up
-    // clap's own names --store wherever TAREBENCH_STORE is set.
     #[command(
-        override_usage = "tarebench explain [OPTIONS] <ENVIRONMENT>",
         after_help = "Examples:\n  tarebench explain runc:seccomp=containers,data=overlay\n  tarebench explain gvisor --only platform,overlay --workload disk/fsync\n  tarebench explain qemu:disk.format=qcow2,disk.cache=writeback,net=user --order net --budget 10m --report why.html\n  tarebench explain vmware-server-2009\n\nThe rungs from the baseline to ENVIRONMENT, each with one setting more, and ENVIRONMENT with one setting changed, each, are environments of one run: docs/explain.md."
     )]
     Explain(Explain),
@@ -524,7 +544,7 @@ pub struct Gate {
     /// An id or a commit, the beginning of one, `latest`, or a label
     #[arg(default_value = "latest")]
     pub run: String,
-    /// A TOML file that says what is compared and which change matters; default: 5 % and 2 us an operation
+    /// A TOML file that says what is compared and which change matters; default: 5 % and 2 µs an operation
     #[arg(long, value_name = "FILE")]
     pub policy: Option<PathBuf>,
     /// The environment that may have become worse
@@ -753,8 +773,6 @@ pub struct ImportFiles {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

@@ -30,7 +30,7 @@ pub fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|word| word == "enter") {
         return enter();
     }
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::try_parse().or_else(|_| Cli::parse_with_plain_usage()) {
         Ok(cli) => cli,
         // Help is an answer: it goes to stdout, and whoever can't have it is told.
         Err(e) if !e.use_stderr() => return ended(commands::print_bytes(styled(&e).as_bytes()).map(|()| Exit::Done)),

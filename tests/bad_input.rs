@@ -215,3 +215,26 @@ fn a_full_disk_behind_stderr_changes_no_exit_code() {
         assert_eq!(output.status.code(), Some(code), "{words:?}");
     }
 }
+
+#[test]
+fn no_usage_asks_for_a_store_that_a_variable_names() {
+    let b = Dir::new();
+    let usage = |words: &[&str]| {
+        let ran = common::ran(b.command(words).env("TAREBENCH_STORE", "own.db").output().expect("it starts"));
+        let text = ran.stdout + &ran.stderr;
+        text.lines()
+            .find_map(|line| line.strip_prefix("Usage: "))
+            .unwrap_or_else(|| panic!("{words:?}: {text}"))
+            .to_string()
+    };
+    for (words, expected) in [
+        (&["import", "fio", "--nonsense"][..], "tarebench import fio [OPTIONS] <[NAME=]FILE>..."),
+        (&["import", "hdr", "--help"], "tarebench import hdr [OPTIONS] <[NAME=]FILE>..."),
+        (&["prove", "durability"], "tarebench prove durability [OPTIONS] <ENVIRONMENT>..."),
+        (&["explain"], "tarebench explain [OPTIONS] <ENVIRONMENT>"),
+        (&["gate", "--nonsense"], "tarebench gate [OPTIONS] [RUN]"),
+        (&["remove"], "tarebench remove [OPTIONS] <RUN>..."),
+    ] {
+        assert_eq!(usage(words), expected, "{words:?}");
+    }
+}

@@ -15,7 +15,7 @@ use workloads::durability::{Promise, Way};
 use workloads::settings::Value as _;
 
 use crate::cli::{self, Mode, ProofFormat};
-use crate::commands::{explain, print};
+use crate::commands::{explain, print, quoted};
 use crate::execute::set_up::{clean_leftovers, open_host, why_not};
 use crate::exit::{Coded, Exit, OrExit};
 use crate::interrupt::Interrupt;
@@ -109,7 +109,26 @@ pub fn durability(args: cli::Durability) -> anyhow::Result<Exit> {
         ProofFormat::Markdown => markdown(&proof),
         ProofFormat::Json => serde_json::to_string_pretty(&proof)? + "\n",
     })?;
+    tell!("`{}` proves the same again", again(&args, seed));
     Ok(ended.unwrap_or_else(|| exit(&proof.environments)))
+}
+
+/// The command that does the same again: what was typed, with the seed.
+fn again(args: &cli::Durability, seed: u64) -> String {
+    let mut words: Vec<String> = ["tarebench", "prove", "durability"].map(String::from).into();
+    words.extend(args.environments.iter().cloned());
+    let mut option = |name: &str, value: String| words.extend([name.to_string(), value]);
+    args.workloads.iter().for_each(|workload| option("--workload", workload.clone()));
+    if args.mode == Mode::Kill {
+        option("--mode", "kill".into());
+    }
+    args.cuts.iter().for_each(|cuts| option("--cuts", cuts.to_string()));
+    option("--items", args.items.to_string());
+    option("--seed", seed.to_string());
+    if args.data_dir != Path::new(".") {
+        option("--data-dir", args.data_dir.display().to_string());
+    }
+    words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
 }
 
 /// The end of a proof: what was found counts more than what couldn't be looked at.
@@ -237,6 +256,8 @@ pub fn serve_disk(image: &Path, log: &Path) -> anyhow::Result<()> {
 mod tests {
     use std::collections::BTreeSet;
 
+    use clap::Parser;
+
     use super::*;
 
     fn outcome(broken: u32) -> Outcome {
@@ -273,6 +294,22 @@ mod tests {
         assert_eq!(
             verdicts,
             "runc: kept every promise in 200 cuts\nqemu: BROKE a promise in 3 of 400 cuts\njail: not proved: there is none"
+        );
+    }
+
+    #[test]
+    fn what_was_proved_can_be_proved_again() {
+        let boxes = ["qemu:disk.cache=unsafe", "a=exec:command=docker exec -i x {run}"];
+        let more = ["--workload", "append,rename", "--mode", "kill", "--cuts", "3", "--data-dir", "/srv"];
+        let words = ["tarebench", "prove", "durability"].iter().chain(&boxes).chain(&more);
+        let args = match cli::Cli::try_parse_from(words).expect("can be typed").command {
+            cli::Command::Prove { promise: cli::Promise::Durability(args) } => args,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(
+            again(&args, 7),
+            "tarebench prove durability qemu:disk.cache=unsafe 'a=exec:command=docker exec -i x {run}' --workload append \
+             --workload rename --mode kill --cuts 3 --items 200 --seed 7 --data-dir /srv"
         );
     }
 
