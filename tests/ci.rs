@@ -173,3 +173,17 @@ fn a_job_that_measured_nothing_is_red_at_once() {
     github(&b).ends_with(2).says("blocks");
     assert!(!b.at(".tarebench/reports").exists(), "there is nothing to show");
 }
+
+#[test]
+fn the_script_asks_git_only_where_no_variable_is_set_that_the_program_takes() {
+    let read = |path: &str| fs::read_to_string(top().join(path)).expect("there");
+    let (script, documented) = (read("scripts/ci"), read("docs/stores.md"));
+    let source: String = read("src/commands/run.rs").split_whitespace().collect();
+    for label in ["commit", "branch"] {
+        let row = documented.lines().find_map(|line| line.strip_prefix(&format!("| `{label}` | `"))).expect("a row");
+        let names: Vec<&str> = row.trim_end_matches("` |").split("`, `").collect();
+        assert!(names.len() > 4, "{row}");
+        assert!(script.contains(&format!("set_any {} ||", names.join(" "))), "{label}");
+        assert!(source.contains(&format!("(\"{label}\",&[\"{}\"", names.join("\",\""))), "{label}");
+    }
+}

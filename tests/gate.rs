@@ -161,3 +161,12 @@ fn a_gate_is_told_to_people_programs_and_pages() {
     // The same store and the same policy give the same bytes.
     assert_eq!(gate(&b, &[]).stdout, gate(&b, &[]).stdout);
 }
+
+#[test]
+fn a_policy_that_asks_for_nothing_costs_no_run() {
+    let b = Dir::new();
+    let suite = b.suite("[environments.bare]\n[environments.copy]\nrunner = \"bare\"\n[workloads.\"control/cpu\"]\n");
+    std::fs::write(b.at("gate.toml"), "margin = 0.1\n").expect("written");
+    b.run(&["run", &suite, "--gate", "gate.toml"]).ends_with(2).says("the policy asks nothing of this run");
+    assert!(!b.at("tarebench.db").exists(), "nothing was begun");
+}

@@ -7,12 +7,13 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use reports::comparison::{Comparison, Method, compare};
 use reports::gate::{CONFIRMS, Policy, PolicyError};
-use reports::record::{CONTROL, Run, Stored};
+use reports::record::{CONTROL, Run, Stored, WorkloadPlan};
 use reports::render::Format;
 use reports::store::{HOST_CLASS, Store};
 
 use crate::cli;
 use crate::commands::{gate, gated, quoted, report, typed, writable};
+use crate::execute::set_up::describe_workload;
 use crate::execute::{Options, measure, resume};
 use crate::exit::{Exit, OrExit};
 use crate::interrupt::Interrupt;
@@ -109,12 +110,12 @@ fn of_second(labels: &BTreeMap<String, String>, first: &str) -> BTreeMap<String,
     labels
 }
 
-/// Whether every name of a policy is in the plan.
+/// Whether every name of a policy is in the plan, and the policy asks for anything of it.
 fn check(policy: &Policy, plan: &Plan) -> Result<(), PolicyError> {
-    let workloads: Vec<&str> = plan.workloads.iter().map(|w| w.name.as_str()).collect();
+    let workloads: Vec<WorkloadPlan> = plan.workloads.iter().map(describe_workload).collect();
     let environments = plan.environments.iter().map(|e| e.name.as_str());
     let compared: Vec<&str> = environments.filter(|name| *name != plan.suite.baseline && *name != CONTROL).collect();
-    policy.check(&workloads, &compared, &plan.suite.baseline)
+    reports::gate::check(policy, &workloads, &compared, &plan.suite.baseline)
 }
 
 /// Measures a run of its own.
@@ -352,14 +353,6 @@ mod tests {
         let gitlab = [("CI_COMMIT_SHA", "def"), ("CI_COMMIT_REF_NAME", "v1"), ("TAREBENCH_HOST_CLASS", "rack7")];
         assert_eq!(of(&gitlab), [("commit", "def".into()), ("branch", "v1".into()), ("host-class", "rack7".into())]);
         assert!(of(&[]).is_empty());
-    }
-
-    #[test]
-    fn the_script_for_ci_asks_git_only_where_none_of_these_is_set() {
-        let script = include_str!("../../scripts/ci");
-        for (key, names) in &SURROUNDINGS[..2] {
-            assert!(script.contains(&format!("set_any {} ||", names.join(" "))), "{key}");
-        }
     }
 
     #[test]

@@ -32,7 +32,7 @@ use workloads::settings::Settings;
 use super::seat::{Site, Started};
 use crate::exit::{Coded, Exit, OrExit};
 use crate::interrupt::Interrupt;
-use crate::plan::{Environment, Plan};
+use crate::plan::{Environment, Plan, PlannedWorkload};
 use crate::run_id::{new_id, now};
 
 /// How long the peer may take to say its address.
@@ -447,23 +447,24 @@ fn describe(options: Options, plan: &Plan, host: &Host, data: &Path) -> Run {
         labels: options.labels,
         host: fingerprint::facts(data),
         nested: fingerprint::nested(),
-        workloads: plan
-            .workloads
-            .iter()
-            .map(|w| WorkloadPlan {
-                name: w.name.clone(),
-                kind: w.workload.name().into(),
-                about: w.workload.about().into(),
-                settings: pairs(&w.settings),
-                resource: w.workload.resource(),
-                durable: w.workload.durable(&w.settings),
-                direct: w.workload.direct(&w.settings),
-                streams: w.workload.streams(),
-                paced: w.workload.paced(),
-            })
-            .collect(),
+        workloads: plan.workloads.iter().map(describe_workload).collect(),
         environments: plan.environments.iter().map(describe_environment).collect(),
         pinning: host.pinning.to_string(),
+    }
+}
+
+/// A workload of the plan, as its row has it.
+pub fn describe_workload(w: &PlannedWorkload) -> WorkloadPlan {
+    WorkloadPlan {
+        name: w.name.clone(),
+        kind: w.workload.name().into(),
+        about: w.workload.about().into(),
+        settings: pairs(&w.settings),
+        resource: w.workload.resource(),
+        durable: w.workload.durable(&w.settings),
+        direct: w.workload.direct(&w.settings),
+        streams: w.workload.streams(),
+        paced: w.workload.paced(),
     }
 }
 

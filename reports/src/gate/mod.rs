@@ -17,9 +17,10 @@ use serde::{Deserialize, Serialize};
 pub use policy::{Exception, FLOOR_NS, MARGIN, Policy, PolicyError, Rule, Scope, Terms};
 
 use crate::comparison::{Comparison, Method, Metric, Verdict as Trust};
-use crate::record::{Ending, RESUMED};
+use crate::record::{Ending, RESUMED, WorkloadPlan};
 use crate::statistics::{Estimate, Known};
 use crate::store::Accepted;
+use questions::Subject;
 
 /// The chance that anything is called regressed in a run in which nothing is.
 pub const ALPHA: f64 = 0.05;
@@ -250,12 +251,27 @@ impl Gate {
     }
 }
 
+/// Whether a policy asks for anything of a run that is planned: no run is to end without a question. `compared` are its environments
+/// without the baseline and its copy.
+///
+/// # Errors
+/// When the policy names what the run won't have, or asks for nothing.
+pub fn check(
+    policy: &Policy,
+    workloads: &[WorkloadPlan],
+    compared: &[&str],
+    baseline: &str,
+) -> Result<(), PolicyError> {
+    let subject = Subject { workloads, compared: compared.to_vec(), baseline, measured: None };
+    questions::of(&subject, policy).map(drop)
+}
+
 /// Holds a run against a policy; `accepted` has the overheads of all runs of the same key that were accepted.
 ///
 /// # Errors
 /// When the policy names what the run doesn't have, or asks for nothing.
 pub fn judge(c: &Comparison, policy: &Policy, accepted: &[Past]) -> Result<Gate, PolicyError> {
-    let asked = questions::of(c, policy)?;
+    let asked = questions::of(&Subject::of(c), policy)?;
     Ok(answer(c, policy, accepted, asked, ALPHA))
 }
 

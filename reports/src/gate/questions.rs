@@ -35,13 +35,37 @@ pub(super) struct Asked {
     pub left_out: Vec<LeftOut>,
 }
 
+/// What is asked of: a run, or one that is planned.
+#[derive(Debug)]
+pub(super) struct Subject<'a> {
+    pub workloads: &'a [WorkloadPlan],
+    /// Environments that are held against the baseline.
+    pub compared: Vec<&'a str>,
+    pub baseline: &'a str,
+    /// The figures of the run; `None` before it is measured.
+    pub measured: Option<&'a Comparison>,
+}
+
+impl<'a> Subject<'a> {
+    pub fn of(c: &'a Comparison) -> Self {
+        let compared = c.environments.iter().filter(|e| e.role == Role::Compared);
+        Self {
+            workloads: &c.run.workloads,
+            compared: compared.map(|e| e.plan.name.as_str()).collect(),
+            baseline: &c.run.baseline,
+            measured: Some(c),
+        }
+    }
+}
+
 /// Looks up every name, and asks.
 ///
 /// # Errors
 /// When a name is not one of the run's, or nothing is asked.
-pub(super) fn of(c: &Comparison, policy: &Policy) -> Result<Asked, PolicyError> {
-    check_names(c, policy)?;
-    let asked = all(c, policy)?;
+pub(super) fn of(subject: &Subject, policy: &Policy) -> Result<Asked, PolicyError> {
+    let workloads: Vec<&str> = subject.workloads.iter().map(|w| w.name.as_str()).collect();
+    policy.check(&workloads, &subject.compared, subject.baseline)?;
+    let asked = all(subject, policy)?;
     if asked.questions.is_empty() {
         return wrong(nothing(policy, &asked.left_out));
     }
@@ -75,12 +99,12 @@ fn nothing(policy: &Policy, left_out: &[LeftOut]) -> String {
 }
 
 /// Goes through the run in its order.
-fn all(c: &Comparison, policy: &Policy) -> Result<Asked, PolicyError> {
+fn all(subject: &Subject, policy: &Policy) -> Result<Asked, PolicyError> {
     let mut asked = Asked::default();
-    for workload in &c.run.workloads {
-        for environment in c.environments.iter().filter(|e| e.role == Role::Compared) {
-            for (metric, named) in metrics(workload, &environment.plan.name, policy) {
-                ask(c, policy, &workload.name, &environment.plan.name, metric, named, &mut asked)?;
+    for workload in subject.workloads {
+        for environment in &subject.compared {
+            for (metric, named) in metrics(workload, environment, policy) {
+                ask(subject, policy, &workload.name, environment, metric, named, &mut asked)?;
             }
         }
     }
@@ -92,7 +116,7 @@ fn all(c: &Comparison, policy: &Policy) -> Result<Asked, PolicyError> {
 /// # Errors
 /// As for [`of`], which has looked before.
 pub(super) fn again(c: &Comparison, policy: &Policy, suspects: &[&Judgement]) -> Result<Asked, PolicyError> {
-    let mut asked = all(c, policy)?;
+    let mut asked = all(&Subject::of(c), policy)?;
     asked.questions.retain(|q| suspects.iter().any(|j| q.is(j)));
     Ok(asked)
 }
@@ -109,7 +133,7 @@ fn metrics(workload: &WorkloadPlan, environment: &str, policy: &Policy) -> Vec<(
 }
 
 fn ask(
-    c: &Comparison,
+    subject: &Subject,
     policy: &Policy,
     workload: &str,
     environment: &str,
@@ -137,10 +161,11 @@ fn ask(
         asked.left_out.push(left_out(exception.reason.clone()));
         return Ok(());
     }
-    if let Some(why) = withheld(c, workload, environment, metric).filter(|_| !named) {
-        let other = policy.base.as_deref().filter(|base| is_head && *base != c.run.baseline);
+    let withheld = |environment| withheld(subject.measured?, workload, environment, metric);
+    if let Some(why) = withheld(environment).filter(|_| !named) {
+        let other = policy.base.as_deref().filter(|base| is_head && *base != subject.baseline);
         // Where only one side has too little, the other one has done something else.
-        if other.is_none_or(|base| withheld(c, workload, base, metric).is_some()) {
+        if other.is_none_or(|base| withheld(base).is_some()) {
             asked.left_out.push(left_out(words::because(why)));
             return Ok(());
         }
@@ -180,11 +205,4 @@ fn implied(terms: &Terms, policy: &Policy) -> Vec<Mode> {
 fn withheld<'a>(c: &'a Comparison, workload: &str, environment: &str, metric: Metric) -> Option<&'a Withheld> {
     let why = c.cell(workload, environment, metric)?.finding.as_ref().err()?;
     matches!(why, Withheld::TooFewOperations { .. } | Withheld::Batched { .. } | Withheld::NotStated).then_some(why)
-}
-
-fn check_names(c: &Comparison, policy: &Policy) -> Result<(), PolicyError> {
-    let workloads: Vec<&str> = c.run.workloads.iter().map(|w| w.name.as_str()).collect();
-    let compared: Vec<&str> =
-        c.environments.iter().filter(|e| e.role == Role::Compared).map(|e| e.plan.name.as_str()).collect();
-    policy.check(&workloads, &compared, &c.run.baseline)
 }
