@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use common::{Dir, must_run, shell};
+use reports::comparison::hints::to_try;
+use workloads::settings::Kind;
 
 /// The evidence of each hint by its name, by environment; without an entry for those that didn't run.
 type Hints = BTreeMap<String, BTreeMap<String, String>>;
@@ -148,4 +150,19 @@ fn a_clock_that_is_a_system_call_and_a_limit_that_nobody_feels_are_said() {
     assert!(!all.get("uml").is_some_and(|own| own.contains_key("io-limit")), "it is said once: {all:?}");
     let direct = run(true, "100ms", "");
     assert!(!direct["bare"].contains_key("io-limit"), "what waits for the disk feels it: {direct:?}");
+}
+
+#[test]
+fn every_value_that_a_hint_says_to_try_is_one_of_the_runner() {
+    let mut tried = 0;
+    for runner in runners::registry::RUNNERS {
+        for setting in runner.all_settings() {
+            let Kind::Choice(words) = setting.kind else { continue };
+            for (now, other) in words.iter().filter_map(|now| Some((now, to_try(setting.name, now)?))) {
+                assert!(words.contains(&other), "{}: {}={now}, and {other} is none", runner.name(), setting.name);
+                tried += 1;
+            }
+        }
+    }
+    assert!(tried > 30, "{tried}");
 }

@@ -28,7 +28,7 @@ pub struct Hint {
     pub felt: bool,
     /// The observation, with numbers, in one line.
     pub evidence: String,
-    /// What would change it, with the settings as they are.
+    /// What would change it, with the settings as they are and, where one is known, with values to try.
     pub change: String,
 }
 
@@ -183,7 +183,7 @@ pub const KINDS: &[Kind] = &[
     Kind {
         name: "steal",
         what: "a hypervisor below takes CPU time away",
-        when: "more than 0.5 % of the host's CPU time was stolen in the mean",
+        when: "more than 0.5 % of the host's CPU time was stolen in the mean, and of a box so much more than beside the baseline",
         change: "a host of one's own, or fewer neighbours on it: no setting of an environment does",
         settings: &[],
         concerns: Concerns::All,
@@ -430,11 +430,38 @@ fn of_place(place: &Place, said: &[&Hint]) -> Vec<Hint> {
     KINDS.iter().filter_map(hint).collect()
 }
 
-/// What would change it, with those of the environment's settings that it hangs on.
+/// What would change it, with those of the environment's settings that it hangs on, as they are and as they could be.
 fn change(kind: &Kind, plan: &EnvironmentPlan) -> String {
-    let set = |name: &&&str| plan.settings.get(**name).filter(|value| !value.is_empty());
-    let now: Vec<String> = kind.settings.iter().filter_map(|name| Some(format!("{name}={}", set(&name)?))).collect();
-    if now.is_empty() { kind.change.into() } else { format!("{}; now {}", kind.change, now.join(", ")) }
+    let set = |name: &str| plan.settings.get(name).filter(|value| !value.is_empty());
+    let all: Vec<(&str, &String)> = kind.settings.iter().filter_map(|name| Some((*name, set(name)?))).collect();
+    let now: Vec<String> = all.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let others = all.iter().filter_map(|(name, value)| Some(format!("{name}={}", to_try(name, value)?)));
+    let others: Vec<String> = others.collect();
+    let mut words = kind.change.to_string();
+    for (what, settings) in [("now", now), ("try", others)] {
+        if !settings.is_empty() {
+            words.push_str(&format!("; {what} {}", settings.join(", ")));
+        }
+    }
+    words
+}
+
+/// What to try in the place of a setting's value, where it is known whatever has the setting: whoever takes the one takes the other.
+pub fn to_try(setting: &str, now: &str) -> Option<&'static str> {
+    Some(match (setting, now) {
+        ("accel", "tcg") => "kvm",
+        ("platform", "ptrace") => "systrap",
+        ("seccomp", "docker-like" | "containers") => "none",
+        ("cpu.share", share) if share != "100" => "100",
+        ("memory", "file") => "anonymous",
+        ("data", "overlay" | "layer" | "named" | "tmpfs") => "bind",
+        ("data", "ubd" | "cow") => "ubd-sync",
+        ("disk.cache", "unsafe") => "writeback",
+        ("rm", "true") => "false",
+        ("network", "slirp4netns" | "pasta") => "veth",
+        ("net", "user" | "passt") => "tap",
+        _ => return None,
+    })
 }
 
 /// A clock reading that costs so much of an empty system call is one.
@@ -525,8 +552,12 @@ fn throttled(place: &Place) -> Option<String> {
 }
 
 fn steal(place: &Place) -> Option<String> {
-    let mean = super::flags::mean(&place.records, |r| r.evidence.steal).filter(|mean| *mean > super::flags::STEAL)?;
-    Some(format!("{:.1} % of the host's CPU time on average", 100.0 * mean))
+    let mean = |records| super::flags::mean(records, |r: &Record| r.evidence.steal);
+    let (own, base) = (mean(&place.records)?, mean(&place.base_records));
+    // What is taken from the baseline as well is the host's.
+    let more = own - base.unwrap_or(0.0) > super::flags::STEAL;
+    let beside = base.map_or_else(String::new, |base| format!(", {:.1} % beside the baseline", 100.0 * base));
+    more.then(|| format!("{:.1} % of the host's CPU time on average{beside}", 100.0 * own))
 }
 
 fn huge_pages(place: &Place) -> Option<String> {

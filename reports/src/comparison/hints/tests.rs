@@ -199,6 +199,21 @@ fn what_the_baseline_felt_elsewhere_is_still_said_of_others() {
 }
 
 #[test]
+fn steal_just_above_the_line_is_the_hosts_where_the_baseline_is_just_below_it() {
+    let of = |base: f64, own: f64| {
+        changed(move |s| {
+            for record in &mut s.records {
+                record.evidence.steal = Some(if record.environment == CHANGED { own } else { base });
+            }
+        })
+    };
+    assert_eq!(names(&of(0.004, 0.006)), [("bare", vec![]), (CONTROL, vec![]), (CHANGED, vec![])]);
+    let more = of(0.004, 0.02);
+    assert_eq!(names(&more), [("bare", vec![]), (CONTROL, vec![]), (CHANGED, vec!["steal"])]);
+    assert_eq!(more[2].hints[0].evidence, "2.0 % of the host's CPU time on average, 0.4 % beside the baseline");
+}
+
+#[test]
 fn a_hint_names_the_workloads_in_which_it_can_be_felt_and_the_settings_as_they_are() {
     let environments = changed(|s| {
         plan(s).network = Network::UserNat;
@@ -206,7 +221,7 @@ fn a_hint_names_the_workloads_in_which_it_can_be_felt_and_the_settings_as_they_a
     });
     let hint = &environments[2].hints[0];
     assert_eq!(hint.workloads, ["net/rr", "net/stream", "net/paced"]);
-    assert!(hint.change.ends_with("; now network=pasta"), "{}", hint.change);
+    assert!(hint.change.ends_with("; now network=pasta; try network=veth"), "{}", hint.change);
     // A run without such work has nothing to feel it in.
     let none = changed(|s| {
         plan(s).network = Network::UserNat;

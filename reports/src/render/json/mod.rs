@@ -127,6 +127,7 @@ fn neighbour<'a>(neighbour: &'a record::Neighbour, e: &'a think::Environment) ->
             overhead: beside.overhead.map(|overhead| overhead.value),
             low: interval.map(|i| i.low),
             high: interval.map(|i| i.high),
+            claim: beside.claim.name(),
             rate: beside.rate,
             cpus: beside.cpus,
         }

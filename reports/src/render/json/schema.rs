@@ -302,6 +302,9 @@ pub(super) struct BesideNeighbour<'a> {
     pub(super) low: Option<f64>,
     /// Upper end of its interval.
     pub(super) high: Option<f64>,
+    /// The claim that the run may make of it, beside those of all neighbours.
+    #[cfg_attr(test, schemars(extend("enum" = names::claims())))]
+    pub(super) claim: &'static str,
     /// Operations that the neighbour did a second.
     pub(super) rate: f64,
     /// CPUs that its box used; null where that couldn't be read.
@@ -322,7 +325,7 @@ pub(super) struct Hint<'a> {
     pub(super) felt: bool,
     /// The observation, with numbers.
     pub(super) evidence: &'a str,
-    /// What would change it, with the settings as they are.
+    /// What would change it, with the settings as they are and, where one is known, with values to try.
     pub(super) change: &'a str,
 }
 
