@@ -83,6 +83,20 @@ kill -9 $run; wait $run
 state killed >> states
 tarebench doctor --clean > clean 2>&1
 state cleaned >> states
+tarebench run suite.toml --env bare --workload disk/fsync --store first.db > first 2>&1 &
+first=$!
+for wait in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30; do
+    for leaf in /sys/fs/cgroup/tarebench-*-leaf; do
+        [ -e $leaf ] && [ "$(cat $leaf/cgroup.procs)" ] && break 2
+    done
+    sleep 1
+done
+tarebench run suite.toml --beside --env namespaces --workload disk/fsync --blocks 3 --store second.db > second 2>&1 &
+second=$!
+wait $first
+state between >> states
+wait $second
+state last >> states
 kill $other
 "#;
 
@@ -96,6 +110,8 @@ dash beside.sh
 dash inside.sh
 tarebench report latest --store beside.db --format json -o beside.json
 tarebench report latest --store inside.db --format json -o inside.json
+tarebench report latest --store first.db --format json -o first.json
+tarebench report latest --store second.db --format json -o second.json
 echo /sys/fs/cgroup/*/ > groups"#;
 
 #[test]
@@ -141,6 +157,13 @@ fn limits_hold_and_crun_runs_where_there_is_only_version_2() {
     assert_eq!(states[1], format!("after {quiet}"), "everybody is back");
     assert!(states[2].contains("-leaf/") && !states[2].contains("there"), "killed in the middle: {}", states[2]);
     assert_eq!(states[3], format!("cleaned {quiet}"), "everybody is back");
+    println!("{}{}", read("first"), read("second"));
+    for run in ["first", "second"] {
+        assert!(!measured(run).contains("unequal-resources"), "{run}: limits hold beside another run");
+    }
+    assert!(states[4].contains("-leaf/") && !states[4].contains("there"), "the second still measures: {}", states[4]);
+    assert!(!read("first").contains("stay in a cgroup"), "nothing is wrong with that: {}", read("first"));
+    assert_eq!(states[5], format!("last {quiet}"), "whoever ends last brings everybody back");
     for cell in report["cells"].as_array().expect("cells") {
         assert!(!cell.to_string().contains("unequal-resources"), "{cell}");
         if cell["metric"] == "throughput" && cell["workload"] == "disk/fsync" {

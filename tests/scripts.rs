@@ -153,7 +153,11 @@ fn a_bench_that_is_ended_removes_what_it_made_and_the_next_one_what_a_killed_one
     let ended = run(Signal::SIGTERM);
     assert_eq!(left(&killed), "", "the next one does");
     assert_eq!(left(&ended), "");
-    assert_eq!(fs::read_to_string(b.at("said")).expect("said"), "tidy\n", "its program had its time; the other's was killed");
+    assert_eq!(
+        fs::read_to_string(b.at("said")).expect("said"),
+        "tidy\n",
+        "its program had its time; the other's was killed"
+    );
 }
 
 #[test]

@@ -35,10 +35,15 @@ const CONFINED: &[&str] = &[
     "can't make user, mount",
     "cannot clone",
     "unshare",
+    // Of a program in Go that starts itself in one.
+    "fork/exec /proc/self/exe",
 ];
 
 /// The helpers that give a user's container the ids which /etc/subuid says are the user's; distributions pack them by themselves.
 const NO_HELPERS: &[&str] = &["\"newuidmap\": executable file not found", "\"newgidmap\": executable file not found"];
+
+/// The kernel forbids it for what a file or a process is labelled as, or for its mode; a missing right has other words.
+const DENIED: &[&str] = &["ermission denied", "EACCES"];
 
 /// The kernel forbids it.
 const FORBIDDEN: &[&str] = &["peration not permitted", "ermission denied", "EPERM", "EACCES"];
@@ -51,17 +56,21 @@ struct Ground {
     container: Option<Container>,
     /// Ubuntu's restriction of user namespaces is on.
     confined: bool,
+    /// SELinux is there and enforces.
+    enforcing: bool,
 }
 
 /// What to do about a refusal with these words; `None` where they are nobody's that we know.
 pub(crate) fn on(words: &str) -> Option<String> {
     let restricted = fs::read_to_string("/proc/sys/kernel/apparmor_restrict_unprivileged_userns");
+    let enforcing = fs::read_to_string("/sys/fs/selinux/enforce");
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ground = Ground {
         root: nix::unistd::geteuid().is_root(),
         sys_admin: has(&status, SYS_ADMIN),
         container: container::around(),
         confined: restricted.is_ok_and(|text| text.trim() == "1"),
+        enforcing: enforcing.is_ok_and(|text| text.trim() == "1"),
     };
     ground.advice(words)
 }
@@ -101,6 +110,14 @@ impl Ground {
                     .into(),
             );
         }
+        if self.enforcing && any(DENIED) {
+            return Some(
+                "SELinux is enforcing, and a container may use only what has its label, which we set on nothing: `ausearch -m avc \
+                 -ts recent` says whether it was that; then `chcon -Rt container_file_t` on the data directory and on an empty \
+                 directory that TMPDIR names"
+                    .into(),
+            );
+        }
         if self.root && !self.sys_admin {
             return Some(format!(
                 "we are root without CAP_SYS_ADMIN{in_what}: start the container with --privileged (in Kubernetes \
@@ -125,11 +142,13 @@ mod tests {
     use super::*;
 
     /// The words that are as Ubuntu 24.04 prints them were read in reports of others: no such machine is here.
-    const UBUNTU: [&str; 4] = [
+    const UBUNTU: [&str; 6] = [
         "bwrap: setting up uid map: Permission denied",
         "bwrap: loopback: Failed RTM_NEWADDR: Operation not permitted",
         "tarebench enter: can't map our user id: EPERM: Operation not permitted",
         "Error: cannot clone: Operation not permitted",
+        "unshare: write failed /proc/self/uid_map: Operation not permitted",
+        "running sandbox: cannot start: fork/exec /proc/self/exe: permission denied",
     ];
 
     fn advice(ground: Ground, words: &str) -> String {
@@ -143,6 +162,23 @@ mod tests {
             assert!(advice(confined, words).contains("kernel.apparmor_restrict_unprivileged_userns=0"), "{words}");
         }
         assert!(advice(Ground::default(), UBUNTU[0]).contains("user.max_user_namespaces"));
+    }
+
+    /// These words are as the engines print a denial by a file's mode: no machine here has SELinux.
+    #[test]
+    fn selinux_is_named_where_it_enforces_and_access_was_denied() {
+        let root = Ground { root: true, sys_admin: true, ..Ground::default() };
+        let enforcing = Ground { enforcing: true, ..root.clone() };
+        for words in [
+            "Error: crun: open executable: Permission denied: OCI permission denied",
+            "runc create failed: unable to start container process: exec: \"/tarebench\": permission denied",
+            "tarebench agent: can't make /data/x: EACCES: Permission denied",
+        ] {
+            let told = advice(enforcing.clone(), words);
+            assert!(told.contains("SELinux") && told.contains("chcon -Rt container_file_t"), "{words}: {told}");
+            assert_eq!(root.advice(words), None, "nothing is known of it");
+        }
+        assert_eq!(enforcing.advice("mount: Operation not permitted"), None, "a right is missing, not a label");
     }
 
     #[test]

@@ -206,9 +206,21 @@ fn open_told(journal: &Path) -> Option<Option<File>> {
 /// Whether a run of this id holds another journal than this one in any of these places.
 fn is_live(id: &str, this: &File, places: &[PathBuf]) -> bool {
     let about = |file: &File| file.metadata().map(|about| (about.dev(), about.ino())).ok();
-    let journals = places.iter().map(|place| place.join(format!("tarebench-{id}")).join(JOURNAL));
-    let others = journals.filter_map(|path| open_ours(&path).ok().flatten()).filter(|file| about(file) != about(this));
-    others.into_iter().any(|file| Flock::lock(file, FlockArg::LockSharedNonblock).is_err())
+    journals(id, places).filter(|file| about(file) != about(this)).any(is_held)
+}
+
+/// Whether the run of this id goes on.
+pub(crate) fn lives(id: &str) -> bool {
+    journals(id, &scratch::places()).any(is_held)
+}
+
+fn journals(id: &str, places: &[PathBuf]) -> impl Iterator<Item = File> {
+    let journals = places.iter().map(move |place| place.join(format!("tarebench-{id}")).join(JOURNAL));
+    journals.filter_map(|path| open_ours(&path).ok().flatten())
+}
+
+fn is_held(journal: File) -> bool {
+    Flock::lock(journal, FlockArg::LockSharedNonblock).is_err()
 }
 
 /// A mark whose run is gone, with the directories beside it that it names. `dead` are the runs whose own lock we have.

@@ -8,6 +8,7 @@ use super::cgroup;
 use super::loopback::Loopback;
 use super::network::{OwnLink, PeerNetwork};
 use crate::host::Host;
+use crate::leftovers;
 use crate::process::kill_left;
 
 /// Everything that the stages of a run share. Each of them keeps it, so that it goes after the last; the host with its
@@ -81,9 +82,15 @@ impl Drop for Shared {
         kill_left(Some(&self.host.id), &[]);
         if self.host.privileged {
             cgroup::remove(&format!("tarebench-{}", self.host.id));
-            if let Err(e) = cgroup::leaf::undo(&cgroup::leaf::name(&self.host.id)) {
-                log::warn!("processes of this container stay in a cgroup of ours: {e:#}");
+            let live = |id: &str| id != self.host.id && leftovers::lives(id);
+            match cgroup::leaf::undo(&cgroup::leaf::name(&self.host.id)) {
+                Err(e) if cgroup::leaf::others_are_here(live) => {
+                    log::info!("the processes of this container come back when the other run has ended: {e:#}");
+                }
+                Err(e) => log::warn!("processes of this container stay in a cgroup of ours: {e:#}"),
+                Ok(()) => {}
             }
+            cgroup::leaf::undo_of_the_gone(|id| id == self.host.id || leftovers::lives(id));
         }
     }
 }

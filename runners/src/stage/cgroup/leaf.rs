@@ -99,6 +99,35 @@ pub(crate) fn undo(name: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Undoes the leaves of runs that ended while others had their groups here, which nobody could then. It is left as it is where
+/// somebody still has.
+pub(crate) fn undo_of_the_gone(live: impl Fn(&str) -> bool) {
+    for point in mounts().into_iter().filter(|mount| mount.v2).map(|mount| mount.point) {
+        for leaf in of_the_gone(&point, &live) {
+            if let Err(e) = leave(&point, &leaf) {
+                log::info!("{} stays: {e:#}", leaf.display());
+            }
+        }
+    }
+}
+
+/// The leaves below this group whose runs are no more.
+fn of_the_gone(point: &Path, live: impl Fn(&str) -> bool) -> Vec<PathBuf> {
+    let below = fs::read_dir(point).into_iter().flatten().flatten().map(|entry| entry.path());
+    let run = |path: &Path| {
+        let id = path.file_name()?.to_str()?.strip_prefix("tarebench-")?.strip_suffix("-leaf")?;
+        Some(id.to_string())
+    };
+    below.filter(|path| run(path).is_some_and(|id| !live(&id))).collect()
+}
+
+/// Whether another run that lives has groups where ours were: the last one brings everybody back.
+pub(crate) fn others_are_here(live: impl Fn(&str) -> bool) -> bool {
+    let v2 = mounts().into_iter().filter(|mount| mount.v2);
+    let mut names = v2.flat_map(|mount| fs::read_dir(mount.point).into_iter().flatten().flatten());
+    names.any(|entry| entry.file_name().to_str().and_then(|name| name.strip_prefix("tarebench-")).is_some_and(&live))
+}
+
 fn leave(point: &Path, leaf: &Path) -> anyhow::Result<()> {
     if !leaf.is_dir() {
         return Ok(());
@@ -160,6 +189,17 @@ mod tests {
             words.ends_with("> /sys/fs/cgroup/cgroup.procs; done; rmdir /sys/fs/cgroup/tarebench-ab-leaf"),
             "{words}"
         );
+    }
+
+    #[test]
+    fn the_leaf_of_a_run_that_still_measures_is_no_ones_but_its_own() {
+        let root = group("domain\n", "");
+        for name in ["tarebench-ab-leaf", "tarebench-cd-leaf", "tarebench-cd", "leaf", "tarebench-ef"] {
+            fs::create_dir(root.path().join(name)).expect("made");
+        }
+        let gone = |live: &[&str]| of_the_gone(root.path(), |id| live.contains(&id));
+        assert_eq!(gone(&["cd", "ef"]), [root.path().join("tarebench-ab-leaf")]);
+        assert!(gone(&["ab", "cd"]).is_empty());
     }
 
     #[test]
