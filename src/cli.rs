@@ -711,7 +711,7 @@ pub enum Source {
     #[command(
         after_help = "Example:\n  fio --name=log --rw=write --bs=4k --fsync=1 --size=64m --output-format=json+ --output=bare-1.json\n  tarebench import fio bare=bare-1.json bare=bare-2.json runc=runc-1.json runc=runc-2.json\n  ssh host 'fio job.fio --output-format=json+' | tarebench import fio host=-\n\nExit codes: 2 when a file can't be read or understood (nothing is stored), 5 when the store can't be written,\n7 when fio says that a job failed (it is stored as a failure)."
     )]
-    Fio(ImportFiles),
+    Fio(ImportFio),
     /// What sockperf's client prints, or its --full-log, which has every message
     ///
     /// Each run is a block of the environment NAME, and the workload `sockperf/latency`, `sockperf/round-trip` or
@@ -736,6 +736,17 @@ pub enum Source {
         after_help = "Example:\n  tarebench import hdr --unit us bare=bare-1.hlog bare=bare-2.hlog runc=runc-1.hlog runc=runc-2.hlog\n\nExit codes: 2 when a file can't be read or understood or has no unit (nothing is stored), 5 when the store\ncan't be written."
     )]
     Hdr(ImportHdr),
+}
+
+/// Arguments of `import fio`.
+#[derive(Debug, Args)]
+pub struct ImportFio {
+    /// Leave away what the names of all jobs of a file begin with: for names that hold the environment's, as in bare-7f3-read
+    #[arg(long)]
+    pub short_names: bool,
+    /// What every import takes.
+    #[command(flatten)]
+    pub files: ImportFiles,
 }
 
 /// Arguments of `import hdr`.

@@ -1,7 +1,7 @@
 //! `tarebench import`: measurements of other programs, put into the store as if they were our own runs.
 
 use reports::comparison::{Comparison, Distribution, Method, compare};
-use reports::import::{self, Imported, Named, Program, Unit};
+use reports::import::{self, Imported, JobNames, Named, Program, Unit};
 use reports::render::{escape::one_line, units};
 use reports::store::Store;
 
@@ -13,7 +13,10 @@ use crate::run_id::{new_id, now};
 /// Reads every file before the store is opened, and stores all rows or none.
 pub fn run(args: cli::Import) -> anyhow::Result<Exit> {
     let (program, args) = match args.source {
-        cli::Source::Fio(args) => (Program::Fio, args),
+        cli::Source::Fio(args) => {
+            let names = if args.short_names { JobNames::Short } else { JobNames::Whole };
+            (Program::Fio(names), args.files)
+        }
         cli::Source::Sockperf(args) => (Program::Sockperf, args),
         cli::Source::Iperf3(args) => (Program::Iperf3, args),
         cli::Source::Hdr(args) => (Program::Hdr(args.unit.map(unit)), args.files),

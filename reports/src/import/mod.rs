@@ -29,13 +29,22 @@ const MOST: u64 = 1 << 50;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Program {
     /// fio's `json` and `json+`.
-    Fio,
+    Fio(JobNames),
     /// What sockperf's client prints, and its full log.
     Sockperf,
     /// iperf3's JSON.
     Iperf3,
     /// HdrHistogram's logs and tables, with the unit of their values where it is told.
     Hdr(Option<Unit>),
+}
+
+/// How much of its jobs' names is taken from a file of fio's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JobNames {
+    /// All.
+    Whole,
+    /// Without what the names of all jobs of the file begin with.
+    Short,
 }
 
 /// The unit of somebody's latencies.
@@ -86,7 +95,7 @@ impl Unit {
 impl Program {
     fn name(self) -> &'static str {
         match self {
-            Program::Fio => FIO,
+            Program::Fio(_) => FIO,
             Program::Sockperf => SOCKPERF,
             Program::Iperf3 => IPERF3,
             Program::Hdr(_) => HDR,
@@ -96,7 +105,7 @@ impl Program {
     /// The runs that a text has.
     fn outputs(self, text: &str) -> anyhow::Result<Vec<Output>> {
         match self {
-            Program::Fio => fio::outputs(text),
+            Program::Fio(names) => fio::outputs(text, names),
             Program::Sockperf => sockperf::outputs(text),
             Program::Iperf3 => iperf3::outputs(text),
             Program::Hdr(unit) => hdr::outputs(text, unit),
@@ -228,6 +237,7 @@ pub fn import(program: Program, files: &[Named], id: String, started: String) ->
         }
     }
     let mut stored = empty(program, files, &blocks, id, started)?;
+    remarks.extend(stored.run.environments.iter().skip(1).filter_map(|e| nothing_in_common(program, &blocks, &e.name)));
     for block in &blocks {
         for (position, part) in block.output.parts.iter().enumerate() {
             stored.records.push(record(block, position as u32, part));
@@ -236,6 +246,30 @@ pub fn import(program: Program, files: &[Named], id: String, started: String) ->
     }
     stored.run.blocks = blocks.iter().map(|b| b.number + 1).max().unwrap_or(0);
     Ok(Imported { stored, remarks })
+}
+
+/// Why an environment stands beside the baseline and can't be compared with it.
+fn nothing_in_common(program: Program, blocks: &[Block], environment: &str) -> Option<String> {
+    let baseline = blocks.first()?.environment;
+    let workloads = |name: &str| {
+        let parts = blocks.iter().filter(|b| b.environment == name).flat_map(|b| &b.output.parts);
+        parts.map(|part| part.workload.as_str()).collect::<std::collections::BTreeSet<_>>()
+    };
+    let (base, own) = (workloads(baseline), workloads(environment));
+    if !base.is_disjoint(&own) {
+        return None;
+    }
+    let advice = match program {
+        Program::Fio(JobNames::Whole) => {
+            "; where the jobs' names hold that of the environment, --short-names leaves it away"
+        }
+        _ => "",
+    };
+    Some(format!(
+        "{environment} has nothing in common with {baseline}: `{}` there and `{}` here are two workloads{advice}",
+        base.first()?,
+        own.first()?
+    ))
 }
 
 /// Refuses what nobody can have counted, which no sum of blocks would hold.
@@ -324,8 +358,9 @@ fn empty(program: Program, files: &[Named], blocks: &[Block], id: String, starte
 
 /// How to import the same again; what came from a pipe is gone, and stands there as something to be put in its place.
 fn command(program: Program, files: &[Named]) -> String {
-    let unit = match program {
+    let option = match program {
         Program::Hdr(Some(unit)) => format!(" --unit {}", unit.name()),
+        Program::Fio(JobNames::Short) => " --short-names".to_string(),
         _ => String::new(),
     };
     let words = files.iter().map(|n| match n.path.to_str() {
@@ -334,7 +369,7 @@ fn command(program: Program, files: &[Named]) -> String {
     });
     let piped = files.iter().any(|n| n.path == Path::new("-"));
     let gone = if piped { "  # FILE: what came from a pipe wasn't kept" } else { "" };
-    format!("tarebench import {}{unit}{}{gone}", program.name(), words.collect::<String>())
+    format!("tarebench import {}{option}{}{gone}", program.name(), words.collect::<String>())
 }
 
 fn plan(program: &str, part: &Part) -> WorkloadPlan {
@@ -400,7 +435,9 @@ mod tests {
     fn the_command_has_the_unit_and_says_what_is_gone() {
         let files = ["a=x.hlog", "b=-"].map(|text| Named::parse(text).expect("fits"));
         assert_eq!(command(Program::Hdr(Some(Unit::Us)), &files[..1]), "tarebench import hdr --unit us a=x.hlog");
-        assert!(command(Program::Fio, &files).starts_with("tarebench import fio a=x.hlog b=FILE  # FILE: what"));
+        let fio = |names| command(Program::Fio(names), &files);
+        assert!(fio(JobNames::Whole).starts_with("tarebench import fio a=x.hlog b=FILE  # FILE: what"));
+        assert!(fio(JobNames::Short).starts_with("tarebench import fio --short-names a=x.hlog"));
     }
 
     #[test]

@@ -70,6 +70,7 @@ impl Job {
     /// time that they ran in all tells how many there were.
     pub(super) fn in_flight(&self) -> Option<u64> {
         let depth = match self.option(&["iodepth"]) {
+            Some(_) if self.one_at_a_time() => 1,
             Some(depth) => depth.parse().ok()?,
             None if self.options.is_empty() => return None,
             None => 1,
@@ -82,6 +83,15 @@ impl Job {
             _ => 1,
         };
         Some(jobs.saturating_mul(depth))
+    }
+
+    /// Whether fio saw no more than one in flight. The default engine and others are synchronous and have no queue, however deep it
+    /// was to be.
+    fn one_at_a_time(&self) -> bool {
+        self.fields
+            .get("iodepth_level")
+            .and_then(|levels| levels.get("1")?.as_f64())
+            .is_some_and(|percent| percent >= 100.0)
     }
 
     fn group(&self) -> i64 {

@@ -14,7 +14,7 @@ use anyhow::{Context, ensure};
 use serde_json::{Map, Value};
 use workloads::Resource;
 
-use super::{Output, Part, text};
+use super::{JobNames, Output, Part, text};
 use crate::record::{Failure, Step};
 use crate::render::escape::one_line;
 use job::Job;
@@ -29,12 +29,12 @@ const LONGEST_NAME: usize = 200;
 ///
 /// # Errors
 /// When it has no JSON of fio, is cut off, has no jobs, or lacks a number or has one that can't be.
-pub(super) fn outputs(text: &str) -> anyhow::Result<Vec<Output>> {
+pub(super) fn outputs(text: &str, names: JobNames) -> anyhow::Result<Vec<Output>> {
     let documents = text::documents(text, "fio version", "fio").context("use fio's --output-format=json or json+")?;
-    runs::last_of_each(documents).into_iter().map(output).collect()
+    runs::last_of_each(documents).into_iter().map(|root| output(root, names)).collect()
 }
 
-fn output(mut root: Map<String, Value>) -> anyhow::Result<Output> {
+fn output(mut root: Map<String, Value>, names: JobNames) -> anyhow::Result<Output> {
     let jobs = jobs(&mut root)?;
     let version = root.get("fio version").and_then(Value::as_str).context("`fio version` is no text")?;
     let major_minor = numbers(version);
@@ -89,8 +89,12 @@ fn output(mut root: Map<String, Value>) -> anyhow::Result<Output> {
     }
     output.command = (!told.is_empty()).then(|| told.join("; "));
     let jobs = named.len();
+    let left_away = match names {
+        JobNames::Whole => 0,
+        JobNames::Short => in_common(named.iter().map(|(name, _)| name.as_str())),
+    };
     for (name, same) in &named {
-        parts(name, same, &mut output).with_context(|| format!("job `{name}`"))?;
+        parts(&name[left_away..], same, &mut output).with_context(|| format!("job `{name}`"))?;
     }
     ensure!(
         !output.parts.is_empty(),
@@ -98,6 +102,16 @@ fn output(mut root: Map<String, Value>) -> anyhow::Result<Output> {
         if output.left_out.is_empty() { "they did no I/O".to_string() } else { output.left_out.join("; ") }
     );
     Ok(output)
+}
+
+/// Bytes of the words that several names all begin with, so that something is left of each.
+fn in_common<'a>(mut names: impl Iterator<Item = &'a str> + Clone) -> usize {
+    let (Some(first), Some(second)) = (names.next(), names.next()) else { return 0 };
+    let ends = |at: &usize| {
+        std::iter::once(second).chain(names.clone()).all(|n| n.len() > *at && n.starts_with(&first[..*at]))
+    };
+    let words = first.match_indices(['-', '_', '.', '/', ' ']).map(|(at, _)| at + 1).filter(|at| *at < first.len());
+    words.take_while(ends).last().unwrap_or(0)
 }
 
 /// Of `fio-3.33-12-gabc`.

@@ -8,7 +8,7 @@ use super::*;
 use crate::comparison::Stated;
 
 fn parse(bytes: &[u8]) -> anyhow::Result<Output> {
-    let mut all = outputs(&text::decode(bytes.to_vec())?)?;
+    let mut all = outputs(&text::decode(bytes.to_vec())?, JobNames::Whole)?;
     assert_eq!(all.len(), 1, "one run");
     Ok(all.remove(0))
 }
@@ -52,7 +52,7 @@ fn run(fields: &str, jobs: &[String]) -> String {
 }
 
 fn all(text: &str) -> Vec<Output> {
-    outputs(text).expect("reads")
+    outputs(text, JobNames::Whole).expect("reads")
 }
 
 fn sample(output: &Output) -> &Sample {
@@ -200,10 +200,29 @@ fn operations_in_flight_are_what_the_file_says_or_unknown() {
     assert_eq!(flight("", job("j", 9, "").replace("job options", "other")), 0);
     let old = run("", &[job("j", 9, "")]).replace("fio-3.33", "fio-3.1");
     assert_eq!(sample(&all(&old)[0]).concurrency, 0);
+    // A synchronous engine has one at a time, whatever the depth it was given; fio counts what there was.
+    let counted = |first: &str| format!(r#""iodepth_level": {{"1": {first}, "2": 0.0, ">=64": 0.0}},"#);
+    assert_eq!(flight("", depth(job("j", 9, &counted("100.000000")))), 1);
+    assert_eq!(flight("", depth(job("j", 9, &counted("0.100000")))), 16, "while the queue fills");
     // The latencies of 9000 operations of 1 ms are more than a second: too much for one in flight, and of unknown nobody knows.
     assert!(doubts(&all(&run("", &[job("j", 9000, "")]))[0].parts[0]).contains(&"latency-sum"));
     let group = run(r#""global options": {"group_reporting": ""},"#, &[job("j", 9000, "")]);
     assert!(!doubts(&all(&group)[0].parts[0]).contains(&"latency-sum"));
+}
+
+#[test]
+fn what_the_names_of_all_jobs_begin_with_can_be_left_away() {
+    let named = |names: &[&str]| {
+        let jobs: Vec<_> = names.iter().map(|name| job(name, 9, "")).collect();
+        let mut all = outputs(&run("", &jobs), JobNames::Short).expect("reads");
+        all.remove(0).parts.into_iter().map(|part| part.workload).collect::<Vec<_>>()
+    };
+    assert_eq!(named(&["bw-host-7f3-read", "bw-host-7f3-write"]), ["fio/read-read", "fio/write-read"]);
+    assert_eq!(named(&["vm_a_rand", "vm_a_mix_rand", "vm_a_rand"]), ["fio/rand-read", "fio/mix_rand-read"]);
+    assert_eq!(named(&["read", "readmix"]), ["fio/read-read", "fio/readmix-read"], "whole words only");
+    assert_eq!(named(&["a-", "a-b"]), ["fio/a--read", "fio/a-b-read"], "something stays of each");
+    assert_eq!(named(&["a-read"]), ["fio/a-read-read"], "one job has nothing in common with others");
+    assert_eq!(named(&["é-1", "é-2"]), ["fio/1-read", "fio/2-read"]);
 }
 
 #[test]
@@ -341,7 +360,7 @@ fn ten_thousand_jobs_are_read_in_no_more_than_their_share_of_time() {
 proptest! {
     #[test]
     fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        let _ = text::decode(bytes).and_then(|text| outputs(&text));
+        let _ = text::decode(bytes).and_then(|text| outputs(&text, JobNames::Short));
     }
 
     #[test]
@@ -349,6 +368,6 @@ proptest! {
         let mut bytes = file(PERCENTILES).into_bytes();
         let at = at % bytes.len();
         bytes[at] = byte;
-        let _ = text::decode(bytes).and_then(|text| outputs(&text));
+        let _ = text::decode(bytes).and_then(|text| outputs(&text, JobNames::Short));
     }
 }
