@@ -13,6 +13,16 @@ pub enum SessionError {
         /// The system's. It stands in the message, and so is no source that a chain of causes would repeat.
         reason: std::io::Error,
     },
+    /// The terminal that it is started on can't be had.
+    #[error(
+        "can't make a terminal for `{program}`: {reason}; `mount -t devpts devpts /dev/pts` where it isn't mounted"
+    )]
+    Terminal {
+        /// Program name.
+        program: String,
+        /// The system's. It stands in the message too.
+        reason: std::io::Error,
+    },
     /// The environment ended by itself.
     #[error("the environment ended while we waited for {what} ({status}){}{tail}", advice(.status))]
     Died {

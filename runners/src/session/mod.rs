@@ -93,10 +93,13 @@ impl Session {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         // An engine's own last words would be pushed out of those that are kept.
         command.env_remove("RUST_BACKTRACE").env_remove("RUST_LIB_BACKTRACE");
-        let line = terminal.then(terminal::raw).transpose().map_err(spawn_error)?.map(|(ours, theirs)| {
+        let mut line = None;
+        if terminal {
+            let made = terminal::raw();
+            let (ours, theirs) = made.map_err(|reason| SessionError::Terminal { program: program.clone(), reason })?;
             command.stdin(theirs);
-            ours
-        });
+            line = Some(ours);
+        }
         let entrances = confinement.cgroup.as_ref().map(|c| c.entrances()).unwrap_or_default();
         confine(&mut command, path.netns.as_deref(), &entrances, &confinement.cpus).map_err(spawn_error)?;
         command.env(RUN, &confinement.run);
