@@ -25,9 +25,12 @@ pub fn copy_program(program: &str, root: &Path) {
     copy(&path, root);
 }
 
-/// The libraries that a program asks for.
+/// The libraries that a program asks for. Of one that is static there are none, and `ldd` says so with a failure.
 pub fn copy_libraries(program: &Path, root: &Path) {
-    let libraries = output(Command::new("ldd").arg(program));
+    let ldd = Command::new("ldd").env("LC_ALL", "C").arg(program).output().expect("ldd starts");
+    let words = String::from_utf8_lossy(&ldd.stderr);
+    assert!(ldd.status.success() || words.contains("not a dynamic executable"), "ldd {}: {words}", program.display());
+    let libraries = String::from_utf8_lossy(&ldd.stdout);
     libraries.split_whitespace().filter(|w| w.starts_with('/')).for_each(|file| copy(Path::new(file), root));
 }
 
