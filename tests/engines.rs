@@ -370,13 +370,16 @@ fn nameless_namespaces() -> Vec<String> {
 }
 
 /// Twenty requests to the peer, answered.
-fn asks_the_peer(session: &mut Session, far: workloads::PeerAddress) {
+/// Over a connection that this side opens, and says what it says of it.
+fn asks_the_peer(session: &mut Session, far: workloads::PeerAddress, connection: &str) -> Option<String> {
     let task = Task { peer: Some(far), ..Task::of("net/rr") };
-    session.prepare(task, DEADLINE).unwrap();
+    let task = Task { settings: task.settings.with("connection", connection), ..task };
+    let mut facts = session.prepare(task, DEADLINE).unwrap_or_else(|e| panic!("{connection}: {e}"));
     let plan = BurstPlan { operations: 20, warmup: 2, batch: 1, limit_ns: 10_000_000_000, number: 0 };
     assert_eq!(session.burst(plan, DEADLINE).unwrap().operations, 20);
     session.verify(DEADLINE).unwrap();
     session.release(DEADLINE).unwrap();
+    facts.remove("connection")
 }
 
 #[test]
@@ -409,15 +412,28 @@ fn every_path_leads_to_the_peer() {
             continue;
         }
         let mut stage = Stage::new(Arc::clone(&shared), &format!("{runner}-{word}"), data.path()).unwrap();
+        let mut given = vec![("network", *word)];
+        // By the port that podman publishes, or to an address of the box's own.
+        let inbound = match (*runner, *word) {
+            ("podman", "bridge" | "slirp4netns") => {
+                given.push(("publish", "true"));
+                Some("inbound, by a published port")
+            }
+            (_, "veth" | "bridge" | "netstack") => Some("inbound, directly"),
+            _ => None,
+        };
         let runner = registry::find(runner).unwrap();
         // Twice: a path is kept from block to block. The second is killed, as a deadline does it.
         for start in 0..2 {
-            let launch = stage.launch(runner, &settings(runner.name(), &[("network", word)])).unwrap();
+            let launch = stage.launch(runner, &settings(runner.name(), &given)).unwrap();
             assert_eq!(launch.path.network, *expected, "{} {word}", runner.name());
             let far = launch.path.peer_address(Some(peer.port)).unwrap();
             let started = Session::start(launch, DEADLINE);
             let mut session = started.unwrap_or_else(|e| panic!("{} {word}: {e}", runner.name()));
-            asks_the_peer(&mut session, far);
+            assert_eq!(asks_the_peer(&mut session, far, "outbound"), None);
+            if inbound.is_some() {
+                assert_eq!(asks_the_peer(&mut session, far, "inbound").as_deref(), inbound, "{} {word}", runner.name());
+            }
             if start == 1 {
                 let group = nix::unistd::Pid::from_raw(session.pid() as i32);
                 nix::sys::signal::killpg(group, nix::sys::signal::Signal::SIGKILL).unwrap();
@@ -531,7 +547,7 @@ fn gvisor_does_what_its_release_can_and_says_what_it_can_not() {
             eprintln!("{version} {:?}: {:?} to hello, clock {} ns", &given[2..], session.start, identity.clock_ns);
             assert_eq!(identity.file_system, *file_system, "{given:?}");
             if let Some(far) = far {
-                asks_the_peer(&mut session, far);
+                asks_the_peer(&mut session, far, "outbound");
             }
             drop(session);
             assert_session_left_nothing(&id, &format!("{given:?}"));

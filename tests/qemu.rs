@@ -5,7 +5,6 @@
 mod common;
 
 use std::fs;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,7 +17,6 @@ use runners::stage::Stage;
 use runners::stage::peer::PeerProcess;
 use runners::stage::shared::Shared;
 use runners::{Network, Runner};
-use workloads::PeerAddress;
 use workloads::protocol::{BurstPlan, Task};
 use workloads::settings::{Kind, Settings};
 
@@ -121,6 +119,7 @@ const BOOTS: &[Boot] = &[
             ("disk.iothread", "true"),
             ("memory", "file"),
             ("net", "user"),
+            ("net.publish", "true"),
         ],
         device: Some("sda"),
         data_path: "ext4 on virtio-scsi, qcow2 (sparse), cache=writeback, aio=threads in an I/O thread, on ",
@@ -164,6 +163,7 @@ const BOOTS: &[Boot] = &[
             ("disk.cache", "unsafe"),
             ("disk.iothread", "true"),
             ("net", "passt"),
+            ("net.publish", "true"),
         ],
         device: Some("vda"),
         data_path: "ext4 on virtio-blk, raw (sparse), cache=unsafe, aio=threads in an I/O thread, on ",
@@ -323,11 +323,9 @@ fn every_value_of_every_setting_boots_and_is_what_it_says() {
         };
         assert!(launch.data.words.starts_with(boot.data_path), "{} is not {}...", launch.data.words, boot.data_path);
         assert_eq!(launch.path.network, boot.network);
-        let peer = launch.path.peer.map(|address| {
-            let peer = PeerProcess::start(&scene.shared, PATIENCE).expect("a peer");
-            let far = PeerAddress::from(SocketAddr::new(address, peer.port));
-            (peer, far)
-        });
+        let peer = launch.path.peer.map(|_| PeerProcess::start(&scene.shared, PATIENCE).expect("a peer"));
+        let far = launch.path.peer_address(peer.as_ref().map(|peer| peer.port));
+        assert_eq!(far.is_some_and(|far| far.published.is_some()), boot.has("net.publish", "true"));
         let mut session = Session::start(launch, PATIENCE).unwrap_or_else(|e| panic!("{:?}: {e}", boot.settings));
         println!("{:?}: launch to hello: {:?}", boot.settings, session.start);
         let identity = session.identify(PATIENCE).unwrap_or_else(|e| panic!("{:?}: {e}", boot.settings));
@@ -339,8 +337,11 @@ fn every_value_of_every_setting_boots_and_is_what_it_says() {
         if boot.device.is_none() {
             work_on_a_directory(boot, &scene, &mut session);
         }
-        if let Some((_, far)) = &peer {
-            work(&mut session, Task { peer: Some(*far), ..Task::of("net/rr") });
+        if far.is_some() {
+            // Over a connection that the guest opens, and over one that comes into it: all of these paths lead there.
+            let task = Task { peer: far, ..Task::of("net/rr") };
+            work(&mut session, task.clone());
+            work(&mut session, Task { settings: task.settings.with("connection", "inbound"), ..task });
         }
         drop(session);
         assert_eq!(machines(&scene.shared.host), Vec::<PathBuf>::new());

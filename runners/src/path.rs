@@ -29,6 +29,9 @@ pub struct PathToPeer {
     pub mtu: Option<u32>,
     /// Whether the peer's end of it is a device of ours, which the limits of links hold for.
     pub ours: bool,
+    /// The environment's port that an engine publishes under the same number, to be reached by the peer at the address that the
+    /// environment's own connections come from.
+    pub published: Option<u16>,
     /// The program that translates addresses on the way, where it is one of the host.
     pub translator: Option<PathBuf>,
 }
@@ -52,9 +55,9 @@ impl PathToPeer {
         let v6 = self.peer6.map(|address| SocketAddr::new(address.into(), port));
         let address = match self.peer {
             Some(address) => PeerAddress::from(SocketAddr::new(address, port)),
-            None => PeerAddress { v4: None, v6: None },
+            None => PeerAddress { v4: None, v6: None, published: None },
         };
-        let address = PeerAddress { v6: v6.or(address.v6), ..address };
+        let address = PeerAddress { v6: v6.or(address.v6), published: self.published, ..address };
         (address.v4.is_some() || address.v6.is_some()).then_some(address)
     }
 }

@@ -19,6 +19,9 @@ pub struct Program {
     pub script: Option<bool>,
 }
 
+/// The fact of a workload that says how its connections came into the environment, where they did.
+pub const CONNECTION: &str = "connection";
+
 /// How an environment reaches the peer. Stored by the words that reports show.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Network {

@@ -16,7 +16,7 @@ use anyhow::Context as _;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
 
-use crate::network::{MAX_CONNECTIONS, rr};
+use crate::network::{MAX_CONNECTIONS, inbound, rr};
 use crate::registry;
 
 /// Threads kept for connections to come.
@@ -150,7 +150,7 @@ impl End {
         // Those that come inherit these. Between bursts a connection is silent for as long as the other environments have
         // their turn. But an environment that was killed, or whose link is gone, never closes its own: the kernel has to ask.
         connections.set_tcp_nodelay(true)?;
-        connections.set_tcp_keepalive(&TcpKeepalive::new().with_time(SILENCE).with_interval(SILENCE / 6))?;
+        connections.set_tcp_keepalive(&keepalive())?;
         connections.bind(&listen.into())?;
         connections.listen(BACKLOG)?;
         let connections = TcpListener::from(connections);
@@ -281,9 +281,19 @@ impl Drop for Serving<'_> {
     }
 }
 
+fn keepalive() -> TcpKeepalive {
+    TcpKeepalive::new().with_time(SILENCE).with_interval(SILENCE / 6)
+}
+
 fn attend(mut stream: TcpStream) -> anyhow::Result<()> {
     stream.set_read_timeout(Some(GREETING))?;
-    let name = read_name(&mut stream)?;
+    let mut name = read_name(&mut stream)?;
+    if name == inbound::NAME {
+        stream = inbound::call(stream)?;
+        SockRef::from(&stream).set_tcp_keepalive(&keepalive())?;
+        stream.set_read_timeout(Some(GREETING))?;
+        name = read_name(&mut stream)?;
+    }
     let peer = registry::find(&name)
         .and_then(crate::Workload::peer)
         .with_context(|| format!("no workload with a peer is called `{}`", name.escape_debug()))?;

@@ -63,13 +63,15 @@ pub struct PeerAddress {
     pub v4: Option<SocketAddr>,
     /// Over IPv6.
     pub v6: Option<SocketAddr>,
+    /// The environment's port that the peer reaches by the same number, where an engine publishes one.
+    pub published: Option<u16>,
 }
 
 impl From<SocketAddr> for PeerAddress {
     fn from(address: SocketAddr) -> Self {
         match address {
-            SocketAddr::V4(_) => Self { v4: Some(address), v6: None },
-            SocketAddr::V6(_) => Self { v4: None, v6: Some(address) },
+            SocketAddr::V4(_) => Self { v4: Some(address), v6: None, published: None },
+            SocketAddr::V6(_) => Self { v4: None, v6: Some(address), published: None },
         }
     }
 }

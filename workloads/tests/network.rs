@@ -51,8 +51,9 @@ fn peer() -> (Listening, PeerAddress) {
     let both = [(Ipv4Addr::LOCALHOST, 0).into(), (Ipv6Addr::LOCALHOST, 0).into()];
     let listening = Listening::start_all(&both).expect("this host's loopback has IPv4 and IPv6");
     let port = listening.address().port();
-    let far =
-        PeerAddress { v4: Some((Ipv4Addr::LOCALHOST, port).into()), v6: Some((Ipv6Addr::LOCALHOST, port).into()) };
+    let at = |address: std::net::IpAddr| Some(SocketAddr::new(address, port));
+    let (v4, v6) = (at(Ipv4Addr::LOCALHOST.into()), at(Ipv6Addr::LOCALHOST.into()));
+    let far = PeerAddress { v4, v6, published: None };
     (listening, far)
 }
 
@@ -60,7 +61,7 @@ fn peer() -> (Listening, PeerAddress) {
 fn every_way_to_say_the_same_has_the_same_check() {
     let (_listening, far) = peer();
     let same: &[(&str, &[Given])] = &[
-        ("net/rr", &[&[], &[("family", "ipv6")], &[("answer", "64")]]),
+        ("net/rr", &[&[], &[("family", "ipv6")], &[("answer", "64")], &[("connection", "inbound")]]),
         ("net/rr", &[&[("protocol", "udp")], &[("protocol", "udp"), ("family", "ipv6")]]),
         ("net/crr", &[&[], &[("family", "ipv6")]]),
         (
@@ -70,6 +71,7 @@ fn every_way_to_say_the_same_has_the_same_check() {
                 &[("direction", "receive")],
                 &[("direction", "both"), ("streams", "3")],
                 &[("streams", "16"), ("check", "all"), ("family", "ipv6")],
+                &[("streams", "3"), ("direction", "both"), ("connection", "inbound")],
             ],
         ),
         ("net/loaded-rr", &[&[], &[("direction", "receive"), ("family", "ipv6")]]),
@@ -221,6 +223,11 @@ fn what_does_not_fit_a_message_is_refused() {
     assert!(fails("net/rr", &[("protocol", "udp"), ("size", "8")], far).contains("from 16 to 65507"));
     assert!(fails("net/rr", &[("protocol", "udp"), ("answer", "64KiB")], far).contains("answer = 65536"));
     assert!(fails("net/rr", &[("answer", "7")], far).contains("from 8 to 65536"));
+    for way in [("protocol", "udp"), ("family", "ipv6")] {
+        assert!(fails("net/rr", &[("connection", "inbound"), way], far).contains("TCP over IPv4"));
+    }
+    let message = fails("net/stream", &[("connection", "inbound"), ("family", "ipv6")], far);
+    assert!(message.contains("set family = ipv4, or"), "{message}");
 }
 
 #[test]
@@ -231,6 +238,69 @@ fn a_family_that_is_not_there_is_an_error_that_says_what_to_set() {
         assert!(message.contains("no IPv6") && message.contains("set family = ipv4"), "{name}: {message}");
         let message = fails(name, &[], PeerAddress { v4: None, ..far });
         assert!(message.contains("no IPv4") && message.contains("set family = ipv6"), "{name}: {message}");
+    }
+}
+
+#[test]
+fn an_inbound_connection_is_the_peers_and_says_how_it_came() {
+    let (_listening, far) = peer();
+    let inbound: Given = &[("connection", "inbound")];
+    for name in ["net/rr", "net/stream"] {
+        assert_eq!(prepared(name, inbound, far).facts()["connection"], "inbound, directly");
+    }
+    let facts = prepared("net/rr", inbound, far).facts();
+    assert_ne!(
+        facts["peer"],
+        far.v4.expect("there").to_string(),
+        "the peer's own port is of a connection that it opened"
+    );
+    assert!(!prepared("net/rr", &[], far).facts().contains_key("connection"));
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_published_port_is_the_one_that_is_listened_on() {
+    in_own_namespace(|| {
+        bring_loopback_up();
+        let listening = Listening::start(([127, 0, 0, 1], 7000).into()).expect("listens");
+        let far = PeerAddress { published: Some(4000), ..listening.address().into() };
+        // It is free again afterwards.
+        for _ in 0..2 {
+            let facts = prepared("net/rr", &[("connection", "inbound")], far).facts();
+            assert_eq!(facts["local"], "127.0.0.1:4000");
+            assert_eq!(facts["connection"], "inbound, by a published port");
+        }
+    });
+}
+
+#[test]
+fn whoever_can_not_be_called_hears_why() {
+    let (listening, far) = peer();
+    let refused = TcpListener::bind("127.0.0.1:0").expect("bound").local_addr().expect("an address").port();
+    let ask = |port: u32| {
+        let mut asking = TcpStream::connect(listening.address()).expect("connects");
+        let greeting = [&b"inbound\n"[..], &port.to_le_bytes(), &[7; 8]].concat();
+        asking.write_all(&greeting).expect("sent");
+        let mut answer = String::new();
+        asking.read_to_string(&mut answer).expect("answered");
+        answer
+    };
+    assert!(ask(refused.into()).starts_with(&format!("127.0.0.1:{refused}: ")));
+    for port in [0, 22, 1023, 65_536, u32::MAX] {
+        assert_eq!(ask(port), "", "nobody is called at port {port}");
+    }
+
+    let peer = TcpListener::bind("127.0.0.1:0").expect("bound");
+    let stand_in = PeerAddress { v4: peer.local_addr().ok(), ..far };
+    let refuse = std::thread::spawn(move || {
+        let (mut asking, _) = peer.accept().expect("accepted");
+        asking.read_exact(&mut [0; 20]).expect("asked");
+        asking.write_all(b"198.18.0.2:4000: Connection refused").expect("sent");
+    });
+    let message = fails("net/rr", &[("connection", "inbound")], stand_in);
+    refuse.join().expect("refused");
+    for words in ["can't connect into the environment at 198.18.0.2:4000", "refused", "set publish = true", "veth"] {
+        assert!(message.contains(words), "no `{words}` in `{message}`");
     }
 }
 
@@ -428,7 +498,7 @@ fn connections_leave_no_port_behind_in_the_environment() {
 fn an_environment_without_ipv6_says_so() {
     in_own_namespace(|| {
         // A loopback that is down has no addresses, and there is no other device.
-        let far = PeerAddress { v4: None, v6: Some("[2001:2::1]:7000".parse().expect("an address")) };
+        let far = PeerAddress::from("[2001:2::1]:7000".parse::<SocketAddr>().expect("an address"));
         for given in [&[("family", "ipv6")][..], &[("family", "ipv6"), ("protocol", "udp")]] {
             let message = fails("net/rr", given, far);
             assert!(message.contains("no IPv6 that leads to [2001:2::1]:7000"), "{message}");

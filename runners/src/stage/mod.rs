@@ -12,7 +12,7 @@ pub mod peer;
 pub mod shared;
 
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -58,6 +58,7 @@ pub struct Stage {
     #[cfg(target_os = "linux")]
     link: Option<network::links::Link>,
     own_peer: Option<PeerProcess>,
+    published: Option<u16>,
     shared: Arc<Shared>,
 }
 
@@ -91,6 +92,7 @@ impl Stage {
             #[cfg(target_os = "linux")]
             link: None,
             own_peer: None,
+            published: None,
             shared,
         })
     }
@@ -293,6 +295,27 @@ impl Stage {
             })?,
         };
         Ok(self.own_peer.insert(peer).port)
+    }
+
+    /// A port for this environment alone, for an engine to publish under the same number.
+    ///
+    /// # Errors
+    /// When the host's loopback has none that is free.
+    pub(crate) fn port_to_publish(&mut self) -> anyhow::Result<u16> {
+        // In namespaces of ours nobody else listens. It is above those of system programs, and below those that connections are
+        // made from.
+        static NEXT: AtomicU32 = AtomicU32::new(4000);
+        if let Some(port) = self.published {
+            return Ok(port);
+        }
+        let port = match self.shared.peer_network() {
+            Ok(_) => u16::try_from(NEXT.fetch_add(1, Ordering::Relaxed)).context("no port is left to publish")?,
+            Err(_) => {
+                let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port of the loopback is free")?;
+                free.local_addr()?.port()
+            }
+        };
+        Ok(*self.published.insert(port))
     }
 
     /// Over a tap device in the peer's network namespace; `None` without privileges, for the reason that

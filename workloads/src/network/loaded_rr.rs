@@ -4,15 +4,16 @@
 //! until the last has ended. Only the exchanges are timed; what the stream moved is a counter.
 
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 
 use anyhow::Context as _;
 
+use super::inbound::{Connection, Far};
 use super::rr::{self, Asking, RequestResponse};
 use super::stream::{self, Blocks, Bodies, Receiver, Sender};
-use super::{FAMILY, Family, connect, ends, peer_address};
+use super::{FAMILY, Family, ends};
 use crate::settings::{Bytes, Setting};
 use crate::stopwatch::{self, Stopwatch};
 use crate::workload::{Check, Peer, Place, Prepared, Resource, Workload};
@@ -58,11 +59,11 @@ impl Workload for LoadedRequestResponse {
         let Options { size, direction, block, family } = Options::read(&place.settings);
         let size = size.0 as usize;
         let blocks = Blocks { size: block.0 as usize, seed: place.seed, all: false };
-        let address = peer_address(place, family, self.name())?;
+        let far = Far::of(place, family, Connection::Outbound, self.name())?;
         Ok(Box::new(Loaded {
-            stream: connect(address, "net/rr", &[size as u32; 2])?,
+            stream: far.connect("net/rr", &[size as u32; 2])?,
             asking: Asking::new(place.seed, size, size),
-            load: Load::open(address, blocks, direction == Direction::Send)?,
+            load: Load::open(far, blocks, direction == Direction::Send)?,
             streamed: Streamed::default(),
         }))
     }
@@ -139,12 +140,9 @@ impl Drop for Saying<'_> {
 }
 
 impl Load {
-    fn open(address: SocketAddr, blocks: Blocks, send: bool) -> anyhow::Result<Self> {
-        let lane = if send {
-            Lane::Send(Sender::open(address, blocks)?)
-        } else {
-            Lane::Receive(Receiver::open(address, blocks)?)
-        };
+    fn open(far: Far, blocks: Blocks, send: bool) -> anyhow::Result<Self> {
+        let lane =
+            if send { Lane::Send(Sender::open(far, blocks)?) } else { Lane::Receive(Receiver::open(far, blocks)?) };
         Ok(Self { bodies: Bodies::make(blocks), lane })
     }
 

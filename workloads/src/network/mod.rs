@@ -5,6 +5,7 @@
 pub mod chatty;
 pub mod crr;
 pub mod imap;
+pub(crate) mod inbound;
 pub mod loaded_rr;
 pub mod rr;
 pub mod stream;

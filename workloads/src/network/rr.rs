@@ -10,9 +10,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use socket2::Type;
 
-use super::{
-    FAMILY, Family, bounded, connect, described, ends, peer_address, read_answer, read_numbers, read_whole, sized,
-};
+use super::inbound::{self, CONNECTION, Connection, Far};
+use super::{FAMILY, Family, bounded, described, ends, peer_address, read_answer, read_numbers, read_whole, sized};
 use crate::content::{self, Digest};
 use crate::settings::{Bytes, Setting, SettingError, Settings};
 use crate::stopwatch::Stopwatch;
@@ -48,6 +47,7 @@ crate::settings! {
         /// Bytes of an answer, with the same bounds; 0: as many as the request has
         answer: Bytes = "0" in 0..=MAX,
         family: Family as FAMILY,
+        connection: Connection as CONNECTION,
     }
 }
 
@@ -89,7 +89,7 @@ impl Workload for RequestResponse {
                 )));
             }
         }
-        Ok(())
+        inbound::check(options.connection, options.family, options.protocol == Protocol::Tcp)
     }
 
     fn resource(&self) -> Resource {
@@ -117,8 +117,9 @@ impl Workload for RequestResponse {
             return Ok(Box::new(asking));
         }
         asking.number_at = 0;
-        let stream = connect(address, self.name(), &[size as u32, answer as u32])?;
-        Ok(Box::new(AskingStream { stream, asking }))
+        let far = Far::of(place, options.family, options.connection, self.name())?;
+        let stream = far.connect(self.name(), &[size as u32, answer as u32])?;
+        Ok(Box::new(AskingStream { stream, asking, far }))
     }
 
     fn peer(&self) -> Option<&'static dyn Peer> {
@@ -226,6 +227,7 @@ fn fill_answer(request: &[u8], head: usize, answer: &mut [u8]) {
 struct AskingStream {
     stream: TcpStream,
     asking: Asking,
+    far: Far,
 }
 
 impl Prepared for AskingStream {
@@ -241,7 +243,7 @@ impl Prepared for AskingStream {
     }
 
     fn verify(&mut self) -> anyhow::Result<Check> {
-        let Self { stream, asking } = self;
+        let Self { stream, asking, .. } = self;
         let digest = Asking::digest("net/rr", asking.seed, |number, digest| {
             asking.exchange(stream, number)?;
             digest.add(&asking.answer);
@@ -251,7 +253,9 @@ impl Prepared for AskingStream {
     }
 
     fn facts(&mut self) -> BTreeMap<String, String> {
-        described(&self.stream)
+        let mut facts = described(&self.stream);
+        facts.extend(self.far.fact());
+        facts
     }
 }
 

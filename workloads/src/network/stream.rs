@@ -10,15 +10,14 @@
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 
 use anyhow::Context as _;
 
-use super::{
-    FAMILY, Family, connect, described, halves, peer_address, read_answer, read_numbers, read_whole, sized, whole,
-};
+use super::inbound::{self, CONNECTION, Connection, Far};
+use super::{FAMILY, Family, described, halves, read_answer, read_numbers, read_whole, sized, whole};
 use crate::content::{self, Digest};
-use crate::settings::{Bytes, Setting, Settings};
+use crate::settings::{Bytes, Setting, SettingError, Settings};
 use crate::stopwatch::Stopwatch;
 use crate::workload::{Check, Needs, Peer, Place, Prepared, Resource, Workload};
 
@@ -58,6 +57,7 @@ crate::settings! {
         /// Which blocks the receiver sums up in full: 1 of 16, or all; of the others it looks at head and end
         check: Checked = "sample",
         family: Family as FAMILY,
+        connection: Connection as CONNECTION,
     }
 }
 
@@ -78,6 +78,11 @@ impl Workload for Stream {
         Options::TABLE
     }
 
+    fn check(&self, settings: &Settings) -> Result<(), SettingError> {
+        let Options { family, connection, .. } = Options::read(settings);
+        inbound::check(connection, family, true)
+    }
+
     fn resource(&self) -> Resource {
         Resource::Network
     }
@@ -92,17 +97,23 @@ impl Workload for Stream {
     }
 
     fn prepare(&self, place: &Place) -> anyhow::Result<Box<dyn Prepared>> {
-        let Options { direction, streams, block, check, family } = Options::read(&place.settings);
-        let address = peer_address(place, family, self.name())?;
+        let Options { direction, streams, block, check, family, connection } = Options::read(&place.settings);
+        let far = Far::of(place, family, connection, self.name())?;
         let blocks = Blocks { size: block.0 as usize, seed: place.seed, all: check == Checked::All };
-        let mut streaming =
-            Streaming { bodies: Bodies::make(blocks), senders: Vec::new(), receivers: Vec::new(), streams, done: 0 };
+        let mut streaming = Streaming {
+            bodies: Bodies::make(blocks),
+            senders: Vec::new(),
+            receivers: Vec::new(),
+            far,
+            streams,
+            done: 0,
+        };
         for _ in 0..streams {
             if direction != Direction::Receive {
-                streaming.senders.push(Sender::open(address, blocks)?);
+                streaming.senders.push(Sender::open(far, blocks)?);
             }
             if direction != Direction::Send {
-                streaming.receivers.push(Receiver::open(address, blocks)?);
+                streaming.receivers.push(Receiver::open(far, blocks)?);
             }
         }
         Ok(Box::new(streaming))
@@ -129,9 +140,9 @@ const TO_PEER: u32 = 0;
 const FROM_PEER: u32 = 1;
 
 impl Blocks {
-    fn connect(self, address: SocketAddr, way: u32) -> anyhow::Result<TcpStream> {
+    fn connect(self, far: Far, way: u32) -> anyhow::Result<TcpStream> {
         let [low, high] = halves(self.seed);
-        connect(address, "net/stream", &[self.size as u32, u32::from(self.all), way, low, high])
+        far.connect("net/stream", &[self.size as u32, u32::from(self.all), way, low, high])
     }
 
     /// Several different blocks, one after the other.
@@ -217,8 +228,8 @@ pub(super) struct Sender {
 }
 
 impl Sender {
-    pub(super) fn open(address: SocketAddr, blocks: Blocks) -> anyhow::Result<Self> {
-        let stream = blocks.connect(address, TO_PEER)?;
+    pub(super) fn open(far: Far, blocks: Blocks) -> anyhow::Result<Self> {
+        let stream = blocks.connect(far, TO_PEER)?;
         Ok(Self { stream, sent: 0, expected: 0, asked: None })
     }
 
@@ -261,8 +272,8 @@ pub(super) struct Receiver {
 }
 
 impl Receiver {
-    pub(super) fn open(address: SocketAddr, blocks: Blocks) -> anyhow::Result<Self> {
-        let stream = blocks.connect(address, FROM_PEER)?;
+    pub(super) fn open(far: Far, blocks: Blocks) -> anyhow::Result<Self> {
+        let stream = blocks.connect(far, FROM_PEER)?;
         let grant = (WINDOW / 2 / blocks.size).max(1) as u64;
         let block = vec![0; blocks.size];
         Ok(Self { stream, block, received: 0, granted: 0, grant })
@@ -308,6 +319,7 @@ struct Streaming {
     bodies: Bodies,
     senders: Vec<Sender>,
     receivers: Vec<Receiver>,
+    far: Far,
     streams: u64,
     /// Operations done.
     done: u64,
@@ -380,6 +392,7 @@ impl Prepared for Streaming {
         let stream = stream.or(self.receivers.first().map(|lane| &lane.stream));
         let mut facts = stream.map(described).unwrap_or_default();
         facts.insert("block_bytes".into(), self.bodies.blocks.size.to_string());
+        facts.extend(self.far.fact());
         facts.insert("connections".into(), (self.senders.len() + self.receivers.len()).to_string());
         facts
     }

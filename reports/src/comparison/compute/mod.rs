@@ -9,6 +9,7 @@ use super::{
     Withheld, claims, flags, hints, insertions, neighbour,
 };
 use workloads::agent::CLOCK;
+use workloads::facts::CONNECTION;
 
 use crate::record::{CONTROL, Ending, EnvironmentPlan, Record, Run, Stored, WorkloadPlan};
 use crate::statistics::{
@@ -504,13 +505,20 @@ fn environment(
         stops_ms,
         memory_bytes: middle(&held).map(|m| m.value as u64),
         clock_ns: middle(&clocks).map(|m| m.value),
-        facts: flags::facts(&starts),
+        facts: [flags::facts(&starts), connections(stored, &plan.name)].concat(),
         headlines: Vec::new(),
         beside: Vec::new(),
         flags: flags::of_environment(&stored.run, plan, &starts),
         hints: Vec::new(),
         plan: plan.clone(),
     }
+}
+
+/// How connections came into an environment, by workload, where they did.
+fn connections(stored: &Stored, environment: &str) -> Vec<(String, String)> {
+    let own = stored.checks.iter().filter(|c| c.environment == environment);
+    let came = own.filter_map(|c| Some((format!("connection of {}", c.workload), c.facts.get(CONNECTION)?.clone())));
+    came.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 fn describe(failure: &FailureRow) -> String {

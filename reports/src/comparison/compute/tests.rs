@@ -197,6 +197,25 @@ fn work_that_was_not_the_same_is_invalid() {
 }
 
 #[test]
+fn how_connections_came_in_is_a_fact_of_the_environment() {
+    let mut stored = stored();
+    for checked in stored.checks.iter_mut().filter(|c| c.environment == "runc" && c.workload == "net/rr") {
+        checked.facts.insert(CONNECTION.into(), "inbound, directly".into());
+    }
+    let c = comparison(&stored);
+    let of = |name: &str| {
+        let facts = &c.environments.iter().find(|e| e.plan.name == name).expect("it is there").facts;
+        facts
+            .iter()
+            .filter(|(fact, _)| fact == "connection of net/rr")
+            .map(|(_, words)| words.clone())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(of("runc"), ["inbound, directly"], "once, however many blocks there are");
+    assert_eq!(of("bare"), [""; 0]);
+}
+
+#[test]
 fn a_round_of_other_operations_is_flagged_and_one_that_was_cut_short_is_not() {
     let flags = |change: fn(&mut workloads::protocol::Sample)| {
         let mut other = stored();

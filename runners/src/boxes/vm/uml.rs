@@ -275,7 +275,11 @@ mod tests {
             let known = workloads::load::settings(workload.settings());
             let settings = Settings::resolve(&known, &BTreeMap::new()).expect("defaults are valid");
             let at = |ip: IpAddr| Some(SocketAddr::new(ip, u16::MAX));
-            let peer = Some(PeerAddress { v4: at(IpAddr::from([255; 4])), v6: at(IpAddr::from([0xffff; 8])) });
+            let peer = Some(PeerAddress {
+                v4: at(IpAddr::from([255; 4])),
+                v6: at(IpAddr::from([0xffff; 8])),
+                published: Some(u16::MAX),
+            });
             let task = Task { settings, seed: u64::MAX, memory: u64::MAX, peer, ..Task::of(workload.name()) };
             let max = u64::MAX;
             let envelope = Envelope { id: max, received_ns: max, sent_ns: max, body: Request::Prepare(task) };

@@ -59,6 +59,8 @@ settings! {
         /// Path to the peer: a veth pair (without privileges the host's loopback), the host's own stack, podman's bridge and kernel
         /// NAT, NAT in user space by podman's slirp4netns or pasta, or none
         network: Net = "veth" of ["veth", "host", "bridge", "slirp4netns", "pasta", "none"],
+        /// Whether podman publishes a port, by which the peer connects into the container (network=bridge or slirp4netns)
+        publish: bool = false,
         /// Where data lies: a bind mount of the data directory, or beside it a named volume, the container's writable layer
         /// (overlay), or a root directory without layers
         data: Data = "bind" of ["bind", "named", "layer", "root"],
@@ -81,6 +83,12 @@ impl Options {
             return Err(SettingError::Conflict(format!(
                 "with data={data} nothing of the data lies in a layer, which storage={storage} is about; set data=layer, or \
                  leave storage away"
+            )));
+        }
+        if self.publish && !matches!(network, Net::Bridge | Net::Slirp4netns) {
+            return Err(SettingError::Conflict(format!(
+                "publish=true is for network=bridge or slirp4netns, and with network={network} nothing of podman's leads into the \
+                 container; set one of those, or leave publish away"
             )));
         }
         // runsc must not see what podman's bridge is switched on by (see [`gvisor::hide_sysctl`]).
@@ -186,11 +194,14 @@ impl Runner for Podman {
             Data::Root => Some(stage.root_beside_data()?),
             _ => Some(stage.root()?.to_path_buf()),
         };
-        let path = match network {
+        let mut path = match network {
             Net::None => PathToPeer::none(),
             Net::Host => stage.path(Net::Host)?,
             _ => stage.path_to_peer()?,
         };
+        if options.publish {
+            path.published = Some(stage.port_to_publish()?);
+        }
         let cgroup = if stage.host.privileged { stage.cgroup().parent_for_engine() } else { None };
 
         let mut command = store.command();
@@ -203,6 +214,11 @@ impl Runner for Podman {
         // Straight to the pipes of the session: no log file, no copying by conmon.
         command.args(["--log-driver", "passthrough"]);
         command.args(["--network", &network_option(network, path.netns.as_deref())]).arg("--no-hosts");
+        if let Some(port) = path.published {
+            // In a namespace of ours at any address, else where nobody from outside comes.
+            let at = if path.netns.is_some() { "" } else { "127.0.0.1:" };
+            command.args(["--publish", &format!("{at}{port}:{port}")]);
+        }
         if let Some(parent) = cgroup {
             // conmon stays in the stage's group, the container gets one below it.
             command.args(["--cgroup-parent", &parent]).args(["--cgroups", "no-conmon"]);
@@ -349,6 +365,9 @@ mod tests {
         assert!(on_runsc("bridge").expect_err("refused").to_string().contains("network=veth"));
         on_runsc("veth").expect("works");
         checked(&[("network", "bridge")]).expect("runc may");
+        checked(&[("network", "bridge"), ("publish", "true")]).expect("what it is for");
+        let no = checked(&[("publish", "true")]).expect_err("refused").to_string();
+        assert!(no.contains("network=veth") && no.contains("network=bridge or slirp4netns"), "{no}");
     }
 
     #[test]

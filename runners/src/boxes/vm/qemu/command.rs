@@ -56,7 +56,10 @@ pub enum Netdev {
     /// None at all.
     None,
     /// QEMU's own address translation, for which it needs no privileges.
-    User,
+    User {
+        /// The guest's port that the loopback of QEMU's namespace forwards to.
+        published: Option<u16>,
+    },
     /// An existing tap device.
     Tap {
         /// The interface on the host.
@@ -181,8 +184,11 @@ impl Machine<'_> {
     fn add_network(&self, q: &mut Command, way: &str) {
         let netdev = match &self.netdev {
             Netdev::None => return,
-            Netdev::User if self.orders.address6.is_some() => "user,id=net".into(),
-            Netdev::User => "user,id=net,ipv6=off".into(),
+            Netdev::User { published } => {
+                let six = if self.orders.address6.is_some() { "" } else { ",ipv6=off" };
+                let forward = published.map(|port| format!(",hostfwd=tcp:127.0.0.1:{port}-:{port}"));
+                format!("user,id=net{six}{}", forward.unwrap_or_default())
+            }
             Netdev::Tap { device, vhost } => {
                 let vhost = if *vhost { ",vhost=on" } else { "" };
                 format!("tap,id=net,ifname={device},script=no,downscript=no{vhost}")
@@ -340,9 +346,9 @@ mod tests {
         holds(&words, &parts);
         let words = line(|m| m.netdev = Netdev::Tap { device: "t".into(), vhost: true });
         holds(&words, &["ifname=t,script=no,downscript=no,vhost=on"]);
-        holds(&line(|m| m.netdev = Netdev::User), &["-netdev user,id=net -device"]);
-        let words = line(|m| (m.netdev, m.orders.address6) = (Netdev::User, None));
-        holds(&words, &["-netdev user,id=net,ipv6=off -device"]);
+        holds(&line(|m| m.netdev = Netdev::User { published: None }), &["-netdev user,id=net -device"]);
+        let words = line(|m| (m.netdev, m.orders.address6) = (Netdev::User { published: Some(4000) }, None));
+        holds(&words, &["-netdev user,id=net,ipv6=off,hostfwd=tcp:127.0.0.1:4000-:4000 -device"]);
         let words = line(|m| (m.arch, m.kind) = (Arch::Arm, MachineType::Virt));
         holds(
             &words,

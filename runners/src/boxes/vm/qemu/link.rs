@@ -10,7 +10,7 @@ use anyhow::{Context, bail};
 use workloads::facts::Network;
 
 use super::command::{Netdev, USER_GUEST, USER_GUEST6, USER_PEER, USER_PEER6};
-use super::options::Net;
+use super::options::{Net, Options};
 use crate::boxes::vm;
 use crate::path::PathToPeer;
 use crate::process::{Beside, Program, confine};
@@ -38,17 +38,19 @@ pub struct Link {
 }
 
 impl Link {
-    /// Makes the path that was asked for; `set` is another passt than the installed one.
+    /// Makes the path that was asked for.
     ///
     /// # Errors
     /// When it can't be had here, with the reason and what to set instead.
-    pub fn make(wanted: Net, set: Option<&Path>, stage: &mut Stage) -> anyhow::Result<Self> {
+    pub fn make(options: &Options, stage: &mut Stage) -> anyhow::Result<Self> {
+        let (wanted, set) = (options.net, options.passt.as_deref());
+        let published = if options.publish { Some(stage.port_to_publish()?) } else { None };
         match wanted {
             Net::None => Ok(Self { path: PathToPeer::none(), netdev: Netdev::None, passt: None }),
-            Net::User => Ok(Self::by_qemu(stage)),
+            Net::User => Ok(Self::by_qemu(stage, published)),
             Net::Auto => match Self::tap(stage, false)? {
                 Some(link) => Ok(link),
-                None => Ok(Self::by_qemu(stage)),
+                None => Ok(Self::by_qemu(stage, None)),
             },
             Net::Tap => Self::tap(stage, false)?.with_context(|| vm::no_tap(wanted, stage, "user")),
             Net::Vhost => {
@@ -56,9 +58,9 @@ impl Link {
                 Self::tap(stage, true)?.with_context(|| vm::no_tap(wanted, stage, "user"))
             }
             Net::Passt => {
-                let passt = Passt::start(set, stage)?;
+                let passt = Passt::start(set, published, stage)?;
                 let translator = Some(passt.program.clone());
-                let path = PathToPeer { translator, ..Self::translated(stage, Network::Passt) };
+                let path = PathToPeer { translator, published, ..Self::translated(stage, Network::Passt) };
                 Ok(Self { path, netdev: Netdev::Passt(passt.socket.clone()), passt: Some(passt) })
             }
         }
@@ -86,7 +88,7 @@ impl Link {
         }
     }
 
-    fn by_qemu(stage: &Stage) -> Self {
+    fn by_qemu(stage: &Stage, published: Option<u16>) -> Self {
         let mut path = Self::translated(stage, Network::UserNat);
         let ipv6 = match stage.peer_network() {
             Ok(network) => network.ipv6(),
@@ -95,7 +97,8 @@ impl Link {
         if ipv6 {
             (path.own6, path.peer6) = (Some(USER_GUEST6), Some(USER_PEER6));
         }
-        Self { path, netdev: Netdev::User, passt: None }
+        path.published = published;
+        Self { path, netdev: Netdev::User { published }, passt: None }
     }
 }
 
@@ -118,7 +121,7 @@ pub struct Passt {
 
 impl Passt {
     /// Starts it where the peer's loopback is, under the limits of the environment that it belongs to.
-    fn start(set: Option<&Path>, stage: &mut Stage) -> anyhow::Result<Self> {
+    fn start(set: Option<&Path>, published: Option<u16>, stage: &mut Stage) -> anyhow::Result<Self> {
         let program = PASST.require(set)?;
         let socket = stage.scratch().join("passt.socket");
         let log = stage.scratch().join("passt.log");
@@ -137,6 +140,9 @@ impl Passt {
         command.arg("--address").arg(USER_GUEST.0.to_string()).arg("--netmask").arg(USER_GUEST.1.to_string());
         command.arg("--gateway").arg(USER_PEER.to_string());
         command.arg("--socket").arg(&socket);
+        if let Some(port) = published {
+            command.args(["--tcp-ports", &format!("127.0.0.1/{port}")]);
+        }
         let stderr = File::create(&log).with_context(|| format!("can't make {}", log.display()))?;
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr).process_group(0);
         let netns = stage.peer_network().ok().map(|network| network.netns().path());

@@ -118,7 +118,7 @@ impl Runner for Qemu {
         }
         let boot = vm::boot_files(&stage.host, &kernel, &options.drivers())?;
         let memory = Backing::make(options.effective_memory(), memory_bytes, stage.data())?;
-        let link = Link::make(options.net, options.passt.as_deref(), stage)?;
+        let link = Link::make(&options, stage)?;
         let source = Source::make(&options, &link, stage)?;
         let machine = Machine {
             program: &program,

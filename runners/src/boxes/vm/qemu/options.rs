@@ -325,6 +325,8 @@ settings! {
         memory: Memory = "auto",
         /// How the guest reaches the peer; auto is a tap device as root, else QEMU's user-mode address translation
         net: Net = "auto",
+        /// Whether the translator (net=user or passt) forwards a port, by which the peer connects into the guest (in a suite beside net: "net.publish" in quotes)
+        publish ("net.publish"): bool = false,
         /// Full path of passt, for net=passt; by default the one in PATH
         passt ("passt.binary"): Option<PathBuf> as BINARY,
         /// The network device; e1000 needs a kernel that has its driver (in a suite beside net: "net.model" in quotes)
@@ -446,6 +448,12 @@ impl Options {
                 self.net
             ));
         }
+        if self.publish && !matches!(self.net, Net::User | Net::Passt) {
+            return Some(format!(
+                "net.publish=true is for a translator, and with net={} there may be none; set net=user or net=passt, or leave it away",
+                self.net
+            ));
+        }
         let words = match (self.model, self.net) {
             (Model::E1000, Net::None) => {
                 "net.model=e1000 without a network (net=none) is no device at all; set net=tap or net=user"
@@ -531,6 +539,8 @@ mod tests {
             (&[("data", "nfs"), ("virtiofs.direct", "true")], &[("data", "virtiofs")]),
             (&[("net.model", "e1000"), ("net", "none")], &[("net", "tap")]),
             (&[("net.model", "e1000"), ("net", "vhost")], &[("net.model", "virtio")]),
+            (&[("net.publish", "true"), ("net", "tap")], &[("net", "user")]),
+            (&[("net.publish", "true"), ("net", "auto")], &[("net", "passt")]),
             (&[("passt.binary", "/opt/passt"), ("net", "tap")], &[("net", "passt")]),
             (&[("virtiofs.binary", "/opt/virtiofsd"), ("data", "9p")], &[("data", "virtiofs")]),
         ];
