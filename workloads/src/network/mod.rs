@@ -11,7 +11,7 @@ pub mod rr;
 pub mod stream;
 
 use std::collections::BTreeMap;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -24,8 +24,7 @@ use crate::workload::Place;
 /// Connections served at a time; more are closed at once, so that a flood can't take the host's memory.
 pub const MAX_CONNECTIONS: usize = 1024;
 
-/// After so long without an answer the connection counts as broken. A user-space stack that has lost segments asks again after
-/// 1, 2, 4 and 8 s: gVisor's once took more than 10 s for an answer beside a stream.
+/// After so long without an answer the connection counts as broken. Who has lost segments asks again after 1, 2, 4 and 8 s.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 crate::words! {
@@ -112,7 +111,7 @@ fn connect(address: SocketAddr, name: &str, numbers: &[u32]) -> anyhow::Result<T
 
 /// Fills `buffer` from the connection; `false` where the other side has closed it between two messages.
 #[inline]
-fn read_whole(stream: &mut TcpStream, buffer: &mut [u8]) -> anyhow::Result<bool> {
+fn read_whole(stream: &mut impl Read, buffer: &mut [u8]) -> anyhow::Result<bool> {
     let mut filled = 0;
     while filled < buffer.len() {
         match stream.read(&mut buffer[filled..]) {
@@ -129,18 +128,22 @@ fn read_whole(stream: &mut TcpStream, buffer: &mut [u8]) -> anyhow::Result<bool>
 /// Why nothing could be read.
 #[cold]
 fn silent(error: io::Error) -> anyhow::Error {
-    let words = match error.kind() {
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
-            format!("can't read from the connection: nothing came for {} s", PATIENCE.as_secs())
-        }
-        _ => "can't read from the connection".into(),
+    let words = if nothing_came(&error) {
+        format!("can't read from the connection: nothing came for {} s", PATIENCE.as_secs())
+    } else {
+        "can't read from the connection".into()
     };
     anyhow::Error::new(error).context(words)
 }
 
+/// Whether a socket's own patience has ended.
+fn nothing_came(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+}
+
 /// Fills `buffer` with an answer of the peer.
 #[inline]
-fn read_answer(stream: &mut TcpStream, buffer: &mut [u8]) -> anyhow::Result<()> {
+fn read_answer(stream: &mut impl Read, buffer: &mut [u8]) -> anyhow::Result<()> {
     anyhow::ensure!(
         read_whole(stream, buffer)?,
         "the peer closed the connection: it was ended, or serves {MAX_CONNECTIONS} others already"

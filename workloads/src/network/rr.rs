@@ -3,7 +3,7 @@
 //! A datagram may be lost: it is asked for again after [`DATAGRAM_PATIENCE`], and the operation takes as long as that takes.
 
 use std::collections::BTreeMap;
-use std::io::{ErrorKind, Write as _};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpStream, UdpSocket};
 use std::time::Duration;
 
@@ -11,7 +11,9 @@ use anyhow::Context as _;
 use socket2::Type;
 
 use super::inbound::{self, CONNECTION, Connection, Far};
-use super::{FAMILY, Family, bounded, described, ends, peer_address, read_answer, read_numbers, read_whole, sized};
+use super::{
+    FAMILY, Family, bounded, described, ends, nothing_came, peer_address, read_answer, read_numbers, read_whole, sized,
+};
 use crate::content::{self, Digest};
 use crate::settings::{Bytes, Setting, SettingError, Settings};
 use crate::stopwatch::Stopwatch;
@@ -172,7 +174,7 @@ impl Asking {
 
     /// One exchange over a connection.
     #[inline]
-    pub(super) fn exchange(&mut self, stream: &mut TcpStream, number: u64) -> anyhow::Result<()> {
+    pub(super) fn exchange(&mut self, stream: &mut (impl Read + Write), number: u64) -> anyhow::Result<()> {
         self.number(number);
         stream.write_all(&self.request).context("can't send to the peer")?;
         read_answer(stream, &mut self.answer)?;
@@ -305,7 +307,7 @@ impl AskingDatagrams {
                 }
                 Ok(n) => anyhow::bail!("the peer's answer {number} has {n} bytes, not {}", self.asking.answer.len()),
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => return Ok(false),
+                Err(e) if nothing_came(&e) => return Ok(false),
                 Err(e) => return Err(gone(e)),
             }
         }
