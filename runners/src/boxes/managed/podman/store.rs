@@ -12,14 +12,17 @@ use super::Storage;
 use crate::boxes::managed::docker;
 use crate::names;
 use crate::process;
-use crate::process::unmount_below;
+use crate::process::{RUN, unmount_below};
 use crate::stage::Stage;
 use crate::stage::data::Data;
 use crate::unavailable::Unavailable;
 
 /// Locks in files of the store rather than in `/dev/shm`, where they would outlive us. Nothing of the host's own
-/// configuration applies, so that the same command means the same everywhere.
-const CONFIGURATION: &str = "[engine]\nlock_type = \"file\"\n";
+/// configuration applies, so that the same command means the same everywhere. conmon gets no environment but what is named here: without
+/// the run's mark nobody would know whose it is, nor whose is the podman that it starts at the end.
+fn configuration(run: &str) -> String {
+    format!("[engine]\nlock_type = \"file\"\nconmon_env_vars = [\"{RUN}={run}\"]\n")
+}
 
 /// For taking the image, which is as large as our binary.
 const IMPORT: Duration = Duration::from_secs(60);
@@ -81,6 +84,8 @@ pub(super) struct Store {
     driver: Driver,
     /// Podman refuses run-time directories of more than 50 characters, so these are not below `directory`.
     run: PathBuf,
+    /// The run that it belongs to.
+    id: String,
     /// Where podman, without root, keeps what it would share with the user's own: its folders in /tmp, and the file of the process
     /// that holds its namespaces (`podman pause`), which so is ours alone and goes with the run.
     session: Option<PathBuf>,
@@ -101,6 +106,7 @@ impl Store {
             without: None,
             session: (!stage.host.privileged).then(|| run.join("u")),
             run,
+            id: stage.host.id.clone(),
             runtime,
         }
     }
@@ -109,7 +115,7 @@ impl Store {
         let file = self.directory.join("containers.conf");
         fs::create_dir_all(self.directory.join("networks"))
             .and_then(|()| fs::create_dir_all(self.session.as_ref().unwrap_or(&self.run)))
-            .and_then(|()| fs::write(&file, CONFIGURATION))
+            .and_then(|()| fs::write(&file, configuration(&self.id)))
             .with_context(|| format!("can't write {}", file.display()))
     }
 
@@ -223,6 +229,7 @@ mod tests {
             driver: Driver { name: "overlay", mounter: Some("/bin/f".into()) },
             without: None,
             run: "/r".into(),
+            id: "ab".into(),
             session: Some("/r/u".into()),
         };
         let line = format!("{:?}", store.command());
@@ -237,6 +244,15 @@ mod tests {
         for option in options {
             assert!(line.contains(option), "{line}");
         }
+    }
+
+    #[test]
+    fn who_looks_after_a_container_has_the_mark_of_its_run() {
+        let text = configuration("ab");
+        assert!(
+            text.starts_with("[engine]\n") && text.contains("conmon_env_vars = [\"TAREBENCH_RUN=ab\"]\n"),
+            "{text}"
+        );
     }
 
     #[test]
