@@ -52,6 +52,8 @@ pub struct PlannedWorkload {
     pub settings: Settings,
     /// How long its bursts are: what it is set to, else what the suite says.
     pub length: Length,
+    /// Bytes that it writes to the data directory at most, as far as it says.
+    pub data: u64,
     /// How long an environment may take to make it ready or to check it.
     pub patience: Duration,
     /// Files of this host that every environment is sent, where it needs any.
@@ -316,7 +318,7 @@ fn workload(entry: &Entry, suite: &Suite) -> anyhow::Result<PlannedWorkload> {
     let parcel = parcel.with_context(|| format!("workload `{}`", entry.name))?;
     let sent = parcel.as_ref().map_or(0, |parcel| parcel.size / SLOWEST_CHANNEL);
     let patience = PATIENCE + Duration::from_secs(data / SLOWEST + sent);
-    Ok(PlannedWorkload { name: entry.name.clone(), workload, settings, length, patience, parcel })
+    Ok(PlannedWorkload { name: entry.name.clone(), workload, settings, length, data, patience, parcel })
 }
 
 /// Refuses a folder where one file is asked for: in the boxes it would be another thing than the workload looks for.

@@ -18,6 +18,20 @@ fn beside(report: &serde_json::Value, name: &str) -> (f64, f64) {
 }
 
 #[test]
+fn a_neighbour_that_would_fill_the_disk_is_left_out_before_anything_is_measured() {
+    let b = Dir::new();
+    let suite = b.suite(
+        "blocks = 1\nrounds = 1\nburst = \"5ms\"\n[environments.bare]\n[environments.full]\nrunner = \"bare\"\n\
+         neighbour = { environment = \"bare\", workload = \"disk/seqread\", size = \"1TiB\", jobs = 16 }\n[workloads.\"control/cpu\"]\n",
+    );
+    let said = b.run(&["run", &suite, "--store", "t.db"]).ends_with_any(&[0, 4]).stderr;
+    for words in ["skipping full: its neighbour can't work here", "would hold 16.0 TiB in ", "set a smaller size"] {
+        assert!(said.contains(words), "no `{words}` in `{said}`");
+    }
+    b.holds_only(&["suite.toml", "t.db", "t.db-shm", "t.db-wal"]);
+}
+
+#[test]
 fn who_takes_the_same_cpu_takes_half_of_it_and_who_comes_seldom_does_not() {
     let b = Dir::new();
     let suite = b.suite(

@@ -17,7 +17,7 @@ use runners::probe::{self, Probe};
 use runners::programs::Programs;
 use runners::session::Session;
 use runners::stage::Stage;
-use runners::stage::disk::check_data_dir;
+use runners::stage::disk::{check_data_dir, room_for_neighbours};
 use runners::stage::evidence::{self, Witness};
 use runners::stage::network::OwnLink;
 use runners::stage::peer::PeerProcess;
@@ -25,14 +25,14 @@ use runners::stage::shared::Shared;
 use workloads::Resource;
 use workloads::canary::Canaries;
 use workloads::evidence::{Evidence, Idle};
-use workloads::facts::{DataFacts, Network};
+use workloads::facts::{DataFacts, Keeper, Network};
 use workloads::protocol::Identity;
 use workloads::settings::Settings;
 
 use super::seat::{Site, Started};
 use crate::exit::{Coded, Exit, OrExit};
 use crate::interrupt::Interrupt;
-use crate::plan::{Environment, Plan, PlannedWorkload};
+use crate::plan::{Environment, Plan, PlannedWorkload, Tenant};
 use crate::run_id::{new_id, now};
 
 /// How long the peer may take to say its address.
@@ -389,13 +389,14 @@ fn grounds(
             }
         }
     }
+    let mut held = 0;
     for (at, environment) in plan.environments.iter().enumerate() {
         let tenant = environment.neighbour.as_ref().filter(|_| grounds[at].is_some());
         let like =
             |name: &str| plan.environments.iter().position(|e| e.name == name).filter(|at| grounds[*at].is_some());
         let ground = match tenant.map(|tenant| {
             like(&tenant.like).with_context(|| format!("{} was skipped", tenant.like))?;
-            of_tenant(&tenant.environment, shared, data, programs)
+            of_tenant(tenant, shared, data, programs, &mut held)
         }) {
             None => None,
             Some(Ok(ground)) => Some(ground),
@@ -415,13 +416,19 @@ fn grounds(
 /// What a neighbour's box stands on. That it works here at all the probe of the environment that it is like has said, or its first
 /// start will.
 fn of_tenant(
-    environment: &Environment,
+    tenant: &Tenant,
     shared: &Arc<Shared>,
     data: &Path,
     programs: &mut Programs,
+    held: &mut u64,
 ) -> anyhow::Result<Ground> {
+    let environment = &tenant.environment;
     let mut stage = Stage::new(Arc::clone(shared), &environment.name, data)?;
     let launch = stage.launch(environment.runner, &environment.settings)?;
+    if launch.data.facts.keeper == Keeper::Disk {
+        *held = held.saturating_add(tenant.workload.data);
+        room_for_neighbours(data, *held)?;
+    }
     programs.look_at(&launch.programs)?;
     let witness = stage.witness(&launch.data.facts);
     Ok(Ground { environment: environment.clone(), stage, witness })

@@ -167,8 +167,7 @@ pub fn check_data_dir(path: &Path, allow_memory: bool) -> anyhow::Result<Disk> {
             disk.file_system
         );
     }
-    let space = statvfs(path).with_context(|| format!("can't see how much room {shown} has"))?;
-    let free = space.blocks_available().saturating_mul(space.fragment_size());
+    let free = free(path)?;
     if free < LEAST_FREE {
         bail!(
             "the data directory {shown} has {} left, at least {} are needed; make room, or give another with --data-dir",
@@ -179,9 +178,38 @@ pub fn check_data_dir(path: &Path, allow_memory: bool) -> anyhow::Result<Disk> {
     Ok(disk)
 }
 
+fn free(path: &Path) -> anyhow::Result<u64> {
+    let space = statvfs(path).with_context(|| format!("can't see how much room {} has", path.display()))?;
+    Ok(space.blocks_available().saturating_mul(space.fragment_size()))
+}
+
+/// Refuses as many bytes of neighbours as would fill the disk for all: theirs stay for a whole block, beside those of every environment.
+///
+/// # Errors
+/// When the data directory has no room for them, with what to set.
+pub fn room_for_neighbours(path: &Path, bytes: u64) -> anyhow::Result<()> {
+    let room = free(path)?.saturating_sub(LEAST_FREE);
+    anyhow::ensure!(
+        bytes <= room,
+        "the neighbours up to this one would hold {} in {}, which has room for {}; set a smaller size, or give another with --data-dir",
+        bytesize::ByteSize(bytes),
+        path.display(),
+        bytesize::ByteSize(room)
+    );
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn neighbours_have_what_is_free_but_for_the_least() {
+        let here = std::env::temp_dir();
+        room_for_neighbours(&here, 0).expect("nothing fits anywhere");
+        let error = room_for_neighbours(&here, 1 << 60).expect_err("no disk is so large").to_string();
+        assert!(error.contains("1.0 EiB") && error.contains("--data-dir"), "{error}");
+    }
 
     #[test]
     fn what_answers_a_flush_and_sends_none_is_known_by_its_options_and_its_device() {
