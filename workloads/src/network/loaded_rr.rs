@@ -4,7 +4,7 @@
 //! until the last has ended. Only the exchanges are timed; what the stream moved is a counter.
 //!
 //! A stack that is short of CPU can serve the stream and never the exchange: each time its answer is lost, the next try comes
-//! after twice the time. So the stream stands still when an answer has not come for [`STARVED`], until it has; the exchange
+//! after twice the time. So the stream stands still when an answer has not come for `STARVED`, until it has; the exchange
 //! takes as long as all of that takes, and is counted.
 
 use std::collections::BTreeMap;
@@ -329,7 +329,7 @@ mod tests {
     const SIZE: usize = 64;
     /// The exchange whose answer comes only when the stream stands still.
     const HELD: u64 = 20;
-    /// What [`STARVED`] is elsewhere.
+    /// What `STARVED` is elsewhere.
     const PATIENT: Duration = Duration::from_millis(400);
 
     fn listener() -> (TcpListener, SocketAddr) {
