@@ -118,15 +118,19 @@ fn client_beside(no: Unavailable, daemon: Option<PathBuf>) -> Unavailable {
     }
 }
 
+/// What helps a client that reaches no daemon, by its own words. One whose socket is closed to us runs already.
+fn fix_of(words: &str) -> &'static str {
+    if words.to_lowercase().contains("permission denied while trying to connect to") {
+        return "run as root, or `sudo usermod -aG docker $USER` and log in again (`newgrp docker` for this shell alone)";
+    }
+    "systemctl start docker (or: service docker start), or name a daemon that runs: host=unix:///PATH, or DOCKER_HOST"
+}
+
 /// The daemon that the client talks to, where its storage driver is the one that was asked for.
 fn daemon(client: &Client, storage: Option<&str>) -> Result<Daemon, Unavailable> {
-    let unavailable = |because| {
-        Unavailable {
-        because,
-        fix: "systemctl start docker (or: service docker start), or name a daemon that runs: host=unix:///PATH, or DOCKER_HOST"
-            .into(),
-        broken: true,
-    }
+    let unavailable = |because: String| {
+        let fix = fix_of(&because).into();
+        Unavailable { because, fix, broken: true }
     };
     // `docker info` prints what it knows and succeeds even without a daemon; this doesn't.
     client.ask(&["version", "--format", "{{.Server.Version}}"]).map_err(unavailable)?;
@@ -410,6 +414,27 @@ mod tests {
         let no = client_beside(missing(false), daemon());
         assert_eq!(no.fix, "apt install docker-cli");
         assert!(no.because.ends_with("only the daemon /usr/sbin/dockerd is there"), "{no:?}");
+    }
+
+    #[test]
+    fn a_socket_that_is_closed_to_us_asks_for_the_group_and_not_for_a_daemon() {
+        for closed in [
+            "permission denied while trying to connect to the Docker daemon socket at unix:///var/run/docker.sock: Get \
+             \"http://%2Fvar%2Frun%2Fdocker.sock/v1.50/version\": dial unix /var/run/docker.sock: connect: permission denied",
+            "Got permission denied while trying to connect to the Docker daemon socket at unix:///var/run/docker.sock",
+            "permission denied while trying to connect to the docker API at unix:///var/run/docker.sock",
+        ] {
+            let fix = fix_of(closed);
+            assert!(
+                fix.contains("usermod -aG docker") && fix.contains("log in again") && fix.contains("newgrp docker")
+            );
+        }
+        for other in [
+            "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?",
+            "error during connect: command [ssh -l me there] has exited with exit status 255: Permission denied (publickey).",
+        ] {
+            assert!(fix_of(other).starts_with("systemctl start docker"), "{other}");
+        }
     }
 
     #[test]
