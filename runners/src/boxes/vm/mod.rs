@@ -282,10 +282,19 @@ pub(crate) fn version_under_kvm(program: Program, set: Option<&Path>) -> Result<
     let kvm = std::fs::OpenOptions::new().read(true).write(true).open("/dev/kvm");
     kvm.map_err(|e| Unavailable {
         because: format!("{} needs KVM: can't open /dev/kvm: {e}", program.name),
-        fix: "use a machine whose CPU has virtualisation turned on, as a user who may open /dev/kvm".into(),
+        fix: kvm_opens_when(&e).into(),
         broken: false,
     })?;
     Ok(version)
+}
+
+/// What opens `/dev/kvm`, where it did not.
+pub(crate) fn kvm_opens_when(refused: &std::io::Error) -> &'static str {
+    if refused.kind() == std::io::ErrorKind::PermissionDenied {
+        // Of systemd's rules for devices, which Debian, Ubuntu and Fedora take as they are.
+        return "run as root, or `sudo usermod -aG kvm $USER` and log in again (`newgrp kvm` for this shell alone)";
+    }
+    "use a machine whose CPU has virtualisation turned on"
 }
 
 #[cfg(test)]
@@ -342,6 +351,15 @@ pub(crate) mod tests {
             orders: Orders { tty: Some(tty.into()), ..Orders::default() },
             path: PathToPeer { device: Some("tare0".into()), ..PathToPeer::none() },
             kernel: Kernel { path: "/k".into(), release: "6.1".into(), modules: None },
+        }
+    }
+
+    #[test]
+    fn who_may_not_open_kvm_is_told_of_its_group() {
+        let fix = |code: i32| kvm_opens_when(&std::io::Error::from_raw_os_error(code));
+        assert!(fix(libc::EACCES).contains("usermod -aG kvm") && fix(libc::EACCES).contains("log in again"));
+        for other in [libc::ENOENT, libc::ENXIO, libc::ENODEV] {
+            assert_eq!(fix(other), "use a machine whose CPU has virtualisation turned on");
         }
     }
 

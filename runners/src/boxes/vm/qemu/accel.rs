@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
+use crate::boxes::vm::kvm_opens_when;
 use crate::cache;
 use crate::host::Host;
 use crate::launch::Launch;
@@ -35,7 +36,7 @@ pub fn choose(
     trial: impl FnOnce() -> anyhow::Result<Launch>,
 ) -> anyhow::Result<Accelerator> {
     if let Err(e) = fs::OpenOptions::new().read(true).write(true).open("/dev/kvm") {
-        return Ok(Accelerator::Tcg { because: format!("can't open /dev/kvm: {e}") });
+        return Ok(Accelerator::Tcg { because: closed(&e) });
     }
     let remembered = memory_of(host, identity);
     if let Some(answer) = fs::read_to_string(&remembered).ok().as_deref().and_then(recall) {
@@ -47,6 +48,16 @@ pub fn choose(
         log::warn!("can't remember in {} whether KVM works: {e}", remembered.display());
     }
     Ok(answer)
+}
+
+/// Why KVM does not open. Most hosts without it have none to give: only who may not open it is told how.
+fn closed(refused: &std::io::Error) -> String {
+    let mut because = format!("can't open /dev/kvm: {refused}");
+    if refused.kind() == std::io::ErrorKind::PermissionDenied {
+        because += "; ";
+        because += kvm_opens_when(refused);
+    }
+    because
 }
 
 /// What the trial says of KVM. One that the user has ended says nothing, and would be remembered until the next boot.
@@ -120,6 +131,13 @@ mod tests {
             assert_eq!(recall(&fs::read_to_string(&path).expect("read")), Some(answer));
         }
         assert_eq!(recall("half an answ"), None);
+    }
+
+    #[test]
+    fn only_who_may_not_open_kvm_is_told_how() {
+        let words = |code: i32| closed(&std::io::Error::from_raw_os_error(code));
+        assert!(words(libc::EACCES).contains("usermod -aG kvm"));
+        assert_eq!(words(libc::ENOENT), "can't open /dev/kvm: No such file or directory (os error 2)");
     }
 
     #[test]
