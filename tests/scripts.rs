@@ -18,6 +18,13 @@ fn tool(path: &Path, text: &str) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("executable");
 }
 
+/// A script in a home of its own, with the made-up tools before those of the machine.
+fn script(b: &Dir, name: &str, path: &str) -> Command {
+    let mut command = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts").join(name));
+    command.env("PATH", format!("{}:{path}", b.at("tools").display())).env("HOME", b.at("home"));
+    command
+}
+
 /// `scripts/engines --no-install` where nothing is installed yet: what it misses it would install.
 fn missing(b: &Dir, words: &[&str]) -> Ran {
     let tools = b.at("tools");
@@ -27,10 +34,8 @@ fn missing(b: &Dir, words: &[&str]) -> Ran {
     {
         tool(&tools.join(name), text);
     }
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/engines");
-    let path = format!("{}:{}", tools.display(), std::env::var("PATH").expect("a path"));
-    let mut command = Command::new(script);
-    ran(command.arg("--no-install").args(words).env("PATH", path).output().expect("bash is there"))
+    let path = std::env::var("PATH").expect("a path");
+    ran(script(b, "engines", &path).arg("--no-install").args(words).output().expect("bash is there"))
 }
 
 #[test]
@@ -49,6 +54,27 @@ fn a_suite_asks_for_its_own_engines_alone() {
     own.says("not installed: gcc libc6-dev ca-certificates iproute2 lxc\n");
     missing(&b, &["--for", "no-such-suite"]).ends_with(2).says("there is no suite no-such-suite");
     missing(&b, &[]).ends_with(0).says(" docker.io ").says(" openssh-server ");
+}
+
+#[test]
+fn a_rust_of_rustup_is_found_where_the_path_does_not_lead_to_it() {
+    let b = Dir::new();
+    missing(&b, &[]);
+    fs::remove_file(b.at("tools/cargo")).expect("there");
+    let engines = || {
+        let mut command = script(&b, "engines", "/usr/sbin:/usr/bin:/sbin:/bin");
+        ran(command.args(["--no-install", "--for", "quick"]).output().expect("bash is there"))
+    };
+    if !["/usr/bin/cargo", "/bin/cargo"].iter().any(|cargo| Path::new(cargo).exists()) {
+        engines().ends_with(1).says("cargo is missing");
+    }
+    fs::create_dir_all(b.at("home/.cargo/bin")).expect("made");
+    // As rustup's installer leaves them.
+    fs::write(b.at("home/.cargo/env"), "export PATH=\"$HOME/.cargo/bin:$PATH\"\n").expect("written");
+    tool(&b.at("home/.cargo/bin/cargo"), "echo cargo 9.9.9");
+    engines().ends_with(0);
+    tool(&b.at("home/.cargo/bin/cargo"), "echo cargo 1.0.0");
+    engines().ends_with(1).says("cargo is cargo 1.0.0");
 }
 
 #[test]
@@ -72,10 +98,9 @@ fn a_released_program_is_started_when_its_checksum_is_right_and_needs_no_compile
     let program = b.at("release/tarebench-x86_64-linux");
     tool(&program, "echo \"started with $*\" >&2");
     let quickstart = |words: &[&str]| {
-        let path = format!("{}:{}", b.at("tools").display(), std::env::var("PATH").expect("a path"));
-        let mut command = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/quickstart"));
+        let mut command = script(&b, "quickstart", &std::env::var("PATH").expect("a path"));
         command.args(["--no-install", "--binary"]).args(words).current_dir(b.at("release"));
-        ran(command.env("PATH", path).output().expect("bash is there"))
+        ran(command.output().expect("bash is there"))
     };
     let full = program.to_str().expect("text");
     quickstart(&["gone"]).ends_with(2).says("there is no file ");
