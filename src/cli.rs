@@ -783,6 +783,9 @@ pub struct ImportFiles {
 }
 
 #[cfg(test)]
+mod documented;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -135,28 +135,11 @@ fn a_store_that_is_not_ours_is_left_alone() {
 }
 
 #[test]
-fn help_of_every_command_has_an_example() {
+fn help_is_an_answer() {
     let b = Dir::new();
-    for command in [
-        "run",
-        "doctor",
-        "calibrate",
-        "list",
-        "plan",
-        "explain",
-        "verify",
-        "report",
-        "import",
-        "export",
-        "merge",
-        "remove",
-        "prune",
-        "accept",
-        "trend",
-        "completions",
-        "man",
-    ] {
-        b.run(&[command, "--help"]).ends_with(0).says("Example").says(&format!("tarebench {command}"));
+    for words in [&["gate"][..], &["prove", "durability"], &["import", "fio"]] {
+        let shown = format!("  tarebench {}", words.join(" "));
+        b.run(&[words, &["--help"]].concat()).ends_with(0).says("Example").says(&shown);
     }
     b.run(&["--help"]).ends_with(0).says("Exit codes:");
     b.run(&["completions", "bash"]).ends_with(0).says("complete -F");
