@@ -3,6 +3,7 @@
 mod common;
 
 use std::fs;
+use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -88,6 +89,16 @@ fn packages_are_those_of_the_machine() {
     assert!(!arm.stderr.contains("user-mode-linux") && !arm.stderr.contains("x86"), "{}", arm.stderr);
 }
 
+/// A release's folder with a program that does this, and its checksum.
+fn release(b: &Dir, text: &str) {
+    let folder = b.at("release");
+    fs::create_dir_all(&folder).expect("made");
+    tool(&folder.join("tarebench-x86_64-linux"), text);
+    let mut command = Command::new("sha256sum");
+    let output = command.arg("tarebench-x86_64-linux").current_dir(&folder).output().expect("coreutils are there");
+    fs::write(folder.join("SHA256SUMS"), output.stdout).expect("written");
+}
+
 #[test]
 fn a_released_program_is_started_when_its_checksum_is_right_and_needs_no_compiler() {
     let b = Dir::new();
@@ -106,14 +117,9 @@ fn a_released_program_is_started_when_its_checksum_is_right_and_needs_no_compile
     quickstart(&["gone"]).ends_with(2).says("there is no file ");
     let none = quickstart(&[full]).ends_with(2).says("SHA256SUMS into the same folder");
     assert!(!none.stderr.contains("started with"), "{}", none.stderr);
-    let sums = |program: &str| {
-        let mut command = Command::new("sha256sum");
-        let output = command.arg(program).current_dir(b.at("release")).output().expect("coreutils are there");
-        String::from_utf8(output.stdout).expect("text")
-    };
     fs::write(b.at("release/SHA256SUMS"), "00  another\n").expect("written");
     quickstart(&[full]).ends_with(2).says("has no line for tarebench-x86_64-linux");
-    fs::write(b.at("release/SHA256SUMS"), sums("tarebench-x86_64-linux")).expect("written");
+    release(&b, "echo \"started with $*\" >&2");
     let own = b.at("own.toml");
     fs::write(&own, "[environments.bare]\n").expect("written");
     let words = ["tarebench-x86_64-linux", own.to_str().expect("text"), "--blocks", "1"];
@@ -123,6 +129,116 @@ fn a_released_program_is_started_when_its_checksum_is_right_and_needs_no_compile
     tool(&program, "echo \"started with $* and something else\" >&2");
     let other = quickstart(&words).ends_with(2).says("is not the file of that release");
     assert!(!other.stderr.contains("started with"), "{}", other.stderr);
+    // An unquiet machine and a workload that failed have a report all the same; whoever calls is to know of them.
+    for code in [4, 7] {
+        release(&b, &format!("exit {code}"));
+        quickstart(&words).ends_with(code).says("the report is ");
+    }
+    release(&b, "exit 1");
+    let none = quickstart(&words).ends_with(1);
+    assert!(!none.stderr.contains("the report is"), "{}", none.stderr);
+}
+
+/// A fresh system whose root can do nothing: of what is to be done as root, `env` logs all and starts the made-up apt-get alone.
+/// Installing brings a service, and firejail doesn't stand beside something else.
+fn fresh_system(b: &Dir) {
+    let tools = b.at("tools");
+    fs::create_dir_all(&tools).expect("made");
+    let (log, done) = (b.at("log").display().to_string(), b.at("done").display().to_string());
+    let apt = format!(
+        "case \" $* \" in *' --assume-no '*) echo '0 upgraded, 2 newly installed, 0 to remove.'\n\
+         echo 'Need to get 12.3 MB of archives.'; echo 'After this operation, 45.6 MB will be used.'; exit 1 ;;\n\
+         *' -s '*' firejail '*) echo 'Remv precious [1.0]' ;;\n\
+         *' -y '*) echo \" $* \" >>'{done}' ;;\nesac"
+    );
+    for (name, text) in [
+        ("id", "echo 0".to_string()),
+        ("env", format!("shift 2; echo \"$*\" >>'{log}'; [ \"$1\" = apt-get ] || exit 0; export TOLD=1; exec \"$@\"")),
+        ("apt-get", format!("[ -n \"$TOLD\" ] || echo \"user: apt-get $*\" >>'{log}'\n{apt}")),
+        ("apt-cache", "exit 0".into()),
+        ("dpkg-query", format!("grep -q \" $4 \" '{done}' 2>/dev/null && echo ii")),
+        ("find", format!("[ ! -e '{done}' ] || echo made-up.service")),
+        ("systemctl", "exit 1".into()),
+    ] {
+        tool(&tools.join(name), &text);
+    }
+    fs::write(b.at("own.toml"), "[environments.lxc]\n[environments.firejail]\n").expect("written");
+}
+
+/// On a terminal where somebody has typed this.
+fn on_a_terminal(mut command: Command, typed: &str) -> Ran {
+    let terminal = nix::pty::openpty(None, None).expect("a terminal");
+    let screen = terminal.slave.try_clone().expect("a descriptor");
+    command.stdin(terminal.slave).stderr(screen).stdout(Stdio::null());
+    let mut child = command.spawn().expect("bash is there");
+    // It has the terminal's other end, which has to be closed for ours to end.
+    drop(command);
+    let mut master = fs::File::from(terminal.master);
+    master.write_all(typed.as_bytes()).expect("typed");
+    let mut shown = Vec::new();
+    // Its end is an error on Linux.
+    let _ended = master.read_to_end(&mut shown);
+    let code = child.wait().expect("ours").code().unwrap_or(-1);
+    Ran { stdout: String::new(), stderr: String::from_utf8_lossy(&shown).into_owned(), code }
+}
+
+/// What was asked of apt-get and of root, in order.
+fn asked(b: &Dir) -> Vec<String> {
+    fs::read_to_string(b.at("log")).expect("a log").lines().map(str::to_string).collect()
+}
+
+#[test]
+fn what_would_be_installed_is_tried_said_and_asked_for_on_a_terminal() {
+    let b = Dir::new();
+    fresh_system(&b);
+    release(&b, "echo started >&2");
+    let mut command = script(&b, "quickstart", &std::env::var("PATH").expect("a path"));
+    command.arg("--binary").arg(b.at("release/tarebench-x86_64-linux")).arg(b.at("own.toml"));
+    on_a_terminal(command, "n\n")
+        .ends_with(0)
+        .says("installing with apt-get: iproute2 lxc\r")
+        .says("Need to get 12.3 MB of archives. After this operation, 45.6 MB will be used.")
+        .says("install them? [Y/n] ")
+        .says("going on with what is installed")
+        .says("not installed: iproute2 lxc firejail")
+        .says("started");
+    let asked = asked(&b);
+    let simulate = "user: apt-get -s -qq install --no-install-recommends --allow-downgrades ";
+    assert_eq!(asked[0], "apt-get update -qq");
+    assert_eq!(asked[1], format!("{simulate}iproute2 lxc firejail"));
+    assert!(asked[2..asked.len() - 1].iter().all(|line| line.starts_with(simulate)), "{asked:#?}");
+    let last = "apt-get install --no-install-recommends --no-remove --assume-no iproute2 lxc";
+    assert_eq!(asked[asked.len() - 1], last, "{asked:#?}");
+    assert!(!b.at("done").exists(), "somebody said no");
+}
+
+#[test]
+fn what_is_installed_removes_nothing_and_starts_no_service() {
+    let b = Dir::new();
+    fresh_system(&b);
+    let mut command = script(&b, "engines", &std::env::var("PATH").expect("a path"));
+    command.args(["--yes", "--no-build", "--for"]).arg(b.at("own.toml"));
+    let ran = on_a_terminal(command, "n\n")
+        .ends_with(0)
+        .says("firejail is left out, for it these would have to go: precious; by hand: apt-get install firejail")
+        .says("neither started nor enabled at boot: made-up.service")
+        .says("not installed: firejail\r");
+    assert!(!ran.stderr.contains("[Y/n]"), "{}", ran.stderr);
+    let mut asked = asked(&b);
+    asked.retain(|line| !line.starts_with("user: apt-get -s "));
+    let policy = "/usr/sbin/policy-rc.d";
+    let install = "apt-get install --no-install-recommends --no-remove";
+    let (forbid, allow) = (format!("sh -c cat >{policy} && chmod 755 {policy}"), format!("rm -f {policy}"));
+    let mut wanted = vec!["apt-get update -qq".to_string(), format!("{install} --assume-no iproute2 lxc"), forbid];
+    wanted.extend([
+        format!("{install} -y -qq iproute2 lxc"),
+        allow,
+        "systemctl --quiet disable made-up.service".into(),
+    ]);
+    // One that is there already is somebody's, and stays as it is.
+    let theirs = Path::new(policy).exists();
+    wanted.retain(|line| !(theirs && line.contains(policy)));
+    assert_eq!(asked, wanted);
 }
 
 /// Parts of `scripts/bench`, with a link and a group of its own and a program that needs time to tidy up.
