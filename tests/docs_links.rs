@@ -158,8 +158,8 @@ fn the_front_page_is_short() {
     }
 }
 
-/// Every `tarebench ...` of a document, as words: in blocks for shells with their pipes and comments, and in backticks.
-fn commands(document: &Document) -> Vec<Vec<String>> {
+/// Every command of a document, as words: in blocks for shells with their pipes and comments, and in backticks.
+fn typed(document: &Document) -> Vec<Vec<String>> {
     let (blocks, _) = document.parts();
     let shells = blocks.iter().filter(|b| ["sh", "console", "bash"].contains(&b.language.as_str()));
     let lines: Vec<String> = shells
@@ -173,13 +173,55 @@ fn commands(document: &Document) -> Vec<Vec<String>> {
             // Where a quote goes on beyond what parts commands, words are told apart by spaces.
             let by_spaces = || part.split_whitespace().map(|w| w.trim_matches(['"', '\'']).to_string()).collect();
             let words: Vec<String> = shell_words::split(part).unwrap_or_else(|_| by_spaces());
-            let words: Vec<String> = words.into_iter().skip_while(|w| ["$", "sudo"].contains(&w.as_str())).collect();
-            if words.len() > 1 && words[0] == "tarebench" {
-                found.push(words);
-            }
+            found.push(words.into_iter().skip_while(|w| ["$", "sudo"].contains(&w.as_str())).collect());
         }
     }
     found
+}
+
+/// Every `tarebench ...` of a document.
+fn commands(document: &Document) -> Vec<Vec<String>> {
+    let ours = |words: &Vec<String>| words.len() > 1 && words[0] == "tarebench";
+    typed(document).into_iter().filter(ours).collect()
+}
+
+/// A script that words start, by its name, and what it is given. The front page says `quickstart` for scripts/quickstart.
+fn of_script(words: &[String]) -> Option<(&str, &[String])> {
+    let begins = words.iter().position(|w| w.trim_start_matches("./").starts_with("scripts/")).unwrap_or(0);
+    let name = words.get(begins)?.trim_start_matches("./").trim_start_matches("scripts/");
+    let named = !name.is_empty() && !name.contains('/') && root().join("scripts").join(name).is_file();
+    named.then(|| (name, &words[begins + 1..]))
+}
+
+/// Whether a script takes a flag: one that its parser is told of (Python), or a pattern of its `case` (shell).
+fn takes(script: &str, flag: &str) -> bool {
+    let pattern = |line: &str| {
+        line.split_once(')')
+            .is_some_and(|(words, _)| words.split('|').any(|w| w.split_whitespace().last() == Some(flag)))
+    };
+    let by_parser = |line: &str| line.contains("add_argument(") && line.contains(&format!("\"{flag}\""));
+    // argparse has it by itself.
+    (flag == "--help" && script.contains("ArgumentParser(")) || script.lines().any(|l| pattern(l) || by_parser(l))
+}
+
+#[test]
+fn every_flag_of_a_script_is_one_that_it_takes() {
+    let (mut unknown, mut seen) = (Vec::new(), 0);
+    for document in documents() {
+        for words in typed(&document) {
+            let Some((name, given)) = of_script(&words) else { continue };
+            let script = std::fs::read_to_string(root().join("scripts").join(name)).expect("text");
+            for flag in given.iter().filter(|w| w.starts_with("--")) {
+                let flag = flag.split('=').next().unwrap_or(flag);
+                seen += 1;
+                if !takes(&script, flag) {
+                    unknown.push(format!("{}: scripts/{name} {flag}", document.path.display()));
+                }
+            }
+        }
+    }
+    assert!(unknown.is_empty(), "these flags don't exist:\n{}", unknown.join("\n"));
+    assert!(seen > 10, "only {seen} flags were found");
 }
 
 /// A word with what is there in place of the files that it names.
