@@ -59,6 +59,38 @@ fn a_signal_ends_cleanly_and_what_is_finished_is_reported() {
     }
 }
 
+/// A run that is stopped for a second in its second round, and why rounds of it are void.
+fn stopped_within_a_burst() -> (Dir, Vec<String>) {
+    let b = Dir::new();
+    let text = "baseline = \"bare\"\nblocks = 1\nrounds = 2\nburst = \"400ms\"\n[environments.bare]\n[workloads.\"control/syscall\"]\n";
+    let child = b.start(&["run", &b.suite(text)]);
+    eventually("a round is in the store", Duration::from_secs(60), || runs(&b)[0]["bursts"].as_u64() >= Some(2));
+    // The next burst is under way, and takes longer than this.
+    std::thread::sleep(Duration::from_millis(100));
+    let pid = Pid::from_raw(child.id() as i32);
+    kill(pid, Signal::SIGSTOP).expect("ours");
+    std::thread::sleep(Duration::from_millis(1200));
+    kill(pid, Signal::SIGCONT).expect("ours");
+    ran(child.wait_with_output().expect("ends")).ends_with_any(&[0, 4]);
+    let report = b.run(&["report", "--format", "json"]).ends_with(0).stdout;
+    let report: serde_json::Value = serde_json::from_str(&report).expect("JSON");
+    let voids = report["voids"].as_array().expect("voids");
+    let reasons = voids.iter().map(|void| void["reason"].as_str().expect("a reason").to_string()).collect();
+    (b, reasons)
+}
+
+#[test]
+fn a_round_in_which_the_harness_was_stopped_is_void_and_says_so() {
+    // On a busy machine it may be stopped between two bursts, which is another reason.
+    let told = (0..3).any(|_| {
+        let (b, reasons) = stopped_within_a_burst();
+        eprintln!("{reasons:?}");
+        b.holds_only(&["suite.toml", "tarebench.db"]);
+        reasons.iter().any(|reason| reason.starts_with("the harness itself stood still for 1."))
+    });
+    assert!(told);
+}
+
 #[test]
 fn a_second_signal_ends_at_once_and_says_what_is_left_and_how_to_remove_it() {
     let b = Dir::new();
