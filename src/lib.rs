@@ -17,6 +17,7 @@ mod suite;
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use clap::{CommandFactory, Parser};
@@ -37,7 +38,16 @@ pub fn main() -> ExitCode {
         Err(e) => e.exit(),
     };
     start_log(cli.verbose);
+    outlive_large_files();
     ended(dispatch(cli.command))
+}
+
+/// A file that grows beyond `ulimit -f` is an error of whoever writes it, as other limits are: by default the signal ends the process,
+/// and what it made stays. What we start has the signal as it was, for a handler ends with exec.
+fn outlive_large_files() {
+    if let Err(e) = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default()) {
+        log::debug!("a file beyond `ulimit -f` will end us: {e}");
+    }
 }
 
 /// The help or the version, in colours where a person looks at it.

@@ -23,6 +23,8 @@ const NO_MEMORY: &[&str] = &["annot allocate memory", "ENOMEM", "failed to reser
 
 const NO_FILES: &[&str] = &["Too many open files", "EMFILE"];
 
+const NO_LARGE_FILES: &[&str] = &["File too large", "EFBIG"];
+
 /// The steps in which Ubuntu's AppArmor stops who has made a user namespace and has no profile for it: it may be made, and is worth
 /// nothing.
 const CONFINED: &[&str] = &[
@@ -75,6 +77,20 @@ pub(crate) fn on(words: &str) -> Option<String> {
     ground.advice(words)
 }
 
+/// What to do about a limit on what one may have of something, where these words are of one.
+pub(crate) fn on_limit(words: &str) -> Option<&'static str> {
+    let limits = [
+        (
+            NO_THREADS,
+            "allow more processes and threads: `ulimit -u`, pids.max of the cgroup that we are in, --pids-limit of a container",
+        ),
+        (NO_MEMORY, "allow more memory: `ulimit -v`, memory.max of the cgroup that we are in"),
+        (NO_FILES, "allow more open files: `ulimit -n`"),
+        (NO_LARGE_FILES, "allow larger files: `ulimit -f`"),
+    ];
+    limits.into_iter().find(|(of, _)| of.iter().any(|part| words.contains(part))).map(|(_, advice)| advice)
+}
+
 /// Whether a process with this `/proc/self/status` has a capability in effect.
 fn has(status: &str, capability: u32) -> bool {
     let mask = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("CapEff:")?.trim(), 16).ok());
@@ -84,16 +100,8 @@ fn has(status: &str, capability: u32) -> bool {
 impl Ground {
     fn advice(&self, words: &str) -> Option<String> {
         let any = |of: &[&str]| of.iter().any(|part| words.contains(part));
-        if any(NO_THREADS) {
-            return Some(
-                "allow more processes and threads: `ulimit -u`, pids.max of the cgroup that we are in, --pids-limit of a container".into(),
-            );
-        }
-        if any(NO_MEMORY) {
-            return Some("allow more memory: `ulimit -v`, memory.max of the cgroup that we are in".into());
-        }
-        if any(NO_FILES) {
-            return Some("allow more open files: `ulimit -n`".into());
+        if let Some(advice) = on_limit(words) {
+            return Some(advice.into());
         }
         if any(NO_HELPERS) {
             return Some("apt install uidmap".into());
@@ -211,6 +219,7 @@ mod tests {
             ("`runc` failed (exit status: 2): fatal error: failed to reserve page summary memory", "ulimit -v"),
             ("qemu: cannot set up guest memory 'ram': Cannot allocate memory", "ulimit -v"),
             ("error: Too many open files", "ulimit -n"),
+            ("can't copy the binary: File too large (os error 27)", "ulimit -f"),
         ] {
             assert!(advice(host(), words).contains(limit), "{words}");
         }

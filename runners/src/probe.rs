@@ -140,12 +140,14 @@ fn ask(runner: &dyn Runner, settings: &Settings, shared: &Arc<Shared>, data_dir:
             // What only the settings could tell.
             Ok(no) => answer(verdict(&no), Some(no.because), Some(no.fix)),
             Err(e) => {
-                // A launch that is refused says itself what to set; one that was tried and died can only be looked at.
                 let because = format!("{e:#}");
-                let fix = e.downcast_ref::<SessionError>().map(|e| match (e, runner.when_silent()) {
-                    (SessionError::Deadline { .. }, Some(words)) => words.to_string(),
-                    _ => advice::on(&because).unwrap_or_else(|| what_to_try(runner, settings)),
-                });
+                let fix = match (e.downcast_ref::<SessionError>(), runner.when_silent()) {
+                    // A launch that is refused says itself what to set; only that it met a limit it does not know.
+                    (None, _) => advice::on_limit(&because).map(String::from),
+                    (Some(SessionError::Deadline { .. }), Some(words)) => Some(words.to_string()),
+                    // One that was tried and died can only be looked at.
+                    _ => Some(advice::on(&because).unwrap_or_else(|| what_to_try(runner, settings))),
+                };
                 answer(Verdict::Broken, Some(because), fix)
             }
         },

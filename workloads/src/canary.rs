@@ -60,7 +60,10 @@ impl Canaries {
         canaries.file.write_all_at(&canaries.block, 0).context("can't fill the canary's file")?;
         canaries.file.sync_all().context("can't flush the canary's file")?;
         let own = canaries.near.local_addr().context("the canary can't tell its own address")?;
-        canaries.near.connect(own).context("the canary can't connect to itself")?;
+        canaries
+            .near
+            .connect(own)
+            .context("the canary can't connect to itself; where loopback is down: `ip link set lo up`")?;
         canaries.near.set_read_timeout(Some(PATIENCE))?;
         Ok(canaries)
     }
