@@ -114,6 +114,103 @@ fn without_capabilities_root_is_told_which_one_is_missing() {
     b.holds_only(&["tarebench.db"]);
 }
 
+/// A little of everything that a limit may stand in the way of.
+const LITTLE: &str = "baseline = \"bare\"\nblocks = 1\nrounds = 1\nburst = \"10ms\"\n[environments.bare]\n\
+                      [environments.namespaces]\n[workloads.\"control/syscall\"]\n[workloads.\"net/rr\"]\n";
+
+/// Programs of util-linux that start another one under a limit, whether only root may, and what a run says of it: nothing where it works.
+const LIMITS: [(&[&str], bool, &str); 9] = [
+    (&["prlimit", "--nofile=64"], false, ""),
+    (&["prlimit", "--nofile=20"], false, "allow more open files: `ulimit -n`"),
+    (&["prlimit", "--fsize=1000000"], false, "allow larger files: `ulimit -f`"),
+    (&["prlimit", "--memlock=0", "--core=0"], false, ""),
+    (&["setpriv", "--no-new-privs"], false, ""),
+    (&["setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-net_admin"], true, ""),
+    (&["setpriv", "--bounding-set", "-all", "--inh-caps", "-all"], true, "root without CAP_SYS_ADMIN"),
+    (&["unshare", "--net"], true, "`ip link set lo up`"),
+    (&["taskset", "--cpu-list"], false, ""),
+];
+
+/// A little run under a limit works, or ends with the words of what limits it; in any case nothing of it stays.
+fn limited(around: &[&str], words: &str) {
+    if !Command::new(around[0]).args(&around[1..]).arg("true").status().is_ok_and(|s| s.success()) {
+        eprintln!("SKIPPED: {around:?} can't be set here");
+        return;
+    }
+    let b = Dir::new();
+    let run = inside(around, &b, &["run", &b.suite(LITTLE)]);
+    eprintln!("{around:?}: {}", run.code);
+    // A busy machine may make it void.
+    let codes: &[i32] = if words.is_empty() { &[0, 4] } else { &[0, 3, 4, 6] };
+    run.ends_with_any(codes).says(words);
+    b.holds_only(&["tarebench.db", "suite.toml"]);
+}
+
+#[test]
+fn under_a_limit_it_works_or_says_what_limits_it() {
+    let root = nix::unistd::geteuid().is_root();
+    let allowed = nix::sched::sched_getaffinity(nix::unistd::Pid::from_raw(0)).expect("a set of CPUs");
+    let last = (0..nix::sched::CpuSet::count()).rev().find(|cpu| allowed.is_set(*cpu).expect("in range"));
+    let last = last.expect("a CPU").to_string();
+    std::thread::scope(|scope| {
+        for (around, _, words) in LIMITS.iter().filter(|(_, by_root, _)| root || !by_root) {
+            let of_taskset = (around[0] == "taskset").then_some(last.as_str());
+            let around: Vec<&str> = around.iter().copied().chain(of_taskset).collect();
+            scope.spawn(move || limited(&around, words));
+        }
+    });
+    if !root {
+        eprintln!("SKIPPED: only root has capabilities and a network to lose");
+    }
+}
+
+#[test]
+fn where_nothing_but_the_data_can_be_written_it_works() {
+    in_own_mounts(|| {
+        let b = Dir::new();
+        // For scratch.
+        let short = Path::new("/var/tmp");
+        tmpfs(short, MsFlags::empty());
+        let own = MsFlags::MS_BIND;
+        mount(Some(b.root()), b.root(), None::<&str>, own | MsFlags::MS_REC, None::<&str>).expect("a mount of its own");
+        let read_only = own | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
+        mount(None::<&str>, "/", None::<&str>, read_only, None::<&str>).expect("read-only");
+        assert!(fs::write("/tarebench-writes", "").is_err(), "the root is read-only");
+        let mut command = b.command(&["run", &b.suite(LITTLE)]);
+        ran(command.env("TMPDIR", short).output().expect("starts")).ends_with_any(&[0, 4]).says("net/rr");
+    });
+}
+
+#[test]
+fn ground_that_forgets_is_said_by_doctor_and_by_a_report_before_all_else() {
+    in_own_mounts(|| {
+        let b = Dir::new();
+        tmpfs(&b.at("t"), MsFlags::empty());
+        let [lower, upper, work, at] = ["t/lower", "t/upper", "t/work", "m"].map(|name| b.at(name));
+        [&lower, &upper, &work, &at].into_iter().for_each(|at| fs::create_dir(at).expect("made"));
+        let options = format!("lowerdir={},upperdir={},workdir={}", lower.display(), upper.display(), work.display());
+        // Linux 5.10 has it, and overlays without it; in a container that itself lies on an overlay it works on the tmpfs.
+        let options = format!("{options},volatile");
+        if let Err(e) = mount(Some("none"), &at, Some("overlay"), MsFlags::empty(), Some(&*options)) {
+            eprintln!("SKIPPED: no volatile overlay can be mounted here: {e}");
+            return;
+        }
+        // Kernels word the option differently.
+        let why = |text: &str| {
+            text.contains("durable") && text.contains("overlay is mounted `") && text.contains("volatile`")
+        };
+        let told = b.run(&["doctor", "--data-dir", "m"]).ends_with(0);
+        let warning = told.stdout.lines().find(|line| why(line)).unwrap_or_else(|| panic!("{}", told.stdout));
+        assert!(warning.trim_start().starts_with("nothing in the data directory is durable: "), "{warning}");
+        assert!(warning.ends_with("`; give one on a disk with --data-dir"), "{warning}");
+        let words = on_disk(&b, "disk/fsync", "");
+        let run = b.run(&words.iter().map(String::as_str).collect::<Vec<_>>()).ends_with_any(&[0, 4]);
+        let first = run.stdout.lines().next().unwrap_or_default();
+        assert!(first.starts_with("nothing here is durable, bare included: ") && why(first), "{}", run.stdout);
+        run.says("warning: nothing in the data directory is durable");
+    });
+}
+
 /// A user that nobody is, and no other test: limits on users count its processes alone.
 fn nobody_else() -> u32 {
     1_000_000 + std::process::id()
@@ -262,19 +359,22 @@ fn a_disk_of_large_sectors_says_which_block_it_takes() {
 }
 
 #[test]
-fn on_btrfs_the_disk_is_watched_by_its_source() {
+fn on_other_file_systems_the_disk_below_is_watched() {
     if !nix::unistd::geteuid().is_root() {
         eprintln!("SKIPPED: only root makes loop devices");
         return;
     }
-    let b = Dir::new();
-    let Some(disk) = Loop::mount(&b, &[], &["mkfs.btrfs", "-q"]) else { return };
-    let words = on_disk(&b, "disk/fsync", "");
-    let run = b.run(&words.iter().map(String::as_str).collect::<Vec<_>>()).ends_with_any(&[0, 4]);
-    let device = disk.device.trim_start_matches("/dev/");
-    let lines = run.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(lines.contains("data file system btrfs"), "{lines}");
-    assert!(lines.contains(&format!("data device {device}")) && !lines.contains("unwatched-disk"), "{lines}");
+    // btrfs has a number that is no device's, and is known by its source.
+    for kind in ["btrfs", "xfs"] {
+        let b = Dir::new();
+        let Some(disk) = Loop::mount(&b, &[], &[&format!("mkfs.{kind}"), "-q"]) else { continue };
+        let words = on_disk(&b, "disk/fsync", "");
+        let run = b.run(&words.iter().map(String::as_str).collect::<Vec<_>>()).ends_with_any(&[0, 4]);
+        let device = disk.device.trim_start_matches("/dev/");
+        let lines = run.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(lines.contains(&format!("data file system {kind}")), "{lines}");
+        assert!(lines.contains(&format!("data device {device}")) && !lines.contains("unwatched-disk"), "{lines}");
+    }
 }
 
 /// That of btrfs binds root too, and every kernel that has btrfs has it; ext4's takes a part of the kernel that is often left out.
