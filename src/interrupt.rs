@@ -4,14 +4,19 @@
 use std::ffi::c_int;
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use anyhow::Context;
 use nix::libc;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::low_level;
+use workloads::stopwatch;
 
 use crate::exit::Exit;
+
+/// The same signal once more within so many nanoseconds is still the first one: `timeout` sends its own to the process and then to
+/// the group that it is in.
+const ECHO_NS: u64 = 100_000_000;
 
 /// Said at the first signal.
 const CLEANING: &str = "\ncleaning up ...\n";
@@ -22,6 +27,8 @@ pub struct Interrupt {
     /// Set by the first signal; waits look at it.
     pub flag: Arc<AtomicBool>,
     signal: Arc<AtomicUsize>,
+    /// When the first came, on the monotonic clock.
+    came: Arc<AtomicU64>,
     /// What is left where a second one ends us: nothing as long as nothing was made.
     left: Arc<OnceLock<String>>,
 }
@@ -32,7 +39,7 @@ impl Interrupt {
     /// # Errors
     /// When the handlers can't be installed.
     pub fn listen() -> anyhow::Result<Self> {
-        let this = Self { flag: Arc::default(), signal: Arc::default(), left: Arc::default() };
+        let this = Self { flag: Arc::default(), signal: Arc::default(), came: Arc::default(), left: Arc::default() };
         for signal in [SIGINT, SIGTERM, SIGHUP, SIGQUIT] {
             // As nohup asks for.
             if signal == SIGHUP && is_ignored(signal) {
@@ -64,12 +71,19 @@ impl Interrupt {
         }
         if !self.flag.swap(true, Ordering::SeqCst) {
             self.signal.store(signal as usize, Ordering::SeqCst);
+            self.came.store(stopwatch::now(), Ordering::SeqCst);
             say(CLEANING);
-        } else if signal != SIGHUP {
+        } else if signal != SIGHUP && !self.echoes(signal) {
             // A terminal that goes sends several SIGHUP, and service managers send one beside SIGTERM: those are no haste.
             say(self.left.get().map_or("", String::as_str));
             low_level::exit(code(signal) as c_int);
         }
+    }
+
+    /// Whether it is the first signal once more.
+    fn echoes(&self, signal: c_int) -> bool {
+        let since = stopwatch::now().saturating_sub(self.came.load(Ordering::SeqCst));
+        signal as usize == self.signal.load(Ordering::SeqCst) && since < ECHO_NS
     }
 
     /// The exit code that tells of the signal, where one came.
@@ -115,5 +129,25 @@ fn to_nowhere(terminals: [bool; 2]) {
             libc::dup2(null, descriptor);
         }
         libc::close(null);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_signal_at_once_is_still_the_first_one() {
+        let now = stopwatch::now();
+        let came = |signal: c_int, at: u64| Interrupt {
+            flag: Arc::new(AtomicBool::new(true)),
+            signal: Arc::new(AtomicUsize::new(signal as usize)),
+            came: Arc::new(AtomicU64::new(at)),
+            left: Arc::default(),
+        };
+        // In a moment that can't pass meanwhile.
+        assert!(came(SIGTERM, now + ECHO_NS).echoes(SIGTERM));
+        assert!(!came(SIGTERM, now + ECHO_NS).echoes(SIGINT), "another one is haste");
+        assert!(!came(SIGTERM, now - 2 * ECHO_NS).echoes(SIGTERM), "so is one that comes later");
     }
 }

@@ -71,13 +71,14 @@ fn judged(
     plan.suite.budget = args.keeping.budget.or(plan.suite.budget);
     plan.suite.until = None;
     let blocks = args.selection.scope.blocks.unwrap_or(gated::SCREEN);
-    if let Some(words) = gated::other_blocks(plan.suite.blocks, blocks) {
-        tell!("{words}");
-    }
+    let other_blocks = gated::other_blocks(plan.suite.blocks, blocks);
     plan.suite.blocks = blocks;
     // A typing error must not cost an hour, here neither.
     let policy = gate::policy(Some(file), None, None).or_exit(Exit::Usage)?;
     check(&policy, &plan).or_exit(Exit::Usage)?;
+    if let Some(words) = other_blocks {
+        tell!("{words}");
+    }
     gate::format(&args.shown)?;
     let summary = gate::step_summary(&args.shown)?;
     let interrupt = Interrupt::listen()?;

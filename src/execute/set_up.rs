@@ -389,7 +389,13 @@ fn grounds(
             }
         }
     }
-    let mut held = 0;
+    // What the environments' own work writes at most has to fit beside their neighbours.
+    let written = plan.workloads.iter().fold(0_u64, |sum, workload| sum.saturating_add(workload.data));
+    let on_disk = grounds
+        .iter()
+        .zip(&run.environments)
+        .filter(|(ground, row)| ground.is_some() && row.data.keeper == Keeper::Disk);
+    let mut held = written.saturating_mul(on_disk.count() as u64);
     for (at, environment) in plan.environments.iter().enumerate() {
         let tenant = environment.neighbour.as_ref().filter(|_| grounds[at].is_some());
         let like =
@@ -426,8 +432,9 @@ fn of_tenant(
     let mut stage = Stage::new(Arc::clone(shared), &environment.name, data)?;
     let launch = stage.launch(environment.runner, &environment.settings)?;
     if launch.data.facts.keeper == Keeper::Disk {
-        *held = held.saturating_add(tenant.workload.data);
-        room_for_neighbours(data, *held)?;
+        let all = held.saturating_add(tenant.workload.data);
+        room_for_neighbours(data, all)?;
+        *held = all;
     }
     programs.look_at(&launch.programs)?;
     let witness = stage.witness(&launch.data.facts);

@@ -435,7 +435,11 @@ fn change(kind: &Kind, plan: &EnvironmentPlan) -> String {
     let set = |name: &str| plan.settings.get(name).filter(|value| !value.is_empty());
     let all: Vec<(&str, &String)> = kind.settings.iter().filter_map(|name| Some((*name, set(name)?))).collect();
     let now: Vec<String> = all.iter().map(|(name, value)| format!("{name}={value}")).collect();
-    let others = all.iter().filter_map(|(name, value)| Some(format!("{name}={}", to_try(name, value)?)));
+    // Only a translator publishes a port: there is no other network to try for an environment that does.
+    let publishes = ["publish", "net.publish"].iter().any(|name| set(name).is_some_and(|value| value == "true"));
+    let translates = |name: &str| publishes && ["network", "net"].contains(&name);
+    let others = all.iter().filter(|(name, _)| !translates(name));
+    let others = others.filter_map(|(name, value)| Some(format!("{name}={}", to_try(name, value)?)));
     let others: Vec<String> = others.collect();
     let mut words = kind.change.to_string();
     for (what, settings) in [("now", now), ("try", others)] {

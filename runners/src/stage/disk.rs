@@ -191,7 +191,8 @@ pub fn room_for_neighbours(path: &Path, bytes: u64) -> anyhow::Result<()> {
     let room = free(path)?.saturating_sub(LEAST_FREE);
     anyhow::ensure!(
         bytes <= room,
-        "the neighbours up to this one would hold {} in {}, which has room for {}; set a smaller size, or give another with --data-dir",
+        "the environments and their neighbours up to this one would hold {} in {}, which has room for {}; set a smaller size, or give \
+         another with --data-dir",
         bytesize::ByteSize(bytes),
         path.display(),
         bytesize::ByteSize(room)

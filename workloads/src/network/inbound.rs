@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use socket2::SockRef;
 
-use super::{Family, PATIENCE, connect, greeting, halves, peer_address, read_answer, read_numbers, whole};
+use super::{Family, PATIENCE, connect, greeting, halves, peer_address, read_numbers, whole};
 use crate::facts;
 use crate::settings::{Setting, SettingError, Value as _};
 use crate::workload::Place;
@@ -33,12 +33,14 @@ pub(crate) const NAME: &str = "inbound";
 /// How long the peer's connection may take.
 const CALL: Duration = Duration::from_secs(5);
 
+/// So many connections of others in the place of the peer's are enough.
+const STRANGERS: usize = 16;
+
 /// Below are ports that only system programs listen on.
 const FIRST_PORT: u16 = 1024;
 
 /// The way out of having no way in.
-const FIX: &str = "set publish = true (podman) or net.publish = true (qemu), or a network that leads into the environment (veth, tap, \
-                   bridge)";
+const FIX: &str = "set publish = true (podman) or net.publish = true (qemu), or a network that leads into the environment (veth, tap)";
 
 /// The peer, and how a connection with it is made.
 #[derive(Debug, Clone, Copy)]
@@ -98,16 +100,29 @@ pub(super) fn receive(peer: SocketAddr, published: Option<u16>, seed: u64) -> an
     anyhow::ensure!(refusal.is_empty(), "the peer can't connect into the environment at {refusal}; {FIX}");
     // What translates on the way may have taken the connection without handing it on.
     SockRef::from(&listener).set_read_timeout(Some(CALL))?;
-    let (mut stream, _) = listener.accept().with_context(|| {
-        format!("the peer connected, and nothing came to port {port} of the environment in {} s; {FIX}", CALL.as_secs())
-    })?;
-    stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+    for _ in 0..STRANGERS {
+        let (mut stream, _) = listener.accept().with_context(|| {
+            format!(
+                "the peer connected, and nothing came to port {port} of the environment in {} s; {FIX}",
+                CALL.as_secs()
+            )
+        })?;
+        if says(&mut stream, seed) {
+            stream.set_nodelay(true)?;
+            stream.set_read_timeout(Some(PATIENCE))?;
+            stream.set_write_timeout(Some(PATIENCE))?;
+            return Ok(stream);
+        }
+    }
+    anyhow::bail!("{STRANGERS} others than the peer connected into the environment")
+}
+
+/// Whether it is the peer's connection: a port of the host's loopback is open to everybody there.
+fn says(stream: &mut TcpStream, seed: u64) -> bool {
     let mut said = [0; 8];
-    read_answer(&mut stream, &mut said)?;
-    anyhow::ensure!(u64::from_le_bytes(said) == seed, "somebody else than the peer connected into the environment");
-    Ok(stream)
+    stream.set_read_timeout(Some(CALL)).is_ok()
+        && stream.read_exact(&mut said).is_ok()
+        && u64::from_le_bytes(said) == seed
 }
 
 /// The peer's part: connects to whoever asks, and tells them where it can't.
@@ -127,4 +142,28 @@ pub(crate) fn call(mut asking: TcpStream) -> anyhow::Result<TcpStream> {
         let _ = asking.write_all(words.as_bytes());
         anyhow::anyhow!("can't connect to {words}")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_else_connects_is_sent_away_and_the_peer_is_waited_for() {
+        let peer = TcpListener::bind("127.0.0.1:0").expect("bound");
+        let address = peer.local_addr().expect("an address");
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let (mut asking, _) = peer.accept().expect("an asking");
+                let mut name = [0; NAME.len() + 1];
+                asking.read_exact(&mut name).expect("its name");
+                let [port, low, high] = read_numbers(&mut asking).expect("its numbers");
+                let open = || TcpStream::connect((Ipv4Addr::LOCALHOST, port as u16)).expect("connected");
+                open().write_all(&[9; 8]).expect("said");
+                drop(open());
+                open().write_all(&whole([low, high]).to_le_bytes()).expect("said");
+            });
+            receive(address, None, 0x1234_5678_9abc).expect("the peer's");
+        });
+    }
 }

@@ -222,6 +222,12 @@ fn a_hint_names_the_workloads_in_which_it_can_be_felt_and_the_settings_as_they_a
     let hint = &environments[2].hints[0];
     assert_eq!(hint.workloads, ["net/rr", "net/stream", "net/paced"]);
     assert!(hint.change.ends_with("; now network=pasta; try network=veth"), "{}", hint.change);
+    // Who publishes a port can't have the other network.
+    let environments = changed(|s| {
+        plan(s).network = Network::UserNat;
+        plan(s).settings = BTreeMap::from([("net".into(), "user".into()), ("net.publish".into(), "true".into())]);
+    });
+    assert!(environments[2].hints[0].change.ends_with("; now net=user"), "{}", environments[2].hints[0].change);
     // A run without such work has nothing to feel it in.
     let none = changed(|s| {
         plan(s).network = Network::UserNat;
