@@ -252,13 +252,14 @@ link, group = truth.Link(1, 1_000_000), groups.Nest()
 shared.listen()
 try:
     link.make()
-    os.mkdir(f"tarebench-bench-{os.getpid()}-x")
+    folder = remains.own_folder(".")
+    folder.__enter__()
     program = "trap 'sleep 0.3; echo tidy >> said; exit' TERM; echo $1 > made; while :; do sleep 0.05; done"
     shared.run(["sh", "-c", program, "sh", os.getpid()], preexec_fn=group.enter)
 finally:
     link.remove()
     group.remove()
-    os.rmdir(f"tarebench-bench-{os.getpid()}-x")
+    folder.__exit__(None, None, None)
 "#;
 
 #[cfg(target_os = "linux")]
@@ -289,10 +290,17 @@ fn a_bench_that_is_ended_removes_what_it_made_and_the_next_one_what_a_killed_one
         bench.wait().expect("ours");
         pid
     };
+    // Others may call theirs almost so.
+    let others = ["tarebench-bench-2026-11-26", "tarebench-bench-notes", "tarebench-truth-9999999"];
+    others.iter().for_each(|name| fs::create_dir(b.at(name)).expect("made"));
+    fs::write(b.at("tarebench-bench-9999999-abcdefgh"), "no folder").expect("written");
+    std::os::unix::fs::symlink("/nonexistent", b.at("tarebench-bench-9999999-abcdefgi")).expect("linked");
     let killed = run(Signal::SIGKILL);
     assert_eq!(left(&killed).lines().count(), 3, "nobody could remove it");
     let ended = run(Signal::SIGTERM);
     assert_eq!(left(&killed), "", "the next one does");
+    assert!(others.iter().all(|name| b.at(name).is_dir()), "what isn't ours stays");
+    assert_eq!(left("9999999").lines().count(), 2, "a file and a link too");
     assert_eq!(left(&ended), "");
     assert_eq!(
         fs::read_to_string(b.at("said")).expect("said"),

@@ -1,11 +1,13 @@
 """What a run of scripts/bench that was killed left behind: the next one removes it."""
 
 import contextlib
+import fcntl
 import os
 import re
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -21,7 +23,7 @@ def clear(folder):
     tops = [path for point in set(mounts().values()) for path in left_in(point)]
     # The innermost first.
     groups = [Path(group) for top in tops for group, _, _ in os.walk(top, topdown=False)]
-    folders = left_in(folder)
+    folders = [path for path in left_in(folder) if not held(path)]
     for pid in running(namespaces, groups):
         with contextlib.suppress(ProcessLookupError):
             os.kill(int(pid), signal.SIGKILL)
@@ -39,10 +41,42 @@ def clear(folder):
         print(f"left by a run that was killed, and removed: {', '.join(gone)}", flush=True)
 
 
+# Namespaces, groups and folders as scripts/bench calls them, with the process that made them: nobody else's look so.
+MADE = re.compile(r"tarebench-(?:bench-(\d+)(?:-near|-far|-[a-z0-9_]{8})?|truth-(\d+)-\d+)")
+
+
+@contextlib.contextmanager
+def own_folder(beside):
+    """A folder of ours, which is locked as long as we are there: from elsewhere our process may not be seen."""
+    with tempfile.TemporaryDirectory(dir=beside, prefix=f"tarebench-bench-{os.getpid()}-") as folder:
+        lock = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield folder
+        finally:
+            os.close(lock)
+
+
+def held(folder):
+    """Whether somebody has it locked, or it is no folder."""
+    try:
+        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError:
+        return True
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False
+
+
 def left_in(folder):
     """What is in there that a run of ours made which is no more: the name tells which."""
-    made = ((path, re.match(r"tarebench-(?:bench|truth)-(\d+)(?:-|$)", path.name)) for path in Path(folder).glob("tarebench-*"))
-    return [path for path, by in made if by and path.stat().st_uid == os.geteuid() and not Path("/proc", by[1]).exists()]
+    made = ((path, MADE.fullmatch(path.name)) for path in Path(folder).glob("tarebench-*"))
+    ours = ((path, by[1] or by[2]) for path, by in made if by and path.lstat().st_uid == os.geteuid())
+    return [path for path, pid in ours if not Path("/proc", pid).exists()]
 
 
 def running(namespaces, groups):

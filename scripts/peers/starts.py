@@ -10,10 +10,9 @@ import os
 import sqlite3
 import statistics
 import subprocess
-import tempfile
 from dataclasses import dataclass
 
-from . import boxes
+from . import boxes, remains
 from .boxes import Hands
 from .shared import CPU, PEER_CPU, Failed, build, machine, matches, middle, run, splice
 
@@ -153,7 +152,7 @@ def prove(args):
     print(f"{run([binary, '--version']).strip()} on {machine()}; boxes on CPU {CPU}, who waits for them on CPU {PEER_CPU}, data in {args.dir}")
     say(HEAD)
     lines, absent = [], []
-    with tempfile.TemporaryDirectory(dir=args.dir, prefix=f"tarebench-bench-{os.getpid()}-") as folder:
+    with remains.own_folder(args.dir) as folder:
         hands = Hands(folder)
         try:
             for box in chosen:

@@ -13,13 +13,12 @@ import sqlite3
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import groups
+from . import groups, remains
 from .shared import CPU, ROOT, Failed, build, interval, machine, matches, middle, pinned, run, splice
 
 PACKAGES = ["iproute2", "util-linux"]
@@ -419,7 +418,7 @@ def prove(args):
     subprocess.run(["scripts/engines", *(["--no-install"] if args.no_install else []), *PACKAGES], check=True)
     binary = build()
     runs = args.runs or RUNS
-    with tempfile.TemporaryDirectory(dir=args.dir, prefix=f"tarebench-bench-{os.getpid()}-") as folder:
+    with remains.own_folder(args.dir) as folder:
         place = Place(binary, Path(folder).resolve(), [Link(1, STREAM), Link(2, DATAGRAMS)])
         place.box.mkdir()
         chosen = [suite for suite in suites(place) if matches(args.only, suite.name)]

@@ -435,10 +435,10 @@ fn change(kind: &Kind, plan: &EnvironmentPlan) -> String {
     let set = |name: &str| plan.settings.get(name).filter(|value| !value.is_empty());
     let all: Vec<(&str, &String)> = kind.settings.iter().filter_map(|name| Some((*name, set(name)?))).collect();
     let now: Vec<String> = all.iter().map(|(name, value)| format!("{name}={value}")).collect();
-    // Only a translator publishes a port: there is no other network to try for an environment that does.
-    let publishes = ["publish", "net.publish"].iter().any(|name| set(name).is_some_and(|value| value == "true"));
-    let translates = |name: &str| publishes && ["network", "net"].contains(&name);
-    let others = all.iter().filter(|(name, _)| !translates(name));
+    // Where another setting hangs on this value, the one alone would be refused.
+    let hangs = |other, idle| set(other).is_some_and(|value| value != idle);
+    let free = |name: &str| !HANG_ON.iter().any(|(on, other, idle)| *on == name && hangs(other, idle));
+    let others = all.iter().filter(|(name, _)| free(name));
     let others = others.filter_map(|(name, value)| Some(format!("{name}={}", to_try(name, value)?)));
     let others: Vec<String> = others.collect();
     let mut words = kind.change.to_string();
@@ -449,6 +449,17 @@ fn change(kind: &Kind, plan: &EnvironmentPlan) -> String {
     }
     words
 }
+
+/// Settings, others that have a say only beside their present values, and what those are where they have none.
+const HANG_ON: [(&str, &str, &str); 7] = [
+    ("network", "publish", "false"),
+    ("network", "translator.binary", ""),
+    ("net", "net.publish", "false"),
+    ("net", "passt.binary", ""),
+    ("cpu.share", "cpu.period", "100ms"),
+    ("data", "storage", "overlay"),
+    ("rm", "storage", "overlay"),
+];
 
 /// What to try in the place of a setting's value, where it is known whatever has the setting: whoever takes the one takes the other.
 pub fn to_try(setting: &str, now: &str) -> Option<&'static str> {

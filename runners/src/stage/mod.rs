@@ -297,7 +297,7 @@ impl Stage {
         Ok(self.own_peer.insert(peer).port)
     }
 
-    /// A port for this environment alone, for an engine to publish under the same number.
+    /// A port for a start of this environment, for an engine to publish under the same number.
     ///
     /// # Errors
     /// When the host's loopback has none that is free.
@@ -305,16 +305,15 @@ impl Stage {
         // In namespaces of ours nobody else listens. It is above those of system programs, and below those that connections are
         // made from.
         static NEXT: AtomicU32 = AtomicU32::new(4000);
+        if self.shared.peer_network().is_err() {
+            // Of the host's own any other program may take one between two starts.
+            let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port of the loopback is free")?;
+            return Ok(free.local_addr()?.port());
+        }
         if let Some(port) = self.published {
             return Ok(port);
         }
-        let port = match self.shared.peer_network() {
-            Ok(_) => u16::try_from(NEXT.fetch_add(1, Ordering::Relaxed)).context("no port is left to publish")?,
-            Err(_) => {
-                let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port of the loopback is free")?;
-                free.local_addr()?.port()
-            }
-        };
+        let port = u16::try_from(NEXT.fetch_add(1, Ordering::Relaxed)).context("no port is left to publish")?;
         Ok(*self.published.insert(port))
     }
 

@@ -228,6 +228,12 @@ fn a_hint_names_the_workloads_in_which_it_can_be_felt_and_the_settings_as_they_a
         plan(s).settings = BTreeMap::from([("net".into(), "user".into()), ("net.publish".into(), "true".into())]);
     });
     assert!(environments[2].hints[0].change.ends_with("; now net=user"), "{}", environments[2].hints[0].change);
+    let environments = changed(|s| {
+        plan(s).network = Network::UserNat;
+        let own = [("network", "slirp4netns"), ("publish", "false"), ("translator.binary", "/opt/slirp4netns")];
+        plan(s).settings = own.map(|(name, value)| (name.into(), value.into())).into();
+    });
+    assert!(environments[2].hints[0].change.ends_with("; now network=slirp4netns"), "nor who has a translator");
     // A run without such work has nothing to feel it in.
     let none = changed(|s| {
         plan(s).network = Network::UserNat;
