@@ -510,7 +510,7 @@ pub struct Report {
     /// One of the formats below [default: by the ending of --output, else terminal]
     #[arg(long, value_name = "FORMAT")]
     pub format: Option<String>,
-    /// Write to this file instead of stdout
+    /// Write to this file instead of stdout, which `-` names
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
     /// Where results are kept.
@@ -530,7 +530,7 @@ pub struct Compare {
     /// text, json or html [default: by the ending of --output, else text]
     #[arg(long, value_name = "FORMAT")]
     pub format: Option<String>,
-    /// Write to this file instead of stdout
+    /// Write to this file instead of stdout, which `-` names
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
     /// Where results are kept.
@@ -615,7 +615,7 @@ pub struct Export {
     /// Ids or commits, the beginnings of those, `latest`, or labels
     #[arg(required = true, value_name = "RUN")]
     pub runs: Vec<String>,
-    /// The file; there must be none yet
+    /// The file, of which there must be none yet, or `-` for stdout
     #[arg(short, long, value_name = "FILE")]
     pub output: PathBuf,
     /// Where results are kept.
@@ -684,7 +684,7 @@ pub struct Trend {
     /// A run of the history: an id or a commit, the beginning of one, `latest`, or a label
     #[arg(default_value = "latest")]
     pub run: String,
-    /// Write a page (HTML) to this file instead of text to stdout
+    /// Write a page (HTML) to this file, or to stdout with `-`, instead of text to stdout
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
     /// Where results are kept.

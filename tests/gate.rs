@@ -16,8 +16,12 @@ fn measured(factor: f64) -> Dir {
 }
 
 fn add(b: &Dir, factor: f64) {
+    add_blocks(b, factor, BLOCKS);
+}
+
+fn add_blocks(b: &Dir, factor: f64, blocks: usize) {
     let mut words = vec!["import".to_string(), "fio".into()];
-    for block in 0..BLOCKS {
+    for block in 0..blocks {
         for (nth, (name, times)) in
             [("bare", 1.0), ("control", 1.0), ("base", 1.2), ("head", 1.2 * factor)].into_iter().enumerate()
         {
@@ -75,6 +79,16 @@ fn two_runs_are_compared_by_their_overheads_and_what_differs_is_said_first() {
     b.run(&["compare", &id(0), &id(0)]).ends_with(2).says("both are run");
     compare(&["--format", "htlm"]).ends_with(2).says("did you mean `html`?");
     compare(&["-o", "gone/both.html"]).ends_with(6);
+    // `-` is stdout, and no file of that name.
+    assert_eq!(compare(&["-o", "-"]).ends_with(0).stdout, compare(&[]).stdout);
+    let page = |words: &[&str]| b.run(words).ends_with(0).stdout.contains("<svg");
+    assert!(page(&["compare", &id(0), &id(1), "--format", "html", "-o", "-"]) && page(&["trend", "-o", "-"]));
+    assert_eq!(b.run(&["report", "-o", "-"]).ends_with(0).stdout, b.run(&["report"]).stdout);
+    let json = b.run(&["report", "--format", "json", "-o", "-"]).ends_with(0).stdout;
+    assert!(serde_json::from_str::<Value>(&json).is_ok() && !b.at("-").exists());
+    let output = b.command(&["export", "latest", "-o", "-"]).output().expect("the program starts");
+    std::fs::write(b.at("piped.db"), output.stdout).expect("written");
+    b.run(&["report", "--store", "piped.db"]).ends_with(0);
     b.run(&["compare", &id(0), "nothing-like-it"]).ends_with(2).says("no run");
 }
 
@@ -86,6 +100,11 @@ fn every_verdict_has_its_exit_code() {
     gate(&worse, &[]).ends_with(1).says("import fio: regressed").says("cost in head against base");
     gate(&worse, &["--fail-on", "invalid,no-baseline"]).ends_with(0).says("regressed");
     gate(&measured(0.9), &[]).ends_with(0).says("import fio: improved");
+
+    let few = Dir::new();
+    add_blocks(&few, 1.1, 3);
+    gate(&few, &[]).ends_with(4).says("import fio: inconclusive");
+    gate(&few, &["--fail-on", "regressed"]).ends_with(0).says("inconclusive");
 
     // Whoever looks at the words only in part, as `head` does, has the verdict all the same.
     let (reader, writer) = std::io::pipe().expect("a pipe");

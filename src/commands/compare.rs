@@ -10,7 +10,7 @@ use reports::store::Store;
 use workloads::settings::did_you_mean;
 
 use crate::cli;
-use crate::commands::hand_out;
+use crate::commands::{hand_out, is_stdout};
 use crate::exit::{Exit, OrExit};
 
 /// Loads both, holds them against each other, renders.
@@ -33,8 +33,8 @@ fn load(store: &Store, wanted: &str) -> anyhow::Result<Comparison> {
 fn format(args: &cli::Compare) -> anyhow::Result<&'static Format> {
     match (&args.format, &args.output) {
         (Some(name), _) => by_name(name),
-        (None, Some(path)) => by_ending(path),
-        (None, None) => by_name("text"),
+        (None, Some(path)) if !is_stdout(path) => by_ending(path),
+        (None, _) => by_name("text"),
     }
 }
 

@@ -31,13 +31,18 @@ fn print(text: &str) -> anyhow::Result<()> {
     print_bytes(text.as_bytes())
 }
 
+/// Whether this is the word for stdout where a file is named.
+fn is_stdout(file: &Path) -> bool {
+    file == Path::new("-")
+}
+
 /// Writes into the file that is named, else to stdout.
 fn hand_out(bytes: &[u8], file: Option<&Path>) -> anyhow::Result<()> {
     match file {
-        Some(path) => {
+        Some(path) if !is_stdout(path) => {
             std::fs::write(path, bytes).with_context(|| format!("can't write {}", path.display())).or_exit(Exit::Host)
         }
-        None => print_bytes(bytes),
+        _ => print_bytes(bytes),
     }
 }
 

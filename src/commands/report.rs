@@ -11,12 +11,13 @@ use terminal_size::Width;
 use workloads::settings::did_you_mean;
 
 use crate::cli;
-use crate::commands::{hand_out, print};
+use crate::commands::{hand_out, is_stdout, print};
 use crate::exit::{Exit, OrExit};
 
 /// Loads the run, compares, renders.
 pub fn run(args: cli::Report) -> anyhow::Result<Exit> {
-    let format = match (&args.format, &args.output) {
+    let file = args.output.as_deref().filter(|file| !is_stdout(file));
+    let format = match (&args.format, file) {
         (Some(name), _) => by_name(name),
         (None, Some(path)) => by_ending(path).map_err(|e| anyhow!("{e}; or say --format")),
         (None, None) => by_name("terminal"),
@@ -26,12 +27,12 @@ pub fn run(args: cli::Report) -> anyhow::Result<Exit> {
     let id = store.find(&args.run).or_exit(Exit::Usage)?;
     let stored = store.load(&id).or_exit(Exit::Store)?;
     let comparison = compare(&stored, Method::default());
-    if args.output.is_none() && format.name == "terminal" {
+    if file.is_none() && format.name == "terminal" {
         print_for_terminal(&comparison)?;
         return Ok(Exit::Done);
     }
     let bytes = bytes(&comparison, format)?;
-    hand_out(&bytes, args.output.as_deref())?;
+    hand_out(&bytes, file)?;
     Ok(Exit::Done)
 }
 

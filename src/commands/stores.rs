@@ -1,13 +1,13 @@
 //! `tarebench export`, `merge`, `remove`, `prune` and `accept`: runs that travel between stores, are given up, or stand for how things
 //! should be.
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use reports::gate::FEWEST_ACCEPTED;
 use reports::render::escape::one_line;
 use reports::store::Store;
 
 use crate::cli;
-use crate::commands::{print, typed};
+use crate::commands::{hand_out, is_stdout, print, typed};
 use crate::exit::{Exit, OrExit};
 use crate::live::Live;
 use crate::run_id::now;
@@ -16,8 +16,21 @@ use crate::run_id::now;
 pub fn export(args: cli::Export) -> anyhow::Result<Exit> {
     let store = Store::open_existing(&args.store.store).or_exit(Exit::Store)?;
     let ids = find(&store, &args.runs)?;
+    if is_stdout(&args.output) {
+        return export_to_stdout(&store, &ids);
+    }
     store.export(&ids, &args.output).or_exit(Exit::Store)?;
     print(&format!("{} in {}\n", runs(ids.len()), args.output.display()))?;
+    Ok(Exit::Done)
+}
+
+/// By way of a file, since SQLite writes into nothing else.
+fn export_to_stdout(store: &Store, ids: &[String]) -> anyhow::Result<Exit> {
+    let folder = tempfile::tempdir().context("can't make a folder for the export").or_exit(Exit::Host)?;
+    let file = folder.path().join("runs.db");
+    store.export(ids, &file).or_exit(Exit::Store)?;
+    let bytes = std::fs::read(&file).context("can't read the export").or_exit(Exit::Host)?;
+    hand_out(&bytes, None)?;
     Ok(Exit::Done)
 }
 
