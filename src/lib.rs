@@ -39,7 +39,13 @@ pub fn main() -> ExitCode {
     };
     start_log(cli.verbose);
     outlive_large_files();
-    ended(dispatch(cli.command))
+    ended(caught(|| dispatch(cli.command)))
+}
+
+/// What panics is a mistake of ours, and ends as one; where and why has been said by then.
+fn caught(work: impl FnOnce() -> anyhow::Result<Exit>) -> anyhow::Result<Exit> {
+    let panicked = |_| Err(anyhow::anyhow!("this is a mistake in tarebench: what is said above shows where"));
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or_else(panicked)
 }
 
 /// A file that grows beyond `ulimit -f` is an error of whoever writes it, as other limits are: by default the signal ends the process,
@@ -141,4 +147,17 @@ fn start_log(verbose: u8) {
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     let mut causes = error.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>());
     causes.any(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_ends_as_an_internal_error() {
+        let error = caught(|| panic!("on purpose")).expect_err("it panicked");
+        assert_eq!(exit::code_of(&error) as u8, 70);
+        assert!(error.to_string().contains("a mistake in tarebench"), "{error}");
+        assert_eq!(caught(|| Ok(Exit::Regressed)).expect("it ended"), Exit::Regressed);
+    }
 }
