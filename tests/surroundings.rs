@@ -50,6 +50,43 @@ fn a_mount_whose_name_is_no_text_hides_no_other() {
 }
 
 #[test]
+fn a_store_where_nothing_can_be_written_is_read() {
+    in_own_mounts(|| {
+        let b = Dir::new();
+        tmpfs(&b.at("m"), MsFlags::empty());
+        let file = format!("bare={}/tests/fio/read-plus.json", env!("CARGO_MANIFEST_DIR"));
+        b.run(&["import", "fio", &file, "--store", "m/s.db"]).ends_with(0);
+        let flags = MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
+        mount(None::<&str>, &b.at("m"), None::<&str>, flags, None::<&str>).expect("remounted");
+        assert!(fs::write(b.at("m/x"), "").is_err(), "nothing can be written");
+        b.run(&["report", "--store", "m/s.db"]).ends_with(0).says("fio/rr-read");
+        b.run(&["list", "runs", "--store", "m/s.db"]).ends_with(0).says("fio/rr-read in bare");
+        b.run(&["import", "fio", &file, "--store", "m/s.db"]).ends_with(5);
+    });
+}
+
+#[test]
+fn what_only_looks_like_ours_is_left_alone_and_never_called_nothing() {
+    in_own_mounts(|| {
+        let b = Dir::new();
+        for place in ["/tmp", "/var/tmp", "/dev/shm"] {
+            tmpfs(Path::new(place), MsFlags::empty());
+        }
+        let clean = || b.command(&["doctor", "--clean"]);
+        for stray in [Path::new("/tmp/tarebench-zz9-bare"), &b.at("tarebench-zz9-bare")] {
+            fs::create_dir(stray).expect("made");
+            let cleaned = ran(clean().env_remove("TMPDIR").output().expect("starts")).ends_with(0);
+            let told = cleaned.stdout.lines().any(|line| line.starts_with("left alone") && line.contains("zz9-bare"));
+            assert!(told && !cleaned.stdout.contains("nothing of ours"), "{}", cleaned.stdout);
+            assert!(stray.exists(), "it stays");
+            fs::remove_dir(stray).expect("removed");
+        }
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("Linux has it");
+        ran(clean().stdout(full).output().expect("starts")).ends_with(6).says("can't write to stdout");
+    });
+}
+
+#[test]
 fn a_place_for_scratch_that_does_not_fit_is_passed_over() {
     in_own_mounts(|| {
         let b = Dir::new();

@@ -106,7 +106,8 @@ pub fn unknown(data_dir: &Path) -> Vec<String> {
     };
     let groups = cgroup::mounts().into_iter().map(|mount| (mount.point, "find DIR -depth -type d -exec rmdir {} +"));
     let netns = ["/run/netns", "/var/run/netns"].map(|dir| (PathBuf::from(dir), "ip netns delete NAME"));
-    let places = groups.chain(netns).chain([(data_dir.to_path_buf(), "rm -r DIR")]);
+    let directories = owners.iter().map(|(place, _)| (place.clone(), "rm -r DIR"));
+    let places = groups.chain(netns).chain(directories);
     let mut found = BTreeMap::new();
     for (place, removal) in places {
         for entry in fs::read_dir(place).into_iter().flatten().flatten() {
