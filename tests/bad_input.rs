@@ -155,10 +155,22 @@ fn a_directory_is_no_store() {
     b.holds_only(&[]);
 }
 
+/// An output of fio as a block of an environment.
+fn imported(environment: &str) -> String {
+    format!("{environment}={}/tests/fio/read-plus.json", env!("CARGO_MANIFEST_DIR"))
+}
+
 #[test]
 fn a_full_disk_behind_stdout_is_an_error_and_a_closed_pipe_is_none() {
     let b = Dir::new();
-    let commands: [&[&str]; 7] = [
+    let (bare, head) = (imported("bare"), imported("head"));
+    for _ in 0..2 {
+        b.run(&["import", "fio", &bare, &head]).ends_with(0);
+    }
+    let runs = b.run(&["list", "runs", "--json"]).ends_with(0).stdout;
+    let runs: serde_json::Value = serde_json::from_str(&runs).expect("JSON");
+    let [first, second] = [0, 1].map(|at| runs[at]["id"].as_str().expect("an id").to_string());
+    let commands: [&[&str]; 14] = [
         &["completions", "bash"],
         &["man"],
         &["--help"],
@@ -166,6 +178,13 @@ fn a_full_disk_behind_stdout_is_an_error_and_a_closed_pipe_is_none() {
         &["list", "workloads"],
         &["plan"],
         &["list", "suites", "--json"],
+        &["list", "runs"],
+        &["explain", "--help"],
+        &["report"],
+        &["report", "--format", "json"],
+        &["trend"],
+        &["compare", &first, &second],
+        &["gate", "--head", "head", "--base", "bare", "--format", "json", "--fail-on", "regressed"],
     ];
     for words in commands {
         let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("Linux has it");
@@ -178,7 +197,8 @@ fn a_full_disk_behind_stdout_is_an_error_and_a_closed_pipe_is_none() {
         // No stdin and no stdout at all, as some daemons start programs.
         let program = env!("CARGO_BIN_EXE_tarebench");
         let closed = format!("exec {program} {} <&- >&-", words.join(" "));
-        let output = std::process::Command::new("sh").args(["-c", &closed]).output().expect("a shell");
+        let mut shell = std::process::Command::new("sh");
+        let output = shell.args(["-c", &closed]).current_dir(b.root()).output().expect("a shell");
         common::ran(output).ends_with(0);
     }
 }

@@ -317,6 +317,32 @@ fn what_can_not_be_understood_names_the_file_and_leaves_no_store() {
     b.holds_only(&[]);
 }
 
+/// With so many MiB of addresses, of which a program may use fewer.
+fn within(b: &Dir, mib: u32, words: &[&str]) -> common::Ran {
+    let plain = b.command(words);
+    let mut command = std::process::Command::new("sh");
+    let limited = format!("ulimit -v {} && exec \"$0\" \"$@\"", mib << 10);
+    command.args(["-c", &limited]).arg(plain.get_program()).args(plain.get_args()).current_dir(b.root());
+    common::ran(command.stdin(std::process::Stdio::null()).output().expect("a shell"))
+}
+
+#[test]
+fn what_is_long_or_has_no_end_takes_no_more_memory_than_there_is() {
+    let b = Dir::new();
+    let mut many = fio("read-plus.json");
+    let job = &many["jobs"][0];
+    let few = job["read"]["clat_ns"]["bins"].as_object().expect("bins").iter().take(20);
+    let few: serde_json::Map<String, Value> = few.map(|(ns, count)| (ns.clone(), count.clone())).collect();
+    let mut job = job.clone();
+    job["read"]["clat_ns"]["bins"] = few.into();
+    many["jobs"] = vec![job; 10_000].into();
+    std::fs::write(b.at("many.json"), many.to_string()).expect("written");
+    within(&b, 1024, &["import", "fio", "many.json"]).ends_with(0).says("fio/rr-read in many");
+    std::fs::remove_file(b.at("tarebench.db")).expect("a store");
+    within(&b, 1024, &["import", "fio", "endless=/dev/zero"]).ends_with(2).says("more than 256 MiB");
+    b.holds_only(&["many.json"]);
+}
+
 #[test]
 fn a_job_that_failed_is_a_failure_and_not_a_number() {
     let b = Dir::new();

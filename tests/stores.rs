@@ -21,10 +21,14 @@ fn measured(dir: &Dir, commit: &str) -> Ran {
 #[test]
 fn a_run_goes_into_a_file_and_comes_back() {
     let b = Dir::new();
+    let began = std::time::Instant::now();
     measured(&b, "abc").ends_with(0);
+    let longest = began.elapsed().as_secs_f64();
     measured(&b, "def").ends_with(0);
     let first = &runs(&b, "tarebench.db")[0];
     assert_eq!(first["labels"], serde_json::json!(["branch=main", "commit=abc"]));
+    let seconds = first["seconds"].as_f64().expect("a number");
+    assert!(seconds > 0.0 && seconds <= longest, "{seconds} s of {longest} s");
     assert_eq!(first["environments"], serde_json::json!(["bare", "control"]));
     assert_eq!(first["workloads"], serde_json::json!(["control/syscall"]));
     b.run(&["export", "commit=abc", "-o", "abc.db"]).ends_with(0).says("1 run in abc.db");

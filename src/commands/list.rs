@@ -116,3 +116,33 @@ fn line(run: &Summary) -> String {
     );
     one_line(&line).trim_end().to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use reports::record::Ending;
+
+    use super::*;
+
+    #[test]
+    fn a_run_says_how_long_it_took() {
+        let took = |seconds| {
+            line(&Summary {
+                id: "abc".into(),
+                started: "2026-01-01T00:00:00Z".into(),
+                suite: "quick".into(),
+                labels: vec!["commit=1".into()],
+                ending: Ending::Complete,
+                seconds,
+                bursts: 12,
+                workloads: vec!["disk/fsync".into()],
+                environments: vec!["bare".into(), CONTROL.into()],
+                pruned: None,
+                accepted: false,
+            })
+        };
+        let whole =
+            "abc  2026-01-01T00:00:00Z  quick      complete         1m 2s     12 bursts  disk/fsync in bare  commit=1";
+        assert_eq!(took(Some(61.2)), whole);
+        assert_eq!(took(None), whole.replace("    1m 2s", "        -"));
+    }
+}
