@@ -122,7 +122,8 @@ mod tests {
         };
         let quick = "rounds = 8\nburst = \"7ms\"\nburst_max = \"40ms\"\n";
         let four = suite(quick, &["bare", "runc", "gvisor"], &["sqlite/commit", "net/rr"]);
-        assert!((9.0..20.0).contains(&four), "{four} s, it took 14");
+        // A fifth: gVisor under ptrace starts slower than `CONTAINER_START` and has longer bursts than `LENGTHS`.
+        assert!((11.2..16.8).contains(&four), "{four} s, it took 14");
         let workloads = [
             "control/syscall",
             "sqlite/commit",
@@ -135,10 +136,11 @@ mod tests {
         ];
         let own = ["bare", "chroot", "namespaces", "bubblewrap", "runc", "gvisor", "podman", "crun"];
         let copies = suite(quick, &own, &workloads);
-        assert!((40.0..80.0).contains(&copies), "{copies} s, eight copies of bare metal took 57");
-        // A guest more may be emulated, which is not known before it is asked, or not.
+        // From what it took to that and 30 %: boxes are thought to be a quarter slower (`LENGTHS`), and copies of bare metal aren't.
+        assert!((57.0..74.1).contains(&copies), "{copies} s, eight copies of bare metal took 57");
         let guest = suite(quick, &["bare", "qemu"], &workloads) - suite(quick, &["bare"], &workloads);
-        assert!((15.0..120.0).contains(&guest), "{guest} s, it took 80");
+        // 15 %, for that machine: where there is help from a hypervisor, a guest takes less.
+        assert!((68.0..92.0).contains(&guest), "{guest} s, it took 80");
     }
 
     #[test]
