@@ -12,7 +12,7 @@ pub mod peer;
 pub mod shared;
 
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -58,6 +58,7 @@ pub struct Stage {
     #[cfg(target_os = "linux")]
     link: Option<network::links::Link>,
     own_peer: Option<PeerProcess>,
+    #[cfg(target_os = "linux")]
     published: Option<u16>,
     shared: Arc<Shared>,
 }
@@ -92,6 +93,7 @@ impl Stage {
             #[cfg(target_os = "linux")]
             link: None,
             own_peer: None,
+            #[cfg(target_os = "linux")]
             published: None,
             shared,
         })
@@ -301,7 +303,9 @@ impl Stage {
     ///
     /// # Errors
     /// When the host's loopback has none that is free.
+    #[cfg(target_os = "linux")]
     pub(crate) fn port_to_publish(&mut self) -> anyhow::Result<u16> {
+        use std::net::TcpListener;
         // In namespaces of ours nobody else listens. It is above those of system programs, and below those that connections are
         // made from.
         static NEXT: AtomicU32 = AtomicU32::new(4000);
