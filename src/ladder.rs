@@ -35,7 +35,7 @@ pub struct Asked<'a> {
 }
 
 /// What a runner's settings come to on a host, by [`Runner::settled`]; or why they can't work there.
-pub type Here = fn(&dyn Runner, &Settings) -> anyhow::Result<Vec<(&'static str, &'static str)>>;
+pub type Here = fn(&dyn Runner, &Settings) -> anyhow::Result<Vec<(&'static str, String)>>;
 
 impl Asked<'_> {
     /// What to say to a name that is neither a runner nor an environment.
@@ -85,9 +85,11 @@ impl Ladder {
         let context = || format!("environment `{}` (runner {})", entry.name, runner.name());
         let settings = runner.resolve(&entry.settings).with_context(context)?;
         let factors = Factors::of(runner, &settings, asked)?;
-        let mut building = Building::new(runner, asked.baseline, entry)?;
         // Of an environment that can't run here nothing is known of other values.
-        building.settled = (asked.here)(runner, &settings).ok().map(|settled| (asked.here, settled));
+        let settled = (asked.here)(runner, &settings).ok();
+        let entry = &same_files(runner, entry, settled.as_deref().unwrap_or_default());
+        let mut building = Building::new(runner, asked.baseline, entry)?;
+        building.settled = settled.map(|settled| (asked.here, settled));
         building.rungs(&factors.given)?;
         for factor in &factors.given {
             building.alternative(*factor, factor.default);
@@ -100,6 +102,18 @@ impl Ladder {
         let Building { environments, explains, .. } = building;
         Ok(Self { environments, explains })
     }
+}
+
+/// The environment with the files that it will take here, a kernel as it is, so that every rung has the same: another setting may choose
+/// another one, and a step would be of both.
+fn same_files(runner: &dyn Runner, entry: &Entry, settled: &[(&'static str, String)]) -> Entry {
+    let mut entry = entry.clone();
+    let table = runner.all_settings();
+    let is_file = |name: &str| table.iter().any(|s| s.name == name && !can_vary(s, true));
+    for (name, value) in settled.iter().filter(|(name, _)| is_file(name)) {
+        entry.settings.entry((*name).to_string()).or_insert_with(|| value.clone());
+    }
+    entry
 }
 
 /// A setting as it is declared.
@@ -177,7 +191,7 @@ struct Building<'a> {
     /// Kind and complete settings of each.
     known: Vec<String>,
     /// What is known of this host before the run, and what the environment's settings come to on it.
-    settled: Option<(Here, Vec<(&'static str, &'static str)>)>,
+    settled: Option<(Here, Vec<(&'static str, String)>)>,
     explains: Explains,
 }
 
@@ -222,7 +236,9 @@ impl<'a> Building<'a> {
 
     /// Whether it is what the runner chooses here by itself.
     fn chosen(&self, factor: &Factor, value: &str) -> bool {
-        self.settled.as_ref().is_some_and(|(_, settled)| settled.contains(&(factor.name, value)))
+        self.settled
+            .as_ref()
+            .is_some_and(|(_, settled)| settled.iter().any(|(name, word)| *name == factor.name && word == value))
     }
 
     /// The environment with another value of one setting; whether there is one.
@@ -427,7 +443,7 @@ mod tests {
             if platform.as_deref() == Some("systrap") {
                 bail!("no systrap");
             }
-            Ok(vec![("platform", "ptrace"), ("network", "netstack")])
+            Ok(vec![("platform", "ptrace".into()), ("network", "netstack".into())])
         };
         let of = on_a_host(here, "gvisor", &[], &[]).expect("plans").explains;
         assert_eq!(of.alternatives.len(), MOST);
@@ -441,6 +457,19 @@ mod tests {
         for name in names.split(',') {
             assert!(beyond.contains(&format!("{name}=")), "{beyond}");
         }
+    }
+
+    #[test]
+    fn every_rung_has_the_kernel_that_the_environment_takes_here() {
+        let here: Here = |_, _| Ok(vec![("kernel", "/bin/sh".into())]);
+        let of = on_a_host(here, "qemu:disk.bus=ide,disk.format=qcow2", &[], &[]).expect("plans");
+        let kernels = |of: &Ladder| -> Vec<_> {
+            of.environments.iter().skip(1).map(|e| e.settings.get("kernel").cloned()).collect()
+        };
+        assert!(kernels(&of).len() >= 4, "{of:?}");
+        assert!(kernels(&of).iter().all(|kernel| kernel.as_deref() == Some("/bin/sh")), "{of:?}");
+        let own = on_a_host(here, "qemu:disk.bus=ide,kernel=/bin/ls", &[], &[]).expect("plans");
+        assert!(kernels(&own).iter().all(|kernel| kernel.as_deref() == Some("/bin/ls")), "{own:?}");
     }
 
     #[test]

@@ -68,7 +68,7 @@ pub trait Runner: Sync + Debug {
     ///
     /// # Errors
     /// When these settings are known not to work here.
-    fn settled(&self, _settings: &Settings, _privileged: bool) -> anyhow::Result<Vec<(&'static str, &'static str)>> {
+    fn settled(&self, _settings: &Settings, _privileged: bool) -> anyhow::Result<Vec<(&'static str, String)>> {
         Ok(Vec::new())
     }
     /// Prepares the stage and says how the agent is started there. Called once per start; what it needs again and again

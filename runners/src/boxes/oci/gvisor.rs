@@ -162,9 +162,10 @@ impl Runner for Gvisor {
         PROGRAM.find(Options::read(settings).runsc.as_deref())
     }
 
-    fn settled(&self, settings: &Settings, privileged: bool) -> anyhow::Result<Vec<(&'static str, &'static str)>> {
+    fn settled(&self, settings: &Settings, privileged: bool) -> anyhow::Result<Vec<(&'static str, String)>> {
         let wanted = Options::read(settings);
-        Release::of(wanted.runsc.as_deref())?.settled(&wanted, privileged)
+        let settled = Release::of(wanted.runsc.as_deref())?.settled(&wanted, privileged)?;
+        Ok(settled.into_iter().map(|(name, word)| (name, word.to_string())).collect())
     }
 
     fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {

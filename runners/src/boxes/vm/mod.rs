@@ -214,19 +214,19 @@ pub(crate) fn boot_and_disk(
     stage: &Stage,
     drivers: &[&str],
 ) -> anyhow::Result<(Kernel, Boot, PathBuf)> {
-    let kernel = kernel(asked, &stage.host, drivers)?;
+    let kernel = kernel(asked, &stage.host.kernel, drivers)?;
     let boot = boot_files(&stage.host, &kernel, drivers)?;
     let disk = data_disk(stage, Format::Raw, Allocation::Full, disk_size.0)?;
     Ok((kernel, boot, disk))
 }
 
-/// The kernel that was asked for, or the best that is installed and has all of `drivers`.
+/// The kernel that was asked for, or the best that is installed and has all of `drivers`, beside the one that the host is running.
 ///
 /// # Errors
 /// When it lacks one, or there is none, with the package that brings it.
-pub(crate) fn kernel(path: Option<&Path>, host: &Host, drivers: &[&str]) -> anyhow::Result<Kernel> {
+pub(crate) fn kernel(path: Option<&Path>, running: &str, drivers: &[&str]) -> anyhow::Result<Kernel> {
     match path {
-        None => Kernel::find(&host.kernel, drivers).map_err(|e| anyhow::anyhow!("{e}; {}", fix(drivers))),
+        None => Kernel::find(running, drivers).map_err(|e| anyhow::anyhow!("{e}; {}", fix(drivers))),
         Some(path) => {
             let kernel = Kernel::at(path)?;
             let missing = || format!("kernel={} won't do", path.display());

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use nix::sys::resource::{Resource, getrlimit};
+use nix::sys::utsname::uname;
 use workloads::init::Orders;
 use workloads::settings::{Setting, SettingError, Settings};
 
@@ -81,8 +82,8 @@ impl Runner for Qemu {
         let absent = |because: String| Unavailable { because, fix: FIX.into(), broken: false };
         image::mkfs().map_err(|e| absent(e.to_string()))?;
         let defaults = Settings::resolve(Options::TABLE, &Default::default()).expect("the defaults are valid");
-        let kernel =
-            vm::kernel(None, host, &Options::read(&defaults).drivers()).map_err(|e| absent(format!("{e:#}")))?;
+        let kernel = vm::kernel(None, &host.kernel, &Options::read(&defaults).drivers())
+            .map_err(|e| absent(format!("{e:#}")))?;
         let accelerator = choose(&program, host, Accel::Auto, &kernel).map_err(|e| Unavailable {
             because: format!("{e:#}"),
             fix: FIX.into(),
@@ -102,13 +103,20 @@ impl Runner for Qemu {
         vm::start_deadline()
     }
 
+    fn settled(&self, settings: &Settings, _privileged: bool) -> anyhow::Result<Vec<(&'static str, String)>> {
+        let options = Options::read(settings);
+        let running = uname()?.release().to_string_lossy().into_owned();
+        let kernel = vm::kernel(options.kernel.as_deref(), &running, &options.drivers())?;
+        Ok(vec![(vm::KERNEL.name, kernel.path.display().to_string())])
+    }
+
     fn launch(&self, settings: &Settings, stage: &mut Stage) -> anyhow::Result<Launch> {
         let options = Options::read(settings);
         if !stage.host.static_binary {
             bail!("the binary needs a dynamic loader, which the guest lacks; build tarebench with +crt-static");
         }
         let program = QEMU.require(options.binary.as_deref())?;
-        let kernel = vm::kernel(options.kernel.as_deref(), &stage.host, &options.drivers())?;
+        let kernel = vm::kernel(options.kernel.as_deref(), &stage.host.kernel, &options.drivers())?;
         let accelerator = choose(&program, &stage.host, options.accel, &kernel)?;
         check_against(&accelerator, &options)?;
         let memory_bytes = stage.host.resources.memory_bytes;
