@@ -1,6 +1,6 @@
 //! From numbers to a verdict: all comparisons of a gate are one family.
 
-use super::measure::{Chance, Measured, Unmeasured, measure};
+use super::measure::{Chance, Measured, Unmeasured, measure, reach};
 use super::questions::Question;
 use super::{Judgement, Mode, Past, SUPERIORITY, Verdict, words};
 use crate::comparison::{Comparison, ControlState};
@@ -53,6 +53,8 @@ pub(super) struct Control {
     pub noise: Option<f64>,
     /// How far from 1 the control's interval reaches, in log units.
     pub reach: f64,
+    /// Whether the copies differ beyond chance.
+    differs: bool,
     /// Why it is unknown.
     unknown: Option<String>,
 }
@@ -63,15 +65,16 @@ impl Control {
         if let Some(ControlState::Unknown(why)) = resolution.map(|r| &r.state) {
             return Self::unknown(why.clone());
         }
-        let Some((noise, control)) = resolution.and_then(|r| r.noise_floor.zip(r.control)) else {
+        let Some(noise) = resolution.and_then(|r| r.control.and(r.noise_floor)) else {
             return Self::unknown("there is no control".into());
         };
-        let reach = control.interval.map_or(f64::INFINITY, |i| i.low.ln().abs().max(i.high.ln().abs()));
-        Control { noise: Some(noise.ln_1p()), reach, unknown: None }
+        let differs = resolution.is_some_and(|r| matches!(r.state, ControlState::Failed(_)));
+        let reach = resolution.map_or(f64::INFINITY, reach);
+        Control { noise: Some(noise.ln_1p()), reach, differs, unknown: None }
     }
 
     fn unknown(why: String) -> Self {
-        Control { noise: None, reach: f64::INFINITY, unknown: Some(why) }
+        Control { noise: None, reach: f64::INFINITY, differs: false, unknown: Some(why) }
     }
 
     /// The furthest that its noise moves an operation of so many nanoseconds.
@@ -98,15 +101,19 @@ impl Case<'_> {
             return Verdict::Inconclusive;
         };
         let (limit, null) = (q.limit.ln(), null(q));
+        // What the copies of the baseline differ by may have been added to one of the two, and taken from the other.
+        let differs = self.control.differs;
+        let error = if differs { self.control.reach } else { 0.0 };
         let small = ratio.high < limit || difference.high < q.floor_ns;
-        let coarse = self.control.is_coarse(limit);
-        let seen = !coarse || (m.ratio.value - null).abs() > self.control.reach;
+        // A machine too unquiet for the margin, or one whose error reaches it, can still be quiet enough for the floor.
+        let coarse = self.control.is_coarse(limit) || (differs && ratio.high + error >= limit);
+        let seen = !(coarse || differs) || (m.ratio.value - null).abs() > self.control.reach;
         let new = m.superiority.is_none_or(|share| share >= SUPERIORITY);
         let improvement = -m.difference.value >= q.floor_ns && ratio.low <= -limit;
         if q.mode != Mode::Budget && self.better < self.alpha && improvement && seen && new {
             return Verdict::Improved;
         }
-        // A machine too unquiet for the margin can still be quiet enough for the floor.
+        // Where it is small but for that error, nothing can be said.
         if small && (!coarse || difference.high + self.control.noise_ns(m.dearest_ns) < q.floor_ns) {
             return Verdict::Pass;
         }

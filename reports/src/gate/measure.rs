@@ -2,7 +2,7 @@
 
 use super::questions::Question;
 use super::{CONFIDENCE, FEWEST_ACCEPTED, Mode, Past, Verdict};
-use crate::comparison::{Cell, Comparison, ControlState, Finding, Outcome, Severity};
+use crate::comparison::{Cell, Comparison, ControlState, Finding, Flag, Outcome, Resolution, Severity};
 use crate::record::{Ending, EnvironmentPlan};
 use crate::render::{units, words};
 use crate::statistics::{
@@ -90,9 +90,10 @@ fn spread(logs: &[f64]) -> Option<f64> {
 
 /// Measures what is asked.
 pub(super) fn measure(c: &Comparison, q: &Question, accepted: &[Past]) -> Result<Measured, Unmeasured> {
-    sound(c, q)?;
+    let error = sound(c, q)?;
     let cell = cell(c, q, &q.environment)?;
-    let (finding, notes) = finding(cell)?;
+    let (finding, mut notes) = finding(cell)?;
+    notes.extend(error);
     let base = q.base.as_deref().filter(|base| q.mode == Mode::Paired && *base != c.run.baseline);
     if base.is_none() {
         believable(cell)?;
@@ -106,17 +107,29 @@ pub(super) fn measure(c: &Comparison, q: &Question, accepted: &[Past]) -> Result
 }
 
 /// Reasons that hold for all of the run, or for all of this figure.
-fn sound(c: &Comparison, q: &Question) -> Result<(), Unmeasured> {
+fn sound(c: &Comparison, q: &Question) -> Result<Option<String>, Unmeasured> {
     if c.ending == Ending::Unfinished {
         return invalid("the run is not at its end: it is still measuring, or it was killed", Some("a run that ends"));
     }
     if let Some(reason) = c.invalid.first() {
         return invalid(reason.clone(), Some("a run on a quieter machine"));
     }
-    if let Some(ControlState::Failed(why)) = c.resolution(&q.workload, q.metric).map(|r| &r.state) {
+    let resolution = c.resolution(&q.workload, q.metric);
+    let Some((resolution, ControlState::Failed(why))) = resolution.map(|r| (r, &r.state)) else { return Ok(None) };
+    // Copies that differ by much less than the policy asks about don't make nothing of it: what they differ by counts as error.
+    if reach(resolution) > q.limit.ln() * ERROR_SHARE {
         return invalid(why.clone(), Some("a run whose two copies of the baseline agree"));
     }
-    Ok(())
+    Ok(Some(format!("{why}, which is taken for error")))
+}
+
+/// Of the limit, in log units, what two copies of the baseline may differ by at most.
+const ERROR_SHARE: f64 = 0.5;
+
+/// How far from 1 the control's interval reaches, in log units.
+pub(super) fn reach(resolution: &Resolution) -> f64 {
+    let interval = resolution.control.and_then(|control| control.interval);
+    interval.map_or(f64::INFINITY, |i| i.low.ln().abs().max(i.high.ln().abs()))
 }
 
 fn cell<'a>(c: &'a Comparison, q: &Question, environment: &str) -> Result<&'a Cell, Unmeasured> {
@@ -187,14 +200,18 @@ fn numbers(
 }
 
 /// Flags that say of one side what the other side has as well.
-fn on_one_side<'a>(head: &'a Cell, base: &'a Cell) -> Option<&'a crate::comparison::Flag> {
-    let fatal = |cell: &'a Cell| cell.flags.iter().filter(|f| f.severity == Severity::Fatal);
-    let lacks = |cell: &Cell, name: &str| !cell.flags.iter().any(|f| f.name == name && f.severity == Severity::Fatal);
+fn on_one_side<'a>(head: &'a Cell, base: &'a Cell) -> Option<&'a Flag> {
+    let lacks = |cell: &Cell, name: &str| !fatal(cell).any(|f| f.name == name);
     fatal(head).find(|f| lacks(base, f.name)).or_else(|| fatal(base).find(|f| lacks(head, f.name)))
 }
 
+/// What makes a cell invalid, but for what the copies of the baseline differ by, which [`sound`] has weighed.
+fn fatal(cell: &Cell) -> impl Iterator<Item = &Flag> {
+    cell.flags.iter().filter(|f| f.severity == Severity::Fatal && f.name != "control-failed")
+}
+
 /// Never of the box alone, so that both sides having it is no comfort.
-const SPOILT: &[&str] = &["check-failed", "control-failed", "percentiles-not-monotonic"];
+const SPOILT: &[&str] = &["check-failed", "percentiles-not-monotonic"];
 
 fn paired(
     c: &Comparison,
@@ -207,8 +224,7 @@ fn paired(
     let base = cell(c, q, base)?;
     let (of_base, more) = finding(base)?;
     notes.extend(more);
-    let spoilt =
-        head.flags.iter().chain(&base.flags).find(|f| f.severity == Severity::Fatal && SPOILT.contains(&f.name));
+    let spoilt = fatal(head).chain(fatal(base)).find(|f| SPOILT.contains(&f.name));
     if let Some(flag) = spoilt.or_else(|| on_one_side(head, base)) {
         return invalid(
             format!("{}: {}", flag.name, flag.evidence),
@@ -229,7 +245,7 @@ fn paired(
 
 /// A cell that doesn't measure what it says can be held against its like, but not against the baseline.
 fn believable(cell: &Cell) -> Result<(), Unmeasured> {
-    match cell.flags.iter().find(|f| f.severity == Severity::Fatal) {
+    match fatal(cell).next() {
         Some(flag) => invalid(
             format!("{} is {}: {}", cell.environment, flag.name, flag.evidence),
             Some("settings under which it does the work, or an [[except]] with a reason"),

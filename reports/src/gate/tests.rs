@@ -224,13 +224,43 @@ fn a_run_that_can_not_be_believed_is_invalid() {
 
 #[test]
 fn a_control_that_failed_makes_its_figure_invalid_and_no_other() {
-    let mut c = example();
-    let failed = |r: &&mut crate::comparison::Resolution| r.workload == "net/rr" && r.metric == Metric::P50;
-    c.resolution.iter_mut().find(failed).unwrap().state = ControlState::Failed("the copies differ".into());
-    let gate = judge(&c, &pair("runc", "qemu"), &[]).unwrap();
+    let gate = judge(&failing(1.02, 1.06), &pair("runc", "qemu"), &[]).unwrap();
     let rr = judged(&gate, "net/rr", Metric::P50);
     assert_eq!((rr.verdict, rr.because.as_str()), (Verdict::Invalid, "the copies differ"));
     assert_ne!(judged(&gate, "net/rr", Metric::Throughput).verdict, Verdict::Invalid);
+}
+
+/// The example with a control of net/rr's median that failed, and whose interval has these ends.
+fn failing(low: f64, high: f64) -> Comparison {
+    let mut c = example();
+    let failed = |r: &&mut crate::comparison::Resolution| r.workload == "net/rr" && r.metric == Metric::P50;
+    let resolution = c.resolution.iter_mut().find(failed).unwrap();
+    resolution.state = ControlState::Failed("the copies differ".into());
+    let control = resolution.control.as_mut().unwrap();
+    control.value = (low * high).sqrt();
+    let interval = control.interval.as_mut().unwrap();
+    (interval.low, interval.high) = (low, high);
+    c
+}
+
+#[test]
+fn copies_that_differ_by_little_beside_what_is_asked_about_are_error_and_not_the_end() {
+    let of = |c: &Comparison| {
+        let gate = judge(c, &pair("qemu", "runc"), &[]).unwrap();
+        judged(&gate, "net/rr", Metric::P50).clone()
+    };
+    let (sound, differing) = (of(&example()), of(&failing(1.001, 1.010)));
+    assert_eq!((sound.verdict, differing.verdict), (Verdict::Regressed, Verdict::Regressed));
+    assert!(differing.notes.iter().any(|note| note.contains("the copies differ, which is taken for error")));
+    // It may be what keeps the upper end below the limit.
+    let Some(interval) = sound.ratio.and_then(|ratio| ratio.interval) else { panic!("an interval") };
+    let all = Terms { margin: Some(interval.high * 1.02 - 1.0), floor_ns: Some(0.0), ..Terms::default() };
+    let policy = Policy { all, ..pair("qemu", "runc") };
+    let of = |c: &Comparison| {
+        let gate = judge(c, &policy, &[]).unwrap();
+        judged(&gate, "net/rr", Metric::P50).verdict
+    };
+    assert_eq!((of(&example()), of(&failing(1.0, 1.03))), (Verdict::Pass, Verdict::Inconclusive));
 }
 
 #[test]
