@@ -67,9 +67,14 @@ fn a_store_where_nothing_can_be_written_is_read() {
 
 #[test]
 fn what_only_looks_like_ours_is_left_alone_and_never_called_nothing() {
+    let places = ["/tmp", "/var/tmp", "/dev/shm"];
+    if places.iter().any(|place| Path::new(env!("CARGO_TARGET_TMPDIR")).starts_with(place)) {
+        eprintln!("SKIPPED: what is built lies in a place for scratch, which is hidden here");
+        return;
+    }
     in_own_mounts(|| {
         let b = Dir::new();
-        for place in ["/tmp", "/var/tmp", "/dev/shm"] {
+        for place in places {
             tmpfs(Path::new(place), MsFlags::empty());
         }
         let clean = || b.command(&["doctor", "--clean"]);
