@@ -183,7 +183,8 @@ fn free(path: &Path) -> anyhow::Result<u64> {
     Ok(space.blocks_available().saturating_mul(space.fragment_size()))
 }
 
-/// Refuses as many bytes of neighbours as would fill the disk for all: theirs stay for a whole block, beside those of every environment.
+/// Refuses as many bytes of environments and their neighbours as would fill the disk for all: what either writes stays for a whole
+/// block.
 ///
 /// # Errors
 /// When the data directory has no room for them, with what to set.
