@@ -68,29 +68,27 @@ state() {
     others=; while read -r pid; do [ "$pid" = $other ] && others=there; done < /sys/fs/cgroup/cgroup.procs
     echo $1 $kind $handed other $others groups /sys/fs/cgroup/*/
 }
+moved() {
+    for wait in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30; do
+        for leaf in /sys/fs/cgroup/tarebench-*-leaf; do
+            [ -e $leaf ] && [ "$(cat $leaf/cgroup.procs)" ] && return
+        done
+        sleep 1
+    done
+}
 state before > states
 tarebench run suite.toml --workload disk/fsync --store inside.db > inside 2>&1
 state after >> states
 tarebench run suite.toml --env bare --workload disk/fsync --store killed.db > /dev/null 2>&1 &
 run=$!
-for wait in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30; do
-    for leaf in /sys/fs/cgroup/tarebench-*-leaf; do
-        [ -e $leaf ] && [ "$(cat $leaf/cgroup.procs)" ] && break 2
-    done
-    sleep 1
-done
+moved
 kill -9 $run; wait $run
 state killed >> states
 tarebench doctor --clean > clean 2>&1
 state cleaned >> states
 tarebench run suite.toml --env bare --workload disk/fsync --store first.db > first 2>&1 &
 first=$!
-for wait in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30; do
-    for leaf in /sys/fs/cgroup/tarebench-*-leaf; do
-        [ -e $leaf ] && [ "$(cat $leaf/cgroup.procs)" ] && break 2
-    done
-    sleep 1
-done
+moved
 tarebench run suite.toml --beside --env namespaces --workload disk/fsync --blocks 3 --store second.db > second 2>&1 &
 second=$!
 wait $first
