@@ -1,6 +1,6 @@
 //! From numbers to a verdict: all comparisons of a gate are one family.
 
-use super::measure::{Chance, Measured, Unmeasured, measure, reach};
+use super::measure::{Chance, Measured, Unmeasured, measure};
 use super::questions::Question;
 use super::{Judgement, Mode, Past, SUPERIORITY, Verdict, words};
 use crate::comparison::{Comparison, ControlState};
@@ -53,8 +53,8 @@ pub(super) struct Control {
     pub noise: Option<f64>,
     /// How far from 1 the control's interval reaches, in log units.
     pub reach: f64,
-    /// Whether the copies differ beyond chance.
-    differs: bool,
+    /// How the copies differ, where they do beyond chance.
+    differs: Option<String>,
     /// Why it is unknown.
     unknown: Option<String>,
 }
@@ -65,16 +65,19 @@ impl Control {
         if let Some(ControlState::Unknown(why)) = resolution.map(|r| &r.state) {
             return Self::unknown(why.clone());
         }
-        let Some(noise) = resolution.and_then(|r| r.control.and(r.noise_floor)) else {
+        let Some((noise, control)) = resolution.and_then(|r| r.noise_floor.zip(r.control)) else {
             return Self::unknown("there is no control".into());
         };
-        let differs = resolution.is_some_and(|r| matches!(r.state, ControlState::Failed(_)));
-        let reach = resolution.map_or(f64::INFINITY, reach);
+        let differs = match resolution.map(|r| &r.state) {
+            Some(ControlState::Failed(why)) => Some(why.clone()),
+            _ => None,
+        };
+        let reach = control.interval.map_or(f64::INFINITY, |i| i.low.ln().abs().max(i.high.ln().abs()));
         Control { noise: Some(noise.ln_1p()), reach, differs, unknown: None }
     }
 
     fn unknown(why: String) -> Self {
-        Control { noise: None, reach: f64::INFINITY, differs: false, unknown: Some(why) }
+        Control { noise: None, reach: f64::INFINITY, differs: None, unknown: Some(why) }
     }
 
     /// The furthest that its noise moves an operation of so many nanoseconds.
@@ -101,19 +104,21 @@ impl Case<'_> {
             return Verdict::Inconclusive;
         };
         let (limit, null) = (q.limit.ln(), null(q));
-        // What the copies of the baseline differ by may have been added to one of the two, and taken from the other.
-        let differs = self.control.differs;
-        let error = if differs { self.control.reach } else { 0.0 };
+        let coarse = self.control.is_coarse(limit);
+        // Two that are the same work may differ as the copies of the baseline do. What is below the limit with that added has passed;
+        // of everything else nobody knows whether it is that.
+        if self.control.differs.is_some() {
+            let excluded = !coarse && ratio.high + self.control.reach < limit;
+            return if excluded { Verdict::Pass } else { Verdict::Invalid };
+        }
         let small = ratio.high < limit || difference.high < q.floor_ns;
-        // A machine too unquiet for the margin, or one whose error reaches it, can still be quiet enough for the floor.
-        let coarse = self.control.is_coarse(limit) || (differs && ratio.high + error >= limit);
-        let seen = !(coarse || differs) || (m.ratio.value - null).abs() > self.control.reach;
+        let seen = !coarse || (m.ratio.value - null).abs() > self.control.reach;
         let new = m.superiority.is_none_or(|share| share >= SUPERIORITY);
         let improvement = -m.difference.value >= q.floor_ns && ratio.low <= -limit;
         if q.mode != Mode::Budget && self.better < self.alpha && improvement && seen && new {
             return Verdict::Improved;
         }
-        // Where it is small but for that error, nothing can be said.
+        // A machine too unquiet for the margin can still be quiet enough for the floor.
         if small && (!coarse || difference.high + self.control.noise_ns(m.dearest_ns) < q.floor_ns) {
             return Verdict::Pass;
         }
@@ -173,10 +178,16 @@ fn null(q: &Question) -> f64 {
 
 fn judged(c: &Comparison, q: &Question, case: &Case) -> Judgement {
     let verdict = case.verdict(q);
-    let said = match case.blind() {
-        Some((because, enough)) => words::Said { because, enough: Some(enough) },
-        None => words::judged(q, case, verdict),
+    let differs = case.control.differs.as_ref();
+    let said = match (case.blind(), differs) {
+        (Some((because, enough)), _) => words::Said { because, enough: Some(enough) },
+        (None, Some(why)) if verdict == Verdict::Invalid => {
+            let enough = Some("a run whose two copies of the baseline agree".into());
+            words::Said { because: why.clone(), enough }
+        }
+        (None, _) => words::judged(q, case, verdict),
     };
+    let error = differs.filter(|_| verdict == Verdict::Pass).map(|why| format!("{why}, which is counted as error"));
     Judgement {
         ratio: Some(case.m.ratio.map(f64::exp)),
         difference_ns: Some(case.m.difference.value),
@@ -185,7 +196,7 @@ fn judged(c: &Comparison, q: &Question, case: &Case) -> Judgement {
         verdict,
         because: said.because,
         enough: said.enough,
-        notes: case.m.notes.clone(),
+        notes: case.m.notes.iter().cloned().chain(error).collect(),
         ..empty(c, q)
     }
 }

@@ -2,7 +2,7 @@
 
 use super::questions::Question;
 use super::{CONFIDENCE, FEWEST_ACCEPTED, Mode, Past, Verdict};
-use crate::comparison::{Cell, Comparison, ControlState, Finding, Flag, Outcome, Resolution, Severity};
+use crate::comparison::{Cell, Comparison, Finding, Flag, Outcome, Severity};
 use crate::record::{Ending, EnvironmentPlan};
 use crate::render::{units, words};
 use crate::statistics::{
@@ -90,10 +90,9 @@ fn spread(logs: &[f64]) -> Option<f64> {
 
 /// Measures what is asked.
 pub(super) fn measure(c: &Comparison, q: &Question, accepted: &[Past]) -> Result<Measured, Unmeasured> {
-    let error = sound(c, q)?;
+    sound(c)?;
     let cell = cell(c, q, &q.environment)?;
-    let (finding, mut notes) = finding(cell)?;
-    notes.extend(error);
+    let (finding, notes) = finding(cell)?;
     let base = q.base.as_deref().filter(|base| q.mode == Mode::Paired && *base != c.run.baseline);
     if base.is_none() {
         believable(cell)?;
@@ -106,30 +105,15 @@ pub(super) fn measure(c: &Comparison, q: &Question, accepted: &[Past]) -> Result
     }
 }
 
-/// Reasons that hold for all of the run, or for all of this figure.
-fn sound(c: &Comparison, q: &Question) -> Result<Option<String>, Unmeasured> {
+/// Reasons that hold for all of the run.
+fn sound(c: &Comparison) -> Result<(), Unmeasured> {
     if c.ending == Ending::Unfinished {
         return invalid("the run is not at its end: it is still measuring, or it was killed", Some("a run that ends"));
     }
     if let Some(reason) = c.invalid.first() {
         return invalid(reason.clone(), Some("a run on a quieter machine"));
     }
-    let resolution = c.resolution(&q.workload, q.metric);
-    let Some((resolution, ControlState::Failed(why))) = resolution.map(|r| (r, &r.state)) else { return Ok(None) };
-    // Copies that differ by much less than the policy asks about don't make nothing of it: what they differ by counts as error.
-    if reach(resolution) > q.limit.ln() * ERROR_SHARE {
-        return invalid(why.clone(), Some("a run whose two copies of the baseline agree"));
-    }
-    Ok(Some(format!("{why}, which is taken for error")))
-}
-
-/// Of the limit, in log units, what two copies of the baseline may differ by at most.
-const ERROR_SHARE: f64 = 0.5;
-
-/// How far from 1 the control's interval reaches, in log units.
-pub(super) fn reach(resolution: &Resolution) -> f64 {
-    let interval = resolution.control.and_then(|control| control.interval);
-    interval.map_or(f64::INFINITY, |i| i.low.ln().abs().max(i.high.ln().abs()))
+    Ok(())
 }
 
 fn cell<'a>(c: &'a Comparison, q: &Question, environment: &str) -> Result<&'a Cell, Unmeasured> {
@@ -205,7 +189,7 @@ fn on_one_side<'a>(head: &'a Cell, base: &'a Cell) -> Option<&'a Flag> {
     fatal(head).find(|f| lacks(base, f.name)).or_else(|| fatal(base).find(|f| lacks(head, f.name)))
 }
 
-/// What makes a cell invalid, but for what the copies of the baseline differ by, which [`sound`] has weighed.
+/// What makes a cell invalid, but for what the copies of the baseline differ by, which the decision weighs.
 fn fatal(cell: &Cell) -> impl Iterator<Item = &Flag> {
     cell.flags.iter().filter(|f| f.severity == Severity::Fatal && f.name != "control-failed")
 }
