@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from . import groups, remains
@@ -311,6 +311,47 @@ def ratios_of(report):
             for key, row in sorted(series.items()) if set(row) == copies]
 
 
+# ---- What was found before -------------------------------------------------------------------------------------------
+
+
+class Book:
+    """What the runs found, one line of JSON for each suite of each: an hour or two go on where an earlier one ended. Without a file
+    nothing is kept."""
+
+    def __init__(self, file, place):
+        self.file = file and Path(file)
+        self.where = dict(machine=machine(), disk=run(["stat", "-f", "-c", "%T", place.folder]).strip())
+        self.build = run([place.binary, "--version"]).strip()
+        self.found, self.dates, self.builds = {}, set(), set()
+        for nth, line in enumerate(self.file.read_text().splitlines() if self.file and self.file.exists() else [], 1):
+            try:
+                entry = json.loads(line)
+                where = {key: entry[key] for key in self.where}
+                self.take(entry)
+            except (ValueError, KeyError, TypeError) as why:
+                raise Failed(f"{file}, line {nth}, is none that --resume wrote ({type(why).__name__}: {why}): take it out, or give another file") from None
+            if where != self.where:
+                raise Failed(f"{file}, line {nth}, is of {where['machine']} on {where['disk']}, and here is {self.where['machine']} on "
+                             f"{self.where['disk']}: what is counted together is of one machine; give another file")
+
+    def take(self, entry):
+        self.found[entry["run"], entry["suite"]] = entry["found"]
+        self.dates.add(entry["date"])
+        self.builds.add(entry["build"])
+
+    def keep(self, nth, suite, found):
+        entry = dict(run=nth, suite=suite, date=str(datetime.date.today()), build=self.build, **self.where, found=found)
+        self.take(entry)
+        if self.file:
+            with open(self.file, "a") as file:
+                file.write(json.dumps(entry) + "\n")
+
+    def times(self):
+        """When, and where that matters by how many builds."""
+        first, last = min(self.dates), max(self.dates)
+        return (first if first == last else f"{first} to {last}") + (f", {len(self.builds)} builds," if len(self.builds) > 1 else "")
+
+
 # ---- The table -----------------------------------------------------------------------------------------------------
 
 
@@ -397,10 +438,9 @@ def say(words):
     print("".join(word.ljust(width) for word, width in zip(words, WIDTHS)).rstrip(), flush=True)
 
 
-def markdown(lines, failed, runs, place):
-    disk = run(["stat", "-f", "-c", "%T", place.folder]).strip()
-    table = [f"Measured {datetime.date.today()} on {machine()}, data on {disk}: {runs} runs of each; `scripts/bench --truth --runs {runs}`. "
-             f"{aims(lines)}.", "", "| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
+def markdown(lines, failed, runs, book):
+    table = [f"Measured {book.times()} on {book.where['machine']}, data on {book.where['disk']}: {runs} runs of each; "
+             f"`scripts/bench --truth --runs {runs}`. {aims(lines)}.", "", "| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
     for line in lines:
         words = line.words()
         words[-1] = "**miss**" if words[-1] == "miss" else words[-1]
@@ -427,7 +467,8 @@ def prove(args):
             raise Failed(f"nothing matches {args.only}; there are: {', '.join(suite.name for suite in suites(place))}, nothing")
         print(f"{run([binary, '--version']).strip()} on {machine()}; work on CPU {CPU}, data in {args.dir}; {runs} runs of "
               + ", ".join([suite.name for suite in chosen] + (["nothing"] if with_nothing else [])), flush=True)
-        seen, copies, failed, whole = go_through(place, chosen, with_nothing, runs, args.keep)
+        book = Book(args.resume, place)
+        seen, copies, failed, whole = go_through(place, chosen, with_nothing, runs, args.keep, book)
         lines = [line for suite in chosen for truth in suite.truths if seen[truth.environment]
                  for line in line_of(truth, seen[truth.environment])]
         lines += lines_of_nothing(copies) if copies else []
@@ -436,15 +477,15 @@ def prove(args):
         for line in lines:
             say(line.words())
         if args.markdown:
-            print(f"\n{markdown(lines, failed, runs, place)}\n")
+            print(f"\n{markdown(lines, failed, runs, book)}\n")
         if args.splice and whole:
-            splice(args.splice, "truths", markdown(lines, failed, runs, place))
+            splice(args.splice, "truths", markdown(lines, failed, runs, book))
     missed = [line.name for line in lines if line.verdict == "miss"]
     print(f"\n{aims(lines)}" + "".join(f"\n  missed: {name}" for name in missed))
     return 1 if missed or failed else 0
 
 
-def go_through(place, chosen, with_nothing, runs, keep):
+def go_through(place, chosen, with_nothing, runs, keep, book):
     """All runs, one after the other, each of all suites: so that a rough hour hits all of them alike. What fails in one is said, and the
     others go on."""
     seen = {truth.environment: [] for suite in chosen for truth in suite.truths}
@@ -456,7 +497,11 @@ def go_through(place, chosen, with_nothing, runs, keep):
             began = time.monotonic()
             for suite in chosen:
                 try:
-                    for truth, found in truths_of(place, suite):
+                    if (nth, suite.name) not in book.found:
+                        book.keep(nth, suite.name, {truth.environment: asdict(found) for truth, found in truths_of(place, suite)})
+                    of = book.found[nth, suite.name]
+                    for truth in suite.truths:
+                        found = Found(**of[truth.environment])
                         seen[truth.environment].append(found)
                         print(f"{nth:3}  {truth.name:<48}{found.expected:9.3f} expected, {found.value:9.3f} ({found.low:.3f} to {found.high:.3f})"
                               f"{'' if found.inside else '  outside'}{'' if found.said or not truth.first else '  not said first'}", flush=True)
@@ -465,10 +510,12 @@ def go_through(place, chosen, with_nothing, runs, keep):
                     print(f"{nth:3}  NOT MEASURED: {failed[-1]}", flush=True)
             try:
                 if with_nothing:
-                    copies.append(nothing(place))
-                    if keep:
-                        with open(keep, "a") as file:
-                            file.writelines(f"{nth},{line}\n" for line in copies[-1].blocks)
+                    if (nth, "nothing") not in book.found:
+                        book.keep(nth, "nothing", asdict(nothing(place)))
+                        if keep:
+                            with open(keep, "a") as file:
+                                file.writelines(f"{nth},{line}\n" for line in book.found[nth, "nothing"]["blocks"])
+                    copies.append(Nothing(**book.found[nth, "nothing"]))
                     print(f"{nth:3}  eight copies of bare: {'; '.join(copies[-1].claims) or 'no claim'}", flush=True)
             except Failed as why:
                 failed.append(f"run {nth} of eight copies of bare: {' '.join(str(why).split())[-300:]}")
