@@ -309,6 +309,61 @@ fn a_bench_that_is_ended_removes_what_it_made_and_the_next_one_what_a_killed_one
     );
 }
 
+/// Runs of `scripts/bench --truth` whose findings are made up, kept in the file `kept` of the folder that is given: so many of them.
+const KEPT: &str = r#"
+import os, pathlib, sys
+sys.dont_write_bytecode = True
+from peers import truth
+os.chdir(sys.argv[1])
+place = truth.Place(pathlib.Path("/bin/echo"), pathlib.Path("."), [])
+put_in = truth.Truth("a cost", "costly", [], None)
+suite = truth.Suite("made up", "control/cpu", {}, {}, [put_in])
+asked = []
+def truths_of(place, suite):
+    asked.append(suite.name)
+    if len(asked) == int(sys.argv[3]):
+        raise truth.Failed("as it was asked to")
+    return [(put_in, truth.Found(2.0, 0.0, 2.0, 1.9, 2.1, None, False))]
+def nothing(place):
+    asked.append("nothing")
+    return truth.Nothing([], {"net/rr": 0.1}, 60.0, [])
+truth.truths_of, truth.nothing = truths_of, nothing
+try:
+    book = truth.Book("kept", place)
+except truth.Failed as why:
+    sys.exit(str(why))
+seen, copies, failed, whole = truth.go_through(place, [suite], True, int(sys.argv[2]), None, book)
+print("asked", len(asked), "seen", len(seen["costly"]), "copies", len(copies), "failed", len(failed))
+"#;
+
+#[test]
+fn truths_that_were_found_are_not_measured_again() {
+    let b = Dir::new();
+    let go = |runs: u32, fails: u32| {
+        let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts");
+        let mut bench = Command::new("python3");
+        let bench = bench.args(["-c", KEPT]).arg(b.root()).args([runs.to_string(), fails.to_string()]);
+        let ran = bench.env("PYTHONPATH", scripts).output().expect("python3");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (text(&ran.stdout).lines().last().unwrap_or_default().to_string(), text(&ran.stderr))
+    };
+    let kept = || fs::read_to_string(b.at("kept")).expect("kept");
+    assert_eq!(go(2, 3).0, "asked 4 seen 1 copies 2 failed 1");
+    assert_eq!(kept().lines().count(), 3, "what failed is not kept: {}", kept());
+    assert_eq!(go(3, 0).0, "asked 3 seen 3 copies 3 failed 0", "the one that failed and the third of both");
+    assert_eq!(go(3, 0).0, "asked 0 seen 3 copies 3 failed 0");
+    let other = kept().replacen("\"machine\": \"", "\"machine\": \"another ", 1);
+    fs::write(b.at("kept"), other).expect("written");
+    let (said, why) = go(3, 0);
+    assert!(
+        said.is_empty() && why.contains("kept, line 1, is of another ") && why.contains("give another file"),
+        "{why}"
+    );
+    fs::write(b.at("kept"), "{\"run\": 1}\n").expect("written");
+    let (said, why) = go(3, 0);
+    assert!(said.is_empty() && why.contains("kept, line 1, is none that --resume wrote (KeyError"), "{why}");
+}
+
 #[test]
 fn every_package_has_its_licences_and_the_files_that_it_lists() {
     let tree = Path::new(env!("CARGO_MANIFEST_DIR"));
