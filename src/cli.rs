@@ -784,6 +784,8 @@ pub struct ImportFiles {
 
 #[cfg(test)]
 mod documented;
+#[cfg(test)]
+mod shown;
 
 #[cfg(test)]
 mod tests {

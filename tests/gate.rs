@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Dir, Ran};
+use common::{Dir, Ran, fio};
 use serde_json::Value;
 
 /// Blocks of the made-up runs.
@@ -33,21 +33,6 @@ fn add_blocks(b: &Dir, factor: f64, blocks: usize) {
         }
     }
     b.run(&words.iter().map(String::as_str).collect::<Vec<_>>()).ends_with(0);
-}
-
-/// What fio says of reads, with all times so many times as long.
-fn fio(times: f64) -> Value {
-    let mut all: Value = serde_json::from_str(include_str!("fio/read-plus.json")).expect("JSON");
-    let read = &mut all["jobs"][0]["read"];
-    read["runtime"] = (read["runtime"].as_f64().expect("a number") * times).round().into();
-    for key in ["min", "max", "mean"] {
-        read["clat_ns"][key] = (read["clat_ns"][key].as_f64().expect("a number") * times).round().into();
-    }
-    let bins = read["clat_ns"]["bins"].as_object().expect("bins").clone();
-    let scaled =
-        bins.into_iter().map(|(ns, count)| ((ns.parse::<f64>().expect("a number") * times).round().to_string(), count));
-    read["clat_ns"]["bins"] = Value::Object(scaled.collect());
-    all
 }
 
 fn gate(b: &Dir, words: &[&str]) -> Ran {

@@ -218,3 +218,18 @@ fn walk(dir: &Path, depth: usize) -> Vec<PathBuf> {
     }
     found
 }
+
+/// What fio says of reads, with all times so many times as long.
+pub fn fio(times: f64) -> serde_json::Value {
+    let mut all: serde_json::Value = serde_json::from_str(include_str!("../fio/read-plus.json")).expect("JSON");
+    let read = &mut all["jobs"][0]["read"];
+    read["runtime"] = (read["runtime"].as_f64().expect("a number") * times).round().into();
+    for key in ["min", "max", "mean"] {
+        read["clat_ns"][key] = (read["clat_ns"][key].as_f64().expect("a number") * times).round().into();
+    }
+    let bins = read["clat_ns"]["bins"].as_object().expect("bins").clone();
+    let scaled =
+        bins.into_iter().map(|(ns, count)| ((ns.parse::<f64>().expect("a number") * times).round().to_string(), count));
+    read["clat_ns"]["bins"] = serde_json::Value::Object(scaled.collect());
+    all
+}
