@@ -174,6 +174,7 @@ fn measure(shared: &Arc<Shared>, data: &Path, name: &str, runner: &dyn Runner, s
         network: launch.path.network,
         data: launch.data.facts.clone(),
         emulated: None,
+        sandbox: Default::default(),
         unequal: None,
         quota: None,
         data_path: launch.data.words.clone(),

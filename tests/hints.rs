@@ -59,12 +59,17 @@ fn boxes_say_what_they_cost_and_bare_metal_says_nothing() {
              [environments.boxed]\nrunner = \"namespaces\"\ndata = \"overlay\"\nseccomp = \"docker-like\"\n\
              [environments.far]\nrunner = \"namespaces\"\nnetwork = \"slirp4netns\"\n\
              [environments.layered]\nrunner = \"podman\"\ndata = \"layer\"\n[environments.gvisor]\n\
+             [environments.on-host]\nrunner = \"gvisor\"\nnetwork = \"host\"\n\
              [workloads.\"control/syscall\"]\n[workloads.\"disk/fsync\"]\n[workloads.\"net/rr\"]\n",
     );
     provoked(&all, "limited", "runc", &["throttled"]);
     provoked(&all, "boxed", "namespaces", &["seccomp", "file-system"]);
     provoked(&all, "far", "slirp4netns", &["user-nat", "link"]);
-    provoked(&all, "gvisor", "gvisor", &["slow-calls"]);
+    provoked(&all, "gvisor", "gvisor", &["slow-calls", "own-stack", "file-server"]);
+    provoked(&all, "on-host", "gvisor", &["file-server"]);
+    let elsewhere = all.iter().filter(|(name, _)| *name != "gvisor");
+    assert!(elsewhere.clone().all(|(_, hints)| !hints.contains_key("own-stack")), "{all:?}");
+    assert!(elsewhere.filter(|(name, _)| *name != "on-host").all(|(_, hints)| !hints.contains_key("file-server")));
     provoked(&all, "layered", "podman", &["volatile", "flush-lost"]);
     b.run(&["report", "latest", "--store", "t.db", "--format", "markdown"]).ends_with(0).says("* Why **boxed**: ");
 }

@@ -263,6 +263,7 @@ fn environment(place: &Place) -> EnvironmentPlan {
             forgets: None,
         },
         emulated: vm.then(|| "QEMU's TCG translates every instruction".into()),
+        sandbox: Default::default(),
         unequal: None,
         quota: None,
         data_path: if vm {

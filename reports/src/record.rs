@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use workloads::evidence::{Canary, ClockFit, Evidence};
-use workloads::facts::{DataFacts, Network, Program};
+use workloads::facts::{DataFacts, Network, Program, Sandbox};
 use workloads::protocol::{Hello, Identity, Sample};
 use workloads::{Check, Resource};
 
@@ -160,6 +160,9 @@ pub struct EnvironmentPlan {
     pub data: DataFacts,
     /// Whether the CPU is emulated in software (TCG, UML).
     pub emulated: Option<String>,
+    /// What it does by programs of its own, as its runner says; nothing in runs of before.
+    #[serde(default)]
+    pub sandbox: Sandbox,
     /// Why the suite's CPUs and memory are not enforced; `None` where they are.
     pub unequal: Option<String>,
     /// The quota on its CPU time that was asked for, in words; `None` where it has none.

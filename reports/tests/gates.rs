@@ -153,6 +153,7 @@ fn empty(workloads: Vec<WorkloadPlan>, environments: &[&str], blocks: u32) -> Co
         network: Network::None,
         data: DataFacts::default(),
         emulated: None,
+        sandbox: Default::default(),
         unequal: None,
         quota: None,
         data_path: String::new(),

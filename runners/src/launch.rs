@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use workloads::facts::Sandbox;
 use workloads::settings::{Setting, SettingError, Settings};
 
 use crate::host::Host;
@@ -117,6 +118,8 @@ pub struct Launch {
     pub quota: Option<String>,
     /// Why its CPU counts as emulated, where it does: `QEMU TCG: ...`.
     pub emulated: Option<String>,
+    /// What it does by programs of its own, where it is a sandbox that does.
+    pub sandbox: Sandbox,
     /// Memory that a VM monitor needs besides the guest's, bytes: on top of the cgroup's limit.
     pub memory_beside: u64,
     /// Its stdin is a terminal that passes every byte on as it is: some read their console from nothing else.
@@ -173,6 +176,7 @@ impl Launch {
             unequal: None,
             quota: None,
             emulated: None,
+            sandbox: Sandbox::default(),
             memory_beside: 0,
             terminal: false,
             console: None,

@@ -223,6 +223,7 @@ mod tests {
             network: Network::None,
             data: DataFacts::default(),
             emulated: None,
+            sandbox: Default::default(),
             unequal: None,
             quota: None,
             data_path: String::new(),

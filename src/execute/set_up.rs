@@ -375,6 +375,7 @@ fn grounds(
                 row.programs = found;
                 row.network = launch.path.network;
                 row.emulated = launch.emulated.clone();
+                row.sandbox = launch.sandbox.clone();
                 row.data = launch.data.facts.clone();
                 row.data_path = launch.data.words.clone();
                 row.unequal = launch.unequal.clone().or_else(|| stage.cgroup().unequal().map(str::to_string));
@@ -492,6 +493,7 @@ fn describe_environment(environment: &Environment) -> EnvironmentPlan {
         network: Network::None,
         data: DataFacts::default(),
         emulated: None,
+        sandbox: Default::default(),
         unequal: None,
         quota: None,
         data_path: String::new(),

@@ -640,6 +640,7 @@ fn run_of(plan: &Plan) -> Run {
         network: Network::None,
         data: DataFacts::default(),
         emulated: None,
+        sandbox: Default::default(),
         unequal: None,
         quota: None,
         data_path: String::new(),

@@ -1,6 +1,7 @@
 //! What an environment stands on, as facts: how the peer is reached, and who keeps the data. Runners state them, the store
 //! keeps them, and reports judge by them alone: they know no runner by its name.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -158,6 +159,21 @@ pub enum Kernel {
     #[default]
     #[serde(other)]
     Unknown,
+}
+
+/// What a sandbox does for the work by programs of its own, where elsewhere the kernel does it; in words, to be shown. `None`: not so,
+/// or nobody says.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Sandbox {
+    /// How it catches system calls.
+    pub calls: Option<String>,
+    /// Its own network stack.
+    pub stack: Option<String>,
+    /// How it gets at files of the host.
+    pub files: Option<String>,
+    /// By setting, another value that this engine takes on this machine.
+    pub instead: BTreeMap<String, String>,
 }
 
 #[cfg(test)]

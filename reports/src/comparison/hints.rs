@@ -229,6 +229,18 @@ pub const KINDS: &[Kind] = &[
         judge: file_system,
     },
     Kind {
+        name: "file-server",
+        what: "its sandbox gets at files for it",
+        when: "its runner says that a sandbox of programs of its own serves the file system, and how it opens files and looks at names",
+        change: "files that nobody else may change, which it may remember; files that it opens itself, where its release can",
+        settings: &["file-access", "directfs"],
+        concerns: Concerns::Disk,
+        of_bursts: false,
+        of_host: false,
+        provoked: true,
+        judge: file_server,
+    },
+    Kind {
         name: "disk",
         what: "its data lie on another disk than the baseline's",
         when: "the host's disk under its data is known, and is not the one under the baseline's",
@@ -275,6 +287,18 @@ pub const KINDS: &[Kind] = &[
         of_host: true,
         provoked: true,
         judge: io_limit,
+    },
+    Kind {
+        name: "own-stack",
+        what: "its sandbox has a network stack of its own, in user space",
+        when: "its runner says so: each packet passes a program before the host's kernel has it",
+        change: "the host kernel's stack, which is less apart from the host",
+        settings: &["network"],
+        concerns: Concerns::Network,
+        of_bursts: false,
+        of_host: false,
+        provoked: true,
+        judge: own_stack,
     },
     Kind {
         name: "user-nat",
@@ -439,7 +463,10 @@ fn change(kind: &Kind, plan: &EnvironmentPlan) -> String {
     let hangs = |other, idle| set(other).is_some_and(|value| value != idle);
     let free = |name: &str| !HANG_ON.iter().any(|(on, other, idle)| *on == name && hangs(other, idle));
     let others = all.iter().filter(|(name, _)| free(name));
-    let others = others.filter_map(|(name, value)| Some(format!("{name}={}", to_try(name, value)?)));
+    // Its runner knows what this engine takes on this machine.
+    let known = |name: &str| plan.sandbox.instead.get(name).map(String::as_str);
+    let others =
+        others.filter_map(|(name, value)| Some(format!("{name}={}", known(name).or_else(|| to_try(name, value))?)));
     let others: Vec<String> = others.collect();
     let mut words = kind.change.to_string();
     for (what, settings) in [("now", now), ("try", others)] {
@@ -465,7 +492,6 @@ const HANG_ON: [(&str, &str, &str); 7] = [
 pub fn to_try(setting: &str, now: &str) -> Option<&'static str> {
     Some(match (setting, now) {
         ("accel", "tcg") => "kvm",
-        ("platform", "ptrace") => "systrap",
         ("seccomp", "docker-like" | "containers") => "none",
         ("cpu.share", share) if share != "100" => "100",
         ("memory", "file") => "anonymous",
@@ -667,6 +693,17 @@ impl Done {
     }
 }
 
+fn file_server(place: &Place) -> Option<String> {
+    place.base?;
+    place.plan.sandbox.files.clone()
+}
+
+fn own_stack(place: &Place) -> Option<String> {
+    let base = place.base?;
+    let stack = place.plan.sandbox.stack.as_ref().filter(|_| base.sandbox.stack.is_none())?;
+    Some(format!("{stack}; behind it the peer is reached over {}", place.plan.network))
+}
+
 fn user_nat(place: &Place) -> Option<String> {
     let (own, base) = (place.plan.network, place.base?.network);
     (own.is_user_mode() && !base.is_user_mode())
@@ -713,5 +750,6 @@ fn emulated(place: &Place) -> Option<String> {
 fn slow_calls(place: &Place) -> Option<String> {
     let (own, base) = place.both(|i| i.inside.call_ns.as_ref())?;
     let slow = *own >= 3.0 * base && *own >= base + 200.0 && place.plan.emulated.is_none();
-    slow.then(|| format!("an empty system call takes {own:.0} ns, beside the baseline {base:.0} ns"))
+    let caught = place.plan.sandbox.calls.as_ref().map_or_else(String::new, |how| format!("; caught by {how}"));
+    slow.then(|| format!("an empty system call takes {own:.0} ns, beside the baseline {base:.0} ns{caught}"))
 }

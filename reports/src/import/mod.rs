@@ -396,6 +396,7 @@ fn environment(block: &Block) -> EnvironmentPlan {
         network: Network::None,
         data: DataFacts::default(),
         emulated: None,
+        sandbox: Default::default(),
         unequal: None,
         quota: None,
         data_path: block.output.place.clone().unwrap_or_else(|| "unknown".into()),

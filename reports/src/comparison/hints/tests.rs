@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use workloads::facts::Network;
+use workloads::facts::{Network, Sandbox};
 use workloads::inside::{Inside, Link};
 use workloads::protocol::Identity;
 
@@ -91,6 +91,14 @@ const RAISED: &[(&str, &str, Change)] = &[
     ("emulated-cpu", "QEMU TCG: no KVM", |s| plan(s).emulated = Some("QEMU TCG: no KVM".into())),
     ("slow-calls", "an empty system call takes 2000 ns, beside the baseline 150 ns", |s| {
         identities(s, |i| i.inside.call_ns = Some(2000.0));
+    }),
+    ("slow-calls", "beside the baseline 150 ns; caught by platform ptrace", |s| {
+        identities(s, |i| i.inside.call_ns = Some(2000.0));
+        plan(s).sandbox.calls = Some("platform ptrace".into());
+    }),
+    ("file-server", "a program opens files", |s| plan(s).sandbox.files = Some("a program opens files".into())),
+    ("own-stack", "a stack; behind it the peer is reached over veth", |s| {
+        plan(s).sandbox.stack = Some("a stack".into());
     }),
     ("huge-pages", "`always` inside, `madvise` on the host", |s| {
         identities(s, |i| i.inside.huge_pages = Some("always".into()));
@@ -234,6 +242,19 @@ fn a_hint_names_the_workloads_in_which_it_can_be_felt_and_the_settings_as_they_a
         plan(s).settings = own.map(|(name, value)| (name.into(), value.into())).into();
     });
     assert!(environments[2].hints[0].change.ends_with("; now network=slirp4netns"), "nor who has a translator");
+    // Its runner knows better than a rule for all.
+    for (settings, instead, ends) in [
+        ([("network", "own")], [("network", "host")], "; now network=own; try network=host"),
+        ([("network", "own")], [("platform", "kvm")], "; now network=own"),
+        ([("network", "pasta")], [("network", "host")], "; now network=pasta; try network=host"),
+    ] {
+        let words = |all: [(&str, &str); 1]| all.map(|(name, value)| (name.to_string(), value.to_string())).into();
+        let environments = changed(|s| {
+            let sandbox = Sandbox { stack: Some("a stack".into()), instead: words(instead), ..Sandbox::default() };
+            (plan(s).settings, plan(s).sandbox) = (words(settings), sandbox);
+        });
+        assert!(environments[2].hints[0].change.ends_with(ends), "{}", environments[2].hints[0].change);
+    }
     // A run without such work has nothing to feel it in.
     let none = changed(|s| {
         plan(s).network = Network::UserNat;

@@ -1,12 +1,13 @@
 //! `gvisor`: an OCI container whose system calls are answered by runsc's kernel in user space.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, bail};
-use workloads::facts::Keeper;
+use workloads::facts::{Keeper, Sandbox};
 use workloads::settings::{Setting, Settings};
 use workloads::{settings, words};
 
@@ -208,11 +209,19 @@ impl Runner for Gvisor {
             hide_sysctl(&mut command);
         }
         let data = wanted.state(wanted.data.on(stage));
+        let sandbox = release.sandbox(&wanted, platform, stack, kvm_can_work());
         let version = format!("{} (platform {platform})", release.version);
         let launch = Launch::new(command).on(&release.runsc).over(path).data(data);
         let launch = launch.cleanup(move || remove(&release.runsc, &state, &id, &bundle));
-        Ok(Launch { version: Some(version), ..launch })
+        Ok(Launch { version: Some(version), sandbox, ..launch })
     }
+}
+
+/// Whether the CPU can run guests and we may use it: on some hosts without that, `/dev/kvm` opens too, and no guest ever runs.
+fn kvm_can_work() -> bool {
+    let opens = fs::OpenOptions::new().read(true).write(true).open("/dev/kvm").is_ok();
+    let cpu = || fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    opens && (cfg!(not(target_arch = "x86_64")) || cpu().split_whitespace().any(|flag| matches!(flag, "vmx" | "svm")))
 }
 
 /// The stack that there will be: never [`Stack::Auto`].
@@ -231,14 +240,14 @@ fn stack(wanted: Stack, privileged: bool) -> anyhow::Result<Stack> {
 /// are in its own namespace. `runsc delete --force` on a dead sandbox waits more than a second for it to die.
 fn remove(runsc: &Path, state: &Path, id: &str, bundle: &Path) {
     process::kill_marked(&[id, &process::mark(bundle)], runsc, &[]);
-    for entry in std::fs::read_dir(state).into_iter().flatten().flatten() {
+    for entry in fs::read_dir(state).into_iter().flatten().flatten() {
         // `<id>_sandbox:<id>.state`, `.lock`, or a directory in old releases.
         if !entry.file_name().to_string_lossy().starts_with(id) {
             continue;
         }
         let gone = match entry.file_type() {
-            Ok(kind) if kind.is_dir() => std::fs::remove_dir_all(entry.path()),
-            _ => std::fs::remove_file(entry.path()),
+            Ok(kind) if kind.is_dir() => fs::remove_dir_all(entry.path()),
+            _ => fs::remove_file(entry.path()),
         };
         if let Err(e) = gone {
             log::debug!("remove {}: {e}", entry.path().display());
@@ -316,6 +325,42 @@ impl Release {
                 format!("load kvm_intel or kvm_amd (modprobe), or set platform={best}"),
             ),
             wanted => Ok(wanted),
+        }
+    }
+
+    /// What the sandbox does by itself, and the settings that would have it otherwise here.
+    fn sandbox(&self, wanted: &Options, platform: Platform, stack: Stack, kvm: bool) -> Sandbox {
+        let best = self.flags.best_platform();
+        let old = if best == Platform::Systrap { "" } else { "; this runsc has no systrap, which came in 2023" };
+        let faster = match platform {
+            Platform::Ptrace if best == Platform::Systrap => Some(best),
+            Platform::Kvm => None,
+            _ => kvm.then_some(Platform::Kvm),
+        };
+        let direct = self.flags.has("directfs") && wanted.directfs != Directfs::Off;
+        // By itself it takes the root for its own, and what is mounted for anybody's.
+        let alone = match wanted.file_access {
+            FileAccess::Auto => wanted.data == Data::Root,
+            set => set == FileAccess::Exclusive,
+        };
+        let opened =
+            if direct { "the sandbox opens them itself (directfs)" } else { "another process opens them (the gofer)" };
+        let kept = match alone {
+            true => "nobody else may change them, so that names and sizes can be remembered (exclusive)",
+            false => "others may change them, so that names and sizes are looked at anew (shared)",
+        };
+        let instead = [
+            ("platform", faster.map(Platform::word)),
+            ("network", (stack == Stack::Netstack).then_some(Stack::Host.word())),
+            ("file-access", (!alone).then_some(FileAccess::Exclusive.word())),
+            ("directfs", (!direct && self.flags.has("directfs")).then_some(Directfs::On.word())),
+        ];
+        let instead = instead.into_iter().filter_map(|(name, word)| Some((name.to_string(), word?.to_string())));
+        Sandbox {
+            calls: Some(format!("platform {platform}{old}")),
+            stack: (stack == Stack::Netstack).then(|| "connections are served by gVisor's netstack".into()),
+            files: Some(format!("{opened}, and {kept}")),
+            instead: instead.collect(),
         }
     }
 
@@ -485,6 +530,42 @@ mod tests {
         for all in ["all:memory", "all:self"] {
             assert_eq!(keepers(all), [Keeper::Memory, Keeper::Memory]);
         }
+    }
+
+    #[test]
+    fn what_a_sandbox_does_by_itself_is_stated_with_what_can_be_had_instead() {
+        let of = |flags: &str, given: &[(&str, &str)], kvm| {
+            let wanted = wanted(given);
+            let release = Release { runsc: "runsc".into(), version: "1".into(), flags: Flags(flags.into()) };
+            let platform = release.platform(wanted.platform).expect("has it");
+            let stack = stack(wanted.network, true).expect("root may all");
+            let sandbox = release.sandbox(&wanted, platform, stack, kvm);
+            for (name, word) in &sandbox.instead {
+                let mut other: BTreeMap<&str, &str> = given.iter().copied().collect();
+                other.insert(name, word);
+                let other: Vec<_> = other.into_iter().collect();
+                if (name.as_str(), word.as_str()) != ("platform", "kvm") {
+                    options(flags, &other).expect("it takes that");
+                }
+            }
+            sandbox
+        };
+        let instead = |sandbox: &Sandbox| {
+            sandbox.instead.iter().map(|(name, word)| format!("{name}={word}")).collect::<Vec<_>>().join(" ")
+        };
+        let old = of(OLD, &[], false);
+        assert_eq!(old.calls.as_deref(), Some("platform ptrace; this runsc has no systrap, which came in 2023"));
+        assert!(old.stack.is_some_and(|words| words.contains("netstack")));
+        assert!(old.files.as_deref().is_some_and(|words| words.contains("gofer") && words.contains("shared")));
+        assert_eq!(instead(&of(OLD, &[], false)), "file-access=exclusive network=host");
+        assert_eq!(instead(&of(OLD, &[], true)), "file-access=exclusive network=host platform=kvm");
+        let slow = [("platform", "ptrace"), ("directfs", "false"), ("network", "host"), ("file-access", "exclusive")];
+        let slow = of(NEW, &slow, true);
+        assert_eq!((slow.calls.as_deref(), slow.stack.as_deref()), (Some("platform ptrace"), None));
+        assert_eq!(instead(&slow), "directfs=true platform=systrap");
+        let own = of(NEW, &[("data", "root"), ("network", "none")], false);
+        assert!(own.files.as_deref().is_some_and(|words| words.contains("directfs") && words.contains("exclusive")));
+        assert_eq!(instead(&own), "");
     }
 
     #[test]
