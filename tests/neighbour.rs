@@ -4,7 +4,9 @@
 
 mod common;
 
-use common::Dir;
+use std::fs;
+
+use common::{Dir, must_run, shell};
 
 /// Of an environment: the ratio with its neighbour to that without, and the operations a second of the neighbour.
 fn beside(report: &serde_json::Value, name: &str) -> (f64, f64) {
@@ -15,6 +17,70 @@ fn beside(report: &serde_json::Value, name: &str) -> (f64, f64) {
     assert!(environment["sentence"].as_str().is_some_and(|s| s.contains("in bare without it")), "{environment}");
     let number = |key: &str| beside[key].as_f64().unwrap_or_else(|| panic!("no {key}: {beside}"));
     (number("overhead"), number("rate"))
+}
+
+/// A file system of its own, on a disk that is a file.
+struct OwnDisk(String);
+
+impl OwnDisk {
+    /// `None` where nobody may mount one.
+    fn at(b: &Dir, name: &str) -> Option<Self> {
+        let (image, at) = (b.at(&format!("{name}.img")), b.at(name));
+        fs::File::create(&image).and_then(|file| file.set_len(128 << 20)).expect("an image");
+        fs::create_dir(&at).expect("a directory");
+        let [image, at] = [image, at].map(|path| path.display().to_string());
+        shell("mkfs.ext4", &["-q", &image]);
+        let mounted = std::process::Command::new("mount").args(["-o", "loop", &image, &at]).status().expect("mount");
+        mounted.success().then_some(Self(at))
+    }
+}
+
+impl Drop for OwnDisk {
+    fn drop(&mut self) {
+        shell("umount", &[&self.0]);
+    }
+}
+
+#[test]
+fn a_shared_file_system_and_one_of_its_own_are_both_measured_and_told_apart() {
+    let b = Dir::new();
+    let disk = if nix::unistd::geteuid().is_root() { OwnDisk::at(&b, "own") } else { None };
+    let Some(_disk) = disk else {
+        assert!(!must_run("loop"), "a loop disk must be there");
+        eprintln!("SKIPPED: no disk can be made of a file here");
+        return;
+    };
+    fs::create_dir(b.at("shared")).expect("a directory");
+    let at = |name: &str| {
+        let data = b.at(name);
+        format!(
+            "[environments.on-{name}]\nrunner = \"exec\"\ncommand = \"env {{run}}\"\ncopy = \"cp {{binary}} {{agent}}\"\ndata = \"{}\"\n\
+             [environments.beside-{name}]\nrunner = \"bare\"\nneighbour = {{ environment = \"on-{name}\", workload = \"disk/fsync\" }}\n",
+            data.display()
+        )
+    };
+    let suite = format!(
+        "blocks = 2\nrounds = 2\nburst = \"30ms\"\n[environments.bare]\n{}{}[workloads.\"disk/fsync\"]\n",
+        at("shared"),
+        at("own")
+    );
+    b.run(&["run", &b.suite(&suite), "--store", "t.db"]).ends_with_any(&[0, 4]);
+    let report = |format| b.run(&["report", "latest", "--store", "t.db", "--format", format]).ends_with(0).stdout;
+    let (text, json) = (report("terminal"), report("json"));
+    let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    let found = |name: &str| {
+        let all = json["environments"].as_array().expect("a list");
+        all.iter().find(|e| e["name"] == name).unwrap_or_else(|| panic!("no {name}")).clone()
+    };
+    for name in ["shared", "own"] {
+        let (overhead, rate) = beside(&json, &format!("beside-{name}"));
+        assert!(overhead > 0.0 && rate > 1.0, "{name}: {overhead} beside {rate} operations a second");
+        assert_eq!(found(&format!("beside-{name}"))["neighbour"]["like"], format!("on-{name}"));
+        assert!(text.contains(&format!("beside disk/fsync in on-{name}")), "{text}");
+    }
+    // Which disk it was the box itself has seen.
+    let device = |name: &str| found(name)["facts"]["device"].as_str().unwrap_or_default().to_string();
+    assert!(device("on-own").starts_with("loop") && device("on-shared") != device("on-own"), "{json}");
 }
 
 #[test]
