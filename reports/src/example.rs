@@ -361,6 +361,7 @@ fn record(block: u32, round: u32, position: u32, work: &Work, place: &Place, med
             device_bytes_written: durable.then_some(work.4 * 8192),
             overslept_ns: Some(0),
             idle_flushes: durable.then_some(Idle { events: 0, ns: 2_000_000 }),
+            looks_ns: None,
             neighbour: None,
             bystanders_ns: Some(0),
             neighbours_ns: Some(0),

@@ -134,9 +134,14 @@ impl Site for HostSite {
 
     fn watch<T>(&self, environment: usize, burst: impl FnOnce() -> T) -> (T, Evidence) {
         let witness = &self.grounds[environment].as_ref().expect("only available environments work").witness;
+        let began = Instant::now();
         let before = witness.snapshot();
+        let first = began.elapsed();
         let done = burst();
-        (done, witness.since(&before))
+        let ended = Instant::now();
+        let evidence = witness.since(&before);
+        let looks_ns = Some((first + ended.elapsed()).as_nanos() as u64);
+        (done, Evidence { looks_ns, ..evidence })
     }
 
     fn interrupted(&self) -> bool {

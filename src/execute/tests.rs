@@ -21,7 +21,7 @@ use crate::exit::{Exit, code_of};
 use crate::plan::Plan;
 use crate::suite::Suite;
 use script::Fault::{Dies, Refuses};
-use script::{Ask, ENVIRONMENTS, Lie, Script, Signal, died, histogram};
+use script::{Act, Ask, ENVIRONMENTS, Lie, Script, Signal, died, histogram};
 
 /// A plan for `bare`, its `control` and a `box`, with two rounds of 300 operations a block.
 fn plan(blocks: u32, workloads: &[&str]) -> Plan {
@@ -163,6 +163,30 @@ fn before_durable_writes_the_idle_disk_is_watched() {
     for record in &stored.records {
         let watched = (record.workload == "disk/fsync").then_some(script::IDLE);
         assert_eq!(record.evidence.idle_flushes, watched, "{} in {}", record.workload, record.environment);
+    }
+}
+
+#[test]
+fn nothing_is_looked_at_while_a_burst_is_timed() {
+    let script = Script::default();
+    rows(&plan(1, &["control/syscall", "disk/fsync"]), &script);
+    let order = script.order();
+    let watched: Vec<&[Act]> =
+        order.iter().enumerate().filter(|(_, act)| **act == Act::Begin).map(|(at, _)| &order[at..at + 3]).collect();
+    assert!(watched.iter().all(|acts| **acts == [Act::Begin, Act::Burst, Act::End]), "{order:?}");
+    assert_eq!(watched.len(), script.bursts());
+    assert!(order.contains(&Act::Look));
+    // Nor while a neighbour works, but for the counters of whoever works beside it.
+    let script = Script::default();
+    rows(&beside(), &script);
+    let mut watched = 0;
+    for act in script.order() {
+        match act {
+            Act::Begin => watched += 1,
+            Act::End => watched -= 1,
+            Act::Look => assert_eq!(watched, 0),
+            Act::Burst => {}
+        }
     }
 }
 

@@ -32,6 +32,8 @@ pub struct Seen {
     pub cache_bytes: Option<f64>,
     /// Not by operation: memory held by its processes after a burst, bytes, the mean.
     pub memory_bytes: Option<f64>,
+    /// Not by operation: how long the looks at the counters took, as a share of the time between them.
+    pub looks: Option<f64>,
 }
 
 impl Seen {
@@ -54,6 +56,7 @@ impl Seen {
             packets: each(|r| r.evidence.packets),
             cache_bytes: held(records, |r| r.evidence.cache_bytes),
             memory_bytes: held(records, |r| r.evidence.memory_bytes),
+            looks: looks(records.iter().copied()),
         }
     }
 }
@@ -61,6 +64,13 @@ impl Seen {
 /// The mean of what was held after a burst, over those in which it could be read.
 fn held(records: &[&Record], bytes: impl Fn(&Record) -> Option<u64>) -> Option<f64> {
     super::flags::mean(records, |r| bytes(r).map(|bytes| bytes as f64))
+}
+
+/// How long looks took beside the time between them, over the bursts of which that is known; `None` where there is none.
+pub(super) fn looks<'a>(records: impl IntoIterator<Item = &'a Record>) -> Option<f64> {
+    let known = records.into_iter().filter_map(|r| r.evidence.looks_ns.zip(r.evidence.wall_ns));
+    let (looks, bursts) = known.fold((0, 0), |(looks, bursts), (look, burst)| (looks + look, bursts + burst));
+    (bursts > 0).then(|| looks as f64 / bursts as f64)
 }
 
 fn cpu_of_blocks(records: &[&Record]) -> BTreeMap<u32, f64> {
@@ -102,6 +112,23 @@ mod tests {
         assert_eq!(rows.len(), 8);
         rows.iter_mut().for_each(|r| r.evidence.cpu_ns = cpu(r.block));
         rows
+    }
+
+    #[test]
+    fn looks_are_a_share_of_the_time_between_them_and_remarked_on_where_they_are_long() {
+        let of = |look: Option<u64>| {
+            let mut stored = example::stored();
+            for record in &mut stored.records {
+                (record.evidence.looks_ns, record.evidence.wall_ns) = (look, Some(100_000_000));
+            }
+            let c = crate::comparison::compare(&stored, crate::comparison::Method::default());
+            let remark = c.remarks.iter().find(|remark| remark.contains("counters")).cloned();
+            (c.distribution("disk/fsync", "bare").expect("it ran").seen.looks, remark)
+        };
+        assert_eq!((of(None), of(Some(500_000))), ((None, None), (Some(0.005), None)));
+        let (share, remark) = of(Some(2_000_000));
+        assert_eq!(share, Some(0.02));
+        assert!(remark.expect("one").starts_with("the host's counters were read for 2.0 % of the time"));
     }
 
     #[test]

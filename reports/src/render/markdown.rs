@@ -166,6 +166,14 @@ fn beside_and_insertions(c: &Comparison, plan: &WorkloadPlan, out: &mut String) 
     for text in beside::counters(c, &plan.name) {
         say!(out, "* {}\n", safe(&text));
     }
+    if let Some(table) = words::seen::table(c, plan) {
+        let figures = "--:|".repeat(table.headings.len());
+        say!(out, "| what the host saw, by operation | {} |\n|---|{figures}", table.headings.join(" | "));
+        for (name, figures) in &table.rows {
+            say!(out, "| {} | {} |", safe(name), figures.join(" | "));
+        }
+        out.push('\n');
+    }
     let places: Vec<_> = c.insertions.iter().filter(|i| i.workload == plan.name).collect();
     let Some(first) = places.first() else { return };
     out.push_str("| | 7500 inserts | |\n|---|--:|---|\n");

@@ -396,4 +396,5 @@ fn seen(plan: &EnvironmentPlan, ratio: f64, durable: bool) -> Seen {
         cache_bytes: None,
         memory_bytes: None,
     }
+        looks: None,
 }

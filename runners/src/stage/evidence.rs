@@ -206,6 +206,7 @@ impl Snapshot {
             device_bytes_written: disk(|d| Some(d.sectors_written * 512)),
             overslept_ns: None,
             idle_flushes: None,
+            looks_ns: None,
             neighbour: None,
         }
     }

@@ -43,6 +43,15 @@ pub enum Ask {
     Release,
 }
 
+/// What is done beside a burst and what is one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Act {
+    Look,
+    Begin,
+    Burst,
+    End,
+}
+
 /// How it fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
@@ -89,6 +98,8 @@ struct Story {
     now: Duration,
     up: usize,
     most_up: usize,
+    /// Looks at the host, the begin and the end of what is watched, and bursts, in their order.
+    order: Vec<Act>,
 }
 
 impl Script {
@@ -155,6 +166,11 @@ impl Script {
         self.story().pilots.get(environment).cloned().unwrap_or_default()
     }
 
+    /// All that is done around bursts, in its order.
+    pub fn order(&self) -> Vec<Act> {
+        self.story().order.clone()
+    }
+
     /// Looks at the host's own operations.
     pub fn looks(&self) -> usize {
         self.story().measured
@@ -198,6 +214,7 @@ impl Script {
         *asked += 1;
         if ask == Ask::Burst {
             story.now += Duration::from_secs(1);
+            story.order.push(Act::Burst);
         }
         if story.interrupted || story.signal == Some(Signal::In(step)) {
             story.interrupted = true;
@@ -263,15 +280,20 @@ impl Site for Script {
         anyhow::ensure!(story.lost_canary != Some(story.measured), "the canary can't sing");
         let us = story.canaries.get(story.measured).copied().unwrap_or(10);
         story.measured += 1;
+        story.order.push(Act::Look);
         Ok(us * 1000)
     }
 
     fn idle_flushes(&self) -> Vec<Option<Idle>> {
+        self.story().order.push(Act::Look);
         vec![Some(IDLE); ENVIRONMENTS.len()]
     }
 
     fn watch<T>(&self, _: usize, burst: impl FnOnce() -> T) -> (T, Evidence) {
-        (burst(), Evidence { steal: self.story().stolen, ..Evidence::default() })
+        self.story().order.push(Act::Begin);
+        let done = burst();
+        self.story().order.push(Act::End);
+        (done, Evidence { steal: self.story().stolen, ..Evidence::default() })
     }
 
     fn side_by_side<T: Send, F: FnOnce() -> T + Send>(&self, steps: Vec<F>) -> Vec<T> {

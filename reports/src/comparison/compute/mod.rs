@@ -279,6 +279,9 @@ const FEWEST_FOR_MEDIAN: u64 = 5;
 
 /// Entries that a block needs for `beyond` of them to lie past the percentile, on the side that is thinner.
 ///
+/// Looks at the host's counters that take less of the time of the bursts aren't worth a remark.
+const LONG_LOOKS: f64 = 0.01;
+
 /// The median is no tail. That of a few operations is a rough value, but not a wrong one, and how rough it is shows between the
 /// blocks, which are what an interval is made from: a disk that takes 8 ms a flush can be judged in bursts of 60 ms.
 fn needed(quantile: f64, beyond: u64) -> u64 {
@@ -576,6 +579,12 @@ fn remark(c: &mut Comparison, stored: &Stored) {
     }
     if let Some(evidence) = &c.run.nested {
         c.remarks.push(format!("the host is itself a guest: {evidence}"));
+    if let Some(share) = super::seen::looks(&stored.records).filter(|share| *share > LONG_LOOKS) {
+        c.remarks.push(format!(
+            "the host's counters were read for {:.1} % of the time of the bursts, beside them and in none: longer bursts make that less",
+            100.0 * share
+        ));
+    }
     }
     if let Some((_, container)) = c.run.host.iter().find(|(name, _)| name == "container") {
         let (kind, evidence) = container.split_once(": ").unwrap_or((container, "by its marks"));

@@ -301,6 +301,7 @@ fn seen(seen: &think::Seen) -> Seen {
         packets: seen.packets,
         cache_bytes: seen.cache_bytes,
         memory_bytes: seen.memory_bytes,
+        looks: seen.looks,
     }
 }
 

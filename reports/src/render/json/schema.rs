@@ -561,6 +561,8 @@ pub(super) struct Seen {
     pub(super) cache_bytes: Option<f64>,
     /// After a burst, not by operation: memory held by its processes, bytes, the mean.
     pub(super) memory_bytes: Option<f64>,
+    /// Not by operation: how long the host's counters were read before and after bursts, as a share of the time between.
+    pub(super) looks: Option<f64>,
 }
 
 /// Service times, nanoseconds; null where the operations don't carry a percentile.

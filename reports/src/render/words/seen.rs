@@ -74,7 +74,7 @@ pub fn table(c: &Comparison, plan: &WorkloadPlan) -> Option<Table> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::render::sample;
+    use crate::render::{self, sample};
 
     fn of(c: &Comparison, workload: &str) -> Table {
         let plan = c.run.workloads.iter().find(|w| w.name == workload).unwrap();
@@ -106,6 +106,52 @@ mod tests {
         assert_eq!(of(&c, "net/rr").rows[0].1[2..], ["2.10", "1.50", "3.00 MiB"]);
         let disk = of(&c, "sqlite/commit");
         assert_eq!(disk.headings[6..], ["switches", "page cache after", "memory after"]);
+    }
+
+    #[test]
+    fn all_that_the_host_saw_is_on_the_page_in_the_text_and_in_the_json() {
+        let mut c = sample::comparison();
+        for d in &mut c.distributions {
+            let seen = &mut d.seen;
+            (seen.reads, seen.bytes_read, seen.packets) = (Some(0.25), Some(1024.0), Some(2.1));
+            (seen.switches, seen.looks) = (Some(1.5), Some(0.002));
+            (seen.cache_bytes, seen.memory_bytes) = (Some(4096.0), Some(f64::from(3 << 20)));
+        }
+        let text = |format: &str| {
+            let bytes = render::find(format).expect("there").renderer.render(&c).expect("rendered");
+            String::from_utf8(bytes).expect("text")
+        };
+        let (page, markdown) = (text("html"), text("markdown"));
+        let headings = COLUMNS.map(|(heading, ..)| heading);
+        // Of a box before and after its work: what it holds, and what it takes to begin and to end it.
+        for word in headings.into_iter().chain(["to the baseline's", "memory", "start", "stop"]) {
+            let shown = |text: &str| text.contains(word) || text.contains(&word.replace('\'', "&#39;"));
+            assert!(shown(&page), "no `{word}` on the page");
+            assert!(shown(&markdown), "no `{word}` in the text: {markdown}");
+        }
+        let json: serde_json::Value = serde_json::from_str(&text("json")).expect("JSON");
+        let of = |list: &str, at: &str| {
+            json[list].as_array().and_then(|all| all.iter().find_map(|e| e.pointer(at)?.as_f64()))
+        };
+        for key in [
+            "cpu_ns",
+            "cpu_ratio",
+            "device_reads",
+            "device_bytes_read",
+            "device_writes",
+            "device_bytes_written",
+            "device_flushes",
+            "context_switches",
+            "packets",
+            "cache_bytes",
+            "memory_bytes",
+            "looks",
+        ] {
+            assert!(of("distributions", &format!("/seen/{key}")).is_some(), "no {key}: {json}");
+        }
+        for key in ["start_ms", "stop_ms", "memory_bytes"] {
+            assert!(of("environments", &format!("/{key}")).is_some(), "no {key}: {json}");
+        }
     }
 
     #[test]
