@@ -108,11 +108,29 @@ impl Ladder {
 
 /// Takes the environment of a run apart; `None` where its suite doesn't ask for that.
 pub fn explain(c: &Comparison) -> Option<Explanation> {
-    let suite = c.run.suite_toml.parse::<toml::Table>().ok()?;
-    let named: Named = suite.get("explains")?.clone().try_into().ok()?;
+    let named = named(c)?;
     let environment = named.rungs.last()?.clone();
     let ladders = c.run.workloads.iter().map(|workload| Case { c, workload }.ladder(&named)).collect();
     Some(Explanation { environment, left_out: named.left_out, ladders })
+}
+
+fn named(c: &Comparison) -> Option<Named> {
+    let suite = c.run.suite_toml.parse::<toml::Table>().ok()?;
+    suite.get("explains")?.clone().try_into().ok()
+}
+
+/// What the environments of a ladder are called in lists, by name: `+ disk.bus=ide` on the way to the environment that is explained, and
+/// `but disk.bus=virtio` beside it. Those that are more than one change have their name alone, and so has that environment.
+pub(crate) fn labels(c: &Comparison) -> BTreeMap<String, String> {
+    let Some(Named { rungs, alternatives, .. }) = named(c) else { return BTreeMap::new() };
+    let last = rungs.last().map_or("", String::as_str);
+    let label = |word: &str, from: &str, to: &str| {
+        let change = change(c, from, to);
+        (change != to && to != last).then(|| (to.to_string(), format!("{word} {change}")))
+    };
+    let beside = alternatives.iter().filter_map(|name| label("but", last, name));
+    let on_the_way = rungs.windows(2).filter_map(|pair| label("+", &pair[0], &pair[1]));
+    beside.chain(on_the_way).collect()
 }
 
 /// Time of an operation by block.
@@ -149,7 +167,7 @@ impl<'a> Case<'a> {
                 (Ok(_), Some((from, _))) => Some(from),
                 _ => at.checked_sub(1).map(|before| named.rungs[before].as_str()),
             };
-            let change = from.map_or_else(|| name.clone(), |from| self.change(from, name));
+            let change = from.map_or_else(|| name.clone(), |from| change(self.c, from, name));
             let step = costs.as_ref().ok().zip(before).and_then(|(own, (_, from))| between(from, own));
             reached += step.map_or(0.0, |step| step.value);
             let cost = costs.as_ref().map_err(String::clone).and_then(|_| {
@@ -170,7 +188,7 @@ impl<'a> Case<'a> {
                 let gain = gain(&costs, target, confidence);
                 let (verdict, doubts) = self.doubts(Some(last), name);
                 let share = gain.as_ref().ok().and_then(share);
-                let change = self.change(last, name);
+                let change = change(self.c, last, name);
                 (Alternative { environment: name.clone(), change, gain, share, verdict, doubts }, costs.ok())
             })
             .collect();
@@ -274,13 +292,14 @@ impl<'a> Case<'a> {
         let names: BTreeSet<&'static str> = flags.map(|flag| flag.name).collect();
         (verdict, names.into_iter().collect())
     }
+}
 
-    /// What one environment has that another hasn't.
-    fn change(self, from: &str, to: &str) -> String {
-        let (Some(one), Some(other)) = (self.plan(from), self.plan(to)) else { return to.to_string() };
-        let changed: Vec<String> = differing(one, other).map(|(key, value)| format!("{key}={value}")).collect();
-        if one.runner != other.runner || changed.is_empty() { to.to_string() } else { changed.join(" and ") }
-    }
+/// What one environment has that another hasn't.
+fn change(c: &Comparison, from: &str, to: &str) -> String {
+    let plan = |name| c.environment(name).map(|e| &e.plan);
+    let (Some(one), Some(other)) = (plan(from), plan(to)) else { return to.to_string() };
+    let changed: Vec<String> = differing(one, other).map(|(key, value)| format!("{key}={value}")).collect();
+    if one.runner != other.runner || changed.is_empty() { to.to_string() } else { changed.join(" and ") }
 }
 
 const NO_BLOCK: &str = "it has no block in common with the others";

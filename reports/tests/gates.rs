@@ -215,6 +215,7 @@ fn empty(workloads: Vec<WorkloadPlan>, environments: &[&str], blocks: u32) -> Co
         rounds_begun: 0,
         failures: Vec::new(),
         invalid: Vec::new(),
+        labels: BTreeMap::new(),
         remarks: Vec::new(),
     }
 }

@@ -73,6 +73,8 @@ pub struct Comparison {
     pub forgets: Option<String>,
     /// Why nothing in this run should be believed; empty for a sound run.
     pub invalid: Vec<String>,
+    /// The environments of a ladder that are called otherwise in lists, by name: by the setting that tells them from the one before.
+    pub labels: BTreeMap<String, String>,
     /// Remarks on the run as a whole, one line each: fewer blocks than an interval needs, a nested host, ...
     pub remarks: Vec<String>,
 }
@@ -707,6 +709,11 @@ impl Comparison {
     /// The environment of this name.
     pub fn environment(&self, name: &str) -> Option<&Environment> {
         self.environments.iter().find(|e| e.plan.name == name)
+    }
+
+    /// What an environment is called in lists and pictures: its name, or in a ladder the setting that changes there.
+    pub fn label<'a>(&'a self, name: &'a str) -> &'a str {
+        self.labels.get(name).map_or(name, String::as_str)
     }
 
     /// The environment the others are divided by.

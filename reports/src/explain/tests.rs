@@ -1,6 +1,6 @@
 use super::*;
 use crate::comparison::{Claim, Finding, Flag, Unit};
-use crate::render::sample;
+use crate::render::{self, sample};
 
 const WORKLOAD: &str = "disk/fsync";
 const BLOCKS: u32 = 8;
@@ -179,6 +179,22 @@ fn noise_is_said_to_be_noise() {
     let ladder = only(&c);
     assert!(!told(&ladder.whole.expect("known")));
     assert!(ladder.rungs.iter().all(|r| r.share.is_none() && !r.step.as_ref().is_some_and(told)), "{ladder:?}");
+}
+
+#[test]
+fn in_lists_an_environment_of_a_ladder_is_called_by_what_changes_there() {
+    let mut c = both();
+    c.labels = labels(&c);
+    let called = |name: &'static str| c.label(name).to_string();
+    assert_eq!(["vm-ide", "but-virtio"].map(called), ["+ bus=ide", "but bus=virtio"], "the first is a rung too");
+    // Another engine, and who is explained.
+    assert_eq!(["bare", "vm", "slow"].map(called), ["bare", "vm", "slow"]);
+    for format in ["terminal", "markdown", "html", "svg"] {
+        let text = render::find(format).expect("there").renderer.render(&c).expect("rendered");
+        let text = String::from_utf8(text).expect("text");
+        assert!(text.contains("+ bus=ide") && text.contains("but bus=virtio"), "{format}: {text}");
+    }
+    assert_eq!(labels(&sample::comparison()), BTreeMap::new());
 }
 
 #[test]

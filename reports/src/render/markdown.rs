@@ -38,7 +38,7 @@ impl Render for Markdown {
         }
         for environment in words::compared(c) {
             let sentence = words::sentence(c, environment);
-            say!(out, "* **{}**: {}", safe(&environment.plan.name), pieces(&sentence));
+            say!(out, "* **{}**: {}", safe(c.label(&environment.plan.name)), pieces(&sentence));
         }
         trust(c, &mut out);
         for plan in &c.run.workloads {
@@ -191,7 +191,7 @@ fn row(c: &Comparison, cell: &Cell, notes: &mut Notes) -> Vec<String> {
         let ranked = if cell.verdict == Verdict::Invalid { "*not ranked* " } else { "" };
         format!("{ranked}{}", marks.join(" "))
     };
-    let name = safe(&cell.environment);
+    let name = safe(c.label(&cell.environment));
     let none = || units::NONE.to_owned();
     match &cell.finding {
         Ok(finding) => {
@@ -209,6 +209,12 @@ fn row(c: &Comparison, cell: &Cell, notes: &mut Notes) -> Vec<String> {
     }
 }
 
+/// Where an environment has another name in lists, both.
+fn called(c: &Comparison, name: &str) -> String {
+    let label = c.label(name);
+    if label == name { name.to_string() } else { format!("{label} ({name})") }
+}
+
 fn environments(c: &Comparison, out: &mut String) {
     out.push_str(
         "### Environments\n\n| | start | stop | memory | runner | network | data |\n|---|--:|--:|--:|---|---|---|\n",
@@ -217,14 +223,18 @@ fn environments(c: &Comparison, out: &mut String) {
         let runner = safe(e.plan.version.as_deref().unwrap_or(&e.plan.runner));
         let (network, data) = (safe(&e.plan.network.to_string()), safe(&e.plan.data_path));
         let (start, stop, memory) = (words::start(e), words::stop(e), words::memory(e));
-        say!(out, "| {} | {start} | {stop} | {memory} | {runner} | {network} | {data} |", safe(&e.plan.name));
+        say!(
+            out,
+            "| {} | {start} | {stop} | {memory} | {runner} | {network} | {data} |",
+            safe(&called(c, &e.plan.name))
+        );
     }
     out.push('\n');
     let mut any = false;
     for e in words::tried(c) {
         for hint in &e.hints {
             any = true;
-            say!(out, "* Why **{}**: {}", safe(&e.plan.name), safe(&words::hint(hint, &c.run)));
+            say!(out, "* Why **{}**: {}", safe(c.label(&e.plan.name)), safe(&words::hint(hint, &c.run)));
         }
     }
     if any {

@@ -149,6 +149,7 @@ fn of(run: crate::record::Run) -> Comparison {
         failures: Vec::new(),
         forgets: None,
         invalid: Vec::new(),
+        labels: Default::default(),
         remarks: vec!["the host is itself a guest (kvm-clock)".into()],
         run,
     };
@@ -395,6 +396,6 @@ fn seen(plan: &EnvironmentPlan, ratio: f64, durable: bool) -> Seen {
         packets: None,
         cache_bytes: None,
         memory_bytes: None,
-    }
         looks: None,
+    }
 }

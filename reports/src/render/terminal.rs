@@ -131,9 +131,10 @@ impl Terminal {
     }
 
     fn sentences(self, c: &Comparison, out: &mut String) {
-        let width = words::compared(c).map(|e| one_line(&e.plan.name).chars().count()).max().unwrap_or(0).min(NAME);
+        let width =
+            words::compared(c).map(|e| one_line(c.label(&e.plan.name)).chars().count()).max().unwrap_or(0).min(NAME);
         for environment in words::compared(c) {
-            let name = fit(&one_line(&environment.plan.name), width);
+            let name = fit(&one_line(c.label(&environment.plan.name)), width);
             let sentence = one_line(&words::plain(&words::sentence(c, environment)));
             for (i, line) in wrapped(&sentence, self.width - width - 2).iter().enumerate() {
                 let label = if i == 0 { self.paint(Style::Bold, &name) } else { String::new() };
@@ -302,7 +303,8 @@ impl Terminal {
             for e in words::tried(c) {
                 let clock = e.clock_ns.map_or_else(|| units::NONE.to_owned(), units::duration);
                 let version = e.plan.version.as_deref().unwrap_or(&e.plan.runner);
-                let (name, start, stop, memory) = (&e.plan.name, words::start(e), words::stop(e), words::memory(e));
+                let (name, start, stop, memory) =
+                    (c.label(&e.plan.name), words::start(e), words::stop(e), words::memory(e));
                 let text = format!(
                     "{name}: start {start}, stop {stop}, memory {memory}, clock read {clock}, {version}, {}",
                     e.plan.network
@@ -317,7 +319,7 @@ impl Terminal {
         for e in words::tried(c) {
             let clock = e.clock_ns.map_or_else(|| units::NONE.to_owned(), units::duration);
             let version = e.plan.version.as_deref().unwrap_or(&e.plan.runner);
-            let name = fit(&one_line(&e.plan.name), NAME);
+            let name = fit(&one_line(c.label(&e.plan.name)), NAME);
             table.add_row([
                 name,
                 words::start(e),
@@ -357,7 +359,7 @@ impl Terminal {
                     continue;
                 }
                 let places = seen.entry((flag.name, &flag.evidence)).or_default();
-                once(&mut places.environments, &cell.environment);
+                once(&mut places.environments, c.label(&cell.environment));
                 once(&mut places.workloads, &cell.workload);
             }
         }
@@ -437,7 +439,7 @@ fn flagged(cell: &Cell) -> String {
 }
 
 fn row(c: &Comparison, cell: &Cell, longest: usize) -> Vec<String> {
-    let name = fit(&one_line(&cell.environment), longest);
+    let name = fit(&one_line(c.label(&cell.environment)), longest);
     let flags = flagged(cell);
     let none = || units::NONE.to_owned();
     match &cell.finding {

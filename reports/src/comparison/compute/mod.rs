@@ -1,6 +1,6 @@
 //! The comparison itself: ratios within blocks, and the statistics over blocks.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::merge::{Blocks, Counted, Merged, OfWorkload};
 use super::{
@@ -33,7 +33,7 @@ pub fn compare(stored: &Stored, method: Method) -> Comparison {
         seconds: stored.seconds,
         stopped: stored.stopped.clone(),
         method,
-        blocks: stored.records.iter().map(|r| r.block).collect::<std::collections::BTreeSet<_>>().len() as u32,
+        blocks: stored.records.iter().map(|r| r.block).collect::<BTreeSet<_>>().len() as u32,
         environments: Vec::new(),
         cells: Vec::new(),
         control: Vec::new(),
@@ -45,6 +45,7 @@ pub fn compare(stored: &Stored, method: Method) -> Comparison {
         failures: Vec::new(),
         forgets: flags::disk::baseline_forgets(stored),
         invalid: Vec::new(),
+        labels: BTreeMap::new(),
         remarks: Vec::new(),
     };
     for workload in &run.workloads {
@@ -75,6 +76,7 @@ pub fn compare(stored: &Stored, method: Method) -> Comparison {
     let beside: Vec<_> = run.environments.iter().map(|plan| neighbour::of(&c, stored, plan)).collect();
     c.environments.iter_mut().zip(beside).for_each(|(e, beside)| e.beside = beside);
     claims::judge_neighbours(&mut c);
+    c.labels = crate::explain::labels(&c);
     remark(&mut c, stored);
     c
 }
@@ -277,11 +279,11 @@ impl<'a> Pair<'a> {
 /// Entries that a block needs for a median.
 const FEWEST_FOR_MEDIAN: u64 = 5;
 
-/// Entries that a block needs for `beyond` of them to lie past the percentile, on the side that is thinner.
-///
 /// Looks at the host's counters that take less of the time of the bursts aren't worth a remark.
 const LONG_LOOKS: f64 = 0.01;
 
+/// Entries that a block needs for `beyond` of them to lie past the percentile, on the side that is thinner.
+///
 /// The median is no tail. That of a few operations is a rough value, but not a wrong one, and how rough it is shows between the
 /// blocks, which are what an interval is made from: a disk that takes 8 ms a flush can be judged in bursts of 60 ms.
 fn needed(quantile: f64, beyond: u64) -> u64 {
@@ -577,14 +579,14 @@ fn remark(c: &mut Comparison, stored: &Stored) {
                 .into(),
         );
     }
-    if let Some(evidence) = &c.run.nested {
-        c.remarks.push(format!("the host is itself a guest: {evidence}"));
     if let Some(share) = super::seen::looks(&stored.records).filter(|share| *share > LONG_LOOKS) {
         c.remarks.push(format!(
             "the host's counters were read for {:.1} % of the time of the bursts, beside them and in none: longer bursts make that less",
             100.0 * share
         ));
     }
+    if let Some(evidence) = &c.run.nested {
+        c.remarks.push(format!("the host is itself a guest: {evidence}"));
     }
     if let Some((_, container)) = c.run.host.iter().find(|(name, _)| name == "container") {
         let (kind, evidence) = container.split_once(": ").unwrap_or((container, "by its marks"));

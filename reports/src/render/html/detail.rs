@@ -183,7 +183,7 @@ fn primary_table(c: &Comparison, plan: &WorkloadPlan, out: &mut Markup) {
         let class = row_class(environment, cell);
         let stalls = c.distribution(&plan.name, &cell.environment).and_then(|d| d.stalls_per_million);
         let stalls = stalls.map_or_else(|| units::NONE.to_owned(), units::three);
-        add!(out, "<tr{}><th scope=\"row\">{}</th>", class, cell.environment);
+        add!(out, "<tr{}><th scope=\"row\">{}</th>", class, c.label(&cell.environment));
         numbers(cell, false, out);
         add!(
             out,
@@ -308,7 +308,7 @@ fn all_metrics(c: &Comparison, plan: &WorkloadPlan, out: &mut Markup) {
         // The name once per environment: a column of repetitions hides where the next one begins.
         let first = cell.environment != last;
         last = &cell.environment;
-        let (class, name) = if first { (markup!(" class=\"group\""), last) } else { (Markup::default(), "") };
+        let (class, name) = if first { (markup!(" class=\"group\""), c.label(last)) } else { (Markup::default(), "") };
         add!(out, "<tr{}><th scope=\"row\">{}</th><td>{}</td>", class, name, cell.metric.name());
         numbers(cell, true, out);
         let (geometric, means) = cell.finding.as_ref().map_or_else(
@@ -342,7 +342,7 @@ fn environments(c: &Comparison, out: &mut Markup) {
             out,
             "<tr><th scope=\"row\">{}</th><td>{}{}{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>\
              <td class=\"n\">{}</td><td>{}</td><td>{}</td><td>{}{}</td></tr>\n",
-            &e.plan.name,
+            called(c, &e.plan.name),
             e.plan.version.as_deref().unwrap_or(&e.plan.runner),
             environment_settings(c, e),
             programs(&e.plan.programs),
@@ -373,6 +373,12 @@ fn environments(c: &Comparison, out: &mut Markup) {
         }
         add!(out, "</dl>\n");
     }
+}
+
+/// Where an environment has another name in lists, both.
+fn called(c: &Comparison, name: &str) -> Markup {
+    let label = c.label(name);
+    if label == name { markup!("{}", name) } else { markup!("{}<br/><small>{}</small>", label, name) }
 }
 
 /// Where each lies and which it was, by the start of its hash.

@@ -59,8 +59,10 @@ pub(super) fn head(title: &str, out: &mut Markup) {
 }
 
 fn first_screen(c: &Comparison, out: &mut Markup) -> Result<()> {
-    let names: Vec<String> =
-        words::compared(c).filter(|e| !matches!(e.outcome, Outcome::Skipped(_))).map(|e| e.plan.name.clone()).collect();
+    let names: Vec<String> = words::compared(c)
+        .filter(|e| !matches!(e.outcome, Outcome::Skipped(_)))
+        .map(|e| c.label(&e.plan.name).to_string())
+        .collect();
     if let Some(words) = words::not_durable(c) {
         add!(out, "<p class=\"alarm\" role=\"alert\">{}</p>\n", words);
     }
@@ -136,7 +138,7 @@ fn sentences(c: &Comparison, out: &mut Markup) {
             out,
             "<li{}><span class=\"name\">{}</span> <span>{}{}</span></li>\n",
             class,
-            environment.plan.name,
+            c.label(&environment.plan.name),
             sentence,
             why
         );

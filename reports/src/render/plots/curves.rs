@@ -50,7 +50,7 @@ const NAMED: [(f64, &str); 7] =
 /// When plotters fails.
 pub fn latencies(place: Place, c: &Comparison, workload: &str) -> Result<Option<Markup>> {
     let curves: Vec<Curve<'_>> = series(c, workload)
-        .map(|(d, ink, width)| Curve { name: &d.environment, ink, width, points: points(d), bars: Vec::new() })
+        .map(|(d, ink, width)| Curve { name: c.label(&d.environment), ink, width, points: points(d), bars: Vec::new() })
         .filter(|curve| !curve.points.is_empty())
         .collect();
     if curves.is_empty() {
@@ -68,7 +68,7 @@ pub fn overheads(place: Place, c: &Comparison, workload: &str) -> Result<Option<
     let mut curves: Vec<Curve<'_>> = series(c, workload)
         .filter(|(d, ..)| !d.overhead.is_empty())
         .map(|(d, ink, width)| Curve {
-            name: &d.environment,
+            name: c.label(&d.environment),
             ink,
             width,
             points: d

@@ -72,7 +72,7 @@ pub fn panels(c: &Comparison) -> Vec<Panel> {
                         Err(Withheld::NoCommonBlock) => Err("no result".to_owned()),
                     };
                     Some(Row {
-                        name: e.plan.name.clone(),
+                        name: c.label(&e.plan.name).to_string(),
                         overhead,
                         verdict: cell.verdict,
                         control: e.role == Role::Control,
@@ -286,7 +286,7 @@ fn forest_svg(c: &Comparison) -> Result<Markup> {
 }
 
 fn names(c: &Comparison) -> String {
-    words::compared(c).map(|e| e.plan.name.as_str()).collect::<Vec<_>>().join(", ")
+    words::compared(c).map(|e| c.label(&e.plan.name)).collect::<Vec<_>>().join(", ")
 }
 
 fn subtitle(c: &Comparison) -> String {

@@ -68,7 +68,7 @@ pub fn panels<'a>(c: &'a Comparison, workload: &str) -> Option<Heat<'a>> {
     scale.most = here.iter().flat_map(|(_, heat)| cells(heat, scale)).map(|cell| cell.2).max()?;
     let panel = |(d, heat): &(&'a Distribution, &HeatMap)| {
         let length = units::duration(heat.length_ns as f64);
-        (d.environment.as_str(), length, panel(d, heat, scale))
+        (c.label(&d.environment), length, panel(d, heat, scale))
     };
     Some(Heat { panels: here.iter().map(panel).collect(), most: scale.most })
 }

@@ -67,7 +67,7 @@ pub fn beside(c: &Comparison, workload: &str) -> Vec<Beside> {
             if open.lateness.is_empty() { units::NONE.into() } else { units::duration(open.lateness.max() as f64) };
         Some(Beside {
             fields: [
-                d.environment.clone(),
+                c.label(&d.environment).to_string(),
                 service(d, 0.5).map_or_else(|| units::NONE.into(), units::duration),
                 service(d, 0.99).map_or_else(|| units::NONE.into(), units::duration),
                 late(0.5),

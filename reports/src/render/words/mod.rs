@@ -248,10 +248,10 @@ pub fn hints(c: &Comparison, alike: Alike) -> Vec<Reason<'_>> {
     for (e, hint) in tried(c).flat_map(|e| e.hints.iter().map(move |hint| (e, hint))) {
         match all.iter_mut().find(|reason| same(reason.hint, hint)) {
             Some(reason) => {
-                reason.environments.push(&e.plan.name);
+                reason.environments.push(c.label(&e.plan.name));
                 reason.equal &= reason.hint.evidence == hint.evidence;
             }
-            None => all.push(Reason { environments: vec![&e.plan.name], hint, equal: true }),
+            None => all.push(Reason { environments: vec![c.label(&e.plan.name)], hint, equal: true }),
         }
     }
     all

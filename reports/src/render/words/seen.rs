@@ -66,7 +66,7 @@ pub fn table(c: &Comparison, plan: &WorkloadPlan) -> Option<Table> {
         if compared {
             figures.insert(at, d.seen.cpu.map_or_else(|| units::NONE.into(), |cpu| super::overhead(&cpu)));
         }
-        (d.environment.clone(), figures)
+        (c.label(&d.environment).to_string(), figures)
     };
     Some(Table { headings, rows: here.iter().map(row).collect() })
 }
