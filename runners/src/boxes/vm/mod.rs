@@ -279,13 +279,25 @@ pub(crate) fn start_deadline() -> Duration {
 /// When it or KVM isn't there.
 pub(crate) fn version_under_kvm(program: Program, set: Option<&Path>) -> Result<String, Unavailable> {
     let version = program.version(set)?;
-    let kvm = std::fs::OpenOptions::new().read(true).write(true).open("/dev/kvm");
-    kvm.map_err(|e| Unavailable {
-        because: format!("{} needs KVM: can't open /dev/kvm: {e}", program.name),
-        fix: kvm_opens_when(&e).into(),
-        broken: false,
-    })?;
+    require_kvm(program.name)?;
     Ok(version)
+}
+
+/// Refuses what can't be without KVM, where this user can't open it.
+///
+/// # Errors
+/// When `/dev/kvm` doesn't open.
+pub(crate) fn require_kvm(what: &str) -> Result<(), Unavailable> {
+    let kvm = std::fs::OpenOptions::new().read(true).write(true).open("/dev/kvm");
+    kvm.map(drop).map_err(|e| without_kvm(what, &e))
+}
+
+fn without_kvm(what: &str, refused: &std::io::Error) -> Unavailable {
+    Unavailable {
+        because: format!("{what} needs KVM: can't open /dev/kvm: {refused}"),
+        fix: kvm_opens_when(refused).into(),
+        broken: false,
+    }
 }
 
 /// What opens `/dev/kvm`, where it did not.
@@ -311,6 +323,13 @@ pub(crate) mod tests {
             let fix = fix(&["ext4", driver]);
             assert!(fix.contains(all) && fix.contains(driver), "{fix}");
         }
+    }
+
+    #[test]
+    fn what_needs_kvm_says_so_and_how_to_open_it() {
+        let told = without_kvm("accel=kvm", &std::io::Error::from_raw_os_error(libc::EACCES));
+        assert_eq!(told.because, "accel=kvm needs KVM: can't open /dev/kvm: Permission denied (os error 13)");
+        assert!(told.fix.contains("usermod -aG kvm") && !told.broken, "{told:?}");
     }
 
     #[test]

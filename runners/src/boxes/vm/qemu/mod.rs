@@ -79,6 +79,10 @@ impl Runner for Qemu {
         options.exists_for(Arch::HERE)?;
         let set = options.binary;
         let (program, version) = (QEMU.require(set.as_deref())?, QEMU.version(set.as_deref())?);
+        if options.accel == Accel::Kvm {
+            // QEMU's own words name no group.
+            vm::require_kvm("accel=kvm")?;
+        }
         let absent = |because: String| Unavailable { because, fix: FIX.into(), broken: false };
         image::mkfs().map_err(|e| absent(e.to_string()))?;
         let defaults = Settings::resolve(Options::TABLE, &Default::default()).expect("the defaults are valid");
