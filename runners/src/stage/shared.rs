@@ -82,6 +82,7 @@ impl Drop for Shared {
         kill_left(Some(&self.host.id), &[]);
         if self.host.privileged {
             cgroup::remove(&format!("tarebench-{}", self.host.id));
+            cgroup::leaf::undo_of_the_gone(leftovers::lives);
             let live = |id: &str| id != self.host.id && leftovers::lives(id);
             match cgroup::leaf::undo(&cgroup::leaf::name(&self.host.id)) {
                 Err(e) if cgroup::leaf::others_are_here(live) => {
@@ -90,7 +91,6 @@ impl Drop for Shared {
                 Err(e) => log::warn!("processes of this container stay in a cgroup of ours: {e:#}"),
                 Ok(()) => {}
             }
-            cgroup::leaf::undo_of_the_gone(|id| id == self.host.id || leftovers::lives(id));
         }
     }
 }

@@ -1,13 +1,13 @@
 //! Room for limits in a container: the processes of its topmost group of cgroup v2 go to a leaf, as container engines have it, and
 //! come back at the end. Where they may be anybody's nothing is moved.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
 
 use super::{hands_down, mounts};
 use crate::host::Host;
@@ -16,20 +16,45 @@ use crate::host::journal::Made;
 /// How long the topmost group may go on forking while it is emptied.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// How long another run may have the topmost group to itself: longer than it goes on forking.
+const TURN: Duration = Duration::from_secs(10);
+
 /// The name of a run's leaf, directly below the topmost group. It isn't below the run's own group, in which everything is killed
 /// at the end.
 pub(crate) fn name(id: &str) -> String {
     format!("tarebench-{id}-leaf")
 }
 
-/// Lets groups below the topmost one have these controllers, where that takes no more than moving the container's own processes.
+/// Keeps others of us from moving what is in the topmost group, and from making groups below it, as long as what is given back lives:
+/// what is handed down for the group that one run is about to make, another one that ends would take back. The group itself is
+/// locked, which all who see it share, whatever their TMPDIR is.
+pub(super) fn alone(point: &Path) -> Option<Flock<File>> {
+    alone_within(point, TURN)
+}
+
+fn alone_within(point: &Path, patience: Duration) -> Option<Flock<File>> {
+    let mut group = File::open(point).inspect_err(|e| log::debug!("can't lock {}: {e}", point.display())).ok()?;
+    let until = Instant::now() + patience;
+    loop {
+        match Flock::lock(group, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Some(lock),
+            // Anybody may lock it, so nobody is waited for without end.
+            Err((file, Errno::EWOULDBLOCK)) if Instant::now() < until => group = file,
+            Err((_, e)) => {
+                log::warn!("{} is not ours alone: {e}", point.display());
+                return None;
+            }
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Lets groups below the topmost one have these controllers, where that takes no more than moving the container's own processes. The
+/// caller has the topmost group [`alone`]: environments are made side by side, and the first one moves for all.
 ///
 /// # Errors
 /// When it has processes that we don't move, or can't, with the reason; nothing has changed then.
 pub(super) fn make_room(host: &Host, point: &Path, wanted: &[&str]) -> anyhow::Result<()> {
-    // Environments are made side by side, and the first one moves for all.
-    static ONE: Mutex<()> = Mutex::new(());
-    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let Err(held) = hands_down(point, wanted.iter()) else { return Ok(()) };
     if let Some(why) = obstacle(point, &fs::read_to_string("/proc/1/cgroup").unwrap_or_default()) {
         bail!("{held:#}; that isn't done for you, since {why}");
@@ -91,6 +116,7 @@ fn move_all(from: &Path, to: &Path) -> anyhow::Result<()> {
 /// When other groups make use of what it hands down, or the kernel refuses, with what is left to do.
 pub(crate) fn undo(name: &str) -> anyhow::Result<()> {
     for point in mounts().into_iter().filter(|mount| mount.v2).map(|mount| mount.point) {
+        let _alone = alone(&point);
         let leaf = point.join(name);
         if leaf.is_dir() {
             leave(&point, &leaf).with_context(|| format!("left to you: `{}`", removal(&leaf)))?;
@@ -99,10 +125,11 @@ pub(crate) fn undo(name: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Undoes the leaves of runs that ended while others had their groups here, which nobody could then. It is left as it is where
-/// somebody still has.
+/// Undoes the leaves of runs that ended while others had their groups here, which nobody could then, and those of runs that are
+/// about to end: of several that end at once, each sees the others alive. It is left as it is where somebody still has groups.
 pub(crate) fn undo_of_the_gone(live: impl Fn(&str) -> bool) {
     for point in mounts().into_iter().filter(|mount| mount.v2).map(|mount| mount.point) {
+        let _alone = alone(&point);
         for leaf in of_the_gone(&point, &live) {
             if let Err(e) = leave(&point, &leaf) {
                 log::info!("{} stays: {e:#}", leaf.display());
@@ -111,14 +138,16 @@ pub(crate) fn undo_of_the_gone(live: impl Fn(&str) -> bool) {
     }
 }
 
-/// The leaves below this group whose runs are no more.
+/// The leaves below this group whose runs are no more, or have removed their own group: it is made together with the leaf, and
+/// removed first at the end.
 fn of_the_gone(point: &Path, live: impl Fn(&str) -> bool) -> Vec<PathBuf> {
     let below = fs::read_dir(point).into_iter().flatten().flatten().map(|entry| entry.path());
     let run = |path: &Path| {
         let id = path.file_name()?.to_str()?.strip_prefix("tarebench-")?.strip_suffix("-leaf")?;
         Some(id.to_string())
     };
-    below.filter(|path| run(path).is_some_and(|id| !live(&id))).collect()
+    let ended = |id: &str| !live(id) || !point.join(format!("tarebench-{id}")).is_dir();
+    below.filter(|path| run(path).is_some_and(|id| ended(&id))).collect()
 }
 
 /// Whether another run that lives has groups where ours were: the last one brings everybody back.
@@ -194,12 +223,45 @@ mod tests {
     #[test]
     fn the_leaf_of_a_run_that_still_measures_is_no_ones_but_its_own() {
         let root = group("domain\n", "");
-        for name in ["tarebench-ab-leaf", "tarebench-cd-leaf", "tarebench-cd", "leaf", "tarebench-ef"] {
+        for name in ["tarebench-ab-leaf", "tarebench-ab", "tarebench-cd-leaf", "tarebench-cd", "leaf", "tarebench-ef"] {
             fs::create_dir(root.path().join(name)).expect("made");
         }
         let gone = |live: &[&str]| of_the_gone(root.path(), |id| live.contains(&id));
         assert_eq!(gone(&["cd", "ef"]), [root.path().join("tarebench-ab-leaf")]);
         assert!(gone(&["ab", "cd"]).is_empty());
+    }
+
+    #[test]
+    fn of_two_runs_that_end_at_once_the_last_takes_both_leaves() {
+        let root = group("domain\n", "");
+        for name in ["tarebench-ab-leaf", "tarebench-cd-leaf", "tarebench-cd"] {
+            fs::create_dir(root.path().join(name)).expect("made");
+        }
+        // Both have their journals locked still.
+        let gone = || of_the_gone(root.path(), |_| true);
+        assert_eq!(
+            gone(),
+            [root.path().join("tarebench-ab-leaf")],
+            "it has removed its group, and waits for the other's"
+        );
+        fs::remove_dir(root.path().join("tarebench-cd")).expect("removed");
+        assert_eq!(gone().len(), 2);
+    }
+
+    #[test]
+    fn the_topmost_group_is_one_runs_at_a_time_and_nobody_is_waited_for_without_end() {
+        let root = group("domain\n", "");
+        let short = Duration::from_millis(30);
+        let first = alone(root.path()).expect("free");
+        assert!(alone_within(root.path(), short).is_none());
+        std::thread::scope(|scope| {
+            let second = scope.spawn(|| alone(root.path()).is_some());
+            std::thread::sleep(short);
+            assert!(!second.is_finished(), "it waits");
+            drop(first);
+            assert!(second.join().expect("it ends"), "and then has it");
+        });
+        assert!(alone_within(&root.path().join("gone"), short).is_none());
     }
 
     #[test]

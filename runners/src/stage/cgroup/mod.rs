@@ -65,6 +65,8 @@ impl Cgroup {
         }
         let top = self.name.split('/').next().expect("split gives at least one part").to_string();
         let base = mounts.iter().find(|m| m.v2).map(|m| &m.point);
+        // Until the group stands: a run that ends would take back what is handed down for it.
+        let alone = base.filter(|_| v2).and_then(|point| leaf::alone(point));
         // Before the group is noted: what is made later is removed sooner, and this goes last.
         if let Some(point) = base.filter(|_| v2) {
             leaf::make_room(host, point, &wanted)?;
@@ -84,6 +86,7 @@ impl Cgroup {
             self.directories.retain(|d| d.is_dir());
             self.entries = self.directories.clone();
         }
+        drop(alone);
         let mut missing = Vec::new();
         if let Err(e) = self.limit_cpus(host) {
             missing.push(format!("CPUs: {e:#}"));
