@@ -16,7 +16,7 @@ use anyhow::Context as _;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
 
-use crate::network::{MAX_CONNECTIONS, inbound, rr};
+use crate::network::{MAX_CONNECTIONS, inbound, rr, without_greeting};
 use crate::registry;
 
 /// Threads kept for connections to come.
@@ -61,6 +61,22 @@ struct Pool {
     ending: AtomicBool,
     /// Connections that are being served.
     serving: AtomicUsize,
+    /// One is warned of: whoever calls again and again is to fill no terminal.
+    warned: Warned,
+}
+
+/// The kinds of trouble that there was already.
+#[derive(Debug, Default)]
+struct Warned {
+    accept: AtomicBool,
+    crowd: AtomicBool,
+    thread: AtomicBool,
+    call: AtomicBool,
+}
+
+/// A warning for the first of its kind; the others are there for who looks for them.
+fn level(warned: &AtomicBool) -> log::Level {
+    if warned.swap(true, Ordering::Relaxed) { log::Level::Debug } else { log::Level::Warn }
 }
 
 impl Listening {
@@ -233,26 +249,27 @@ fn accept(pool: &Arc<Pool>, listener: &Arc<TcpListener>, idle: &Arc<AtomicUsize>
             Err(_) if pool.ending.load(Ordering::Acquire) => return,
             Err(e) => {
                 // Out of descriptors, or a connection that was gone again: neither must spin or end the peer.
-                log::warn!("the peer can't accept a connection: {e}");
+                log::log!(level(&pool.warned.accept), "the peer can't accept a connection: {e}");
                 std::thread::sleep(Duration::from_millis(10));
                 continue;
             }
         };
         let serving = Serving::begin(pool);
         if serving.number >= MAX_CONNECTIONS {
-            log::warn!("the peer has {MAX_CONNECTIONS} connections already and closes another");
+            let level = level(&pool.warned.crowd);
+            log::log!(level, "the peer has {MAX_CONNECTIONS} connections already and closes another");
             continue;
         }
         if idle.fetch_sub(1, Ordering::AcqRel) == 1
             && let Err(e) = spawn_acceptor(pool, listener, idle)
         {
             // The connection is closed: nobody would wait for the next while it is served.
-            log::warn!("the peer can't start a thread: {e}");
+            log::log!(level(&pool.warned.thread), "the peer can't start a thread: {e}");
             idle.fetch_add(1, Ordering::AcqRel);
             continue;
         }
         if let Err(e) = attend(stream) {
-            log::warn!("a connection of the peer failed: {e:#}");
+            log::log!(level(&pool.warned.call), "a connection of the peer failed: {e:#}");
         }
         drop(serving);
         if idle.fetch_add(1, Ordering::AcqRel) >= MAX_IDLE {
@@ -307,7 +324,7 @@ fn read_name(stream: &mut TcpStream) -> anyhow::Result<String> {
     let mut line = [0; MAX_NAME + 1];
     let mut filled = 0;
     loop {
-        let seen = stream.peek(&mut line[filled..]).context("a connection ended before it named a workload")?;
+        let seen = stream.peek(&mut line[filled..]).map_err(|e| without_greeting(stream, e))?;
         anyhow::ensure!(seen > 0, "a connection ended before it named a workload");
         let end = line[filled..][..seen].iter().position(|byte| *byte == b'\n');
         let take = end.map_or(seen, |at| at + 1);
@@ -374,6 +391,28 @@ mod tests {
         ] {
             assert_eq!(answer(&[nonsense]), b"", "to {}", nonsense.escape_ascii());
         }
+    }
+
+    #[test]
+    fn who_says_nothing_was_waited_for_as_long_as_is_said() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("bound");
+        let mut silent = TcpStream::connect(listener.local_addr().expect("an address")).expect("connects");
+        let (mut stream, _) = listener.accept().expect("accepted");
+        stream.set_read_timeout(Some(Duration::from_millis(20))).expect("set");
+        let name = read_name(&mut stream).expect_err("nothing came").to_string();
+        assert!(name.starts_with("a connection had no whole greeting after 2"), "{name}");
+        silent.write_all(&[0; 4]).expect("sent");
+        // The kernel rounds it up to its ticks.
+        let call = inbound::call(stream).expect_err("a part came").to_string();
+        assert!(call.starts_with("a connection had no whole greeting after 2"), "{call}");
+    }
+
+    #[test]
+    fn trouble_of_a_kind_is_warned_of_once() {
+        let warned = Warned::default();
+        let levels = [(); 3].map(|()| level(&warned.call));
+        assert_eq!(levels, [log::Level::Warn, log::Level::Debug, log::Level::Debug]);
+        assert_eq!(level(&warned.crowd), log::Level::Warn, "another kind");
     }
 
     #[test]

@@ -154,8 +154,19 @@ fn read_answer(stream: &mut impl Read, buffer: &mut [u8]) -> anyhow::Result<()> 
 /// The numbers that follow the workload's name on a new connection, as the peer reads them.
 fn read_numbers<const N: usize>(stream: &mut TcpStream) -> anyhow::Result<[u32; N]> {
     let mut bytes = [[0; 4]; N];
-    anyhow::ensure!(read_whole(stream, bytes.as_flattened_mut())?, "the connection was closed within its greeting");
+    stream.read_exact(bytes.as_flattened_mut()).map_err(|e| without_greeting(stream, e))?;
     Ok(bytes.map(u32::from_le_bytes))
+}
+
+/// Why a connection has no whole greeting; the socket knows how long was waited for it.
+#[cold]
+pub(crate) fn without_greeting(stream: &TcpStream, error: io::Error) -> anyhow::Error {
+    let patience = stream.read_timeout().ok().flatten().filter(|_| nothing_came(&error));
+    let words = match patience {
+        Some(patience) => format!("a connection had no whole greeting after {patience:?}"),
+        None => "a connection ended within its greeting".into(),
+    };
+    anyhow::Error::new(error).context(words)
 }
 
 /// A number of a greeting as a size, where it is within bounds: whoever sent it may be anybody.
