@@ -18,6 +18,7 @@ use crate::cache;
 use crate::host::{Host, Resources};
 use crate::launch::Runner;
 use crate::names::hex;
+use crate::process;
 use crate::session::{Session, SessionError};
 use crate::stage::Stage;
 use crate::stage::shared::Shared;
@@ -25,6 +26,37 @@ use crate::unavailable::Unavailable;
 
 /// More answers than this are not kept: the oldest boots and builds have long been useless.
 const KEPT: usize = 200;
+
+/// Programs besides the engines' own that runners start, or that an engine starts for them: what works may be another thing
+/// once one of them is there, gone or another.
+const HELPERS: &[&str] = &[
+    "aardvark-dns",
+    "catatonit",
+    "conmon",
+    "containerd",
+    "crun",
+    "fuse-overlayfs",
+    "ganesha.nfsd",
+    "ip",
+    "losetup",
+    "mkfs.ext4",
+    "netavark",
+    "newgidmap",
+    "newuidmap",
+    "nft",
+    "passt",
+    "pasta",
+    "qemu-img",
+    "runc",
+    "runsc",
+    "slirp4netns",
+    "ssh",
+    "tc",
+    "virtiofsd",
+];
+
+/// Where some of them are, out of PATH.
+const BESIDE_PATH: &[&str] = &["/usr/libexec", "/usr/libexec/podman", "/usr/lib/podman", "/usr/lib/qemu", "/usr/lib"];
 
 /// The answer, in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,7 +123,7 @@ pub fn probe(runner: &dyn Runner, settings: &Settings, shared: &Arc<Shared>, dat
     probe
 }
 
-/// The remembered answer, where engine, kernel, boot, binary, user, rights, limits, places and settings are the same; else asks. Only successes are
+/// The remembered answer, where engine, helpers, kernel, boot, binary, user, rights, limits, places and settings are the same; else asks. Only successes are
 /// remembered: what is missing may be installed a moment later.
 pub fn probe_cached(runner: &dyn Runner, settings: &Settings, shared: &Arc<Shared>, data_dir: &Path) -> Probe {
     let began = Instant::now();
@@ -198,22 +230,33 @@ fn try_start(
 /// Everything that could change the answer, hashed.
 fn key(runner: &dyn Runner, settings: &Settings, host: &Host, probe: &Probe, [scratch, data]: [&Path; 2]) -> String {
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    let engine = runner.engine(settings).map(|path| {
-        let (size, time) = fs::metadata(&path).map_or((0, 0), |m| (m.len(), m.mtime()));
-        format!("{} {size} {time}", path.display())
-    });
+    let engine = runner.engine(settings).map(|path| identity(&path));
     let uid = nix::unistd::geteuid();
     let Resources { cpus, memory_bytes, io, link } = host.resources;
     let all = format!(
-        "{}|{:?}|{engine:?}|{}|{boot}|{}|{uid}|{settings}|{cpus}|{memory_bytes}|{io:?}|{link:?}|{}|{}",
+        "{}|{:?}|{engine:?}|{}|{boot}|{}|{uid}|{settings}|{cpus}|{memory_bytes}|{io:?}|{link:?}|{}|{}|{}",
         runner.name(),
         probe.version,
         host.kernel,
         host.binary_sha256,
         standing(Path::new("/proc/self")),
-        places(scratch, data)
+        places(scratch, data),
+        helpers(process::find, BESIDE_PATH)
     );
     format!("{}-{}", runner.name(), hex(&Sha256::digest(all.as_bytes())[..12]))
+}
+
+/// A program's file, as it is now.
+fn identity(path: &Path) -> String {
+    let (size, time) = fs::metadata(path).map_or((0, 0), |m| (m.len(), m.mtime()));
+    format!("{} {size} {time}", path.display())
+}
+
+/// The [`HELPERS`] that are here.
+fn helpers(find: impl Fn(&str) -> Option<PathBuf>, beside: &[&str]) -> String {
+    let hidden = |name: &str| beside.iter().map(|folder| Path::new(folder).join(name)).find(|path| path.is_file());
+    let here = HELPERS.iter().filter_map(|name| find(name).or_else(|| hidden(name)));
+    here.map(|path| identity(&path)).collect::<Vec<_>>().join(" ")
 }
 
 /// What this process may do beside what its user may: the same root can be without capabilities, in a namespace, behind a filter or
@@ -306,6 +349,26 @@ mod tests {
         assert_eq!(known, of(one.path(), other.path()), "data in another directory of the same mount");
         assert_ne!(known, of(other.path(), one.path()), "another TMPDIR");
         assert_ne!(known, of(one.path(), Path::new("/proc")), "data on another mount");
+    }
+
+    #[test]
+    fn what_works_is_asked_again_when_a_helper_comes_goes_or_is_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, hidden) = (dir.path().join("slirp4netns"), dir.path().join("libexec"));
+        fs::create_dir(&hidden).unwrap();
+        let beside = [hidden.to_str().unwrap()];
+        let now = || helpers(|name| Some(dir.path().join(name)).filter(|path| path.exists()), &beside);
+        let without = now();
+        assert_eq!(without, "");
+        fs::write(&path, "1.2").unwrap();
+        let installed = now();
+        assert_ne!(installed, without);
+        fs::write(&path, "1.3.0").unwrap();
+        assert_ne!(now(), installed, "a newer one");
+        fs::remove_file(&path).unwrap();
+        assert_eq!(now(), without);
+        fs::write(hidden.join("virtiofsd"), "").unwrap();
+        assert_ne!(now(), without, "out of PATH");
     }
 
     #[test]

@@ -16,6 +16,9 @@ use crate::session::{Session, SessionError};
 /// a virtual machine, and never get a guest through its boot.
 const DEADLINE: Duration = Duration::from_secs(6);
 
+/// What the trial showed, before the words of QEMU under KVM: the reader sees those behind the name of the emulation.
+const NO_GUEST: &str = "no guest boots under KVM";
+
 /// KVM or not, and why not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Accelerator {
@@ -65,8 +68,7 @@ fn finding<T>(trial: Result<T, SessionError>) -> Result<Accelerator, SessionErro
     match trial {
         Ok(_) => Ok(Accelerator::Kvm),
         Err(SessionError::Interrupted) => Err(SessionError::Interrupted),
-        // What follows are the words of QEMU under KVM, and the reader sees them behind the name of the emulation.
-        Err(e) => Ok(Accelerator::Tcg { because: format!("no guest boots under KVM: {}", one_line(&e.to_string())) }),
+        Err(e) => Ok(Accelerator::Tcg { because: format!("{NO_GUEST}: {}", one_line(&e.to_string())) }),
     }
 }
 
@@ -102,10 +104,14 @@ fn remember(path: &Path, answer: &Accelerator) -> std::io::Result<()> {
     )
 }
 
+/// An answer that doesn't say what was seen is none: earlier ones have QEMU's words alone, and the trial is done again.
 fn recall(text: &str) -> Option<Accelerator> {
     match text.trim_end() {
         "works" => Some(Accelerator::Kvm),
-        other => other.strip_prefix("no: ").map(|because| Accelerator::Tcg { because: because.to_string() }),
+        other => {
+            let because = other.strip_prefix("no: ").filter(|because| because.starts_with(NO_GUEST))?;
+            Some(Accelerator::Tcg { because: because.to_string() })
+        }
     }
 }
 
@@ -126,11 +132,12 @@ mod tests {
     fn an_answer_is_remembered_as_it_was() {
         let folder = tempfile::tempdir().expect("a temporary directory");
         let path = folder.path().join("new/kvm-1");
-        for answer in [Accelerator::Kvm, Accelerator::Tcg { because: "it hangs: 6 s".into() }] {
+        for answer in [Accelerator::Kvm, Accelerator::Tcg { because: format!("{NO_GUEST}: it hangs: 6 s") }] {
             remember(&path, &answer).expect("written");
             assert_eq!(recall(&fs::read_to_string(&path).expect("read")), Some(answer));
         }
         assert_eq!(recall("half an answ"), None);
+        assert_eq!(recall("no: it hangs: 6 s\n"), None, "of an earlier release, without what was tried");
     }
 
     #[test]
