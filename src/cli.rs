@@ -708,8 +708,10 @@ pub enum Source {
     /// Each run of fio is a block of the environment NAME. The same NAME again is its next block; the first NAME is the
     /// baseline. Each job and direction is a workload `fio/JOB-DIRECTION`; jobs of the same name in one file are added up. What a
     /// file doesn't say is withheld. All files are imported, or none.
+    ///
+    /// A file is of one environment. Where the jobs of one file are the boxes, part it first, and give the jobs one name.
     #[command(
-        after_help = "Example:\n  fio --name=log --rw=write --bs=4k --fsync=1 --size=64m --output-format=json+ --output=bare-1.json\n  tarebench import fio bare=bare-1.json bare=bare-2.json runc=runc-1.json runc=runc-2.json\n  ssh host 'fio job.fio --output-format=json+' | tarebench import fio host=-\n\nExit codes: 2 when a file can't be read or understood (nothing is stored), 5 when the store can't be written,\n7 when fio says that a job failed (it is stored as a failure)."
+        after_help = "Example:\n  fio --name=log --rw=write --bs=4k --fsync=1 --size=64m --output-format=json+ --output=bare-1.json\n  tarebench import fio bare=bare-1.json bare=bare-2.json runc=runc-1.json runc=runc-2.json\n  ssh host 'fio job.fio --output-format=json+' | tarebench import fio host=-\n\nOne file whose jobs are boxes, as a file for each:\n  jq '.jobs |= map(select(.jobname == \"bare\") | .jobname = \"log\")' all.json > bare.json\n  jq '.jobs |= map(select(.jobname == \"runc\") | .jobname = \"log\")' all.json > runc.json\n  tarebench import fio bare.json runc.json\n\nExit codes: 2 when a file can't be read or understood (nothing is stored), 5 when the store can't be written,\n7 when fio says that a job failed (it is stored as a failure)."
     )]
     Fio(ImportFio),
     /// What sockperf's client prints, or its --full-log, which has every message

@@ -3,6 +3,7 @@
 mod common;
 
 use std::path::Path;
+use std::process::Command;
 
 use common::Dir;
 use serde_json::Value;
@@ -194,10 +195,50 @@ fn what_a_file_does_not_say_no_report_says() {
         assert_eq!(cell["overhead"].is_number(), told, "{cell}");
         assert!(told || cell["withheld"]["reason"] == "not-stated", "{cell}");
     }
+    // What never was ours to know: whether a host was disturbed, how it was reached, in which order what ran.
+    for format in ["terminal", "markdown", "html"] {
+        let text = b.run(&["report", "--format", format]).ends_with(0).stdout;
+        for invented in
+            ["void round", "none<", " none", "as planned", "1 round", "in an order drawn", "On this machine"]
+        {
+            assert!(!text.contains(invented), "{format} says `{invented}`: {text}");
+        }
+    }
+    let environments = report["environments"].as_array().expect("environments");
+    assert!(environments.iter().all(|e| e["network"] == "unknown"), "{environments:?}");
     for format in ["terminal", "html", "markdown", "csv", "svg", "junit", "bmf", "openmetrics", "hlog", "hgrm"] {
         let drawn = b.run(&["report", "--format", format, "-o", "drawn"]).ends_with(0);
         assert!(!drawn.stderr.contains("panicked"), "{format}");
     }
+}
+
+/// The commands of docs/importing.md, as they stand there and in the help.
+#[test]
+fn a_file_whose_jobs_are_boxes_is_parted_as_the_documents_say() {
+    let docs = include_str!("../docs/importing.md");
+    let parts: Vec<&str> = docs.lines().map(str::trim).filter(|line| line.starts_with("jq ")).collect();
+    assert_eq!(parts.len(), 2, "the documents say how");
+    let b = Dir::new();
+    let help = b.run(&["import", "fio", "--help"]).ends_with(0).stdout;
+    assert!(parts.iter().all(|line| help.contains(line)), "{help}");
+    if !Command::new("jq").arg("--version").output().is_ok_and(|ran| ran.status.success()) {
+        eprintln!("SKIPPED: needs jq");
+        return;
+    }
+    let mut whole = fio("read-plus.json");
+    let job = |name: &str| {
+        let mut job = whole["jobs"][0].clone();
+        job["jobname"] = name.into();
+        job
+    };
+    whole["jobs"] = serde_json::json!([job("bare"), job("runc")]);
+    std::fs::write(b.at("all.json"), whole.to_string()).expect("written");
+    let parted = Command::new("sh").args(["-ec", &parts.join("\n")]).current_dir(b.at("")).output().expect("sh starts");
+    assert!(parted.status.success(), "{}", String::from_utf8_lossy(&parted.stderr));
+    let files = ["bare.json".to_string(), "runc.json".to_string()];
+    import(&b, &files).ends_with(0).says("fio/log-read in bare: ").says("fio/log-read in runc: ");
+    let report = report(&b);
+    assert!(report["cells"].as_array().expect("cells").iter().any(|cell| cell["environment"] == "runc"), "{report}");
 }
 
 #[test]
@@ -206,7 +247,7 @@ fn names_of_jobs_drive_no_terminal() {
     let mut odd = fio("read-plus.json");
     odd["jobs"][0]["jobname"] = "4k \u{1b}[31mred\nline <b>".into();
     std::fs::write(b.at("odd.json"), odd.to_string()).expect("written");
-    let ran = b.run(&["import", "fio", "odd.json"]).ends_with(0).says("fio/4k ·[31mred / line <b>-read in odd: ");
+    let ran = b.run(&["import", "fio", "odd.json"]).ends_with(0).says(r"fio/4k \u{1b}[31mred\nline <b>-read in odd: ");
     assert!(!ran.stdout.contains('\u{1b}') && !ran.stderr.contains('\u{1b}'), "{}", ran.stdout);
 }
 

@@ -86,6 +86,13 @@ pub struct Run {
     pub pinning: String,
 }
 
+impl Run {
+    /// Whether another program measured all of it: then nobody of ours watched the host.
+    pub fn is_imported(&self) -> bool {
+        !self.workloads.is_empty() && self.workloads.iter().all(WorkloadPlan::is_imported)
+    }
+}
+
 /// A workload as planned.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct WorkloadPlan {

@@ -23,7 +23,11 @@ pub fn run(args: cli::Import) -> anyhow::Result<Exit> {
     };
     let files =
         args.files.iter().map(|text| Named::parse(text)).collect::<anyhow::Result<Vec<_>>>().or_exit(Exit::Usage)?;
-    let Imported { stored, remarks } = import::import(program, &files, new_id(), now()).or_exit(Exit::Usage)?;
+    let words = import::words(program, &files);
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let command = typed(&words, &args.store.store) + import::gone(&files);
+    let Imported { stored, remarks } =
+        import::import(program, &files, new_id(), now(), command).or_exit(Exit::Usage)?;
     let store = Store::open(&args.store.store).or_exit(Exit::Store)?;
     store.import(&stored).or_exit(Exit::Store)?;
     let stored = store.load(&stored.run.id).or_exit(Exit::Store)?;

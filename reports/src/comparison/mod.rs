@@ -23,6 +23,7 @@ use hdrhistogram::Histogram;
 #[cfg(test)]
 pub(crate) use claims::judge as claim;
 pub use compute::compare;
+pub(crate) use compute::connection_of;
 pub(crate) use flags::imported::{is_direct, unequal_options};
 pub use heat::HeatMap;
 pub use hints::Hint;

@@ -207,11 +207,17 @@ struct Block<'a> {
     output: Output,
 }
 
-/// The run that these outputs make, the first of them the baseline; several of one name are its blocks.
+/// The run that these outputs make, the first of them the baseline; several of one name are its blocks. `command` imports the same again.
 ///
 /// # Errors
 /// When there is no file, or one of them can't be read or is no intact output.
-pub fn import(program: Program, files: &[Named], id: String, started: String) -> anyhow::Result<Imported> {
+pub fn import(
+    program: Program,
+    files: &[Named],
+    id: String,
+    started: String,
+    command: String,
+) -> anyhow::Result<Imported> {
     let mut remarks = Vec::new();
     let mut blocks: Vec<Block> = Vec::new();
     for named in files {
@@ -236,7 +242,7 @@ pub fn import(program: Program, files: &[Named], id: String, started: String) ->
             blocks.push(Block { environment: &named.name, number, output });
         }
     }
-    let mut stored = empty(program, files, &blocks, id, started)?;
+    let mut stored = empty(program.name(), &blocks, id, started, command)?;
     remarks.extend(stored.run.environments.iter().skip(1).filter_map(|e| nothing_in_common(program, &blocks, &e.name)));
     for block in &blocks {
         for (position, part) in block.output.parts.iter().enumerate() {
@@ -311,9 +317,7 @@ fn checked(program: Program, block: &Block, part: &Part) -> Checked {
 }
 
 /// The run without its rows.
-fn empty(program: Program, files: &[Named], blocks: &[Block], id: String, started: String) -> anyhow::Result<Stored> {
-    let whose = program;
-    let program = program.name();
+fn empty(program: &str, blocks: &[Block], id: String, started: String, command: String) -> anyhow::Result<Stored> {
     let mut names = std::collections::BTreeSet::new();
     let parts = blocks.iter().flat_map(|b| &b.output.parts);
     let workloads: Vec<_> = parts.filter(|p| names.insert(&p.workload)).map(|p| plan(program, p)).collect();
@@ -324,7 +328,6 @@ fn empty(program: Program, files: &[Named], blocks: &[Block], id: String, starte
         }
     }
     let baseline = environments.first().context("no file was named")?.name.clone();
-    let command = command(whose, files);
     let run = Run {
         id,
         started,
@@ -347,7 +350,7 @@ fn empty(program: Program, files: &[Named], blocks: &[Block], id: String, starte
     Ok(Stored {
         run,
         ending: Ending::Complete,
-        seconds: Some(blocks.iter().map(|b| b.output.seconds).sum()),
+        seconds: Some(blocks.iter().map(|b| b.output.seconds).sum()).filter(|seconds| *seconds > 0.0),
         stopped: None,
         starts: Vec::new(),
         records: Vec::new(),
@@ -356,20 +359,25 @@ fn empty(program: Program, files: &[Named], blocks: &[Block], id: String, starte
     })
 }
 
-/// How to import the same again; what came from a pipe is gone, and stands there as something to be put in its place.
-fn command(program: Program, files: &[Named]) -> String {
-    let option = match program {
-        Program::Hdr(Some(unit)) => format!(" --unit {}", unit.name()),
-        Program::Fio(JobNames::Short) => " --short-names".to_string(),
-        _ => String::new(),
+/// The words that import the same again; what came from a pipe is gone, and stands there as something to be put in its place.
+pub fn words(program: Program, files: &[Named]) -> Vec<String> {
+    let option: &[&str] = match program {
+        Program::Hdr(Some(unit)) => &["--unit", unit.name()],
+        Program::Fio(JobNames::Short) => &["--short-names"],
+        _ => &[],
     };
-    let words = files.iter().map(|n| match n.path.to_str() {
-        Some("-") => format!(" {}=FILE", n.name),
-        _ => format!(" {}={}", n.name, n.path.display()),
+    let named = files.iter().map(|n| match n.path.to_str() {
+        Some("-") => format!("{}=FILE", n.name),
+        _ => format!("{}={}", n.name, n.path.display()),
     });
+    let words = ["tarebench", "import", program.name()].into_iter().chain(option.iter().copied()).map(String::from);
+    words.chain(named).collect()
+}
+
+/// What is to be said behind these words where a file came from a pipe.
+pub fn gone(files: &[Named]) -> &'static str {
     let piped = files.iter().any(|n| n.path == Path::new("-"));
-    let gone = if piped { "  # FILE: what came from a pipe wasn't kept" } else { "" };
-    format!("tarebench import {}{option}{}{gone}", program.name(), words.collect::<String>())
+    if piped { "  # FILE: what came from a pipe wasn't kept" } else { "" }
 }
 
 fn plan(program: &str, part: &Part) -> WorkloadPlan {
@@ -393,7 +401,7 @@ fn environment(block: &Block) -> EnvironmentPlan {
         settings: BTreeMap::new(),
         version: Some(block.output.version.clone()),
         skipped: None,
-        network: Network::None,
+        network: Network::Unknown,
         data: DataFacts::default(),
         emulated: None,
         sandbox: Default::default(),
@@ -435,10 +443,12 @@ mod tests {
     #[test]
     fn the_command_has_the_unit_and_says_what_is_gone() {
         let files = ["a=x.hlog", "b=-"].map(|text| Named::parse(text).expect("fits"));
-        assert_eq!(command(Program::Hdr(Some(Unit::Us)), &files[..1]), "tarebench import hdr --unit us a=x.hlog");
-        let fio = |names| command(Program::Fio(names), &files);
-        assert!(fio(JobNames::Whole).starts_with("tarebench import fio a=x.hlog b=FILE  # FILE: what"));
-        assert!(fio(JobNames::Short).starts_with("tarebench import fio --short-names a=x.hlog"));
+        let words = |program, files: &[Named]| words(program, files).join(" ");
+        assert_eq!(words(Program::Hdr(Some(Unit::Us)), &files[..1]), "tarebench import hdr --unit us a=x.hlog");
+        let fio = |names| words(Program::Fio(names), &files);
+        assert_eq!(fio(JobNames::Whole), "tarebench import fio a=x.hlog b=FILE");
+        assert_eq!(fio(JobNames::Short), "tarebench import fio --short-names a=x.hlog b=FILE");
+        assert!(gone(&files).starts_with("  # FILE: what came from a pipe") && gone(&files[..1]).is_empty());
     }
 
     #[test]

@@ -163,7 +163,7 @@ fn beside_and_insertions(c: &Comparison, plan: &WorkloadPlan, out: &mut String) 
         }
         out.push('\n');
     }
-    for text in beside::counters(c, &plan.name) {
+    for text in beside::connections(c, &plan.name).into_iter().chain(beside::counters(c, &plan.name)) {
         say!(out, "* {}\n", safe(&text));
     }
     if let Some(table) = words::seen::table(c, plan) {

@@ -273,7 +273,7 @@ impl Terminal {
             }
             self.table(&table, out);
         }
-        for text in beside::counters(c, workload) {
+        for text in beside::connections(c, workload).into_iter().chain(beside::counters(c, workload)) {
             self.item("·", &text, out);
         }
     }
@@ -516,6 +516,20 @@ fn wrapped(text: &str, width: usize) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::render::sample;
+
+    #[test]
+    fn connections_that_came_into_a_box_are_said_of_their_workload() {
+        let mut c = sample::comparison();
+        let way = |words: &str| ("connection of net/rr".to_string(), words.to_string());
+        assert!(!text(&c, false).contains("connections: "), "all were opened by the boxes");
+        for e in &mut c.environments {
+            let words = if e.plan.name == "qemu" { "inbound, by a published port" } else { "inbound, directly" };
+            e.facts.push(way(words));
+        }
+        let drawn = text(&c, false).split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(drawn.matches("connections: inbound, directly (bare, ").count(), 1, "{drawn}");
+        assert!(drawn.contains("); inbound, by a published port (qemu)"), "{drawn}");
+    }
 
     #[test]
     fn an_explanation_comes_before_all_else() {

@@ -522,8 +522,13 @@ fn environment(
 /// How connections came into an environment, by workload, where they did.
 fn connections(stored: &Stored, environment: &str) -> Vec<(String, String)> {
     let own = stored.checks.iter().filter(|c| c.environment == environment);
-    let came = own.filter_map(|c| Some((format!("connection of {}", c.workload), c.facts.get(CONNECTION)?.clone())));
+    let came = own.filter_map(|c| Some((connection_of(&c.workload), c.facts.get(CONNECTION)?.clone())));
     came.collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// The fact of an environment that says how the connections of a workload came into it.
+pub(crate) fn connection_of(workload: &str) -> String {
+    format!("connection of {workload}")
 }
 
 fn describe(failure: &FailureRow) -> String {

@@ -61,7 +61,7 @@ fn output(mut root: Map<String, Value>, names: JobNames) -> anyhow::Result<Outpu
     let (mut told, mut seen, mut hosts) = (Vec::new(), HashSet::new(), HashSet::new());
     for (nth, fields) in jobs.into_iter().enumerate() {
         let name = fields.get("jobname").and_then(Value::as_str);
-        let name = one_line(name.with_context(|| format!("job {} has no `jobname`", nth + 1))?);
+        let name = printable(name.with_context(|| format!("job {} has no `jobname`", nth + 1))?);
         ensure!(
             name.chars().count() <= LONGEST_NAME,
             "job {} has a name of {} characters: no more than {LONGEST_NAME} can be",
@@ -102,6 +102,11 @@ fn output(mut root: Map<String, Value>, names: JobNames) -> anyhow::Result<Outpu
         if output.left_out.is_empty() { "they did no I/O".to_string() } else { output.left_out.join("; ") }
     );
     Ok(output)
+}
+
+/// The name of a job with what can't be printed as Rust writes it (`\u{1b}`): two names are never the same one for that.
+fn printable(name: &str) -> String {
+    if one_line(name) == name && !name.contains('\\') { name.to_owned() } else { name.escape_debug().to_string() }
 }
 
 /// Bytes of the words that several names all begin with, so that something is left of each.

@@ -223,6 +223,12 @@ fn what_the_names_of_all_jobs_begin_with_can_be_left_away() {
     assert_eq!(named(&["a-", "a-b"]), ["fio/a--read", "fio/a-b-read"], "something stays of each");
     assert_eq!(named(&["a-read"]), ["fio/a-read-read"], "one job has nothing in common with others");
     assert_eq!(named(&["é-1", "é-2"]), ["fio/1-read", "fio/2-read"]);
+    // Names that print alike, and one that looks like what is printed for another.
+    let unprintable = ["bw-\\u0001", "bw-\\u0002", "bw-\\\\u{1}", "bw-a", "bw-a "];
+    assert_eq!(
+        named(&unprintable),
+        [r"fio/\u{1}-read", r"fio/\u{2}-read", r"fio/\\u{1}-read", "fio/a-read", "fio/a -read"]
+    );
 }
 
 #[test]
@@ -315,8 +321,9 @@ fn percentiles_that_can_not_be_are_named_and_fillers_are_not_percentiles() {
 fn names_and_options_of_others_are_one_visible_line() {
     let odd = job("x\\u001b[31mred\\nline", 10, r#""hostname": "h\u0007","#).replace("randread", "rand\\u001bread");
     let output = all(&run(r#""time": "now\r\nlater","#, &[odd])).remove(0);
-    assert_eq!(output.parts[0].workload, "fio/x·[31mred / line-read");
-    assert!(!format!("{output:?}").contains("\\u{"), "{output:?}");
+    assert_eq!(output.parts[0].workload, r"fio/x\u{1b}[31mred\nline-read");
+    // The backslashes of the name are written twice here.
+    assert!(!format!("{output:?}").replace(r"\\u{", "").contains(r"\u{"), "{output:?}");
     let long = run("", &[job(&"n".repeat(5000), 10, "")]);
     assert!(refused(&long).contains("5000 characters"));
 }

@@ -12,6 +12,8 @@ use crate::render::{units, words};
 use crate::statistics::Estimate;
 
 const METHOD: &str = include_str!("method.html");
+/// What holds where another program measured.
+const IMPORTED: &str = include_str!("imported.html");
 
 pub(super) fn write(c: &Comparison, out: &mut Markup) -> Result<()> {
     add!(out, "<h2>Workloads</h2>\n");
@@ -21,7 +23,11 @@ pub(super) fn write(c: &Comparison, out: &mut Markup) -> Result<()> {
     environments(c, out);
     trouble(c, out);
     resolution(c, out);
-    add!(out, "<h2 id=\"method\">Method</h2>\n<div class=\"below\">\n{}</div>\n", Markup::file(METHOD));
+    add!(
+        out,
+        "<h2 id=\"method\">Method</h2>\n<div class=\"below\">\n{}</div>\n",
+        Markup::file(if c.run.is_imported() { IMPORTED } else { METHOD })
+    );
     settings(c, out);
     Ok(())
 }
@@ -63,7 +69,7 @@ fn workload(c: &Comparison, plan: &WorkloadPlan, anchor: &str, out: &mut Markup)
     primary_table(c, plan, out);
     open_loop(c, plan, out);
     counted(c, plan, out);
-    for text in beside::counters(c, &plan.name) {
+    for text in beside::connections(c, &plan.name).into_iter().chain(beside::counters(c, &plan.name)) {
         add!(out, "<p>{}</p>\n", &text);
     }
     insertion_test(c, plan, out)?;
@@ -515,13 +521,14 @@ fn resolution(c: &Comparison, out: &mut Markup) {
 }
 
 fn settings(c: &Comparison, out: &mut Markup) {
+    let known = |number: String| if c.run.is_imported() { units::NONE.to_owned() } else { number };
     add!(
         out,
         "<h2 id=\"settings\">Settings</h2>\n<dl class=\"facts\"><dt>seed</dt><dd>{}</dd><dt>blocks, rounds</dt><dd>{}, {}</dd>\
          <dt>binary</dt><dd><code>{}</code></dd></dl>\n<details><summary>Suite in full</summary><pre>{}</pre></details>\n",
-        c.run.seed,
+        known(c.run.seed.to_string()),
         c.run.blocks,
-        c.run.rounds,
+        known(c.run.rounds.to_string()),
         &c.run.binary_sha256,
         &c.run.suite_toml
     );

@@ -212,7 +212,8 @@ fn forest_plot(c: &Comparison, out: &mut Markup) -> Result<()> {
 }
 
 fn fingerprint(c: &Comparison, out: &mut Markup) {
-    add!(out, "<h2 class=\"minor\">On this machine</h2>\n<dl class=\"facts wide\">\n");
+    let title = if c.run.is_imported() { "What the files say" } else { "On this machine" };
+    add!(out, "<h2 class=\"minor\">{}</h2>\n<dl class=\"facts wide\">\n", title);
     let mut fact = |name: &str, value: &str| {
         add!(out, "<div><dt>{}</dt><dd>{}</dd></div>\n", name, value);
     };

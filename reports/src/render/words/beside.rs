@@ -2,7 +2,9 @@
 //! counters, and the place in the published insertion test.
 
 use super::super::units;
-use crate::comparison::{Comparison, Distribution, Insertions, Latency, Metric, Population, Standing, quantile};
+use crate::comparison::{
+    Comparison, Distribution, Insertions, Latency, Metric, Population, Standing, connection_of, quantile,
+};
 use crate::record::WorkloadPlan;
 
 /// The kind of latency of a workload: `response time`, `service time`.
@@ -106,6 +108,23 @@ pub fn counters(c: &Comparison, workload: &str) -> Vec<String> {
         format!("{}: {}", counter(name), each.collect::<Vec<_>>().join("; "))
     };
     names.iter().map(line).collect()
+}
+
+/// How connections came into each environment: `connections: inbound, directly (bare, runc)`; `None` where none did.
+#[must_use]
+pub fn connections(c: &Comparison, workload: &str) -> Option<String> {
+    let fact = connection_of(workload);
+    let mut ways: Vec<(&str, Vec<&str>)> = Vec::new();
+    for e in super::tried(c) {
+        for (_, way) in e.facts.iter().filter(|(name, _)| *name == fact) {
+            match ways.iter_mut().find(|(known, _)| known == way) {
+                Some((_, names)) => names.push(&e.plan.name),
+                None => ways.push((way, vec![&e.plan.name])),
+            }
+        }
+    }
+    let each = ways.iter().map(|(way, names)| format!("{way} ({})", names.join(", ")));
+    (!ways.is_empty()).then(|| format!("connections: {}", each.collect::<Vec<_>>().join("; ")))
 }
 
 /// A counter as people call it.

@@ -47,7 +47,11 @@ pub struct Trust {
 /// The trust strip: control, smallest visible change, blocks, voids, failures, ending.
 #[must_use]
 pub fn trust(c: &Comparison) -> Vec<Trust> {
-    let mut strip = vec![control(c), visible(c), blocks(c), voids(c)];
+    let mut strip = vec![control(c), visible(c), blocks(c)];
+    // Whether a host was disturbed while another program measured isn't known.
+    if !c.run.is_imported() {
+        strip.push(voids(c));
+    }
     if !c.failures.is_empty() {
         let n = c.failures.len();
         let places: BTreeSet<&str> = c.failures.iter().map(|f| f.environment.as_str()).collect();
@@ -121,7 +125,11 @@ fn visible(c: &Comparison) -> Trust {
 fn blocks(c: &Comparison) -> Trust {
     let value = format!("{} of {}", c.blocks, c.run.blocks);
     let enough = c.blocks >= FEWEST_FOR_INTERVAL;
-    let detail = if enough { format!("{} per workload in each", rounds(c.run.rounds)) } else { no_interval(c.blocks) };
+    let detail = match enough {
+        false => no_interval(c.blocks),
+        true if c.run.is_imported() => "runs of the program that measured".to_owned(),
+        true => format!("{} per workload in each", rounds(c.run.rounds)),
+    };
     let done = c.blocks >= c.run.blocks || (c.ending == Ending::Complete && c.stopped.is_some());
     let tone = if enough && done { Tone::Good } else { Tone::Care };
     Trust { label: "blocks", value, detail, tone }
@@ -146,6 +154,7 @@ fn ending(c: &Comparison) -> Trust {
         Ending::Complete if c.stopped.as_ref().is_some_and(|why| why.contains(NOT_SURE)) => {
             ("not sure enough", Tone::Care)
         }
+        Ending::Complete if c.run.is_imported() => ("imported; the time is what its files say", Tone::Good),
         Ending::Complete => ("complete, as planned", Tone::Good),
         Ending::Interrupted => ("interrupted; what was finished counts", Tone::Care),
         Ending::Unfinished => ("unfinished, or still running", Tone::Care),
