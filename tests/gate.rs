@@ -172,5 +172,8 @@ fn a_policy_that_asks_for_nothing_costs_no_run() {
     let suite = b.suite("[environments.bare]\n[environments.copy]\nrunner = \"bare\"\n[workloads.\"control/cpu\"]\n");
     std::fs::write(b.at("gate.toml"), "margin = 0.1\n").expect("written");
     b.run(&["run", &suite, "--gate", "gate.toml"]).ends_with(2).says("the policy asks nothing of this run");
+    // Before anything is measured.
+    let few = b.run(&["run", &suite, "--gate", "gate.toml", "--blocks", "2"]).ends_with(2);
+    few.says("--blocks 2 is too few to be judged").says("give --blocks 3 or more");
     assert!(!b.at("tarebench.db").exists(), "nothing was begun");
 }

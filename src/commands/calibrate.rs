@@ -270,7 +270,7 @@ pub fn of_this_machine(store: &Path, data_dir: &Path) -> anyhow::Result<Vec<Cite
 fn command(args: &cli::Calibrate, plan: &Plan) -> String {
     let mut words: Vec<String> = vec!["tarebench".into(), "calibrate".into(), plan.suite.name.clone()];
     words.extend(args.scope.workloads.iter().flat_map(|w| ["--workload".into(), w.clone()]));
-    run::typed_again(words, &args.scope, args.scope.blocks, (Some(args.budget), None), plan.seed)
+    run::typed_again(words, &args.scope, args.scope.blocks, (Some(args.budget), None), plan.seed, &args.store.store)
 }
 
 #[cfg(test)]

@@ -141,7 +141,14 @@ fn command(args: &cli::Explain, plan: &Plan) -> String {
         }
     }
     words.extend(run::tuning(&args.keeping));
-    run::typed_again(words, &args.scope, args.scope.blocks, (args.keeping.budget, None), plan.seed)
+    run::typed_again(
+        words,
+        &args.scope,
+        args.scope.blocks,
+        (args.keeping.budget, None),
+        plan.seed,
+        &args.keeping.store.store,
+    )
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use anyhow::Context;
 use reports::comparison::compare;
 use reports::gate::{self, CONFIRMS, Gate, Past, Policy};
 use reports::record::{Ending, Run, Stored};
+use reports::statistics::FEWEST_FOR_INTERVAL;
 use reports::store::Key;
 use workloads::content::mix;
 
@@ -29,6 +30,21 @@ pub fn other_blocks(suite: u32, blocks: u32) -> Option<String> {
              can't clear; --blocks N measures N first"
         )
     })
+}
+
+/// Refuses a first look of so few blocks that the second one can't be judged either.
+///
+/// # Errors
+/// With the least that would do.
+pub fn enough(blocks: u32) -> anyhow::Result<()> {
+    let least = FEWEST_FOR_INTERVAL.div_ceil(CONFIRM_TIMES);
+    let second = blocks.saturating_mul(CONFIRM_TIMES);
+    anyhow::ensure!(
+        blocks >= least,
+        "--blocks {blocks} is too few to be judged: a second look would have {second} blocks, and an interval takes \
+         {FEWEST_FOR_INTERVAL}; give --blocks {least} or more, or leave it away for {SCREEN}"
+    );
+    Ok(())
 }
 
 /// What was measured, and what is to be said of it.
@@ -294,6 +310,16 @@ mod tests {
     fn the_second_look_decides_and_there_is_no_third() {
         let (gated, plans) = looked(1.2, 1.0);
         assert_eq!((gated.gate.verdict(), plans.len()), (Verdict::Pass, 2));
+    }
+
+    #[test]
+    fn what_no_look_could_judge_is_refused() {
+        for few in [1, 2] {
+            let refused = enough(few).expect_err("too few").to_string();
+            assert!(refused.starts_with(&format!("--blocks {few} is too few")), "{refused}");
+            assert!(refused.contains("give --blocks 3 or more, or leave it away for 12"), "{refused}");
+        }
+        enough(3).expect("its second look has 6");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use reports::render::Format;
 use reports::store::{HOST_CLASS, Store};
 
 use crate::cli;
-use crate::commands::{gate, gated, quoted, report, typed, writable};
+use crate::commands::{gate, gated, report, typed, writable};
 use crate::execute::set_up::describe_workload;
 use crate::execute::{Options, measure, resume};
 use crate::exit::{Exit, OrExit};
@@ -71,6 +71,7 @@ fn judged(
     plan.suite.budget = args.keeping.budget.or(plan.suite.budget);
     plan.suite.until = None;
     let blocks = args.selection.scope.blocks.unwrap_or(gated::SCREEN);
+    gated::enough(blocks).or_exit(Exit::Usage)?;
     let other_blocks = gated::other_blocks(plan.suite.blocks, blocks);
     plan.suite.blocks = blocks;
     // A typing error must not cost an hour, here neither.
@@ -295,7 +296,8 @@ fn command(args: &cli::Run, plan: &Plan) -> String {
     words.extend(tuning(&args.keeping));
     // A gate has blocks of its own, and its second run twice as many.
     let blocks = args.gate.as_ref().map(|_| plan.suite.blocks).or(args.selection.scope.blocks);
-    typed_again(words, &args.selection.scope, blocks, (args.keeping.budget, args.until), plan.seed)
+    let keeping = &args.keeping;
+    typed_again(words, &args.selection.scope, blocks, (keeping.budget, args.until), plan.seed, &keeping.store.store)
 }
 
 /// The word that tunes the machine, where it was typed.
@@ -303,13 +305,14 @@ pub fn tuning(keeping: &cli::Keeping) -> Option<String> {
     keeping.tune.as_ref().map(|knobs| format!("--tune={knobs}"))
 }
 
-/// The command that begins with these words and measures so many blocks within these bounds, drawn from this seed.
+/// The command that begins with these words and measures so many blocks within these bounds, drawn from this seed, into this store.
 pub fn typed_again(
     mut words: Vec<String>,
     scope: &cli::Scope,
     blocks: Option<u32>,
     (budget, until): (Option<Duration>, Option<Percent>),
     seed: u64,
+    store: &Path,
 ) -> String {
     let mut option = |name: &str, value: String| words.extend([name.into(), value]);
     blocks.iter().for_each(|b| option("--blocks", b.to_string()));
@@ -320,11 +323,13 @@ pub fn typed_again(
     if scope.allow_memory {
         words.push("--allow-memory".into());
     }
-    words.iter().map(|w| quoted(w)).collect::<Vec<_>>().join(" ")
+    typed(&words.iter().map(String::as_str).collect::<Vec<_>>(), store)
 }
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
 
     #[test]
@@ -342,6 +347,22 @@ mod tests {
             went_on("tarebench run x --until 5% --seed 5", 9, Some(until)),
             "tarebench run x --until 3% --blocks 9 --seed 5"
         );
+    }
+
+    #[test]
+    fn what_measures_the_same_again_keeps_it_in_the_same_store() {
+        let again = |words: &[&str]| {
+            let words = ["tarebench", "run", "quick", "--env", "bare", "--seed", "5"].iter().chain(words);
+            let args = match cli::Cli::try_parse_from(words).expect("can be typed").command {
+                cli::Command::Run(args) => args,
+                other => panic!("{other:?}"),
+            };
+            command(&args, &Plan::resolve(&args.selection).expect("plans"))
+        };
+        assert_eq!(again(&[]), "tarebench run quick --env bare --seed 5");
+        let other = "tarebench run quick --env bare --seed 5 --store 'my runs.db'";
+        assert_eq!(again(&["--store", "my runs.db"]), other);
+        assert_eq!(went_on(other, 9, None), other.replace("--seed", "--blocks 9 --seed"));
     }
 
     #[test]
