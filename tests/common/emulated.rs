@@ -84,9 +84,9 @@ pub fn machine(kernel: &Path, image: &Path) -> Command {
     emulated("x86_64", "max", "q35", "ttyS0", kernel, image)
 }
 
-/// The same for 64-bit Arm, on the board that QEMU made up for it.
+/// The same for 64-bit Arm, on the board that QEMU made up for it, with what guests of its own need.
 pub fn arm_machine(kernel: &Path, image: &Path) -> Command {
-    emulated("aarch64", "cortex-a72", "virt", "ttyAMA0", kernel, image)
+    emulated("aarch64", "cortex-a72", "virt,virtualization=on,gic-version=3", "ttyAMA0", kernel, image)
 }
 
 fn emulated(arch: &str, cpu: &str, board: &str, serial: &str, kernel: &Path, image: &Path) -> Command {
