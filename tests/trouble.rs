@@ -200,6 +200,24 @@ fn a_run_waits_for_another_one_or_is_flagged() {
 }
 
 #[test]
+fn a_clean_removes_the_lock_of_who_was_killed_and_of_nobody_else() {
+    let b = Dir::new();
+    let clean = || {
+        ran(b.command(&["doctor", "--clean"]).env("TAREBENCH_LOCK", b.at("lock")).output().expect("starts"))
+            .ends_with(0)
+    };
+    fs::write(b.at("lock"), "").expect("written");
+    let turn = runners::host::turn::Turn::take_at(&b.at("lock")).expect("nobody has it");
+    clean();
+    assert!(b.at("lock").exists(), "it is held");
+    // As a killed process leaves it: the kernel has taken the lock back.
+    drop(turn);
+    fs::write(b.at("lock"), "").expect("written");
+    clean();
+    b.holds_only(&[]);
+}
+
+#[test]
 fn a_budget_ends_a_run_after_whole_blocks() {
     let b = Dir::new();
     b.run(&["run", "--env", "bare", "--workload", "control/syscall", "--blocks", "1000", "--budget", "2s"])

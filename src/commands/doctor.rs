@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use reports::calibration::Cited;
 use runners::fingerprint;
+use runners::host::turn::Turn;
 use runners::host::{Host, Resources};
 use runners::leftovers;
 use runners::machine::Machine;
@@ -162,6 +163,7 @@ fn further_warnings(data_dir: &Path, left: &[leftovers::Leftover], host: &Host) 
 
 fn clean(left: &[leftovers::Leftover], data_dir: &Path) -> anyhow::Result<Exit> {
     leftovers::clean(left).or_exit(Exit::Host)?;
+    Turn::clear();
     for leftover in left {
         print(&format!("removed {leftover}\n"))?;
         for made in &leftover.made {

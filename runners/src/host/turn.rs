@@ -86,6 +86,13 @@ impl Turn {
         }
         Err(unseen("it goes away whenever it is looked at".into()))
     }
+
+    /// Removes the file of a lock that nobody holds: who was killed has left it.
+    pub fn clear() {
+        if let Err(e) = Self::take() {
+            log::debug!("the lock of runs stays: {e:?}");
+        }
+    }
 }
 
 impl Drop for Turn {
