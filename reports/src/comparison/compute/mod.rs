@@ -280,7 +280,7 @@ impl<'a> Pair<'a> {
 const FEWEST_FOR_MEDIAN: u64 = 5;
 
 /// Looks at the host's counters that take less of the time of the bursts aren't worth a remark.
-const LONG_LOOKS: f64 = 0.01;
+const LONG_LOOKS: f64 = 0.05;
 
 /// Entries that a block needs for `beyond` of them to lie past the percentile, on the side that is thinner.
 ///
