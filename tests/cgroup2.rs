@@ -95,6 +95,22 @@ wait $first
 state between >> states
 wait $second
 state last >> states
+for nth in 1 2; do
+    tarebench run suite.toml --env bare --workload disk/fsync --blocks 100 --store ended.db > ended 2>&1 &
+    first=$!
+    moved
+    tarebench run suite.toml --beside --env bare --workload disk/fsync --blocks 100 --store ended.db > ended.beside 2>&1 &
+    second=$!
+    for wait in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30; do
+        set -- /sys/fs/cgroup/tarebench-*/control
+        [ $# = 2 ] && break
+        sleep 1
+    done
+    echo "$@" >> both
+    kill -TERM $first $second
+    wait $first; wait $second
+    state together >> states
+done
 kill $other
 "#;
 
@@ -162,6 +178,9 @@ fn limits_hold_and_crun_runs_where_there_is_only_version_2() {
     assert!(states[4].contains("-leaf/") && !states[4].contains("there"), "the second still measures: {}", states[4]);
     assert!(!read("first").contains("stay in a cgroup"), "nothing is wrong with that: {}", read("first"));
     assert_eq!(states[5], format!("last {quiet}"), "whoever ends last brings everybody back");
+    println!("{}", read("both"));
+    assert!(read("both").lines().all(|groups| groups.split(' ').count() == 2), "both were under way");
+    assert_eq!(states[6..], vec![format!("together {quiet}"); 2], "of two that end at once, too");
     for cell in report["cells"].as_array().expect("cells") {
         assert!(!cell.to_string().contains("unequal-resources"), "{cell}");
         if cell["metric"] == "throughput" && cell["workload"] == "disk/fsync" {
