@@ -60,7 +60,7 @@ fn a_shared_file_system_and_one_of_its_own_are_both_measured_and_told_apart() {
         )
     };
     let suite = format!(
-        "blocks = 2\nrounds = 2\nburst = \"30ms\"\n[environments.bare]\n{}{}[workloads.\"disk/fsync\"]\n",
+        "blocks = 1\nrounds = 2\nburst = \"30ms\"\n[environments.bare]\n{}{}[workloads.\"disk/fsync\"]\n",
         at("shared"),
         at("own")
     );
