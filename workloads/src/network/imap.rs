@@ -404,6 +404,8 @@ impl Peer for Imap {
                 .and_then(|line| std::str::from_utf8(line).ok())
                 .and_then(Command::parse)
                 .with_context(|| format!("`{}` is no command of this script", line.escape_ascii()))?;
+            // Before the first append is looked at: what the burst before has fetched last is forgotten.
+            mailbox.turn_to(tag);
             if let Command::Append { size } = command {
                 let wanted = mailbox.message(mailbox.fetched);
                 anyhow::ensure!(size == wanted.len() as u64, "a message of {size} bytes is not the one fetched last");
@@ -458,6 +460,31 @@ mod tests {
             let share = sizes.iter().filter(|size| (class[0]..class[1]).contains(size)).count();
             assert!((150..250).contains(&share), "{share} of 1000 from {} to {}", class[0], class[1]);
         }
+    }
+
+    #[test]
+    fn a_burst_may_begin_with_an_append_whatever_the_one_before_has_fetched() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("bound");
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let (mut stream, _) = listener.accept().expect("somebody calls");
+                stream.read_exact(&mut [0; b"net/imap\n".len()]).expect("a name");
+                Imap.serve(stream)
+            });
+            let mut mover = Mover::connect(address, 1).expect("connects");
+            let first = |mover: &Mover, burst: u64| Command::of_script(&mover.mailbox, burst * COMMANDS);
+            let appends: Vec<u64> =
+                (1..200).filter(|burst| matches!(first(&mover, *burst), Command::Append { .. })).collect();
+            assert!(appends.len() > 1, "8 of 100 begin with one");
+            for burst in appends {
+                // As every burst begins.
+                mover.mailbox.turn_to(burst * COMMANDS);
+                for number in 0..60 {
+                    mover.command(burst * COMMANDS + number).expect("the answer that it should be");
+                }
+            }
+        });
     }
 
     #[test]
