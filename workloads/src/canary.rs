@@ -33,6 +33,9 @@ const MIXES: u64 = 5_000;
 /// A datagram to ourselves that takes longer is lost.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// Datagrams of which one has to come through a new link.
+const TRIES: u64 = 5;
+
 /// Buffers and files to look at each resource, made in advance; a look allocates nothing.
 #[derive(Debug)]
 pub struct Canaries {
@@ -76,8 +79,9 @@ impl Canaries {
         near.set_read_timeout(Some(PATIENCE))?;
         far.set_read_timeout(Some(PATIENCE))?;
         (self.near, self.far) = (near, Some(far));
-        // The first one has to find the other end's hardware address.
-        self.ping(u64::MAX).context("the canary's own link carries nothing")
+        // The first one has to find the other end's hardware address, and is lost where the link is still coming up.
+        let first = (1..TRIES).fold(self.ping(u64::MAX), |last, nth| last.or_else(|_| self.ping(u64::MAX - nth)));
+        first.context("the canary's own link carries nothing")
     }
 
     /// Median of a look's operations on one resource, nanoseconds: 4 KiB overwritten and flushed, a datagram to itself,
@@ -141,6 +145,27 @@ fn compute() {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_new_link_may_lose_its_first_datagram() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut canaries = Canaries::new(directory.path()).expect("made");
+        let [near, far, link] = [(); 3].map(|()| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port"));
+        let address = |socket: &UdpSocket| socket.local_addr().expect("bound");
+        let (one, other) = (address(&near), address(&far));
+        near.connect(address(&link)).and_then(|()| far.connect(address(&link))).expect("connected");
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                let mut datagram = [0; 8];
+                link.recv(&mut datagram).expect("the first, which is lost");
+                for _ in 0..2 {
+                    let (_, from) = link.recv_from(&mut datagram).expect("another");
+                    link.send_to(&datagram, if from == one { other } else { one }).expect("passed on");
+                }
+            });
+            canaries.ping_over([near, far]).expect("the second comes through");
+        });
+    }
 
     #[test]
     fn every_resource_has_a_canary_and_its_file_goes_with_it() {
