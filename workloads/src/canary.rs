@@ -153,6 +153,7 @@ mod tests {
         let [near, far, link] = [(); 3].map(|()| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port"));
         let address = |socket: &UdpSocket| socket.local_addr().expect("bound");
         let (one, other) = (address(&near), address(&far));
+        link.set_read_timeout(Some(10 * PATIENCE)).expect("set");
         near.connect(address(&link)).and_then(|()| far.connect(address(&link))).expect("connected");
         std::thread::scope(|scope| {
             scope.spawn(move || {
