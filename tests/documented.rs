@@ -76,7 +76,7 @@ const OTHERS: &[(&str, Way)] = &[
         Not(FOLLOWED),
     ),
     (
-        "run --env namespaces --env bubblewrap --env runc --env gvisor --workload sqlite/replay:database=/tmp/weigh/app.db,statements=/tmp/weigh/app.sql",
+        "run --env namespaces --env bubblewrap --env runc --env gvisor --workload queries=sqlite/replay:database=/tmp/weigh/app.db,statements=/tmp/weigh/app.sql",
         Not(FOLLOWED),
     ),
     (

@@ -65,11 +65,50 @@ fn a_database_is_weighed_as_the_page_says() {
         return eprintln!("SKIPPED: no sqlite3");
     }
     let dir = Dir::new();
-    let ran = follow(&dir, &example("replay")).ends_with_any(QUIET_OR_NOT).says("sqlite/replay");
+    let ran = follow(&dir, &example("replay")).ends_with_any(QUIET_OR_NOT).says("queries");
     assert!(!ran.stderr.contains("failed"), "{}", ran.stderr);
     let store = std::fs::read(dir.at("store.db")).expect("the run is stored");
     let kept = |text: &str| store.windows(text.len()).any(|part| part == text.as_bytes());
     assert!(kept("app.sql") && !kept("visit") && !kept("/help"), "no statement and no value is stored");
+}
+
+#[test]
+fn a_burst_of_statements_is_all_of_the_file() {
+    let dir = Dir::new();
+    let app = rusqlite::Connection::open(dir.at("app.db")).expect("a database");
+    app.execute_batch("CREATE TABLE visit (page INTEGER); INSERT INTO visit VALUES (1)").expect("a table");
+    drop(app);
+    let statements = (0..30).map(|nth| format!("UPDATE visit SET page = {nth};\n"));
+    std::fs::write(dir.at("app.sql"), statements.collect::<String>()).expect("written");
+    let at = |name: &str| dir.at(name).to_str().expect("text").to_string();
+    let suite = format!(
+        "baseline = \"bare\"\nblocks = 1\nrounds = 1\nburst = \"1ms\"\n[environments.bare]\n[workloads.\"sqlite/replay\"]\n\
+         database = \"{}\"\nstatements = \"{}\"\n",
+        at("app.db"),
+        at("app.sql")
+    );
+    let ran = dir.run(&["run", &dir.suite(&suite)]).ends_with_any(QUIET_OR_NOT);
+    assert!(!ran.stdout.contains("the first"), "{}", ran.stdout);
+    let operations = |dir: &Dir| -> Vec<i64> {
+        let store = rusqlite::Connection::open(dir.at("tarebench.db")).expect("a store");
+        let mut all = store.prepare("SELECT operations FROM burst ORDER BY nth").expect("bursts");
+        all.query_map([], |row| row.get(0)).expect("rows").map(|row| row.expect("a number")).collect()
+    };
+    assert!(operations(&dir).iter().all(|done| *done > 0 && done % 30 == 0), "{:?}", operations(&dir));
+    let part = dir.suite(&format!("{suite}operations = 7\n"));
+    dir.run(&["run", &part]).ends_with_any(QUIET_OR_NOT).says("a burst did the first 7 of the 30 operations");
+}
+
+#[test]
+fn a_command_that_fails_in_each_block_is_warned_of_once() {
+    let dir = Dir::new();
+    let suite =
+        "baseline = \"bare\"\nblocks = 3\n[environments.bare]\n[workloads.\"command/run\"]\nexec = \"./gone\"\n";
+    let ran = dir.run(&["run", &dir.suite(suite)]);
+    for environment in ["bare", "control"] {
+        let line = format!("warning: command/run in {environment} failed");
+        assert_eq!(ran.stderr.matches(&line).count(), 1, "{}", ran.stderr);
+    }
 }
 
 fn alive(text: &str) -> usize {

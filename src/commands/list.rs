@@ -42,6 +42,7 @@ fn settings_text(out: &mut String, settings: &[Setting]) {
             "path" => "a path".into(),
             "word" => "a name".into(),
             "address" => "an IP address".into(),
+            "command" if values.is_empty() => "a command".into(),
             "command" => format!("a command with {}", values.join(", ")),
             _ => format!("{} to {}", values[0], values[1]),
         };

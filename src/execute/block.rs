@@ -11,7 +11,7 @@ use workloads::protocol::{BurstPlan, Identity, Sample, Task};
 use workloads::{Check, PeerAddress, Resource};
 
 use super::believe::believe;
-use super::decide::{self, Draw};
+use super::decide::{self, Draw, Whole};
 use super::execution::Execution;
 use super::round::Course;
 use super::seat::{AT_A_TIME, Facts, Seat, Site, Started};
@@ -47,6 +47,8 @@ pub struct Live<S> {
     pub(super) seat: S,
     /// The cost of a clock reading in it, nanoseconds.
     pub(super) clock_ns: f64,
+    /// How much there is to do of the workload under way, where that has an end.
+    pub(super) whole: Option<Whole>,
     peer: Option<PeerAddress>,
     state: State,
     /// Who works beside its bursts.
@@ -200,7 +202,7 @@ impl<'b, 'a, S: Site> Block<'b, 'a, S> {
                 match self.tenant(environment) {
                     Ok(tenant) => {
                         let state = State::Idle;
-                        self.sessions.push(Live { environment, seat, clock_ns: 0.0, peer, state, tenant });
+                        self.sessions.push(Live { environment, seat, clock_ns: 0.0, whole: None, peer, state, tenant });
                     }
                     Err(e) => start.outcome = Err(self.not_started(environment, &e.context("its neighbour"))),
                 }
@@ -301,6 +303,7 @@ impl<'b, 'a, S: Site> Block<'b, 'a, S> {
                     if let Some(ns) = facts.get(CLOCK).and_then(|ns| ns.parse().ok()) {
                         session.clock_ns = ns;
                     }
+                    session.whole = Whole::of(&facts);
                     session.state = State::Ready;
                 }
                 Err(SessionError::Interrupted) => return Err(Interrupted),

@@ -1,5 +1,6 @@
 //! The decisions of a run that follow from numbers alone: order, length of a burst, which rounds are void, what counts as the same work.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rand::seq::SliceRandom;
@@ -7,6 +8,7 @@ use rand_pcg::Pcg64;
 use reports::record::{Failure, Step};
 use workloads::Check;
 use workloads::evidence::Evidence;
+use workloads::facts::{WHOLE, WHOLE_NS};
 use workloads::protocol::{BurstPlan, PILOTS, Sample};
 
 use crate::plan::Length;
@@ -34,6 +36,12 @@ const STEAL_OF_A_BURST: f64 = 0.25;
 
 /// Of the measured operations, done before them and discarded.
 const WARMUP: f64 = 0.25;
+
+/// Work that has an end is done as a whole in each burst where it takes no longer than that on the baseline: a run of half an hour
+/// has room for it.
+const WHOLE_AT_MOST: Duration = Duration::from_millis(250);
+/// And so many times as long in any box before it is cut off.
+const WHOLE_PATIENCE: u32 = 20;
 
 /// No burst is planned with fewer operations, however slow they are.
 const FEWEST: u64 = 8;
@@ -89,19 +97,47 @@ pub fn seed_of_block(run: u64, block: u32) -> u64 {
     if block == 0 { run } else { workloads::content::mix(run ^ workloads::content::mix(u64::from(block))) }
 }
 
-/// The burst that a short pass on the baseline asks for: as many operations as fill it. In open loop the schedule says how many.
-pub fn plan_burst(pilot: &Sample, length: Length, batch: u32) -> BurstPlan {
+/// Work that has an end, as a file of statements has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Whole {
+    /// Operations of all of it.
+    operations: u64,
+    /// How long they took once.
+    took: Duration,
+}
+
+impl Whole {
+    /// From the facts of a workload; `None` where it goes on for ever, or a burst can't be all of it.
+    pub fn of(facts: &BTreeMap<String, String>) -> Option<Self> {
+        let number = |name: &str| facts.get(name)?.parse().ok();
+        let operations = number(WHOLE).filter(|operations| *operations > 0)?;
+        Some(Self { operations, took: Duration::from_nanos(number(WHOLE_NS)?) })
+    }
+
+    /// Whether bursts are of all of it where nobody has said how long they are.
+    fn fits(&self) -> bool {
+        self.took <= WHOLE_AT_MOST
+    }
+}
+
+/// The burst that a short pass on the baseline asks for: as many operations as fill it, and of work that has an end all of it, once or
+/// several times: its beginning may be nothing like the rest. In open loop the schedule says how many.
+pub fn plan_burst(pilot: &Sample, length: Length, whole: Option<Whole>, batch: u32) -> BurstPlan {
     let seconds = pilot.elapsed_ns.max(1) as f64 / 1e9;
     let per_second = length.rate.map_or(pilot.operations.max(1) as f64 / seconds, |rate| rate as f64);
     let fewest = length.rate.map_or(FEWEST, |_| FEWEST_ARRIVALS);
     let fill = || ((length.burst.as_secs_f64() * per_second) as u64).max(fewest);
-    let operations = length.operations.unwrap_or_else(fill);
+    let whole = whole.filter(|whole| whole.fits() && length.rate.is_none() && length.operations.is_none());
+    let all = |whole: Whole| fill().next_multiple_of(whole.operations);
+    let operations = length.operations.unwrap_or_else(|| whole.map_or_else(fill, all));
     // A burst of whole batches: the last reading would otherwise be the mean of fewer operations.
     let operations = operations.next_multiple_of(u64::from(batch));
     let warmup = ((operations as f64 * WARMUP).ceil() as u64).next_multiple_of(u64::from(batch));
     // A schedule of rare arrivals takes as long as it takes: cut off, it would be the beginning of the schedule and no sample.
     let schedule = length.rate.map_or(0.0, |rate| 3e9 * (operations + warmup) as f64 / rate as f64);
-    let limit_ns = (length.burst_max.as_nanos() as u64).max(schedule as u64);
+    // Nor is the beginning of the work all of it, in a box that takes twenty times as long.
+    let all = whole.map_or(Duration::ZERO, |whole| WHOLE_PATIENCE * whole.took);
+    let limit_ns = (length.burst_max.max(all).as_nanos() as u64).max(schedule as u64);
     BurstPlan { operations, warmup, batch, limit_ns, number: 0 }
 }
 
@@ -235,19 +271,43 @@ mod tests {
 
     #[test]
     fn in_open_loop_the_schedule_says_how_many_operations_fill_a_burst() {
-        let plan = plan_burst(&sample(5, 1_000_000), Length { rate: Some(500), ..LENGTH }, 1);
+        let plan = plan_burst(&sample(5, 1_000_000), Length { rate: Some(500), ..LENGTH }, None, 1);
         assert_eq!(plan.operations, 50);
     }
 
     #[test]
     fn a_burst_is_filled_and_a_quarter_more_is_thrown_away() {
-        let plan = plan_burst(&sample(100, 10_000_000), LENGTH, 1);
+        let plan = plan_burst(&sample(100, 10_000_000), LENGTH, None, 1);
         assert_eq!((plan.operations, plan.warmup, plan.limit_ns), (1000, 250, 400_000_000));
     }
 
     #[test]
+    fn work_that_has_an_end_is_done_as_a_whole_unless_that_takes_too_long() {
+        let whole = |operations: u64, ms: u64| Some(Whole { operations, took: Duration::from_millis(ms) });
+        let of = |length: Length, whole| plan_burst(&sample(100, 10_000_000), length, whole, 1);
+        assert_eq!(of(LENGTH, whole(300, 30)).operations, 1200, "the 1000 that fill it, and up to the end");
+        let slow = of(LENGTH, whole(5000, 200));
+        assert_eq!((slow.operations, slow.limit_ns), (5000, 4_000_000_000));
+        assert_eq!(of(LENGTH, whole(5000, 251)).operations, 1000);
+        assert_eq!(of(Length { operations: Some(7), ..LENGTH }, whole(300, 30)).operations, 7);
+        assert_eq!(of(Length { rate: Some(500), ..LENGTH }, whole(300, 30)).operations, 50);
+    }
+
+    #[test]
+    fn how_long_the_whole_takes_comes_from_facts() {
+        let of = |facts: &[(&str, &str)]| {
+            Whole::of(&facts.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect())
+        };
+        let thirty = Whole { operations: 30, took: Duration::from_millis(1) };
+        assert_eq!(of(&[(WHOLE, "30"), (WHOLE_NS, "1000000")]), Some(thirty));
+        for none in [&[(WHOLE, "30")][..], &[(WHOLE, "0"), (WHOLE_NS, "1")], &[(WHOLE_NS, "1")], &[]] {
+            assert_eq!(of(none), None);
+        }
+    }
+
+    #[test]
     fn a_slow_disk_still_gets_a_few_operations() {
-        let plan = plan_burst(&sample(2, 16_000_000), Length { burst: Duration::from_millis(20), ..LENGTH }, 1);
+        let plan = plan_burst(&sample(2, 16_000_000), Length { burst: Duration::from_millis(20), ..LENGTH }, None, 1);
         assert_eq!(plan.operations, FEWEST);
     }
 
@@ -266,7 +326,7 @@ mod tests {
         );
         let slow = (sample(10, 10_000_000), 25.0);
         assert_eq!(batch(&[fast, slow], LENGTH), 3);
-        assert_eq!(plan_burst(&sample(1000, 1_000_000), LENGTH, 3).operations % 3, 0);
+        assert_eq!(plan_burst(&sample(1000, 1_000_000), LENGTH, None, 3).operations % 3, 0);
     }
 
     #[test]
@@ -278,7 +338,7 @@ mod tests {
 
     #[test]
     fn rare_arrivals_get_the_time_that_they_take() {
-        let plan = plan_burst(&sample(5, 1_000_000), Length { rate: Some(50), ..LENGTH }, 1);
+        let plan = plan_burst(&sample(5, 1_000_000), Length { rate: Some(50), ..LENGTH }, None, 1);
         assert_eq!((plan.operations, plan.warmup), (30, 8));
         assert_eq!(plan.limit_ns, 2_280_000_000, "three times the schedule of 38 arrivals");
     }

@@ -1,5 +1,7 @@
 //! Progress on a terminal: a bar with the time left that moves between bursts and never during one.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::io::IsTerminal;
 use std::time::Duration;
 
@@ -12,6 +14,8 @@ const STEPS: u64 = 1000;
 #[derive(Debug)]
 pub struct Progress {
     bar: ProgressBar,
+    /// Warnings that were given.
+    given: RefCell<BTreeSet<String>>,
 }
 
 impl Progress {
@@ -30,7 +34,7 @@ impl Progress {
         let style = ProgressStyle::with_template("{bar:30.cyan/dim} {percent:>3} %  {prefix}  {msg}")
             .expect("the template is a constant");
         bar.set_style(style.progress_chars("━━─"));
-        Self { bar }
+        Self { bar, given: RefCell::default() }
     }
 
     /// Shows the step that is under way, after so much of a run that will take so long still.
@@ -46,9 +50,12 @@ impl Progress {
         self.bar.tick();
     }
 
-    /// Something the user should know now; it is in the report too.
+    /// Something the user should know now; it is in the report too. What fails in each block alike is news once.
     pub fn warn(&self, warning: impl AsRef<str>) {
         let line = format!("warning: {}", warning.as_ref());
+        if !self.given.borrow_mut().insert(line.clone()) {
+            return;
+        }
         if self.bar.is_hidden() { tell!("{line}") } else { self.bar.println(line) }
     }
 }

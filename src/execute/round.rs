@@ -93,7 +93,7 @@ impl<S: Site> Block<'_, '_, S> {
         let mut ready = self.ready();
         ready.sort_by_key(|at| self.sessions[*at].environment);
         let mut plan = decide::pilot(workload.length.burst);
-        let mut passes = Vec::new();
+        let (mut passes, mut whole) = (Vec::new(), None);
         for at in ready {
             let session = &mut self.sessions[at];
             let pass = session.pass(plan, workload.patience);
@@ -101,6 +101,7 @@ impl<S: Site> Block<'_, '_, S> {
                 Ok(pass) => {
                     if passes.is_empty() {
                         plan = decide::pilot_after(&pass, workload.length);
+                        whole = session.whole;
                     }
                     passes.push((pass, session.clock_ns));
                 }
@@ -111,7 +112,7 @@ impl<S: Site> Block<'_, '_, S> {
         // Rounds that are done again do what the others of their block did.
         if let (Some((first, _)), None) = (passes.first(), course.burst) {
             let batch = self.batch(workload, &passes);
-            course.burst = Some(decide::plan_burst(first, workload.length, batch));
+            course.burst = Some(decide::plan_burst(first, workload.length, whole, batch));
         }
     }
 

@@ -72,7 +72,7 @@ fn transactions_are_operations_and_the_end_is_the_same_whatever_was_done_before(
     let original = fs::read(files.at("own.db")).expect("read");
     let mut prepared = files.prepare(&[]).expect("prepared");
     let facts = prepared.facts();
-    assert_eq!((facts["transactions"].as_str(), facts["synchronous"].as_str()), ("3", "2"));
+    assert_eq!((facts["whole_operations"].as_str(), facts["synchronous"].as_str()), ("3", "2"));
     let Check { value, detail } = prepared.verify().expect("verified");
     assert_eq!(detail, "3 transactions, 1 rows at their end");
     // More than once through the file, which an insertion with a key of its own survives only on another copy.

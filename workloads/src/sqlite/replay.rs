@@ -21,10 +21,11 @@ use super::rehearsal::{self, Guard};
 use super::script::{self, Statement};
 use crate::content::{Digest, mix};
 use crate::deadline::Deadline;
+use crate::facts;
 use crate::parcel::{self, Brought};
 use crate::sample::PILOTS;
 use crate::settings::{Kind, Setting, SettingError, Settings};
-use crate::stopwatch::Stopwatch;
+use crate::stopwatch::{self, Stopwatch};
 use crate::workload::{Check, Place, Prepared, Resource, Workload};
 
 /// Names of the files inside.
@@ -158,6 +159,7 @@ impl Workload for Replay {
             called,
             hashes,
             readonly: true,
+            whole_ns: 0,
             writes: 0,
             options,
         };
@@ -225,6 +227,8 @@ struct Replaying {
     hashes: [String; 2],
     /// Whether no statement writes: one copy then serves any number of passes.
     readonly: bool,
+    /// How long all transactions took once, nanoseconds.
+    whole_ns: u64,
     /// Transactions of the last burst that wrote.
     writes: u64,
     options: Options,
@@ -333,7 +337,9 @@ impl Replaying {
     fn rehearse_later(&mut self) -> anyhow::Result<()> {
         let first = self.end()?;
         self.make_with(1, rehearsal::open_later)?;
+        let began = stopwatch::now();
         let again = self.transactions.iter().try_for_each(|transaction| self.once(0, transaction));
+        self.whole_ns = stopwatch::now() - began;
         again.context("when all was rehearsed again, with a clock that is 400 days ahead")?;
         ensure!(
             self.end()? == first,
@@ -342,6 +348,11 @@ impl Replaying {
             self.called.display()
         );
         Ok(())
+    }
+
+    /// Copies that there is room for.
+    fn fit(&self) -> u64 {
+        (MOST / (self.original.len() as u64).max(1)).clamp(1, COPIES)
     }
 
     /// Hash and number of the rows of the first copy.
@@ -436,7 +447,7 @@ impl Prepared for Replaying {
     fn burst(&mut self, watch: &mut Stopwatch) -> anyhow::Result<()> {
         let each = self.transactions.len() as u64;
         let sizing = watch.number() >= PILOTS;
-        let fit = (MOST / (self.original.len() as u64).max(1)).clamp(1, COPIES);
+        let fit = self.fit();
         let needed = if self.readonly { 1 } else { watch.planned().div_ceil(each) };
         let few = needed.min(fit).min(if sizing { FEW } else { COPIES });
         self.make(few)?;
@@ -483,14 +494,18 @@ impl Prepared for Replaying {
     }
 
     fn facts(&mut self) -> BTreeMap<String, String> {
-        let mut facts = self.copies.first().map(|copy| copy.facts(&[])).unwrap_or_default();
+        let mut all = self.copies.first().map(|copy| copy.facts(&[])).unwrap_or_default();
         let [database, statements] = self.hashes.clone();
-        facts.extend([
+        all.extend([
             ("database_hash".to_string(), database),
             ("statements_hash".to_string(), statements),
             ("statements_bytes".to_string(), self.text.len().to_string()),
-            ("transactions".to_string(), self.transactions.len().to_string()),
+            (facts::WHOLE.to_string(), self.transactions.len().to_string()),
         ]);
-        facts
+        // With its warm-up a burst of all needs another copy.
+        if self.readonly || self.fit() > 1 {
+            all.insert(facts::WHOLE_NS.into(), self.whole_ns.to_string());
+        }
+        all
     }
 }

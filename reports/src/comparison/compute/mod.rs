@@ -9,7 +9,7 @@ use super::{
     Withheld, claims, flags, hints, insertions, neighbour,
 };
 use workloads::agent::CLOCK;
-use workloads::facts::CONNECTION;
+use workloads::facts::{CONNECTION, WHOLE};
 
 use crate::record::{CONTROL, Ending, EnvironmentPlan, Record, Run, Stored, WorkloadPlan};
 use crate::statistics::{
@@ -531,6 +531,18 @@ pub(crate) fn connection_of(workload: &str) -> String {
     format!("connection of {workload}")
 }
 
+/// Of work that has an end, that bursts came only so far.
+fn beginning(stored: &Stored, workload: &str) -> Option<String> {
+    let whole = stored.checks.iter().filter(|c| c.workload == workload).find_map(|c| c.facts.get(WHOLE)?.parse().ok());
+    let bursts = stored.records.iter().filter(|r| r.workload == workload).filter_map(|r| r.outcome.as_ref().ok());
+    let (whole, most) = (whole?, bursts.map(|sample| sample.operations).max()?);
+    (most < whole).then(|| {
+        format!(
+            "{workload}: a burst did the first {most} of the {whole} operations that there are, and says nothing of the rest; set              operations={whole} to have all of them done"
+        )
+    })
+}
+
 fn describe(failure: &FailureRow) -> String {
     let place = failure.workload.as_deref().unwrap_or("start");
     format!("{place}, block {}: {}", failure.block, failure.message)
@@ -584,6 +596,8 @@ fn remark(c: &mut Comparison, stored: &Stored) {
                 .into(),
         );
     }
+    let beginnings = c.run.workloads.iter().filter_map(|w| beginning(stored, &w.name));
+    c.remarks.extend(beginnings.collect::<Vec<_>>());
     if let Some(share) = super::seen::looks(&stored.records).filter(|share| *share > LONG_LOOKS) {
         c.remarks.push(format!(
             "the host's counters were read for {:.1} % of the time of the bursts, beside them and in none: longer bursts make that less",

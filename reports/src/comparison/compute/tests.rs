@@ -197,6 +197,26 @@ fn work_that_was_not_the_same_is_invalid() {
 }
 
 #[test]
+fn a_burst_that_did_only_the_beginning_of_the_work_is_remarked_on() {
+    let remark = |whole: Option<u64>| {
+        let mut stored = stored();
+        for checked in stored.checks.iter_mut().filter(|c| c.workload == "sqlite/lookup") {
+            checked.facts.extend(whole.map(|whole| (WHOLE.to_string(), whole.to_string())));
+        }
+        let most = stored.records.iter().filter(|r| r.workload == "sqlite/lookup");
+        let most = most.filter_map(|r| r.outcome.as_ref().ok()).map(|sample| sample.operations).max().expect("bursts");
+        let c = comparison(&stored);
+        (most, c.remarks.iter().find(|remark| remark.contains("the first")).cloned())
+    };
+    let (most, none) = remark(None);
+    assert_eq!(none, None);
+    assert_eq!(remark(Some(most)).1, None, "all of it");
+    let said = remark(Some(most + 1)).1.expect("a remark");
+    let wanted = format!("sqlite/lookup: a burst did the first {most} of the {} operations that there are", most + 1);
+    assert!(said.starts_with(&wanted) && said.contains(&format!("operations={} ", most + 1)), "{said}");
+}
+
+#[test]
 fn how_connections_came_in_is_a_fact_of_the_environment() {
     let mut stored = stored();
     for checked in stored.checks.iter_mut().filter(|c| c.environment == "runc" && c.workload == "net/rr") {

@@ -102,8 +102,14 @@ pub fn counters(c: &Comparison, workload: &str) -> Vec<String> {
     let line = |name: &&str| {
         let each = here(c, workload).filter_map(|d| {
             let count = *d.counters.get(*name)?;
-            let rate = units::three(d.per_thousand(count));
-            Some(format!("{} {}, {rate} per 1000 operations", d.environment, units::count(count)))
+            // Microseconds of a thousand operations are nanoseconds of one.
+            let rate = d.per_thousand(count);
+            Some(match name.ends_with(MICROSECONDS) {
+                true => format!("{} {} per operation", d.environment, units::duration(rate)),
+                false => {
+                    format!("{} {}, {} per 1000 operations", d.environment, units::count(count), units::three(rate))
+                }
+            })
         });
         format!("{}: {}", counter(name), each.collect::<Vec<_>>().join("; "))
     };
@@ -127,12 +133,15 @@ pub fn connections(c: &Comparison, workload: &str) -> Option<String> {
     (!ways.is_empty()).then(|| format!("connections: {}", each.collect::<Vec<_>>().join("; ")))
 }
 
+/// How the name of a counter of microseconds ends.
+const MICROSECONDS: &str = "_us";
+
 /// A counter as people call it.
 fn counter(name: &str) -> &str {
     match name {
         "busy" => "busy timeouts",
-        "user_us" => "CPU time in user space, µs",
-        "system_us" => "CPU time in the kernel, µs",
+        "user_us" => "CPU time in user space",
+        "system_us" => "CPU time in the kernel",
         "left_behind" => "processes left behind and killed",
         other => other,
     }
@@ -199,6 +208,17 @@ mod tests {
         assert_eq!(lines.len(), 1);
         assert!(lines[0].starts_with("busy timeouts: bare 20, 3.85 per 1000 operations; control 20"), "{lines:?}");
         assert!(counters(&sample::comparison(), "sqlite/commit").is_empty());
+    }
+
+    #[test]
+    fn counted_time_is_that_of_an_operation() {
+        let mut c = sample::comparison();
+        for d in c.distributions.iter_mut().filter(|d| d.workload == "sqlite/writers") {
+            (d.operations, d.warmup_operations) = (30, 10);
+            d.counters.insert("user_us".into(), 34_600);
+        }
+        let lines = counters(&c, "sqlite/writers");
+        assert!(lines[1].starts_with("CPU time in user space: bare 865 µs per operation; control 865"), "{lines:?}");
     }
 
     #[test]
