@@ -6,6 +6,7 @@ import json
 import math
 import subprocess
 from dataclasses import dataclass
+from pathlib import Path
 
 from . import remains
 from .shared import CPU, Failed, build, machine, matches, middle, run, splice
@@ -93,7 +94,8 @@ def prove(args):
     print(f"{run([binary, '--version']).strip()} on {machine()}; boxes on CPU {CPU}, data in {args.dir}")
     say(HEAD)
     lines, absent = [], []
-    with remains.own_folder(args.dir) as folder:
+    with remains.own_folder(args.dir) as own:
+        folder = Path(own)
         for name in chosen:
             try:
                 shares = zip(*(looks(binary, folder, name) for _ in range(args.runs or RUNS)))
