@@ -77,7 +77,7 @@ pub enum Command {
     Plan(PlanArgs),
     /// Take a box apart: which of its settings costs what, in figures that add up
     #[command(
-        after_help = "Examples:\n  tarebench explain runc:seccomp=containers,data=overlay\n  tarebench explain gvisor --only platform,overlay --workload disk/fsync\n  tarebench explain qemu:disk.format=qcow2,disk.cache=writeback,net=user --order net --budget 10m --report why.html\n  tarebench explain vmware-server-2009\n\nThe rungs from the baseline to ENVIRONMENT, each with one setting more, and ENVIRONMENT with one setting changed, each, are environments of one run: docs/explain.md."
+        after_help = "Examples:\n  tarebench explain runc:seccomp=containers,data=overlay\n  tarebench explain gvisor --only platform,overlay --workload disk/fsync\n  tarebench explain qemu:disk.format=qcow2,disk.cache=writeback,net=user --order net --budget 10m --report why.html\n  tarebench explain vmware-server-2009\n\nThe rungs from the baseline to ENVIRONMENT, simpler boxes first and then each with one setting more, and ENVIRONMENT with one setting changed, each, are environments of one run: docs/explain.md."
     )]
     Explain(Explain),
     /// Prove what a box promises

@@ -90,6 +90,9 @@ impl Ladder {
         let entry = &same_files(runner, entry, settled.as_deref().unwrap_or_default());
         let mut building = Building::new(runner, asked.baseline, entry)?;
         building.settled = settled.map(|settled| (asked.here, settled));
+        if asked.only.is_empty() {
+            building.simpler();
+        }
         building.rungs(&factors.given)?;
         for factor in &factors.given {
             building.alternative(*factor, factor.default);
@@ -203,6 +206,17 @@ impl<'a> Building<'a> {
         let explains = Explains { rungs: vec![baseline.name.clone()], ..Explains::default() };
         let known = vec![format!("{} {settings}", of_baseline.name())];
         Ok(Self { runner, target, environments: vec![baseline.clone()], known, settled: None, explains })
+    }
+
+    /// The boxes of other runners that are on the way, as they are by default: what they cost isn't the engine's.
+    fn simpler(&mut self) {
+        let on_the_way = self.runner.simpler().iter().filter_map(|name| runners::registry::find(name));
+        for runner in on_the_way {
+            // One that needs a setting to say which box it is would be another box.
+            if let Ok(name) = self.add_of(runner, runner.name(), &BTreeMap::new()) {
+                self.explains.rungs.push(name);
+            }
+        }
     }
 
     /// The engine with all that is taken apart at its default, then one of them after the other.
@@ -322,8 +336,17 @@ impl<'a> Building<'a> {
 
     /// The environment with these settings, a new one or one that is there; its name, or why there can't be one.
     fn add(&mut self, name: &str, settings: &BTreeMap<String, String>) -> Result<String, String> {
-        let resolved = self.runner.resolve(settings).map_err(|e| e.to_string())?;
-        let key = format!("{} {resolved}", self.runner.name());
+        self.add_of(self.runner, name, settings)
+    }
+
+    fn add_of(
+        &mut self,
+        runner: &dyn Runner,
+        name: &str,
+        settings: &BTreeMap<String, String>,
+    ) -> Result<String, String> {
+        let resolved = runner.resolve(settings).map_err(|e| e.to_string())?;
+        let key = format!("{} {resolved}", runner.name());
         if let Some(at) = self.known.iter().position(|known| *known == key) {
             return Ok(self.environments[at].name.clone());
         }
@@ -334,7 +357,7 @@ impl<'a> Building<'a> {
                 || self.environments.iter().any(|e| e.name == name)
         };
         let name = fitted(name, LONGEST_NAME, taken);
-        let (of, settings) = (Some(self.runner.name().to_string()), settings.clone());
+        let (of, settings) = (Some(runner.name().to_string()), settings.clone());
         self.environments.push(Entry { name: name.clone(), of, settings, neighbour: None });
         self.known.push(key);
         Ok(name)
@@ -425,7 +448,7 @@ mod tests {
     #[test]
     fn without_settings_there_are_alternatives_each_setting_in_turn() {
         let of = planned("gvisor", &[], &[]);
-        assert_eq!(of.explains.rungs, ["bare", "gvisor"]);
+        assert_eq!(of.explains.rungs, ["bare", "namespaces", "runc", "gvisor"]);
         assert_eq!(of.explains.alternatives.len(), MOST);
         let first = ["but-platform-systrap", "but-network-netstack", "but-data-root"];
         assert_eq!(of.explains.alternatives[..3], first);
@@ -434,6 +457,14 @@ mod tests {
         assert!(!of.environments.iter().any(|e| e.settings.values().any(|v| v == "auto")), "{of:?}");
         let of = planned("gvisor", &[], &["overlay"]);
         assert_eq!(of.explains.alternatives.len() + of.explains.left_out.len(), 4, "{of:?}");
+    }
+
+    #[test]
+    fn simpler_boxes_are_on_the_way_unless_some_settings_alone_are_asked_for() {
+        let of = planned("runc:data=overlay", &[], &[]);
+        assert_eq!(of.explains.rungs, ["bare", "namespaces", "runc", "runc-overlay"]);
+        assert_eq!(planned("podman", &[], &[]).explains.rungs[1..3], ["namespaces", "runc"]);
+        assert_eq!(planned("runc:data=overlay", &[], &["data"]).explains.rungs, ["bare", "runc", "runc-overlay"]);
     }
 
     #[test]
@@ -478,7 +509,7 @@ mod tests {
             let name = runner.name();
             match ladder(name, &[], &[]) {
                 Ok(of) => {
-                    assert_eq!(of.explains.rungs, ["bare", name]);
+                    assert_eq!(of.explains.rungs, [&["bare"], runner.simpler(), &[name]].concat());
                     let of_network = |e: &Entry| e.settings.iter().any(|(k, v)| k.starts_with("net") && v == "none");
                     assert!(!of.environments.iter().any(of_network), "{of:?}");
                 }

@@ -28,6 +28,10 @@ pub trait Runner: Sync + Debug {
     fn name(&self) -> &'static str;
     /// One sentence, shown by `list` and in reports.
     fn about(&self) -> &'static str;
+    /// Runners whose boxes have a part of what this one's have, each more than those before: what lies between bare metal and it.
+    fn simpler(&self) -> &'static [&'static str] {
+        &[]
+    }
     /// Settings with their defaults.
     fn settings(&self) -> &'static [Setting] {
         &[]

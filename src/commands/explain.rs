@@ -171,7 +171,7 @@ mod tests {
             args(&["gvisor:data=root,overlay=none", "--workload", "disk/fsync", "--blocks", "6", "--seed", "5"]);
         let plan = planned(&typed).expect("plans");
         let names: Vec<&str> = plan.environments.iter().map(|e| e.name.as_str()).collect();
-        assert_eq!(names, ["bare", "control", "gvisor", "gvisor-root-none"]);
+        assert_eq!(names, ["bare", "control", "namespaces", "runc", "gvisor", "gvisor-root-none"]);
         let command = command(&typed, &plan);
         let expected = "tarebench explain gvisor:data=root,overlay=none --workload disk/fsync --blocks 6 --seed 5";
         assert_eq!(command, expected);

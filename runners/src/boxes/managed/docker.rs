@@ -81,6 +81,10 @@ impl Runner for Docker {
         "A container by the Docker daemon, with containerd and an OCI runtime below"
     }
 
+    fn simpler(&self) -> &'static [&'static str] {
+        &["namespaces", "runc"]
+    }
+
     fn settings(&self) -> &'static [Setting] {
         Options::TABLE
     }

@@ -60,6 +60,10 @@ impl Runner for Nerdctl {
         "A container by containerd without Docker's daemon, through nerdctl"
     }
 
+    fn simpler(&self) -> &'static [&'static str] {
+        &["namespaces", "runc"]
+    }
+
     fn settings(&self) -> &'static [Setting] {
         Options::TABLE
     }

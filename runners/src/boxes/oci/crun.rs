@@ -37,6 +37,10 @@ impl Runner for Crun {
         "An OCI container by crun, the runtime that Podman prefers"
     }
 
+    fn simpler(&self) -> &'static [&'static str] {
+        &["namespaces"]
+    }
+
     fn settings(&self) -> &'static [Setting] {
         Options::TABLE
     }

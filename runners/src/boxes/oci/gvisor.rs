@@ -147,6 +147,10 @@ impl Runner for Gvisor {
         "An OCI container under gVisor (runsc), which answers system calls by a kernel in user space"
     }
 
+    fn simpler(&self) -> &'static [&'static str] {
+        &["namespaces", "runc"]
+    }
+
     fn settings(&self) -> &'static [Setting] {
         Options::TABLE
     }

@@ -112,6 +112,10 @@ impl Runner for Oci {
         "An OCI container by the runtime at a path: youki, kata-runtime or another runc"
     }
 
+    fn simpler(&self) -> &'static [&'static str] {
+        &["namespaces"]
+    }
+
     fn settings(&self) -> &'static [Setting] {
         Options::TABLE
     }

@@ -24,6 +24,10 @@ impl Runner for Runc {
         "An OCI container by runc, what Docker and Podman start theirs with"
     }
 
+    fn simpler(&self) -> &'static [&'static str] {
+        &["namespaces"]
+    }
+
     fn settings(&self) -> &'static [Setting] {
         Options::TABLE
     }

@@ -42,6 +42,10 @@ impl Runner for Bubblewrap {
         "bwrap: new namespaces around a read-only root, as under Flatpak"
     }
 
+    fn simpler(&self) -> &'static [&'static str] {
+        &["namespaces"]
+    }
+
     fn settings(&self) -> &'static [Setting] {
         Options::TABLE
     }

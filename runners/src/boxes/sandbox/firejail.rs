@@ -44,6 +44,10 @@ impl Runner for Firejail {
         "Firejail: new namespaces and a filter of system calls around a program that sees the host's files"
     }
 
+    fn simpler(&self) -> &'static [&'static str] {
+        &["namespaces"]
+    }
+
     fn settings(&self) -> &'static [Setting] {
         Options::TABLE
     }

@@ -35,6 +35,10 @@ impl Runner for Lxc {
         "An application container by LXC, what LXD and Incus start theirs with"
     }
 
+    fn simpler(&self) -> &'static [&'static str] {
+        &["namespaces"]
+    }
+
     fn settings(&self) -> &'static [Setting] {
         Options::TABLE
     }

@@ -32,6 +32,10 @@ impl Runner for Nspawn {
         "A container by systemd-nspawn, with its filter of system calls and without a systemd inside"
     }
 
+    fn simpler(&self) -> &'static [&'static str] {
+        &["namespaces"]
+    }
+
     fn settings(&self) -> &'static [Setting] {
         Options::TABLE
     }

@@ -155,6 +155,10 @@ impl Runner for Podman {
         "A container by Podman, with conmon and runc below"
     }
 
+    fn simpler(&self) -> &'static [&'static str] {
+        &["namespaces", "runc"]
+    }
+
     fn settings(&self) -> &'static [Setting] {
         Options::TABLE
     }
