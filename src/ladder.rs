@@ -210,10 +210,18 @@ impl<'a> Building<'a> {
 
     /// The boxes of other runners that are on the way, as they are by default: what they cost isn't the engine's.
     fn simpler(&mut self) {
-        let on_the_way = self.runner.simpler().iter().filter_map(|name| runners::registry::find(name));
-        for runner in on_the_way {
+        let (all, baseline) = (self.runner.simpler(), self.environments[0].kind());
+        // From another box than bare metal the way begins behind it, where it is on it, and else is not known.
+        let on_the_way = match all.iter().position(|name| *name == baseline) {
+            Some(at) => &all[at + 1..],
+            None if baseline == BARE => all,
+            None => &[],
+        };
+        for runner in on_the_way.iter().filter_map(|name| runners::registry::find(name)) {
             // One that needs a setting to say which box it is would be another box.
-            if let Ok(name) = self.add_of(runner, runner.name(), &BTreeMap::new()) {
+            if let Ok(name) = self.add_of(runner, runner.name(), &BTreeMap::new())
+                && !self.explains.rungs.contains(&name)
+            {
                 self.explains.rungs.push(name);
             }
         }
@@ -369,6 +377,9 @@ pub fn several(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
+/// The runner that has nothing of a box.
+const BARE: &str = "bare";
+
 /// The word for a runner's own choice among the others.
 const AUTO: &str = "auto";
 
@@ -381,8 +392,12 @@ mod tests {
     }
 
     fn on_a_host(here: Here, text: &str, order: &[&str], only: &[&str]) -> anyhow::Result<Ladder> {
+        over("bare", here, text, order, only)
+    }
+
+    fn over(baseline: &str, here: Here, text: &str, order: &[&str], only: &[&str]) -> anyhow::Result<Ladder> {
         let environment = Entry::parse(text)?.entry;
-        let baseline = Entry::parse("bare")?.entry;
+        let baseline = Entry::parse(baseline)?.entry;
         let [order, only] = [order, only].map(|keys| keys.iter().map(ToString::to_string).collect::<Vec<_>>());
         let named = [Entry::parse("pentium-3-server")?.entry];
         Ladder::of(Asked {
@@ -465,6 +480,13 @@ mod tests {
         assert_eq!(of.explains.rungs, ["bare", "namespaces", "runc", "runc-overlay"]);
         assert_eq!(planned("podman", &[], &[]).explains.rungs[1..3], ["namespaces", "runc"]);
         assert_eq!(planned("runc:data=overlay", &[], &["data"]).explains.rungs, ["bare", "runc", "runc-overlay"]);
+        // And from another baseline than bare metal only those behind it.
+        let from = |baseline: &str, text: &str| over(baseline, |_, _| Ok(Vec::new()), text, &[], &[]);
+        assert_eq!(from("namespaces", "gvisor").expect("plans").explains.rungs, ["namespaces", "runc", "gvisor"]);
+        assert_eq!(from("runc", "gvisor").expect("plans").explains.rungs, ["runc", "gvisor"]);
+        assert_eq!(from("qemu", "gvisor").expect("plans").explains.rungs, ["qemu", "gvisor"]);
+        let e = from("runc", "runc").expect_err("refused").to_string();
+        assert_eq!(e, "`runc` is the baseline `runc` itself: there is nothing to explain");
     }
 
     #[test]

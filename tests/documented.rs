@@ -84,7 +84,7 @@ const OTHERS: &[(&str, Way)] = &[
         Small("--workload net/rr:burst=1ms --blocks 1"),
     ),
     ("run --resume latest --blocks 24", Small("--blocks 2")),
-    ("run --tune", Not("changes the settings of a machine on which others measure; tests/trouble.rs tunes one")),
+    ("run --tune", Not("changes the settings of the machine under the other tests; tests/trouble.rs tunes one")),
     ("run --workload command/run:exec=COMMAND", Small("--env bare --blocks 1")),
     (
         "run --workload disk/randread:engine=io_uring,depth=32 --workload sqlite/commit:jobs=4",
@@ -404,7 +404,7 @@ fn run(readers: &Readers, words: &[String], way: Option<Way>) -> Option<String> 
     let Ran { stdout, stderr, code } = ran(command.output().expect("the program starts"));
     println!("{:>4} ms, ended with {code}: tarebench {}", began.elapsed().as_millis(), typed.join(" "));
     let well =
-        codes.contains(&code) || matches!(code, 3 | 6 | 7) && matches!(way, Some(Small(_))) && !can_be_done(words);
+        codes.contains(&code) || matches!(code, 3 | 6 | 7) && matches!(way, Some(Small(_))) && !can_be_done(&typed);
     (!well).then(|| format!("tarebench {}\nended with {code}, not {codes:?}\n{stdout}{stderr}", typed.join(" ")))
 }
 

@@ -23,8 +23,9 @@ fn beside(report: &serde_json::Value, name: &str) -> (f64, f64) {
 struct OwnDisk(String);
 
 impl OwnDisk {
-    /// `None` where nobody may mount one.
+    /// `None` where nobody may mount one, or nothing makes file systems.
     fn at(b: &Dir, name: &str) -> Option<Self> {
+        std::process::Command::new("mkfs.ext4").arg("-V").output().ok()?;
         let (image, at) = (b.at(&format!("{name}.img")), b.at(name));
         fs::File::create(&image).and_then(|file| file.set_len(128 << 20)).expect("an image");
         fs::create_dir(&at).expect("a directory");

@@ -38,6 +38,7 @@ const HELPERS: &[&str] = &[
     "fuse-overlayfs",
     "ganesha.nfsd",
     "ip",
+    "jailer",
     "losetup",
     "mkfs.ext4",
     "netavark",

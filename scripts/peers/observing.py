@@ -11,8 +11,8 @@ from pathlib import Path
 from . import remains
 from .shared import CPU, Failed, build, machine, matches, middle, run, splice
 
-# Runs of each environment: 6 are the least that have an interval.
-RUNS = 7
+# Runs of each environment: 6 are the least that have an interval. And bursts of a run.
+RUNS, BURSTS = 6, 4
 # The most that looks may take, as a share of the time of the bursts.
 AIM = 0.01
 # By name, with what has to be installed. They differ in the threads and groups that are looked at.
@@ -21,7 +21,7 @@ WORKLOADS = ["control/syscall", "disk/fsync", "net/rr"]
 # Bursts are as long as in a suite that doesn't say.
 SUITE = """baseline = "bare"
 blocks = 1
-rounds = 10
+rounds = {bursts}
 [environments.bare]
 {environment}
 [workloads."control/syscall"]
@@ -55,7 +55,7 @@ def percent(share):
 def looks(binary, folder, environment):
     """The shares of one run, one for each workload."""
     suite, store = folder / "observing.toml", folder / "observing.db"
-    suite.write_text(SUITE.format(environment="" if environment == "bare" else f"[environments.{environment}]"))
+    suite.write_text(SUITE.format(bursts=BURSTS, environment="" if environment == "bare" else f"[environments.{environment}]"))
     try:
         # 4: too restless for a verdict on the workload, which nobody asks for here.
         run([binary, "run", suite, "--store", store, "--data-dir", folder], good=(0, 4))
@@ -76,7 +76,7 @@ def say(words):
 
 def markdown(lines, absent, args):
     """The table as a document has it, with date and machine."""
-    table = [f"Measured {datetime.date.today()} on {machine()}: {args.runs or RUNS} runs of 10 bursts each; `scripts/bench --observing --markdown`. "
+    table = [f"Measured {datetime.date.today()} on {machine()}: {args.runs or RUNS} runs of {BURSTS} bursts each; `scripts/bench --observing --markdown`. "
              f"{sum(line.met for line in lines)} of {len(lines)} aims are met.", "", "| " + " | ".join(HEAD) + " |", "|" + "---|" * len(HEAD)]
     for line in lines:
         name, *words, met = line.words()

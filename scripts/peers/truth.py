@@ -5,6 +5,7 @@ often that is found."""
 
 import contextlib
 import datetime
+import hashlib
 import json
 import math
 import os
@@ -321,7 +322,7 @@ class Book:
     def __init__(self, file, place):
         self.file = file and Path(file)
         self.where = dict(machine=machine(), disk=run(["stat", "-f", "-c", "%T", place.folder]).strip())
-        self.build = run([place.binary, "--version"]).strip()
+        self.build = f"{run([place.binary, '--version']).strip()} {hashlib.sha256(place.binary.read_bytes()).hexdigest()[:12]}"
         self.found, self.dates, self.builds = {}, set(), set()
         for nth, line in enumerate(self.file.read_text().splitlines() if self.file and self.file.exists() else [], 1):
             try:
@@ -348,7 +349,8 @@ class Book:
 
     def times(self):
         """When, and where that matters by how many builds."""
-        first, last = min(self.dates), max(self.dates)
+        dates = self.dates or {str(datetime.date.today())}
+        first, last = min(dates), max(dates)
         return (first if first == last else f"{first} to {last}") + (f", {len(self.builds)} builds," if len(self.builds) > 1 else "")
 
 
@@ -501,6 +503,8 @@ def go_through(place, chosen, with_nothing, runs, keep, book):
                         book.keep(nth, suite.name, {truth.environment: asdict(found) for truth, found in truths_of(place, suite)})
                     of = book.found[nth, suite.name]
                     for truth in suite.truths:
+                        if truth.environment not in of:
+                            raise Failed(f"what was kept of it lacks {truth.environment}: take that line out of {book.file}")
                         found = Found(**of[truth.environment])
                         seen[truth.environment].append(found)
                         print(f"{nth:3}  {truth.name:<48}{found.expected:9.3f} expected, {found.value:9.3f} ({found.low:.3f} to {found.high:.3f})"

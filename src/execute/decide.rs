@@ -37,9 +37,11 @@ const STEAL_OF_A_BURST: f64 = 0.25;
 /// Of the measured operations, done before them and discarded.
 const WARMUP: f64 = 0.25;
 
-/// Work that has an end is done as a whole in each burst where it takes no longer than that on the baseline: a run of half an hour
-/// has room for it.
+/// Work that has an end is done as a whole in each burst, whatever the suite says of their length, where it takes no longer than that on
+/// the baseline.
 const WHOLE_AT_MOST: Duration = Duration::from_millis(250);
+/// Operations of it at most.
+const MOST_OF_A_WHOLE: u64 = 1 << 32;
 /// And so many times as long in any box before it is cut off.
 const WHOLE_PATIENCE: u32 = 20;
 
@@ -110,11 +112,12 @@ impl Whole {
     /// From the facts of a workload; `None` where it goes on for ever, or a burst can't be all of it.
     pub fn of(facts: &BTreeMap<String, String>) -> Option<Self> {
         let number = |name: &str| facts.get(name)?.parse().ok();
-        let operations = number(WHOLE).filter(|operations| *operations > 0)?;
+        // More than anybody's file has is no number to reckon with.
+        let operations = number(WHOLE).filter(|operations| (1..=MOST_OF_A_WHOLE).contains(operations))?;
         Some(Self { operations, took: Duration::from_nanos(number(WHOLE_NS)?) })
     }
 
-    /// Whether bursts are of all of it where nobody has said how long they are.
+    /// Whether bursts are of all of it where nobody has said of how many operations they are.
     fn fits(&self) -> bool {
         self.took <= WHOLE_AT_MOST
     }
@@ -128,7 +131,7 @@ pub fn plan_burst(pilot: &Sample, length: Length, whole: Option<Whole>, batch: u
     let fewest = length.rate.map_or(FEWEST, |_| FEWEST_ARRIVALS);
     let fill = || ((length.burst.as_secs_f64() * per_second) as u64).max(fewest);
     let whole = whole.filter(|whole| whole.fits() && length.rate.is_none() && length.operations.is_none());
-    let all = |whole: Whole| fill().next_multiple_of(whole.operations);
+    let all = |whole: Whole| (fill() / whole.operations).max(1) * whole.operations;
     let operations = length.operations.unwrap_or_else(|| whole.map_or_else(fill, all));
     // A burst of whole batches: the last reading would otherwise be the mean of fewer operations.
     let operations = operations.next_multiple_of(u64::from(batch));
@@ -285,7 +288,7 @@ mod tests {
     fn work_that_has_an_end_is_done_as_a_whole_unless_that_takes_too_long() {
         let whole = |operations: u64, ms: u64| Some(Whole { operations, took: Duration::from_millis(ms) });
         let of = |length: Length, whole| plan_burst(&sample(100, 10_000_000), length, whole, 1);
-        assert_eq!(of(LENGTH, whole(300, 30)).operations, 1200, "the 1000 that fill it, and up to the end");
+        assert_eq!(of(LENGTH, whole(300, 30)).operations, 900, "as often as fits into the 1000 that fill it");
         let slow = of(LENGTH, whole(5000, 200));
         assert_eq!((slow.operations, slow.limit_ns), (5000, 4_000_000_000));
         assert_eq!(of(LENGTH, whole(5000, 251)).operations, 1000);
@@ -300,7 +303,13 @@ mod tests {
         };
         let thirty = Whole { operations: 30, took: Duration::from_millis(1) };
         assert_eq!(of(&[(WHOLE, "30"), (WHOLE_NS, "1000000")]), Some(thirty));
-        for none in [&[(WHOLE, "30")][..], &[(WHOLE, "0"), (WHOLE_NS, "1")], &[(WHOLE_NS, "1")], &[]] {
+        for none in [
+            &[(WHOLE, "30")][..],
+            &[(WHOLE, "0"), (WHOLE_NS, "1")],
+            &[(WHOLE, "18446744073709551615"), (WHOLE_NS, "1")],
+            &[(WHOLE_NS, "1")],
+            &[],
+        ] {
             assert_eq!(of(none), None);
         }
     }

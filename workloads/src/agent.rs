@@ -14,6 +14,7 @@ use anyhow::Context as _;
 
 use crate::content::mix;
 use crate::durability::{Way, Writer};
+use crate::facts::WHOLE;
 use crate::load::{Load, Pace};
 use crate::parcel::Arrived;
 use crate::protocol::{self, BurstPlan, FrameError, Piece, Request, Response, Task};
@@ -147,11 +148,17 @@ impl ActiveWorkload {
         Ok(Check { value: digest.value(), detail: format!("{} jobs, the last: {detail}", self.jobs.len()) })
     }
 
-    /// The facts of the first job: those of the others differ in nothing but names.
+    /// The facts of the first job: those of the others differ in nothing but names. Each does all that there is to do.
     fn facts(&mut self) -> BTreeMap<String, String> {
         let mut facts = self.jobs[0].prepared.facts();
-        if self.jobs.len() > 1 {
-            facts.insert("jobs".into(), self.jobs.len().to_string());
+        let jobs = self.jobs.len() as u64;
+        if jobs > 1 {
+            facts.insert("jobs".into(), jobs.to_string());
+            if let Some(whole) = facts.get_mut(WHOLE)
+                && let Ok(each) = whole.parse::<u64>()
+            {
+                *whole = each.saturating_mul(jobs).to_string();
+            }
         }
         facts
     }

@@ -62,7 +62,7 @@ pub struct Evidence {
     pub overslept_ns: Option<u64>,
     /// Flushes that the device under the data completed just before the round, while nothing of ours ran.
     pub idle_flushes: Option<Idle>,
-    /// How long the looks at the counters took, before the burst and after it, nanoseconds of the host: no part of `wall_ns`.
+    /// How long the looks at the counters took, before the burst and after it, nanoseconds of the host.
     #[serde(default)]
     pub looks_ns: Option<u64>,
     /// What the environment's neighbour did meanwhile, where it has one.

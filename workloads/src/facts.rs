@@ -23,7 +23,7 @@ pub struct Program {
 /// The fact of a workload with an end, as a file of statements has: the operations of all of it.
 pub const WHOLE: &str = "whole_operations";
 
-/// How long all of it took once, nanoseconds; absent where a burst can't be all of it.
+/// How long all of it took once, nanoseconds.
 pub const WHOLE_NS: &str = "whole_ns";
 
 /// The fact of a workload that says how its connections came into the environment, where they did.

@@ -350,11 +350,6 @@ impl Replaying {
         Ok(())
     }
 
-    /// Copies that there is room for.
-    fn fit(&self) -> u64 {
-        (MOST / (self.original.len() as u64).max(1)).clamp(1, COPIES)
-    }
-
     /// Hash and number of the rows of the first copy.
     fn end(&self) -> anyhow::Result<(String, u64)> {
         self.digest(&self.copies[0]).map_err(|e| anyhow::anyhow!("can't read the database back: {}", kind(&e)))
@@ -447,7 +442,7 @@ impl Prepared for Replaying {
     fn burst(&mut self, watch: &mut Stopwatch) -> anyhow::Result<()> {
         let each = self.transactions.len() as u64;
         let sizing = watch.number() >= PILOTS;
-        let fit = self.fit();
+        let fit = (MOST / (self.original.len() as u64).max(1)).clamp(1, COPIES);
         let needed = if self.readonly { 1 } else { watch.planned().div_ceil(each) };
         let few = needed.min(fit).min(if sizing { FEW } else { COPIES });
         self.make(few)?;
@@ -501,11 +496,8 @@ impl Prepared for Replaying {
             ("statements_hash".to_string(), statements),
             ("statements_bytes".to_string(), self.text.len().to_string()),
             (facts::WHOLE.to_string(), self.transactions.len().to_string()),
+            (facts::WHOLE_NS.to_string(), self.whole_ns.to_string()),
         ]);
-        // With its warm-up a burst of all needs another copy.
-        if self.readonly || self.fit() > 1 {
-            all.insert(facts::WHOLE_NS.into(), self.whole_ns.to_string());
-        }
         all
     }
 }

@@ -531,14 +531,15 @@ pub(crate) fn connection_of(workload: &str) -> String {
     format!("connection of {workload}")
 }
 
-/// Of work that has an end, that bursts came only so far.
+/// Of work that has an end, that bursts came only so far. Those that the time limit ended have a flag of their own.
 fn beginning(stored: &Stored, workload: &str) -> Option<String> {
     let whole = stored.checks.iter().filter(|c| c.workload == workload).find_map(|c| c.facts.get(WHOLE)?.parse().ok());
     let bursts = stored.records.iter().filter(|r| r.workload == workload).filter_map(|r| r.outcome.as_ref().ok());
-    let (whole, most) = (whole?, bursts.map(|sample| sample.operations).max()?);
-    (most < whole).then(|| {
+    let (whole, least) = (whole?, bursts.filter(|sample| !sample.cut_short).map(|sample| sample.operations).min()?);
+    (least < whole).then(|| {
         format!(
-            "{workload}: a burst did the first {most} of the {whole} operations that there are, and says nothing of the rest; set              operations={whole} to have all of them done"
+            "{workload}: bursts of {least} of the {whole} operations that there are say nothing of the rest; set operations={whole} to \
+             have all of them in each"
         )
     })
 }
