@@ -12,6 +12,7 @@ use workloads::settings::{Setting, Settings};
 use workloads::{settings, words};
 
 use crate::boxes::oci::bundle::{Bundle, NetworkNamespace, Source};
+use crate::boxes::vm;
 use crate::host::Host;
 use crate::launch::{Launch, Runner};
 use crate::path::PathToPeer;
@@ -223,7 +224,7 @@ impl Runner for Gvisor {
 
 /// Whether the CPU can run guests and we may use it: on some hosts without that, `/dev/kvm` opens too, and no guest ever runs.
 fn kvm_can_work() -> bool {
-    let opens = fs::OpenOptions::new().read(true).write(true).open("/dev/kvm").is_ok();
+    let opens = vm::require_kvm("platform=kvm").is_ok();
     let cpu = || fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     opens && (cfg!(not(target_arch = "x86_64")) || cpu().split_whitespace().any(|flag| matches!(flag, "vmx" | "svm")))
 }
