@@ -17,7 +17,7 @@ pub struct BurstPlan {
     pub warmup: u64,
     /// Operations per clock reading, at least 1.
     pub batch: u32,
-    /// When the measured part ends early, nanoseconds of the environment's own clock.
+    /// When the measured part ends early, nanoseconds of the environment's own clock; the warm-up does after half of that.
     pub limit_ns: u64,
     /// Which burst of the block it is. Operations are drawn from the seed and this number and from nothing else, so that a
     /// round's are the same in every environment, whatever each of them did before. Passes that only size a burst count from
@@ -43,7 +43,7 @@ pub struct Sample {
     pub warmup_ns: u64,
     /// Operations per clock reading; above 1 a histogram entry is the mean of so many.
     pub batch: u32,
-    /// Whether the limit ended the burst before all operations were done.
+    /// Whether the limit ended the warm-up or the burst before all operations were done.
     pub cut_short: bool,
     /// Service times in nanoseconds, HdrHistogram V2 with deflate.
     #[serde(with = "base64_bytes")]

@@ -32,6 +32,10 @@ pub fn now() -> u64 {
 /// timer's slack (50 us on Linux) would count as response time of the environment.
 const SPIN_NS: u64 = 60_000;
 
+/// A warm-up, which has a quarter of the operations, may take this part of what the measured ones may: where a box is so slow that it
+/// doesn't get through, nothing is won by waiting.
+const WARMUP_LIMIT: u64 = 2;
+
 /// Where jobs wait for each other: before the warm-up, so that it is that of all of them, and again before the measured part, so
 /// that nobody's is measured beside another's warm-up.
 #[derive(Debug)]
@@ -97,6 +101,8 @@ pub struct Stopwatch {
     done: u64,
     /// Operations that this part is to have.
     target: u64,
+    /// How long this part may take, nanoseconds.
+    limit_ns: u64,
     in_batch: u32,
     bytes: u64,
     warmup_done: u64,
@@ -108,6 +114,8 @@ pub struct Stopwatch {
     /// Whether something comes before the next operation: an arrival in open loop, or the measured part.
     expecting: bool,
     cut_short: bool,
+    /// Whether the warm-up was: what is measured then begins with other operations than it should.
+    warmup_cut: bool,
 }
 
 impl Default for Stopwatch {
@@ -136,6 +144,7 @@ impl Stopwatch {
             previous: 0,
             done: 0,
             target: 0,
+            limit_ns: 0,
             in_batch: 0,
             bytes: 0,
             warmup_done: 0,
@@ -145,6 +154,7 @@ impl Stopwatch {
             turning: false,
             expecting: false,
             cut_short: false,
+            warmup_cut: false,
         }
     }
 
@@ -168,10 +178,11 @@ impl Stopwatch {
         self.plan = plan;
         self.plan.batch = plan.batch.max(1);
         self.measuring = plan.warmup == 0;
-        self.target = if self.measuring { plan.operations } else { plan.warmup };
+        (self.target, self.limit_ns) =
+            if self.measuring { (plan.operations, plan.limit_ns) } else { (plan.warmup, plan.limit_ns / WARMUP_LIMIT) };
         self.running = plan.operations > 0;
         (self.done, self.in_batch, self.bytes, self.cut_short) = (0, 0, 0, false);
-        (self.warmup_done, self.warmup_ns) = (0, 0);
+        (self.warmup_done, self.warmup_ns, self.warmup_cut) = (0, 0, false);
     }
 
     /// Has the clock start together with those of other jobs, and the measured part too. To be said after arming, for one burst.
@@ -288,7 +299,7 @@ impl Stopwatch {
         self.in_batch = 0;
         self.previous = now;
         let spent = now.saturating_sub(self.begun);
-        if self.done >= self.target || spent >= self.plan.limit_ns {
+        if self.done >= self.target || spent >= self.limit_ns {
             self.turn();
         }
     }
@@ -361,8 +372,9 @@ impl Stopwatch {
         self.previous = self.begun;
         self.scheduled += self.waited;
         (self.done, self.bytes, self.in_batch) = (0, 0, 0);
+        self.warmup_cut = self.cut_short;
         (self.measuring, self.turning, self.cut_short) = (true, false, false);
-        self.target = self.plan.operations;
+        (self.target, self.limit_ns) = (self.plan.operations, self.plan.limit_ns);
         self.expecting = self.arrivals.is_some();
     }
 
@@ -420,7 +432,7 @@ impl Stopwatch {
         let open = |part: fn(&Stopwatch) -> &Histogram<u64>| paced.then(|| merged(watches, part)).transpose();
         let (response, lateness) = (open(|w| &w.response)?, open(|w| &w.lateness)?);
         let batch = watches.first().map_or(1, |w| w.plan.batch);
-        let cut_short = watches.iter().any(|w| w.cut_short);
+        let cut_short = watches.iter().any(|w| w.cut_short || w.warmup_cut);
         let entries = timeline::sum(watches.iter_mut().map(|w| w.timeline.finish()));
         Ok(Sample {
             operations,
@@ -530,6 +542,19 @@ mod tests {
         let plan = BurstPlan { operations: 1_000_000, warmup: 0, batch: 1, limit_ns: 2_000_000, number: 0 };
         let (sample, _, _) = run(plan, || std::thread::sleep(std::time::Duration::from_micros(100)));
         assert!(sample.cut_short && sample.operations < 1000, "{sample:?}");
+    }
+
+    #[test]
+    fn a_slow_warm_up_takes_half_as_long_as_a_burst_may_and_is_said() {
+        let nap = || std::thread::sleep(std::time::Duration::from_millis(1));
+        let plan = BurstPlan { operations: 4, warmup: 1_000_000, batch: 1, limit_ns: 40_000_000, number: 0 };
+        let (sample, _, _) = run(plan, nap);
+        let took = std::time::Duration::from_nanos(sample.warmup_ns);
+        // Less than a burst may take, however late the last nap ended.
+        assert!(sample.warmup_operations <= 20 && took.as_millis() >= 20, "{sample:?}");
+        assert!(sample.cut_short && sample.operations > 0, "{sample:?}");
+        let (sample, _, _) = run(BurstPlan { warmup: 2, limit_ns: u64::MAX, ..plan }, nap);
+        assert!(!sample.cut_short && (sample.operations, sample.warmup_operations) == (4, 2), "{sample:?}");
     }
 
     #[test]
