@@ -87,8 +87,30 @@ fn a_line_is_for_a_shell_only_where_that_is_asked_for() {
     let mut prepared = job.prepare(&[("exec", line), ("shell", "true"), ("status", "3")]).expect("prepared");
     burst(prepared.as_mut(), 1).expect("done");
     assert_eq!(fs::read_to_string(job.home().join("out")).expect("written"), "one\n{two}\n");
-    let words = job.refused(&[("exec", "test a = a | cat")]);
-    assert!(words.contains("exited with status 2") && words.contains("it said: "), "{words}");
+    for (line, word) in [
+        ("test a = a | cat", "`|`"),
+        ("echo one > out", "`>`"),
+        ("echo one 2>/dev/null", "`2>/dev/null`"),
+        ("cd x && ls", "`&&`"),
+        ("cd x; ls", "`x;`"),
+        ("ls *.txt", "`*.txt`"),
+        ("ls $HOME", "`$HOME`"),
+        ("ls ~/x", "`~/x`"),
+        ("grep '|' one | cat", "`|`"),
+    ] {
+        let words = job.refused(&[("exec", line)]);
+        assert!(words.contains(&format!("{word} in exec is for a shell")) && words.contains("shell=true"), "{words}");
+    }
+    // Quoted they are arguments.
+    for line in [
+        "echo '|' \">\" \\; '*'",
+        "sh -c 'echo a | cat; echo b >/dev/null && true'",
+        "sh -c 'true;'",
+        "sh -c '\n  true | cat\n  # > \n'",
+        "echo a>b http://host/?a=1&b=2 $ 5 {} x=*",
+    ] {
+        job.prepare(&[("exec", line)]).map(drop).unwrap_or_else(|e| panic!("{line}: {e:#}"));
+    }
 }
 
 #[test]
@@ -149,11 +171,22 @@ fn what_stays_behind_is_killed_and_counted() {
 #[test]
 fn a_failure_in_the_middle_of_a_burst_is_one_of_the_burst() {
     let job = Job::new();
-    let line = "sh -c 'echo x >> tries; test $(wc -l < tries) -lt 4'";
-    let mut prepared = job.prepare(&[("exec", line)]).expect("the first is right");
-    let words = burst(prepared.as_mut(), 10).expect_err("the fourth is not").to_string();
+    let line = |test: &str| format!("sh -c 'echo x >> tries; n=$(wc -l < tries); echo try $n >&2; test $n {test}'");
+    let tries = || fs::read_to_string(job.home().join("tries")).expect("written").lines().count();
+    let failure = |line: &str, timeout: &str| {
+        let mut prepared = job.prepare(&[("exec", line), ("timeout", timeout)]).expect("the first is right");
+        burst(prepared.as_mut(), 10).expect_err("the fourth is not").to_string()
+    };
+    let words = failure(&line("-lt 4"), "30s");
     assert!(words.contains("exited with status 1, and 0 is right"), "{words}");
-    assert_eq!(fs::read_to_string(job.home().join("tries")).expect("written").lines().count(), 4);
+    // Nobody listened to the fourth.
+    assert!(words.ends_with("; executed once more it failed too, and said: try 5"), "{words}");
+    assert_eq!(tries(), 5);
+    let words = failure(&line("-ne 4"), "30s");
+    assert!(words.ends_with("; executed once more it went well"), "{words}");
+    let words = failure(&line("-lt 4 || sleep 983.25"), "300ms");
+    assert!(words.contains("ran longer than 300ms") && !words.contains("once more"), "{words}");
+    assert_eq!(tries(), 4, "what never ends isn't tried again");
 }
 
 #[test]

@@ -89,6 +89,13 @@ impl Workload for Run {
             true if options.shell => conflict("shell=true needs a command; set exec"),
             true if options.copy.is_some() => conflict("copy needs a command that uses what is copied; set exec"),
             _ if options.exec.text().contains('\0') => conflict("exec has a zero byte, which no command line can have"),
+            false if !options.shell => match options.exec.meant_for_a_shell() {
+                Some(word) => conflict(&format!(
+                    "`{word}` in exec is for a shell, and no shell runs this command; set shell=true, or put it in quotes within \
+                     exec where the command is to have it as it stands"
+                )),
+                None => Ok(()),
+            },
             _ => Ok(()),
         }
     }
@@ -265,6 +272,29 @@ impl Running {
 
     /// One execution whose words are in the error where it fails.
     fn once_aloud(&mut self) -> anyhow::Result<()> {
+        let (done, said) = self.once_heard()?;
+        let Err(error) = done else { return Ok(()) };
+        if said.is_empty() { Err(error) } else { bail!("{error:#}; it said: {said}") }
+    }
+
+    /// The failure of an execution that nobody listened to, and what the command says when it is executed once more.
+    #[cold]
+    fn explained(&mut self, error: anyhow::Error) -> anyhow::Error {
+        // It would take as long again.
+        if self.deadline.passed() {
+            return error;
+        }
+        match self.once_heard() {
+            Ok((Ok(()), _)) => anyhow::anyhow!("{error:#}; executed once more it went well"),
+            Ok((Err(_), said)) if !said.is_empty() => {
+                anyhow::anyhow!("{error:#}; executed once more it failed too, and said: {said}")
+            }
+            _ => error,
+        }
+    }
+
+    /// One execution, and the first of what it said where it failed.
+    fn once_heard(&mut self) -> anyhow::Result<(anyhow::Result<()>, String)> {
         let (mut reader, writer) = io::pipe().context("can't make a pipe")?;
         let (sender, said) = sync_channel(1);
         let read = move || {
@@ -279,10 +309,9 @@ impl Running {
         let done = self.once(Some(writer.as_fd()));
         drop(writer);
         self.sweep(executing);
-        let Err(error) = done else { return Ok(()) };
-        let said = said.recv_timeout(Duration::from_millis(500)).unwrap_or_default();
-        let said = first_lines(&said);
-        if said.is_empty() { Err(error) } else { bail!("{error:#}; it said: {said}") }
+        let said =
+            if done.is_err() { said.recv_timeout(Duration::from_millis(500)).unwrap_or_default() } else { Vec::new() };
+        Ok((done, first_lines(&said)))
     }
 
     /// Kills what got away from its process group.
@@ -311,7 +340,7 @@ impl Prepared for Running {
             watch.lap(0);
         }
         self.sweep(executing);
-        done
+        done.map_err(|e| self.explained(e))
     }
 
     fn counters(&mut self) -> BTreeMap<String, u64> {

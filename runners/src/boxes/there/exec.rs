@@ -44,6 +44,14 @@ impl Options {
                 "the command doesn't say where the agent's goes; put {run} where it does: \"nsenter -t PID -a {run}\"",
             );
         }
+        for (name, line) in [("command", &self.command), ("copy", &self.copy)] {
+            if let Some(word) = line.meant_for_a_shell() {
+                return conflict(&format!(
+                    "`{word}` in `{name}` is for a shell, and no shell runs this command; give it to one, as in sh -c '...', or put it \
+                     in quotes within `{name}` where the command is to have it as it stands"
+                ));
+            }
+        }
         if !self.copy.is_empty() && self.installed.is_some() {
             return conflict("both `copy` and `installed` are set; set `copy` or `installed`, not both");
         }
@@ -156,6 +164,8 @@ mod tests {
     fn settings_that_exclude_each_other_are_refused_before_anything_is_started() {
         for (given, words, fix) in [
             (vec![("command", "docker exec -i box")], "where the agent's goes", "put {run} where it does"),
+            (vec![("command", "enter {run} 2>/dev/null")], "`2>/dev/null` in `command` is for a shell", "sh -c"),
+            (vec![("copy", "cat {binary} | into {agent}")], "`|` in `copy` is for a shell", "sh -c"),
             (
                 vec![("command", "x {run}"), ("copy", "y {binary} {agent}"), ("installed", "/usr/bin/tarebench")],
                 "both `copy` and `installed` are set",
