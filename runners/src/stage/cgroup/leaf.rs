@@ -115,25 +115,37 @@ fn move_all(from: &Path, to: &Path) -> anyhow::Result<()> {
 /// # Errors
 /// When other groups make use of what it hands down, or the kernel refuses, with what is left to do.
 pub(crate) fn undo(name: &str) -> anyhow::Result<()> {
-    for point in mounts().into_iter().filter(|mount| mount.v2).map(|mount| mount.point) {
-        let _alone = alone(&point);
-        let leaf = point.join(name);
-        if leaf.is_dir() {
-            leave(&point, &leaf).with_context(|| format!("left to you: `{}`", removal(&leaf)))?;
-        }
+    let mut points = mounts().into_iter().filter(|mount| mount.v2).map(|mount| mount.point);
+    points.try_for_each(|point| undo_below(&point, name))
+}
+
+fn undo_below(point: &Path, name: &str) -> anyhow::Result<()> {
+    let leaf = point.join(name);
+    // Others wait for the topmost group as long as somebody has it.
+    if !leaf.is_dir() {
+        return Ok(());
     }
-    Ok(())
+    let _alone = alone(point);
+    leave(point, &leaf).with_context(|| format!("left to you: `{}`", removal(&leaf)))
 }
 
 /// Undoes the leaves of runs that ended while others had their groups here, which nobody could then, and those of runs that are
 /// about to end: of several that end at once, each sees the others alive. It is left as it is where somebody still has groups.
 pub(crate) fn undo_of_the_gone(live: impl Fn(&str) -> bool) {
     for point in mounts().into_iter().filter(|mount| mount.v2).map(|mount| mount.point) {
-        let _alone = alone(&point);
-        for leaf in of_the_gone(&point, &live) {
-            if let Err(e) = leave(&point, &leaf) {
-                log::info!("{} stays: {e:#}", leaf.display());
-            }
+        undo_of_the_gone_below(&point, &live);
+    }
+}
+
+fn undo_of_the_gone_below(point: &Path, live: &impl Fn(&str) -> bool) {
+    // Whoever makes a leaf from here on is alive, and undoes it at its own end.
+    if of_the_gone(point, |_| false).is_empty() {
+        return;
+    }
+    let _alone = alone(point);
+    for leaf in of_the_gone(point, live) {
+        if let Err(e) = leave(point, &leaf) {
+            log::info!("{} stays: {e:#}", leaf.display());
         }
     }
 }
@@ -262,6 +274,17 @@ mod tests {
             assert!(second.join().expect("it ends"), "and then has it");
         });
         assert!(alone_within(&root.path().join("gone"), short).is_none());
+    }
+
+    #[test]
+    fn where_there_is_no_leaf_nobody_waits_for_the_topmost_group() {
+        let root = group("domain\n", "1\n");
+        fs::create_dir(root.path().join("tarebench-cd")).expect("made");
+        let _of_another = alone(root.path()).expect("free");
+        let began = Instant::now();
+        undo_of_the_gone_below(root.path(), &|_| false);
+        undo_below(root.path(), &name("ab")).expect("nothing to do");
+        assert!(began.elapsed() < TURN / 2, "it waited for {:?}", began.elapsed());
     }
 
     #[test]
