@@ -199,8 +199,11 @@ pub fn void_reason(round: &[Watched], block_median: f64) -> Option<String> {
         if !(1.0 / CANARY_FACTOR..=CANARY_FACTOR).contains(&ratio) {
             let (when, of) = if at == 0 { ("before", 0) } else { ("after", at - 1) };
             let environment = &round[of].environment;
+            // A thousandth of something is no number to print with one digit.
+            let times =
+                if ratio < 1.0 { format!("{:.1} times as fast as", 1.0 / ratio) } else { format!("{ratio:.1} times") };
             return Some(format!(
-                "the host's own operations took {:.1} µs {when} the burst of {environment}, {ratio:.1} times the block's {:.1} µs",
+                "the host's own operations took {:.1} µs {when} the burst of {environment}, {times} the block's {:.1} µs",
                 took / 1e3,
                 block_median / 1e3
             ));
@@ -372,6 +375,11 @@ mod tests {
         assert!(round(&[calm, calm, slow, slow, slow]).expect("void").contains("after the burst of runc"));
         assert!(round(&[slow, slow, calm, calm]).expect("void").contains("before the burst of runc"));
         assert!(round(&[slow, slow]).is_some(), "a round of one burst");
+        let fast = void_reason(&[watched(4_000, 4_000, None)], 1_000_000.0).expect("void");
+        assert!(
+            fast.ends_with("took 4.0 µs before the burst of runc, 250.0 times as fast as the block's 1000.0 µs"),
+            "{fast}"
+        );
     }
 
     #[test]
