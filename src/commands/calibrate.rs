@@ -270,6 +270,7 @@ pub fn of_this_machine(store: &Path, data_dir: &Path) -> anyhow::Result<Vec<Cite
 fn command(args: &cli::Calibrate, plan: &Plan) -> String {
     let mut words: Vec<String> = vec!["tarebench".into(), "calibrate".into(), plan.suite.name.clone()];
     words.extend(args.scope.workloads.iter().flat_map(|w| ["--workload".into(), w.clone()]));
+    words.extend(run::alongside(args.beside));
     run::typed_again(words, &args.scope, args.scope.blocks, (Some(args.budget), None), plan.seed, &args.store.store)
 }
 
@@ -305,8 +306,8 @@ mod tests {
 
     #[test]
     fn the_copy_is_the_baseline_and_nothing_else_of_the_suite_is_measured() {
-        let words =
-            ["tarebench", "calibrate", "standard", "--workload", "disk/fsync", "--budget", "90s", "--seed", "5"];
+        let words = "tarebench calibrate standard --workload disk/fsync --beside --budget 90s --seed 5";
+        let words = words.split(' ');
         let args = match cli::Cli::try_parse_from(words).expect("can be typed").command {
             cli::Command::Calibrate(args) => args,
             other => panic!("{other:?}"),
@@ -314,6 +315,7 @@ mod tests {
         let plan = planned(&args).expect("plans");
         let all: Vec<(&str, &str)> = plan.environments.iter().map(|e| (e.name.as_str(), e.runner.name())).collect();
         assert_eq!(all, [("bare", "bare"), ("control", "bare"), ("copy", "bare")]);
-        assert_eq!(command(&args, &plan), "tarebench calibrate standard --workload disk/fsync --budget 1m30s --seed 5");
+        let again = "tarebench calibrate standard --workload disk/fsync --beside --budget 1m30s --seed 5";
+        assert_eq!(command(&args, &plan), again);
     }
 }

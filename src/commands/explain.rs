@@ -141,6 +141,7 @@ fn command(args: &cli::Explain, plan: &Plan) -> String {
         }
     }
     words.extend(run::tuning(&args.keeping));
+    words.extend(run::alongside(args.keeping.beside));
     run::typed_again(
         words,
         &args.scope,
@@ -167,13 +168,22 @@ mod tests {
 
     #[test]
     fn a_ladder_is_a_plan_and_its_command_can_be_typed_again() {
-        let typed =
-            args(&["gvisor:data=root,overlay=none", "--workload", "disk/fsync", "--blocks", "6", "--seed", "5"]);
+        let typed = args(&[
+            "gvisor:data=root,overlay=none",
+            "--workload",
+            "disk/fsync",
+            "--beside",
+            "--blocks",
+            "6",
+            "--seed",
+            "5",
+        ]);
         let plan = planned(&typed).expect("plans");
         let names: Vec<&str> = plan.environments.iter().map(|e| e.name.as_str()).collect();
         assert_eq!(names, ["bare", "control", "namespaces", "runc", "gvisor", "gvisor-root-none"]);
         let command = command(&typed, &plan);
-        let expected = "tarebench explain gvisor:data=root,overlay=none --workload disk/fsync --blocks 6 --seed 5";
+        let expected =
+            "tarebench explain gvisor:data=root,overlay=none --workload disk/fsync --beside --blocks 6 --seed 5";
         assert_eq!(command, expected);
         let suite = Suite::parse("again", &plan.suite.to_toml()).expect("reads");
         assert_eq!(Plan::of(suite, 5).expect("resolves").suite.explains, plan.suite.explains);

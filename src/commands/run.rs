@@ -297,12 +297,18 @@ fn command(args: &cli::Run, plan: &Plan) -> String {
     // A gate has blocks of its own, and its second run twice as many.
     let blocks = args.gate.as_ref().map(|_| plan.suite.blocks).or(args.selection.scope.blocks);
     let keeping = &args.keeping;
+    words.extend(alongside(keeping.beside));
     typed_again(words, &args.selection.scope, blocks, (keeping.budget, args.until), plan.seed, &keeping.store.store)
 }
 
 /// The word that tunes the machine, where it was typed.
 pub fn tuning(keeping: &cli::Keeping) -> Option<String> {
     keeping.tune.as_ref().map(|knobs| format!("--tune={knobs}"))
+}
+
+/// The word that measures beside other runs, where it was typed or set.
+pub fn alongside(beside: bool) -> Option<String> {
+    beside.then(|| "--beside".into())
 }
 
 /// The command that begins with these words and measures so many blocks within these bounds, drawn from this seed, into this store.
@@ -352,17 +358,21 @@ mod tests {
     #[test]
     fn what_measures_the_same_again_keeps_it_in_the_same_store() {
         let again = |words: &[&str]| {
+            let beside = words.contains(&"--beside");
             let words = ["tarebench", "run", "quick", "--env", "bare", "--seed", "5"].iter().chain(words);
-            let args = match cli::Cli::try_parse_from(words).expect("can be typed").command {
+            let mut args = match cli::Cli::try_parse_from(words).expect("can be typed").command {
                 cli::Command::Run(args) => args,
                 other => panic!("{other:?}"),
             };
+            // Whoever tests may have set it.
+            args.keeping.beside = beside;
             command(&args, &Plan::resolve(&args.selection).expect("plans"))
         };
         assert_eq!(again(&[]), "tarebench run quick --env bare --seed 5");
         let other = "tarebench run quick --env bare --seed 5 --store 'my runs.db'";
         assert_eq!(again(&["--store", "my runs.db"]), other);
         assert_eq!(went_on(other, 9, None), other.replace("--seed", "--blocks 9 --seed"));
+        assert_eq!(again(&["--beside"]), "tarebench run quick --env bare --beside --seed 5");
     }
 
     #[test]
