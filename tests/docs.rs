@@ -208,8 +208,8 @@ fn formats(_: &str) -> String {
 
 fn hints(_: &str) -> String {
     let rows = reports::comparison::hints::KINDS.iter().map(|kind| {
-        let provoked = if kind.provoked { "yes" } else { "no: its rule alone" };
-        vec![code(kind.name), kind.what.into(), kind.when.into(), kind.change.into(), provoked.into()]
+        let provoked = kind.unprovoked.map_or_else(|| "yes".into(), |why| format!("no: {why}"));
+        vec![code(kind.name), kind.what.into(), kind.when.into(), kind.change.into(), provoked]
     });
     table(&["hint", "says", "when", "what would change it", "provoked in a test"], rows)
 }

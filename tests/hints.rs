@@ -7,6 +7,7 @@ mod common;
 use std::collections::BTreeMap;
 use std::fs;
 
+use common::boxes::OwnDisk;
 use common::{Dir, must_run, shell};
 use reports::comparison::hints::to_try;
 use workloads::settings::Kind;
@@ -42,6 +43,14 @@ fn provoked(all: &Hints, environment: &str, runner: &str, names: &[&str]) {
         for same in ["bare", "control"] {
             assert!(!all[same].contains_key(*name), "{same}: {:?}", all[same]);
         }
+    }
+}
+
+/// That an environment, where it ran, has none of these hints.
+#[track_caller]
+fn silent(all: &Hints, environment: &str, names: &[&str]) {
+    for name in names {
+        assert!(!all.get(environment).is_some_and(|own| own.contains_key(*name)), "{environment}: {all:?}");
     }
 }
 
@@ -155,6 +164,83 @@ fn a_clock_that_is_a_system_call_and_a_limit_that_nobody_feels_are_said() {
     assert!(!all.get("uml").is_some_and(|own| own.contains_key("io-limit")), "it is said once: {all:?}");
     let direct = run(true, "100ms", "");
     assert!(!direct["bare"].contains_key("io-limit"), "what waits for the disk feels it: {direct:?}");
+}
+
+/// A QEMU whose CPU counts instructions, so that its time stamp counter is one of 1 GHz. A nanosecond of the guest's is an
+/// instruction: its clock is the slower one, and no sample of its seems to have taken longer than its burst.
+#[cfg(target_arch = "x86_64")]
+fn counting_qemu(b: &Dir) -> String {
+    use std::os::unix::fs::PermissionsExt as _;
+    let path = b.at("qemu");
+    fs::write(&path, "#!/bin/sh\nexec qemu-system-x86_64 \"$@\" -icount shift=0\n").expect("written");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("set");
+    path.display().to_string()
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn guests_say_what_their_machine_is_made_of() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("SKIPPED: without root there are no taps");
+        return;
+    }
+    let b = Dir::new();
+    let of_host = fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled").unwrap_or_default();
+    let of_host = workloads::inside::chosen(&of_host).unwrap_or_else(|| "never".into());
+    let other = if of_host == "always" { "never" } else { "always" };
+    // Linux gives no huge pages where a guest has less than 512 MiB, whatever its command line says.
+    let all = hints(
+        &b,
+        &format!(
+            "blocks = 1\nrounds = 1\nburst = \"20ms\"\nresources = {{ memory = \"704MiB\" }}\n[environments.bare]\n\
+             [environments.odd]\nrunner = \"qemu\"\naccel = \"tcg\"\n\"disk.size\" = \"64MiB\"\nbinary = \"{}\"\n\
+             memory = \"file\"\nnet = \"tap\"\nappend = \"mitigations=off transparent_hugepage={other}\"\n\
+             [environments.plain]\nrunner = \"qemu\"\naccel = \"tcg\"\n\"disk.size\" = \"64MiB\"\n\
+             memory = \"anonymous\"\nnet = \"user\"\nappend = \"transparent_hugepage={of_host}\"\n\
+             [environments.container]\nrunner = \"namespaces\"\n[workloads.\"control/syscall\"]\n[workloads.\"net/rr\"]\n",
+            counting_qemu(&b),
+        ),
+    );
+    let of_machine = ["tsc-scaled", "huge-pages", "memory-in-file", "no-vhost"];
+    provoked(&all, "odd", "qemu", &of_machine);
+    provoked(&all, "odd", "qemu", &["emulated-cpu", "mitigations"]);
+    provoked(&all, "plain", "qemu", &["emulated-cpu"]);
+    silent(&all, "plain", &of_machine);
+    silent(&all, "container", &of_machine);
+    silent(&all, "container", &["emulated-cpu", "mitigations", "speculation", "disk"]);
+}
+
+#[test]
+fn another_disk_is_said() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("SKIPPED: without root there are no loop devices");
+        return;
+    }
+    let b = Dir::new();
+    let Some(_disk) = OwnDisk::at(&b, "own") else {
+        assert!(!must_run("loop"), "a loop disk must be there");
+        eprintln!("SKIPPED: no disk can be made of a file here");
+        return;
+    };
+    fs::create_dir(b.at("shared")).expect("a directory");
+    let at = |name: &str| {
+        format!(
+            "[environments.on-{name}]\nrunner = \"exec\"\ncommand = \"env {{run}}\"\n\
+             copy = \"cp {{binary}} {{agent}}\"\ndata = \"{}\"\n",
+            b.at(name).display()
+        )
+    };
+    let all = hints(
+        &b,
+        &format!(
+            "blocks = 1\nrounds = 1\nburst = \"20ms\"\n[environments.bare]\n{}{}[workloads.\"disk/fsync\"]\n",
+            at("own"),
+            at("shared")
+        ),
+    );
+    assert!(all.contains_key("on-own") && all.contains_key("on-shared"), "{all:?}");
+    provoked(&all, "on-own", "exec", &["disk"]);
+    silent(&all, "on-shared", &["disk", "file-system"]);
 }
 
 #[test]

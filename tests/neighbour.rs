@@ -6,7 +6,8 @@ mod common;
 
 use std::fs;
 
-use common::{Dir, must_run, shell};
+use common::boxes::OwnDisk;
+use common::{Dir, must_run};
 
 /// Of an environment: the ratio with its neighbour to that without, and the operations a second of the neighbour.
 fn beside(report: &serde_json::Value, name: &str) -> (f64, f64) {
@@ -17,29 +18,6 @@ fn beside(report: &serde_json::Value, name: &str) -> (f64, f64) {
     assert!(environment["sentence"].as_str().is_some_and(|s| s.contains("in bare without it")), "{environment}");
     let number = |key: &str| beside[key].as_f64().unwrap_or_else(|| panic!("no {key}: {beside}"));
     (number("overhead"), number("rate"))
-}
-
-/// A file system of its own, on a disk that is a file.
-struct OwnDisk(String);
-
-impl OwnDisk {
-    /// `None` where nobody may mount one, or nothing makes file systems.
-    fn at(b: &Dir, name: &str) -> Option<Self> {
-        std::process::Command::new("mkfs.ext4").arg("-V").output().ok()?;
-        let (image, at) = (b.at(&format!("{name}.img")), b.at(name));
-        fs::File::create(&image).and_then(|file| file.set_len(128 << 20)).expect("an image");
-        fs::create_dir(&at).expect("a directory");
-        let [image, at] = [image, at].map(|path| path.display().to_string());
-        shell("mkfs.ext4", &["-q", &image]);
-        let mounted = std::process::Command::new("mount").args(["-o", "loop", &image, &at]).status().expect("mount");
-        mounted.success().then_some(Self(at))
-    }
-}
-
-impl Drop for OwnDisk {
-    fn drop(&mut self) {
-        shell("umount", &[&self.0]);
-    }
 }
 
 #[test]

@@ -16,6 +16,29 @@ pub struct Premises {
     _folder: Option<tempfile::TempDir>,
 }
 
+/// A file system of its own, on a disk that is a file.
+pub struct OwnDisk(String);
+
+impl OwnDisk {
+    /// `None` where nobody may mount one, or nothing makes file systems.
+    pub fn at(b: &super::Dir, name: &str) -> Option<Self> {
+        Command::new("mkfs.ext4").arg("-V").output().ok()?;
+        let (image, at) = (b.at(&format!("{name}.img")), b.at(name));
+        std::fs::File::create(&image).and_then(|file| file.set_len(128 << 20)).expect("an image");
+        std::fs::create_dir(&at).expect("a directory");
+        let [image, at] = [image, at].map(|path| path.display().to_string());
+        super::shell("mkfs.ext4", &["-q", &image]);
+        let mounted = Command::new("mount").args(["-o", "loop", &image, &at]).status().expect("mount");
+        mounted.success().then_some(Self(at))
+    }
+}
+
+impl Drop for OwnDisk {
+    fn drop(&mut self) {
+        super::shell("umount", &[&self.0]);
+    }
+}
+
 /// Runners that are tested on other premises too, and the name of each: `exec` enters whatever is there.
 pub const VARIANTS: &[(&str, &str)] = &[("exec", "exec_lxc"), ("exec", "exec_docker")];
 

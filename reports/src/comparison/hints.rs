@@ -12,7 +12,7 @@ use workloads::facts::{Flushes, Network};
 use workloads::inside::Link;
 use workloads::protocol::Identity;
 
-use super::{Environment, Flag, Severity};
+use super::{Environment, Flag, Severity, flags};
 use crate::record::{CONTROL, EnvironmentPlan, Record, Run, Stored, WorkloadPlan};
 
 /// A reason that follows from evidence.
@@ -50,8 +50,8 @@ pub struct Kind {
     of_bursts: bool,
     /// Said of the baseline it needn't be said of all others: it is the host's.
     of_host: bool,
-    /// Whether a test provokes it in a real environment; else the rule alone is tested.
-    pub provoked: bool,
+    /// Why no test provokes it in a real environment, where none does: then the rule alone is tested.
+    pub unprovoked: Option<&'static str>,
     judge: fn(&Place) -> Option<String>,
 }
 
@@ -93,7 +93,7 @@ pub const KINDS: &[Kind] = &[
         concerns: Concerns::All,
         of_bursts: false,
         of_host: false,
-        provoked: false,
+        unprovoked: None,
         judge: emulated,
     },
     Kind {
@@ -105,7 +105,7 @@ pub const KINDS: &[Kind] = &[
         concerns: Concerns::All,
         of_bursts: false,
         of_host: false,
-        provoked: true,
+        unprovoked: None,
         judge: slow_calls,
     },
     Kind {
@@ -117,7 +117,7 @@ pub const KINDS: &[Kind] = &[
         concerns: Concerns::All,
         of_bursts: false,
         of_host: true,
-        provoked: true,
+        unprovoked: None,
         judge: clock,
     },
     Kind {
@@ -125,11 +125,11 @@ pub const KINDS: &[Kind] = &[
         what: "its time stamp counter runs at another rate than the host's",
         when: "the counter's rate against the clock differs by more than 2 %, inside and beside the baseline: it is scaled or emulated",
         change: "a machine that passes the host's CPU on, or a host whose CPU scales the counter by itself",
-        settings: &["cpu", "accel"],
+        settings: &["accel"],
         concerns: Concerns::All,
         of_bursts: false,
         of_host: false,
-        provoked: false,
+        unprovoked: None,
         judge: counter,
     },
     Kind {
@@ -141,7 +141,7 @@ pub const KINDS: &[Kind] = &[
         concerns: Concerns::Calls,
         of_bursts: false,
         of_host: false,
-        provoked: true,
+        unprovoked: None,
         judge: filters,
     },
     Kind {
@@ -153,7 +153,9 @@ pub const KINDS: &[Kind] = &[
         concerns: Concerns::All,
         of_bursts: false,
         of_host: false,
-        provoked: false,
+        unprovoked: Some(
+            "the CPU's microcode must offer to hold speculation back; those under the machines of our tests don't, and QEMU's emulated CPU neither",
+        ),
         judge: speculation,
     },
     Kind {
@@ -161,11 +163,11 @@ pub const KINDS: &[Kind] = &[
         what: "its kernel answers faults of the CPU otherwise than the host's",
         when: "an entry of /sys/devices/system/cpu/vulnerabilities that both have begins otherwise",
         change: "the guest's kernel or CPU model; `mitigations=off` on its command line shows what they cost",
-        settings: &["kernel", "cpu"],
+        settings: &["kernel", "append"],
         concerns: Concerns::All,
         of_bursts: false,
         of_host: false,
-        provoked: false,
+        unprovoked: None,
         judge: mitigations,
     },
     Kind {
@@ -177,7 +179,7 @@ pub const KINDS: &[Kind] = &[
         concerns: Concerns::All,
         of_bursts: true,
         of_host: false,
-        provoked: true,
+        unprovoked: None,
         judge: throttled,
     },
     Kind {
@@ -189,19 +191,19 @@ pub const KINDS: &[Kind] = &[
         concerns: Concerns::All,
         of_bursts: true,
         of_host: true,
-        provoked: false,
+        unprovoked: Some("what a hypervisor below takes isn't in the hands of a test"),
         judge: steal,
     },
     Kind {
         name: "huge-pages",
         what: "huge pages are given otherwise than on the host",
         when: "the word in brackets of /sys/kernel/mm/transparent_hugepage/enabled is `always` inside or beside the baseline, and not there and here",
-        change: "`transparent_hugepage=` on the guest's command line",
-        settings: &["kernel"],
+        change: "`transparent_hugepage=` on the guest's command line, which Linux obeys where the guest has 512 MiB and more",
+        settings: &["kernel", "append"],
         concerns: Concerns::All,
         of_bursts: false,
         of_host: false,
-        provoked: false,
+        unprovoked: None,
         judge: huge_pages,
     },
     Kind {
@@ -213,7 +215,7 @@ pub const KINDS: &[Kind] = &[
         concerns: Concerns::All,
         of_bursts: true,
         of_host: false,
-        provoked: false,
+        unprovoked: None,
         judge: memory_in_file,
     },
     Kind {
@@ -225,7 +227,7 @@ pub const KINDS: &[Kind] = &[
         concerns: Concerns::Disk,
         of_bursts: false,
         of_host: false,
-        provoked: true,
+        unprovoked: None,
         judge: file_system,
     },
     Kind {
@@ -237,19 +239,19 @@ pub const KINDS: &[Kind] = &[
         concerns: Concerns::Disk,
         of_bursts: false,
         of_host: false,
-        provoked: true,
+        unprovoked: None,
         judge: file_server,
     },
     Kind {
         name: "disk",
         what: "its data lie on another disk than the baseline's",
-        when: "the host's disk under its data is known, and is not the one under the baseline's",
+        when: "the host's disk under its data is known, by its runner or by an agent on the host's kernel, and is not the one under the baseline's",
         change: "data on the same disk, or another `--data-dir`",
         settings: &["data"],
         concerns: Concerns::Disk,
         of_bursts: false,
         of_host: false,
-        provoked: false,
+        unprovoked: None,
         judge: disk,
     },
     Kind {
@@ -261,7 +263,7 @@ pub const KINDS: &[Kind] = &[
         concerns: Concerns::Durable,
         of_bursts: true,
         of_host: false,
-        provoked: true,
+        unprovoked: None,
         judge: flush,
     },
     Kind {
@@ -273,7 +275,7 @@ pub const KINDS: &[Kind] = &[
         concerns: Concerns::Disk,
         of_bursts: false,
         of_host: false,
-        provoked: true,
+        unprovoked: None,
         judge: volatile,
     },
     Kind {
@@ -285,7 +287,7 @@ pub const KINDS: &[Kind] = &[
         concerns: Concerns::Disk,
         of_bursts: true,
         of_host: true,
-        provoked: true,
+        unprovoked: None,
         judge: io_limit,
     },
     Kind {
@@ -297,7 +299,7 @@ pub const KINDS: &[Kind] = &[
         concerns: Concerns::Network,
         of_bursts: false,
         of_host: false,
-        provoked: true,
+        unprovoked: None,
         judge: own_stack,
     },
     Kind {
@@ -309,7 +311,7 @@ pub const KINDS: &[Kind] = &[
         concerns: Concerns::Network,
         of_bursts: false,
         of_host: false,
-        provoked: true,
+        unprovoked: None,
         judge: user_nat,
     },
     Kind {
@@ -321,7 +323,7 @@ pub const KINDS: &[Kind] = &[
         concerns: Concerns::Network,
         of_bursts: false,
         of_host: false,
-        provoked: false,
+        unprovoked: None,
         judge: no_vhost,
     },
     Kind {
@@ -333,7 +335,7 @@ pub const KINDS: &[Kind] = &[
         concerns: Concerns::Network,
         of_bursts: false,
         of_host: false,
-        provoked: true,
+        unprovoked: None,
         judge: link,
     },
     Kind {
@@ -345,7 +347,7 @@ pub const KINDS: &[Kind] = &[
         concerns: Concerns::Network,
         of_bursts: true,
         of_host: false,
-        provoked: true,
+        unprovoked: None,
         judge: congestion,
     },
 ];
@@ -593,10 +595,10 @@ fn throttled(place: &Place) -> Option<String> {
 }
 
 fn steal(place: &Place) -> Option<String> {
-    let mean = |records| super::flags::mean(records, |r: &Record| r.evidence.steal);
+    let mean = |records| flags::mean(records, |r: &Record| r.evidence.steal);
     let (own, base) = (mean(&place.records)?, mean(&place.base_records));
     // What is taken from the baseline as well is the host's.
-    let more = own - base.unwrap_or(0.0) > super::flags::STEAL;
+    let more = own - base.unwrap_or(0.0) > flags::STEAL;
     let beside = base.map_or_else(String::new, |base| format!(", {:.1} % beside the baseline", 100.0 * base));
     more.then(|| format!("{:.1} % of the host's CPU time on average{beside}", 100.0 * own))
 }
@@ -612,8 +614,7 @@ fn huge_pages(place: &Place) -> Option<String> {
 const MAPPED: f64 = (64 << 20) as f64;
 
 fn memory_in_file(place: &Place) -> Option<String> {
-    let mapped =
-        |records: &[&Record]| super::flags::mean(records, |r| r.evidence.mapped_bytes.map(|bytes| bytes as f64));
+    let mapped = |records: &[&Record]| flags::mean(records, |r| r.evidence.mapped_bytes.map(|bytes| bytes as f64));
     let (own, base) = (mapped(&place.records)?, mapped(&place.base_records)?);
     let mib = |bytes: f64| bytes / f64::from(1 << 20);
     (own > base + MAPPED).then(|| format!("{:.0} MiB of files mapped, the baseline {:.0} MiB", mib(own), mib(base)))
@@ -625,7 +626,8 @@ fn file_system(place: &Place) -> Option<String> {
 }
 
 fn disk(place: &Place) -> Option<String> {
-    let (own, base) = (place.plan.data.device.as_ref()?, place.base?.data.device.as_ref()?);
+    let own = flags::disk::below(place.plan, place.identity.into_iter(), &place.records)?;
+    let base = place.base?.data.device.as_deref()?;
     (own != base).then(|| format!("{own}, the baseline's on {base}"))
 }
 

@@ -4,13 +4,13 @@ use workloads::Resource;
 use workloads::canary::NO_DISK_NS;
 use workloads::evidence::Evidence;
 use workloads::facts::{Flushes, Keeper, Kernel};
-use workloads::protocol::Sample;
+use workloads::protocol::{Identity, Sample};
 
 use super::counts::{Counts, FEW, Verdict};
 use super::{Case, flag};
 use crate::comparison::seen::per_operation;
 use crate::comparison::{Flag, Severity, quantile};
-use crate::record::{CONTROL, EnvironmentPlan, Record, Start, Stored};
+use crate::record::{CONTROL, EnvironmentPlan, Record, Stored};
 use crate::statistics::median;
 
 /// Where a device counts fewer flushes than one in so many of its writes, nobody flushed: others that use it add some, and of a
@@ -105,15 +105,14 @@ pub(super) fn not_direct(case: &Case) -> Option<Flag> {
 }
 
 /// The host's disk under an environment's data: where it was watched, and its runner doesn't know, as the agent called it.
-fn disk_below<'a>(
+pub(in crate::comparison) fn below<'a>(
     plan: &'a EnvironmentPlan,
-    starts: impl Iterator<Item = &'a Start>,
-    watched: bool,
+    mut identities: impl Iterator<Item = &'a Identity>,
+    records: &[&Record],
 ) -> Option<&'a str> {
     let data = &plan.data;
-    let seen = || starts.into_iter().find_map(|s| s.identity.as_ref()?.device.as_deref());
-    let told = watched && data.keeper != Keeper::Memory && data.kernel != Kernel::Guest;
-    data.device.as_deref().or_else(|| if told { seen() } else { None })
+    let told = data.keeper != Keeper::Memory && data.kernel != Kernel::Guest && watched(records);
+    data.device.as_deref().or_else(|| if told { identities.find_map(|i| i.device.as_deref()) } else { None })
 }
 
 fn watched(records: &[&Record]) -> bool {
@@ -123,7 +122,7 @@ fn watched(records: &[&Record]) -> bool {
 /// The disk under this environment's data, and the one under the baseline's.
 fn disks<'a>(case: &'a Case) -> (Option<&'a str>, Option<&'a str>) {
     let base = case.baseline_plan().and_then(|plan| plan.data.device.as_deref());
-    (disk_below(case.plan, case.starts(), watched(case.records)), base)
+    (below(case.plan, case.starts().filter_map(|s| s.identity.as_ref()), case.records), base)
 }
 
 /// Its data lie on another disk than the baseline's.

@@ -110,6 +110,11 @@ const RAISED: &[(&str, &str, Change)] = &[
         identities(s, |i| i.file_system = "9p".into());
     }),
     ("disk", "vdb, the baseline's on vda", |s| plan(s).data.device = Some("vdb".into())),
+    // A box that was there before us: its runner knows nothing, its agent knows its disk.
+    ("disk", "sdb, the baseline's on vda", |s| {
+        plan(s).data = Default::default();
+        identities(s, |i| i.device = Some("sdb".into()));
+    }),
     ("flush-lost", "flushes are answered and forgotten there", |s| plan(s).data.flushes = Flushes::Forgotten),
     ("volatile", "the ext4 under its data is mounted `volatile`", |s| {
         identities(s, |i| i.inside.data_options = Some("rw,volatile,redirect_dir=on".into()));
