@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::execute::PASS;
-use crate::plan::{Environment, Plan, PlannedWorkload};
+use crate::execute::{PASS, WHOLE_AT_MOST, WHOLE_PATIENCE};
+use crate::plan::{Environment, Length, Plan, PlannedWorkload};
 
 /// Before the first block: the host is looked at, and every environment gets its ground.
 pub const SET_UP: Duration = Duration::from_secs(2);
@@ -29,6 +29,13 @@ const BYTES_PER_SECOND: f64 = 1e9;
 /// help from a hypervisor it is given longer still.
 const SLOW: f64 = 4.0;
 
+/// An operation of work that has an end, whose length in time nobody knows yet: one that promises to be durable, and another one.
+const DURABLE: Duration = Duration::from_micros(300);
+const OTHER: Duration = Duration::from_micros(30);
+
+/// Times that all of it is done beside the bursts: rehearsed twice, checked once.
+const PASSES: u32 = 3;
+
 /// Beside a burst: a look at the host, counters, and two frames.
 const BESIDE: Duration = Duration::from_micros(1500);
 
@@ -53,7 +60,8 @@ impl Estimate {
         steps.extend(plan.workloads.iter().map(|workload| {
             let needs = workload.workload.needs(&workload.settings, plan.suite.resources.memory_bytes);
             let data = Duration::from_secs_f64((needs.disk + needs.memory) as f64 / BYTES_PER_SECOND);
-            let untimed = |e: &&Environment| (STEPS + data).mul_f64(slow(e));
+            let passes = whole(workload).map_or(Duration::ZERO, |all| all * PASSES);
+            let untimed = |e: &&Environment| (STEPS + data + passes).mul_f64(slow(e));
             let pilots = bursts(workload) / 3;
             let rounds = (bursts(workload) + BESIDE * environments.len() as u32) * plan.suite.rounds;
             environments.iter().map(untimed).sum::<Duration>() + pilots + rounds
@@ -91,9 +99,23 @@ fn start(environment: &Environment) -> Duration {
     if boots(environment) { environment.runner.start_deadline() / GUEST_START } else { CONTAINER_START }
 }
 
+/// How long all of a workload takes once, where it has an end.
+fn whole(workload: &PlannedWorkload) -> Option<Duration> {
+    let each = if workload.workload.durable(&workload.settings) { DURABLE } else { OTHER };
+    workload.whole.map(|operations| each.mul_f64(operations as f64))
+}
+
 /// A burst with its warm-up.
 fn burst(environment: &Environment, workload: &PlannedWorkload) -> Duration {
-    let length = workload.length;
+    let mut length = workload.length;
+    // As `plan_burst` decides it.
+    let fits = |all: &Duration| {
+        !all.is_zero() && *all <= WHOLE_AT_MOST && length.rate.is_none() && length.operations.is_none()
+    };
+    if let Some(all) = whole(workload).filter(fits) {
+        let times = (length.burst.as_nanos() / all.as_nanos()).max(1) as u32;
+        length = Length { burst: all * times, burst_max: length.burst_max.max(all * WHOLE_PATIENCE), ..length };
+    }
     let once = |lengths: f64| length.burst.mul_f64(lengths).min(length.burst_max.mul_f64(1.0 / MEASURED));
     // A neighbour begins before and ends after, a pass each.
     let beside = if environment.neighbour.is_some() { 2 * PASS } else { Duration::ZERO };
@@ -142,6 +164,31 @@ mod tests {
         // 15 % on a machine as that one, itself a guest. On another a guest is given less time to start, and none was recorded.
         let bounds = if runners::fingerprint::nested().is_some() { 68.0..92.0 } else { 15.0..68.0 };
         assert!(bounds.contains(&guest), "{guest} s, it took 80 in a guest");
+    }
+
+    #[test]
+    fn a_file_of_statements_is_done_as_a_whole_and_three_times_beside_the_bursts() {
+        let folder = tempfile::tempdir().expect("a directory");
+        let [database, statements] = ["app.db", "app.sql"].map(|name| folder.path().join(name));
+        std::fs::write(&database, "").expect("written");
+        let of = |count: usize, rest: &str| {
+            std::fs::write(&statements, "BEGIN; SELECT 1; COMMIT; -- END\nSELECT 2;\n".repeat(count / 2))
+                .expect("written");
+            let files = format!("database = '{}'\nstatements = '{}'\n", database.display(), statements.display());
+            let head = "rounds = 8\nburst = \"7ms\"\n[environments.bare]\n[workloads.\"sqlite/replay\"]\n";
+            estimate(&format!("{head}{files}{rest}"))
+        };
+        let (short, long, longer) = (of(10, ""), of(500, ""), of(5000, ""));
+        // Of 10 a burst of 7 ms has all twice, 6 ms; 500 take 150 ms; 5000 are more than a burst may be, and are still rehearsed.
+        let times = |a: &Estimate, b: &Estimate| a.timed.as_secs_f64() / b.timed.as_secs_f64();
+        assert!((24.9..25.1).contains(&times(&long, &short)), "{long:?} {short:?}");
+        assert!((1.1..1.2).contains(&times(&longer, &short)), "{longer:?} {short:?}");
+        assert!(
+            longer.block() > Duration::from_secs(2 * 4),
+            "bare and its control rehearse 1.5 s three times: {longer:?}"
+        );
+        let part = of(500, "operations = 7\n");
+        assert!(times(&part, &short) < 1.2, "{part:?}");
     }
 
     #[test]

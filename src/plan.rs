@@ -58,6 +58,8 @@ pub struct PlannedWorkload {
     pub patience: Duration,
     /// Files of this host that every environment is sent, where it needs any.
     pub parcel: Option<Arc<Parcel>>,
+    /// About how many operations all of it has, where it has an end.
+    pub whole: Option<u64>,
 }
 
 /// How long the bursts of a workload are to be.
@@ -318,7 +320,8 @@ fn workload(entry: &Entry, suite: &Suite) -> anyhow::Result<PlannedWorkload> {
     let parcel = parcel.with_context(|| format!("workload `{}`", entry.name))?;
     let sent = parcel.as_ref().map_or(0, |parcel| parcel.size / SLOWEST_CHANNEL);
     let patience = PATIENCE + Duration::from_secs(data / SLOWEST + sent);
-    Ok(PlannedWorkload { name: entry.name.clone(), workload, settings, length, data, patience, parcel })
+    let whole = workload.whole(&settings);
+    Ok(PlannedWorkload { name: entry.name.clone(), workload, settings, length, data, patience, parcel, whole })
 }
 
 /// Refuses a folder where one file is asked for: in the boxes it would be another thing than the workload looks for.

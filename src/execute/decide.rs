@@ -39,11 +39,11 @@ const WARMUP: f64 = 0.25;
 
 /// Work that has an end is done as a whole in each burst, whatever the suite says of their length, where it takes no longer than that on
 /// the baseline.
-const WHOLE_AT_MOST: Duration = Duration::from_millis(250);
+pub const WHOLE_AT_MOST: Duration = Duration::from_millis(250);
 /// Operations of it at most.
 const MOST_OF_A_WHOLE: u64 = 1 << 32;
 /// And so many times as long in any box before it is cut off.
-const WHOLE_PATIENCE: u32 = 20;
+pub const WHOLE_PATIENCE: u32 = 20;
 
 /// No burst is planned with fewer operations, however slow they are.
 const FEWEST: u64 = 8;

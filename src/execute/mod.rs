@@ -26,6 +26,7 @@ use crate::interrupt::Interrupt;
 use crate::live::Live;
 use crate::plan::Plan;
 use block::Block;
+pub use decide::{WHOLE_AT_MOST, WHOLE_PATIENCE};
 use execution::{Execution, Rows};
 use progress::Progress;
 use resume::Before;

@@ -143,6 +143,11 @@ pub trait Workload: Sync + Debug {
     fn in_flight(&self, _settings: &Settings) -> u32 {
         1
     }
+    /// About how many operations all of it has with these settings, where it has an end. Asked on the host alone, for an estimate of how
+    /// long it takes.
+    fn whole(&self, _settings: &Settings) -> Option<u64> {
+        None
+    }
     /// Files and folders of the host that are sent into every environment before it is prepared there. Asked on the host alone.
     fn brings(&self, _settings: &Settings) -> Vec<Brought> {
         Vec::new()

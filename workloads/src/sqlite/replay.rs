@@ -109,6 +109,11 @@ impl Workload for Replay {
         matches!(Options::read(settings).synchronous, Synchronous::Full | Synchronous::Extra)
     }
 
+    fn whole(&self, settings: &Settings) -> Option<u64> {
+        let read = |path: PathBuf| fs::read_to_string(path).ok().and_then(|text| script::transactions(&text));
+        Options::read(settings).statements.map_or(Some(EXAMPLE), read)
+    }
+
     fn brings(&self, settings: &Settings) -> Vec<Brought> {
         let Options { database, statements, .. } = Options::read(settings);
         let brought = |path: Option<PathBuf>, setting: &'static str, name: &str| {

@@ -34,6 +34,19 @@ pub(super) fn split(text: &str) -> anyhow::Result<Vec<Statement>> {
     Ok(found)
 }
 
+/// About how many transactions a file has, by the words that its statements begin with: what they do is known once they are done.
+pub(super) fn transactions(text: &str) -> Option<u64> {
+    let (mut count, mut open) = (0, false);
+    for statement in split(text).ok()? {
+        let statement = &text[statement.at];
+        let first = statement.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or_default();
+        let is = |words: &[&str]| words.iter().any(|word| first.eq_ignore_ascii_case(word));
+        open = (open || is(&["BEGIN", "SAVEPOINT"])) && !is(&["COMMIT", "END", "ROLLBACK", "RELEASE"]);
+        count += u64::from(!open);
+    }
+    Some(count)
+}
+
 /// What tells SQLite where a statement ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Token {
@@ -249,6 +262,13 @@ mod tests {
         let seen: Vec<(usize, &str)> = found.iter().map(|s| (s.line, &text[s.at.clone()])).collect();
         let trigger = "CREATE TRIGGER t AFTER INSERT ON a BEGIN\n  SELECT 1;\nEND;";
         assert_eq!(seen, [(3, "SELECT ';' AS a;"), (4, trigger), (7, "SELECT 2\n ;")]);
+    }
+
+    #[test]
+    fn transactions_are_counted_before_they_are_done() {
+        let text = "begin immediate; SELECT 1; SELECT 2; end;\n-- COMMIT;\nSELECT 3; SAVEPOINT a; DELETE FROM t; RELEASE a; UPDATE t SET a = 1;";
+        assert_eq!(transactions(text), Some(4));
+        assert_eq!(transactions("SELECT"), None);
     }
 
     #[test]
