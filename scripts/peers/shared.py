@@ -46,6 +46,11 @@ def run(words, patience=600, good=(0,), **more):
     return out
 
 
+def file_system(folder):
+    """Its kind, in one word."""
+    return run(["stat", "-f", "-c", "%T", folder]).strip()
+
+
 def end(program):
     """Asks it to end, and kills it only where it doesn't: tarebench killed leaves what it made."""
     program.terminate()

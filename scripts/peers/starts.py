@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from . import boxes, remains
 from .boxes import Hands
-from .shared import CPU, PEER_CPU, Failed, build, machine, matches, middle, run, splice
+from .shared import CPU, PEER_CPU, Failed, build, file_system, machine, matches, middle, run, splice
 
 PACKAGES = ["lz4", "util-linux"]
 # What our start may take beyond the engine's own, milliseconds.
@@ -127,7 +127,7 @@ def measure(binary, hands, box, pairs, passes):
 
 def markdown(lines, absent, hands, args):
     """The table as a document has it, with date and machine."""
-    disk = run(["stat", "-f", "-c", "%T", hands.folder]).strip()
+    disk = file_system(hands.folder)
     table = [f"Measured {datetime.date.today()} on {machine()}: {args.pairs or PAIRS} pairs, data on {disk}; `scripts/bench --start --markdown`. "
              f"{aims(lines)}.", "", "| " + " | ".join([*HEAD[:-1], "met"]) + " |", "|" + "---|" * len(HEAD)]
     for line in lines:

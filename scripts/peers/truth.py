@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from . import groups, remains
-from .shared import CPU, ROOT, Failed, build, interval, machine, matches, middle, pinned, run, splice
+from .shared import CPU, ROOT, Failed, build, file_system, interval, machine, matches, middle, pinned, run, splice
 
 PACKAGES = ["iproute2", "util-linux"]
 RUNS = 40
@@ -324,7 +324,7 @@ class Book:
 
     def __init__(self, file, place):
         self.file = file and Path(file)
-        self.where = dict(machine=machine(), disk=run(["stat", "-f", "-c", "%T", place.folder]).strip())
+        self.where = dict(machine=machine(), disk=file_system(place.folder))
         self.build = f"{run([place.binary, '--version']).strip()} {hashlib.sha256(place.binary.read_bytes()).hexdigest()[:12]}"
         self.found, self.dates, self.builds = {}, set(), set()
         for nth, line in enumerate(self.file.read_text().splitlines() if self.file and self.file.exists() else [], 1):
