@@ -158,6 +158,17 @@ fn unshare_all() -> Command {
     command
 }
 
+/// All that the premises of a runner take, where there are some to make.
+pub fn takes(runner: &str) -> Option<&'static str> {
+    match runner {
+        "exec" => Some("user namespaces or root"),
+        "exec_lxc" => Some("root and lxc-attach"),
+        "exec_docker" | "docker" | "docker_vfs" => Some("root and dockerd"),
+        "ssh" => Some("root, since it starts a server of its own"),
+        _ => None,
+    }
+}
+
 impl Premises {
     /// The box that this runner needs; nothing where it makes its own. `folder` is shared with the host.
     pub fn of(runner: &str, folder: &Path) -> Self {

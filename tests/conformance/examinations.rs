@@ -17,7 +17,7 @@ use runners::stage::shared::Shared;
 use workloads::protocol::{BurstPlan, Task};
 use workloads::settings::Settings;
 
-use crate::common::boxes::{Premises, VARIANTS};
+use crate::common::boxes::{Premises, VARIANTS, takes};
 use crate::common::{Dir, eventually, must_run, shared, traces};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -86,8 +86,13 @@ impl Scene {
             probe if probe.usable() => return Ok(Self { dir, around, shared, runner, settings }),
             probe => probe,
         };
-        assert!(!must_run(name), "{name} must run here, but: {because:?}; {fix:?}");
-        Err(Skipped(format!("{name} is not available: {because:?}; {fix:?}")))
+        let [because, fix] = [because, fix].map(Option::unwrap_or_default);
+        let why = match takes(name).filter(|_| around.settings.is_empty()) {
+            Some(what) => format!("this test makes what {name} enters, which takes {what}"),
+            None => format!("{name} is not available: {because}; {fix}"),
+        };
+        assert!(!must_run(name), "{name} must run here, but: {why}");
+        Err(Skipped(why))
     }
 
     fn stage(&self) -> Stage {
