@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::execute::{PASS, WHOLE_AT_MOST, WHOLE_PATIENCE};
+use crate::execute::{PASS, WHOLE_AT_MOST, whole_limit};
 use crate::plan::{Environment, Length, Plan, PlannedWorkload};
 
 /// Before the first block: the host is looked at, and every environment gets its ground.
@@ -114,7 +114,7 @@ fn burst(environment: &Environment, workload: &PlannedWorkload) -> Duration {
     };
     if let Some(all) = whole(workload).filter(fits) {
         let times = (length.burst.as_nanos() / all.as_nanos()).max(1) as u32;
-        length = Length { burst: all * times, burst_max: length.burst_max.max(all * WHOLE_PATIENCE), ..length };
+        length = Length { burst: all * times, burst_max: length.burst_max.max(whole_limit(all)), ..length };
     }
     let once = |lengths: f64| length.burst.mul_f64(lengths).min(length.burst_max.mul_f64(1.0 / MEASURED));
     // A neighbour begins before and ends after, a pass each.

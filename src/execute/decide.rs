@@ -43,7 +43,9 @@ pub const WHOLE_AT_MOST: Duration = Duration::from_millis(250);
 /// Operations of it at most.
 const MOST_OF_A_WHOLE: u64 = 1 << 32;
 /// And so many times as long in any box before it is cut off.
-pub const WHOLE_PATIENCE: u32 = 20;
+const WHOLE_PATIENCE: u32 = 20;
+/// Nor before this, however short it is: of a millisecond's work a disk that is busy for a moment would leave the beginning.
+const WHOLE_AT_LEAST: Duration = Duration::from_secs(1);
 
 /// No burst is planned with fewer operations, however slow they are.
 const FEWEST: u64 = 8;
@@ -123,6 +125,11 @@ impl Whole {
     }
 }
 
+/// How long any box has for work that takes so long on the baseline.
+pub fn whole_limit(took: Duration) -> Duration {
+    (WHOLE_PATIENCE * took).max(WHOLE_AT_LEAST)
+}
+
 /// The burst that a short pass on the baseline asks for: as many operations as fill it, and of work that has an end all of it, once or
 /// several times: its beginning may be nothing like the rest. In open loop the schedule says how many.
 pub fn plan_burst(pilot: &Sample, length: Length, whole: Option<Whole>, batch: u32) -> BurstPlan {
@@ -139,7 +146,7 @@ pub fn plan_burst(pilot: &Sample, length: Length, whole: Option<Whole>, batch: u
     // A schedule of rare arrivals takes as long as it takes: cut off, it would be the beginning of the schedule and no sample.
     let schedule = length.rate.map_or(0.0, |rate| 3e9 * (operations + warmup) as f64 / rate as f64);
     // Nor is the beginning of the work all of it, in a box that takes twenty times as long.
-    let all = whole.map_or(Duration::ZERO, |whole| WHOLE_PATIENCE * whole.took);
+    let all = whole.map_or(Duration::ZERO, |whole| whole_limit(whole.took));
     let limit_ns = (length.burst_max.max(all).as_nanos() as u64).max(schedule as u64);
     BurstPlan { operations, warmup, batch, limit_ns, number: 0 }
 }
@@ -294,6 +301,7 @@ mod tests {
         assert_eq!(of(LENGTH, whole(300, 30)).operations, 900, "as often as fits into the 1000 that fill it");
         let slow = of(LENGTH, whole(5000, 200));
         assert_eq!((slow.operations, slow.limit_ns), (5000, 4_000_000_000));
+        assert_eq!(of(LENGTH, whole(30, 2)).limit_ns, 1_000_000_000, "a moment of a busy disk cuts nothing off");
         assert_eq!(of(LENGTH, whole(5000, 251)).operations, 1000);
         assert_eq!(of(Length { operations: Some(7), ..LENGTH }, whole(300, 30)).operations, 7);
         assert_eq!(of(Length { rate: Some(500), ..LENGTH }, whole(300, 30)).operations, 50);
