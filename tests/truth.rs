@@ -1,5 +1,5 @@
 //! Known truth, the short form: a copy of bare behind a quota of known size. `scripts/bench --truth` is the long one, with
-//! intervals; docs/truth.md has what it found.
+//! intervals; docs/truth.md has what it found. And work that is known to be the kernel's, or its own: so the host's counters have it.
 //!
 //! Beside a build a CPU is shared, and what bare takes from first to last is anything. What holds there all the same: the time
 //! of a single operation (the median of bare), and that of all of them behind a quota far below the share that is left.
@@ -80,4 +80,36 @@ fn a_quota_of_known_size_is_found_and_said_first() {
     let held = report["environments"].as_array().and_then(|all| all.iter().find(|e| e["name"] == "held"));
     let sentence = held.and_then(|e| e["sentence"].as_str());
     assert!(sentence.is_some_and(|s| s.starts_with("control/cpu does ")), "{sentence:?}\n{}", ran.stdout);
+}
+
+#[test]
+fn the_kernels_time_is_told_from_that_of_the_work() {
+    if !geteuid().is_root() {
+        eprintln!("SKIPPED: without root there are no cgroups that count");
+        return;
+    }
+    let dir = Dir::new();
+    // Of so many operations, not so long: beside a build CPU time is less than time.
+    let suite = "blocks = 1\nrounds = 1\nburst_max = \"30s\"\n[environments.bare]\n\
+                 [workloads.\"control/cpu\"]\noperations = 320000\n\
+                 [workloads.\"control/syscall\"]\noperations = 8000000\n";
+    dir.run(&["run", &dir.suite(suite), "--store", "t.db", "--report", "t.json"]).ends_with_any(&[0, 4]);
+    let report: Value = serde_json::from_slice(&std::fs::read(dir.at("t.json")).expect("a report")).expect("JSON");
+    for (workload, of_kernel) in [("control/cpu", 0.0..=0.2), ("control/syscall", 0.3..=1.0)] {
+        let of_bare = |d: &&Value| d["workload"] == workload && d["environment"] == "bare";
+        let bare = report["distributions"].as_array().and_then(|all| all.iter().find(of_bare)).expect("it ran");
+        let (number, seen) = (|v: &Value| v.as_f64().unwrap_or_else(|| panic!("no number in {bare}")), &bare["seen"]);
+        let all_ns = number(&seen["cpu_ns"]) * (number(&bare["operations"]) + number(&bare["warmup_operations"]));
+        println!("{workload}: {all_ns:.3e} ns, {seen}");
+        // A machine so fast has too few ticks.
+        if all_ns < 1.1e9 {
+            assert!(all_ns > 0.9e9 || seen["cpu_system_share"].is_null(), "{bare}");
+            continue;
+        }
+        let (user, system) = (number(&seen["cpu_user_share"]), number(&seen["cpu_system_share"]));
+        assert!(of_kernel.contains(&system) && (user + system - 1.0).abs() < 1e-9, "{workload}: {seen}");
+        assert_eq!(number(&seen["cpu_guest_share"]), 0.0, "{seen}");
+        // It is the same time, counted by ticks.
+        assert!((0.8..1.25).contains(&(number(&seen["cpu_split_ns"]) / all_ns)), "{all_ns}: {seen}");
+    }
 }

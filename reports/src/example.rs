@@ -343,6 +343,9 @@ fn record(block: u32, round: u32, position: u32, work: &Work, place: &Place, med
         evidence: Evidence {
             wall_ns: Some((work.4 as f64 * median * 1.5) as u64),
             cpu_ns: Some((work.4 as f64 * median * 0.4) as u64),
+            cpu_user_ns: Some((work.4 as f64 * median * 0.3) as u64),
+            cpu_system_ns: Some((work.4 as f64 * median * 0.1) as u64),
+            cpu_guest_ns: Some(0),
             throttled: Some(0),
             throttled_ns: Some(0),
             quota_periods: None,

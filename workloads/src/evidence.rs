@@ -9,6 +9,17 @@ pub struct Evidence {
     pub wall_ns: Option<u64>,
     /// CPU time of everything in the environment (its cgroup), nanoseconds.
     pub cpu_ns: Option<u64>,
+    /// Of it what was outside the kernel, nanoseconds, guests included. The kernel looks at each of its ticks what runs, so one burst
+    /// says little, and only the sum of many tells.
+    #[serde(default)]
+    pub cpu_user_ns: Option<u64>,
+    /// Of it what was the kernel's, nanoseconds; by ticks too.
+    #[serde(default)]
+    pub cpu_system_ns: Option<u64>,
+    /// Of the time outside the kernel what guests ran on the CPU itself, nanoseconds; by ticks too. `None` also where a process went
+    /// meanwhile.
+    #[serde(default)]
+    pub cpu_guest_ns: Option<u64>,
     /// CPU time of all other environments of the run, whose sessions are up as well, nanoseconds.
     #[serde(default)]
     pub bystanders_ns: Option<u64>,

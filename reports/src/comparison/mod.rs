@@ -30,7 +30,7 @@ pub use hints::Hint;
 pub use insertions::{Insertions, Population, Standing};
 pub use neighbour::BesideNeighbour;
 pub use packed::Packed;
-pub use seen::Seen;
+pub use seen::{Seen, Split};
 pub use stated::Stated;
 
 use crate::record::{Ending, EnvironmentPlan, Run, Step, Void, WorkloadPlan};

@@ -14,6 +14,8 @@ pub struct Seen {
     pub cpu_ns: Option<f64>,
     /// How many times that of the baseline it is, from the ratios within blocks.
     pub cpu: Option<Estimate>,
+    /// Not by operation: where that time was spent; `None` too where too few ticks stand behind it.
+    pub split: Option<Split>,
     /// Reads of the device under the data.
     pub reads: Option<f64>,
     /// Bytes read from it.
@@ -36,6 +38,41 @@ pub struct Seen {
     pub looks: Option<f64>,
 }
 
+/// Where CPU time was spent, as shares of it that add up to 1.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Split {
+    /// Outside the kernel; with that of guests where theirs is unknown.
+    pub user: f64,
+    /// In the kernel.
+    pub system: f64,
+    /// In guests, on the CPU itself; `None` where it couldn't be read.
+    pub guest: Option<f64>,
+    /// The time that these are shares of, nanoseconds.
+    pub of_ns: u64,
+}
+
+/// So much CPU time tells where it was spent, nanoseconds: the kernel looks at its ticks, and at 100 Hz, the slowest, this is a hundred.
+const ENOUGH_NS: u64 = 1_000_000_000;
+
+impl Split {
+    /// Over all bursts in which it could be read.
+    fn of(records: &[&Record]) -> Option<Self> {
+        let (mut user, mut system, mut guest) = (0, 0, Some(0));
+        for evidence in records.iter().filter(|r| r.outcome.is_ok()).map(|r| &r.evidence) {
+            let (Some(outside), Some(inside)) = (evidence.cpu_user_ns, evidence.cpu_system_ns) else { continue };
+            (user, system) = (user + outside, system + inside);
+            guest = guest.zip(evidence.cpu_guest_ns).map(|(all, own)| all + own);
+        }
+        let of_ns = user + system;
+        // Guests are counted by process and the rest by group, each at moments of its own.
+        let guest = guest.map(|guest| guest.min(user));
+        let share = |ns: u64| ns as f64 / of_ns as f64;
+        let split =
+            || Self { user: share(user - guest.unwrap_or(0)), system: share(system), guest: guest.map(share), of_ns };
+        (of_ns >= ENOUGH_NS).then(split)
+    }
+}
+
 impl Seen {
     /// Beside the baseline, whose records are empty where that is what is looked at.
     pub(super) fn of(records: &[&Record], baseline: &[&Record], confidence: f64) -> Self {
@@ -47,6 +84,7 @@ impl Seen {
         Self {
             cpu_ns: each(|r| r.evidence.cpu_ns),
             cpu: cpu.map(|ratio| ratio.map(f64::exp)),
+            split: Split::of(records),
             reads: each(|r| r.evidence.device_reads),
             bytes_read: each(|r| r.evidence.device_bytes_read),
             writes: each(|r| r.evidence.device_writes),
@@ -144,6 +182,25 @@ mod tests {
         assert!(ratio.interval.is_some_and(|i| i.high - i.low < 1e-9), "{ratio:?}");
         let expected = 4_500_000.0 / operations(own[0]) as f64;
         assert!((seen.cpu_ns.unwrap() - expected).abs() < 1e-6, "{seen:?}");
+    }
+
+    #[test]
+    fn where_cpu_time_was_spent_is_told_from_a_hundred_ticks_on() {
+        let of = |user: u64, system: Option<u64>, guest: Option<u64>| {
+            let mut all = rows(|_| Some(1000));
+            for record in &mut all {
+                let e = &mut record.evidence;
+                (e.cpu_user_ns, e.cpu_system_ns, e.cpu_guest_ns) = (Some(user), system, guest);
+            }
+            Seen::of(&all.iter().collect::<Vec<_>>(), &[], 0.95).split
+        };
+        const MS: u64 = 1_000_000;
+        let split = of(39 * MS, Some(86 * MS), Some(14 * MS)).expect("8 bursts of 125 ms are a second");
+        assert_eq!((split.user, split.system, split.guest, split.of_ns), (0.2, 0.688, Some(0.112), 1000 * MS));
+        let split = of(39 * MS, Some(86 * MS), None).expect("enough");
+        assert_eq!((split.user, split.guest), (0.312, None), "guests are in it");
+        assert_eq!(of(38 * MS, Some(86 * MS), Some(0)), None, "too few ticks");
+        assert_eq!(of(390 * MS, None, Some(0)), None, "half of it says nothing");
     }
 
     #[test]

@@ -387,6 +387,7 @@ fn seen(plan: &EnvironmentPlan, ratio: f64, durable: bool) -> Seen {
     Seen {
         cpu_ns: Some(38_000.0 * ratio),
         cpu: (plan.name != "bare").then(|| around(ratio, 0.03)),
+        split: None,
         reads: disk(0.0),
         bytes_read: disk(0.0),
         writes: disk(3.0),

@@ -46,6 +46,16 @@ impl Cgroup {
         None
     }
 
+    /// The same outside the kernel and in it: not counted.
+    pub fn cpu_split(&self) -> Option<(u64, u64)> {
+        None
+    }
+
+    /// Time of guests: not counted.
+    pub fn guests_ns(&self) -> Option<HashMap<u32, u64>> {
+        None
+    }
+
     /// CPU time of all environments of the run, nanoseconds: not counted.
     pub fn run_cpu_ns(&self) -> Option<u64> {
         None

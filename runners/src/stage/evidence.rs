@@ -14,7 +14,7 @@ use workloads::identity::boot_id;
 use workloads::protocol::Identity;
 
 use crate::fingerprint;
-use crate::stage::cgroup::{Cgroup, Quota, pressure_total};
+use crate::stage::cgroup::{Cgroup, Quota, TICK_NS, pressure_total};
 use crate::stage::disk::{self, Disk};
 use crate::stage::network;
 
@@ -79,6 +79,8 @@ pub struct Snapshot {
     at: Instant,
     guest: bool,
     cpu_ns: Option<u64>,
+    cpu_split: Option<(u64, u64)>,
+    guests_ns: Option<HashMap<u32, u64>>,
     run_cpu_ns: Option<u64>,
     busy_ns: Option<u64>,
     quota: Quota,
@@ -137,6 +139,8 @@ impl Witness {
             at: Instant::now(),
             guest: self.guest,
             cpu_ns: group.and_then(Cgroup::cpu_ns),
+            cpu_split: group.and_then(Cgroup::cpu_split),
+            guests_ns: group.and_then(Cgroup::guests_ns),
             run_cpu_ns: group.and_then(Cgroup::run_cpu_ns),
             busy_ns: stat.as_ref().and_then(|t| busy_ns(t, &self.cpus)),
             quota: group.map(Cgroup::quota).unwrap_or_default(),
@@ -185,13 +189,16 @@ impl Snapshot {
         Evidence {
             wall_ns: Some((after.at - self.at).as_nanos() as u64),
             cpu_ns,
+            cpu_user_ns: difference(self.cpu_split.map(|s| s.0), after.cpu_split.map(|s| s.0)),
+            cpu_system_ns: difference(self.cpu_split.map(|s| s.1), after.cpu_split.map(|s| s.1)),
+            cpu_guest_ns: counted(self.guests_ns.as_ref(), after.guests_ns.as_ref()),
             // Two files are read one after the other, and what ran in between is nobody's.
             bystanders_ns: all_ns.zip(cpu_ns).map(|(all, own)| all.saturating_sub(own)),
             neighbours_ns: busy_ns.zip(cpu_ns).map(|(busy, own)| busy as i64 - own as i64),
             throttled: difference(self.quota.throttled, after.quota.throttled),
             throttled_ns: difference(self.quota.stopped_ns, after.quota.stopped_ns),
             quota_periods: difference(self.quota.periods, after.quota.periods),
-            context_switches: self.switches.as_ref().zip(after.switches.as_ref()).and_then(|(a, b)| switched(a, b)),
+            context_switches: counted(self.switches.as_ref(), after.switches.as_ref()),
             packets: difference(self.packets, after.packets),
             memory_bytes: None,
             cache_bytes: None,
@@ -226,9 +233,10 @@ fn difference(before: Option<u64>, after: Option<u64>) -> Option<u64> {
     after?.checked_sub(before?)
 }
 
-/// How often all threads of an environment were given a CPU between two looks. One that ended took its number along, so then nobody
-/// knows; one that began since has counted from 0.
-fn switched(before: &HashMap<u32, u64>, after: &HashMap<u32, u64>) -> Option<u64> {
+/// What all threads or processes of an environment counted between two looks, as how often they were given a CPU. One that ended took
+/// its number along, so then nobody knows; one that began since has counted from 0.
+fn counted(before: Option<&HashMap<u32, u64>>, after: Option<&HashMap<u32, u64>>) -> Option<u64> {
+    let (before, after) = before.zip(after)?;
     before.keys().all(|thread| after.contains_key(thread)).then_some(())?;
     after.iter().map(|(thread, count)| count.checked_sub(before.get(thread).copied().unwrap_or(0))).sum()
 }
@@ -247,7 +255,6 @@ fn ticks(stat: &str) -> Option<(u64, u64)> {
 
 /// Time that these CPUs were busy, nanoseconds: all but idle, waiting and stolen.
 fn busy_ns(stat: &str, cpus: &[usize]) -> Option<u64> {
-    const TICK_NS: u64 = 10_000_000;
     let of = |cpu: &usize| {
         let name = format!("cpu{cpu} ");
         let fields = stat.lines().find_map(|line| line.strip_prefix(&name))?;
@@ -320,9 +327,10 @@ mod tests {
     fn switches_of_threads_that_went_are_unknown() {
         let counts = |all: &[(u32, u64)]| all.iter().copied().collect::<HashMap<u32, u64>>();
         let before = counts(&[(1, 10), (2, 20)]);
-        assert_eq!(switched(&before, &counts(&[(1, 15), (2, 20), (3, 4)])), Some(9), "the third began since");
-        assert_eq!(switched(&before, &counts(&[(1, 15)])), None, "the second went");
-        assert_eq!(switched(&before, &counts(&[(1, 15), (2, 3)])), None, "its number is another's now");
+        let since = |all: &[(u32, u64)]| counted(Some(&before), Some(&counts(all)));
+        assert_eq!(since(&[(1, 15), (2, 20), (3, 4)]), Some(9), "the third began since");
+        assert_eq!(since(&[(1, 15)]), None, "the second went");
+        assert_eq!(since(&[(1, 15), (2, 3)]), None, "its number is another's now");
     }
 
     #[test]
@@ -365,6 +373,8 @@ mod tests {
             at: Instant::now(),
             guest,
             cpu_ns: None,
+            cpu_split: None,
+            guests_ns: None,
             run_cpu_ns: None,
             busy_ns: None,
             quota: Quota::default(),

@@ -543,6 +543,14 @@ pub(super) struct Seen {
     pub(super) cpu_ratio_low: Option<f64>,
     /// Upper end.
     pub(super) cpu_ratio_high: Option<f64>,
+    /// Share of the CPU time of all bursts that was spent outside the kernel, 0..1; null below 1 s of it, since the kernel counts by ticks.
+    pub(super) cpu_user_share: Option<f64>,
+    /// The share in the kernel.
+    pub(super) cpu_system_share: Option<f64>,
+    /// The share of guests that ran on the CPU itself; where null, they are in `cpu_user_share`.
+    pub(super) cpu_guest_share: Option<f64>,
+    /// The CPU time that those are shares of, nanoseconds.
+    pub(super) cpu_split_ns: Option<u64>,
     /// Reads of the device under the data.
     pub(super) device_reads: Option<f64>,
     /// Bytes read from it.

@@ -20,8 +20,11 @@ type Column = (&'static str, Figure, fn(f64) -> String);
 
 const CPU: &str = "CPU time";
 
-const COLUMNS: [Column; 11] = [
+const COLUMNS: [Column; 14] = [
     (CPU, |d, _| d.seen.cpu_ns, units::duration),
+    ("user", |d, _| d.seen.split.map(|s| s.user), units::percent),
+    ("system", |d, _| d.seen.split.map(|s| s.system), units::percent),
+    ("guest", |d, _| d.seen.split?.guest, units::percent),
     ("reads", |d, plan| device(plan, d.seen.reads), units::three),
     ("bytes read", |d, plan| device(plan, d.seen.bytes_read), units::bytes),
     ("writes", |d, plan| device(plan, d.seen.writes), units::three),
@@ -74,6 +77,7 @@ pub fn table(c: &Comparison, plan: &WorkloadPlan) -> Option<Table> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::comparison::Split;
     use crate::render::{self, sample};
 
     fn of(c: &Comparison, workload: &str) -> Table {
@@ -114,6 +118,7 @@ mod tests {
         for d in &mut c.distributions {
             let seen = &mut d.seen;
             (seen.reads, seen.bytes_read, seen.packets) = (Some(0.25), Some(1024.0), Some(2.1));
+            seen.split = Some(Split { user: 0.22, system: 0.61, guest: Some(0.17), of_ns: 2_000_000_000 });
             (seen.switches, seen.looks) = (Some(1.5), Some(0.002));
             (seen.cache_bytes, seen.memory_bytes) = (Some(4096.0), Some(f64::from(3 << 20)));
         }
@@ -122,6 +127,9 @@ mod tests {
             String::from_utf8(bytes).expect("text")
         };
         let (page, markdown) = (text("html"), text("markdown"));
+        let disk = of(&c, "sqlite/commit");
+        assert_eq!(disk.headings[2..5], ["user", "system", "guest"]);
+        assert_eq!(disk.rows[0].1[2..5], ["22 %", "61 %", "17 %"]);
         let headings = COLUMNS.map(|(heading, ..)| heading);
         // Of a box before and after its work: what it holds, and what it takes to begin and to end it.
         for word in headings.into_iter().chain(["to the baseline's", "memory", "start", "stop"]) {
@@ -136,6 +144,10 @@ mod tests {
         for key in [
             "cpu_ns",
             "cpu_ratio",
+            "cpu_user_share",
+            "cpu_system_share",
+            "cpu_guest_share",
+            "cpu_split_ns",
             "device_reads",
             "device_bytes_read",
             "device_writes",

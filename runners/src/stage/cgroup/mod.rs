@@ -266,6 +266,31 @@ impl Cgroup {
         self.number(&["cpuacct.usage"]).or_else(|| Some(self.stat("usage_usec")? * 1000))
     }
 
+    /// The same outside the kernel and in it, nanoseconds, as the kernel's ticks found it.
+    pub fn cpu_split(&self) -> Option<(u64, u64)> {
+        let table = self.file("cpuacct.stat").and_then(|file| fs::read_to_string(file).ok());
+        let in_ticks =
+            table.and_then(|table| Some((keyed(&table, "user")? * TICK_NS, keyed(&table, "system")? * TICK_NS)));
+        in_ticks.or_else(|| Some((self.stat("user_usec")? * 1000, self.stat("system_usec")? * 1000)))
+    }
+
+    /// Time for which each process of the group and of those below it ran guests on the CPU itself, nanoseconds, by its number;
+    /// `None` where they can't all be seen, or are too many to be looked at between two bursts.
+    pub fn guests_ns(&self) -> Option<HashMap<u32, u64>> {
+        let directory = self.directories.iter().find(|d| d.join("cgroup.procs").exists())?;
+        let mut processes = HashMap::new();
+        for group in below(directory) {
+            for process in fs::read_to_string(group.join("cgroup.procs")).ok()?.lines() {
+                let number = process.parse().ok().filter(|number| *number > 0)?;
+                if processes.len() >= MANY_THREADS {
+                    return None;
+                }
+                processes.insert(number, guest_ns(&fs::read_to_string(format!("/proc/{number}/stat")).ok()?)?);
+            }
+        }
+        (!processes.is_empty()).then_some(processes)
+    }
+
     /// How often quotas of CPU time have stopped the group, or one that an engine has made below it: such a quota counts there alone.
     pub fn quota(&self) -> Quota {
         let own = self.directories.iter().find(|d| d.join("cpu.stat").exists());
@@ -401,6 +426,15 @@ pub struct Resident {
 
 /// More threads than these aren't looked at one by one: a look at each takes some microseconds.
 const MANY_THREADS: usize = 256;
+
+/// A tick as the kernel shows it to programs, whatever its own is: nanoseconds.
+pub(crate) const TICK_NS: u64 = 10_000_000;
+
+/// `guest_time` of proc_pid_stat(5), the 43rd field; the second is a name, which may have spaces.
+fn guest_ns(stat: &str) -> Option<u64> {
+    let (_, from_third) = stat.rsplit_once(')')?;
+    Some(from_third.split_whitespace().nth(40)?.parse::<u64>().ok()? * TICK_NS)
+}
 
 /// How often a thread was given a CPU, from the last number of its `schedstat` (Documentation/scheduler/sched-stats.rst).
 fn given(thread: u32) -> Option<u64> {
@@ -700,6 +734,28 @@ mod tests {
         assert_eq!(group.switches(), None);
         tasks(&(0..=MANY_THREADS).map(|_| format!("{own}\n")).collect::<String>());
         assert!(group.switches().is_some(), "one thread is one");
+    }
+
+    #[test]
+    fn time_outside_the_kernel_and_in_it_is_read_from_both_kinds_of_groups() {
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        let group = group_of(folder.path());
+        let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).expect("written");
+        assert_eq!((group.cpu_split(), group.guests_ns()), (None, None));
+        write("cpu.stat", "nr_periods 0\n");
+        assert_eq!(group.cpu_split(), None, "cgroup v1 has another file of this name");
+        write("cpu.stat", "usage_usec 7\nuser_usec 3\nsystem_usec 4\n");
+        assert_eq!(group.cpu_split(), Some((3000, 4000)));
+        write("cpuacct.stat", "user 5\nsystem 1\n");
+        assert_eq!(group.cpu_split(), Some((50_000_000, 10_000_000)));
+        let own = std::process::id();
+        write("cgroup.procs", &format!("{own}\n"));
+        assert_eq!(group.guests_ns(), Some([(own, 0)].into()), "a test runs no guest");
+        write("cgroup.procs", &format!("{own}\n0\n"));
+        assert_eq!(group.guests_ns(), None, "0 is one that we can't see");
+        let fields = (3..=52).map(|n| n.to_string()).collect::<Vec<_>>().join(" ");
+        assert_eq!(guest_ns(&format!("1 (a) name) {fields}")), Some(430_000_000));
+        assert_eq!(guest_ns("1 (short) R 1"), None);
     }
 
     #[test]
