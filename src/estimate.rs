@@ -29,8 +29,9 @@ const BYTES_PER_SECOND: f64 = 1e9;
 /// help from a hypervisor it is given longer still.
 const SLOW: f64 = 4.0;
 
-/// An operation of work that has an end, whose length in time nobody knows yet: one that promises to be durable, and another one.
-const DURABLE: Duration = Duration::from_micros(300);
+/// An operation of work that has an end, whose length in time nobody knows yet: one that promises to be durable, and another one. On a
+/// virtual disk a file of 4096 commits took 0.1 ms each (2026-11-26).
+const DURABLE: Duration = Duration::from_micros(100);
 const OTHER: Duration = Duration::from_micros(30);
 
 /// Times that all of it is done beside the bursts: rehearsed twice, checked once.
@@ -179,16 +180,16 @@ mod tests {
             estimate(&format!("{head}{files}{rest}"))
         };
         let (short, long, longer) = (of(10, ""), of(500, ""), of(5000, ""));
-        // Of 10 a burst of 7 ms has all twice, 6 ms; 500 take 150 ms; 5000 are more than a burst may be, and are still rehearsed.
+        // Of 10 a burst of 7 ms has all seven times; 500 take 50 ms; 5000 are more than a burst may be, and are still rehearsed.
         let times = |a: &Estimate, b: &Estimate| a.timed.as_secs_f64() / b.timed.as_secs_f64();
-        assert!((24.9..25.1).contains(&times(&long, &short)), "{long:?} {short:?}");
-        assert!((1.1..1.2).contains(&times(&longer, &short)), "{longer:?} {short:?}");
+        assert!((7.1..7.2).contains(&times(&long, &short)), "{long:?} {short:?}");
+        assert!((0.99..1.01).contains(&times(&longer, &short)), "{longer:?} {short:?}");
         assert!(
-            longer.block() > Duration::from_secs(2 * 4),
-            "bare and its control rehearse 1.5 s three times: {longer:?}"
+            longer.block() > Duration::from_secs(3),
+            "bare and its control do half a second three times: {longer:?}"
         );
         let part = of(500, "operations = 7\n");
-        assert!(times(&part, &short) < 1.2, "{part:?}");
+        assert!(times(&part, &short) < 1.01, "{part:?}");
     }
 
     #[test]
