@@ -34,6 +34,7 @@ const TABLES: &[(&str, Table)] = &[
     ("suites", suites),
     ("formats", formats),
     ("hints", hints),
+    ("words", words),
     ("exit codes", exit_codes),
 ];
 
@@ -212,6 +213,11 @@ fn hints(_: &str) -> String {
         vec![code(kind.name), kind.what.into(), kind.when.into(), kind.change.into(), provoked]
     });
     table(&["hint", "says", "when", "what would change it", "provoked in a test"], rows)
+}
+
+fn words(_: &str) -> String {
+    let rows = reports::render::words::glossary::WORDS.iter();
+    table(&["word", "meaning"], rows.map(|entry| vec![entry.word.into(), entry.meaning.into()]))
 }
 
 fn exit_codes(_: &str) -> String {

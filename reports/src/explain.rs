@@ -40,6 +40,9 @@ pub struct Ladder {
     pub workload: String,
     /// Blocks that all rungs have in common.
     pub blocks: u32,
+    /// What this run can't tell in this workload: half the width of the control's interval, as a share of the baseline's time and as time.
+    /// `None` where the control has no interval.
+    pub floor: Option<Floor>,
     /// From the baseline to the environment.
     pub rungs: Vec<Rung>,
     /// What the environment costs over the baseline; `None` where one of them has no figure.
@@ -49,6 +52,15 @@ pub struct Ladder {
     /// What the settings cost together beyond what changing each of them alone gives back; `None` where that isn't known of all, or
     /// where there is one alone.
     pub interaction: Option<Estimate>,
+}
+
+/// The noise floor of a workload.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Floor {
+    /// Of the baseline's time.
+    pub share: f64,
+    /// Nanoseconds of an operation.
+    pub ns: f64,
 }
 
 /// One environment of a ladder.
@@ -94,6 +106,16 @@ pub fn told(estimate: &Estimate) -> bool {
 }
 
 impl Ladder {
+    /// Whether a difference is smaller than two copies of the baseline may differ by, whatever its own interval says.
+    pub fn below_floor(&self, estimate: &Estimate) -> bool {
+        self.floor.is_some_and(|floor| estimate.value.abs() < floor.ns)
+    }
+
+    /// Whether it can be told from noise: by its own interval and by the floor.
+    pub fn clear(&self, estimate: &Estimate) -> bool {
+        told(estimate) && !self.below_floor(estimate)
+    }
+
     /// The steps added up.
     pub fn sum(&self) -> f64 {
         self.rungs.iter().filter_map(|rung| rung.step).map(|step| step.value).sum()
@@ -195,7 +217,8 @@ impl<'a> Case<'a> {
         let interaction = self.interaction(named, &costs, &alternatives);
         let alternatives = alternatives.into_iter().map(|(alternative, _)| alternative).collect();
         let (workload, blocks) = (self.workload.name.clone(), blocks.len() as u32);
-        Ladder { workload, blocks, rungs, whole, alternatives, interaction }
+        let floor = self.floor(named);
+        Ladder { workload, blocks, floor, rungs, whole, alternatives, interaction }
     }
 
     /// What the settings cost together less what each of them alone gives back.
@@ -273,6 +296,12 @@ impl<'a> Case<'a> {
                 hodges_lehmann(&costs, self.c.method.confidence).map(|e| e.value)
             }
         }
+    }
+
+    fn floor(self, named: &Named) -> Option<Floor> {
+        let resolution = self.c.resolution(&self.workload.name, Metric::primary(self.workload))?;
+        let (share, net) = (resolution.noise_floor?, self.net(named)?);
+        Some(Floor { share, ns: share * net })
     }
 
     /// The baseline's time is what every cell of a block was divided by.

@@ -14,6 +14,7 @@ use workloads::protocol::Identity;
 
 use super::{Environment, Flag, Severity, flags};
 use crate::record::{CONTROL, EnvironmentPlan, Record, Run, Stored, WorkloadPlan};
+use crate::statistics::Estimate;
 
 /// A reason that follows from evidence.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +66,8 @@ enum Concerns {
     /// Those that promise durability.
     Durable,
     Network,
+    /// None of them: it is felt before and after.
+    Around,
 }
 
 /// Workloads whose operations stay outside the kernel: what system calls cost isn't felt there.
@@ -78,6 +81,7 @@ impl Concerns {
             Self::Disk => workload.resource == Resource::Disk,
             Self::Durable => workload.durable,
             Self::Network => workload.resource == Resource::Network,
+            Self::Around => false,
         }
     }
 }
@@ -193,6 +197,30 @@ pub const KINDS: &[Kind] = &[
         of_host: true,
         unprovoked: Some("what a hypervisor below takes isn't in the hands of a test"),
         judge: steal,
+    },
+    Kind {
+        name: "cpu-wait",
+        what: "what runs in it and for it waits for a CPU",
+        when: "some task was ready and had no CPU for a fifth of the time of its bursts, and for a fifth more than beside the baseline (the kernel's pressure of CPUs)",
+        change: "more CPUs than one (`cpus` of the suite's resources), where its helpers can have one of their own: with one they take turns with the work",
+        settings: &["cpu.share"],
+        concerns: Concerns::All,
+        of_bursts: true,
+        of_host: false,
+        unprovoked: Some("how long tasks wait is the machine's doing as much as the box's"),
+        judge: cpu_wait,
+    },
+    Kind {
+        name: "around",
+        what: "its engine has more to do around the work",
+        when: "a start or a stop of it takes 50 ms and three times as long as the baseline's, or it holds 4 MiB and three times as much: nothing of this is in the time of an operation",
+        change: "a box that stays up for more work, or an engine with less around it",
+        settings: &["rm"],
+        concerns: Concerns::Around,
+        of_bursts: false,
+        of_host: false,
+        unprovoked: Some("how long a start takes is the machine's doing as much as the engine's"),
+        judge: around,
     },
     Kind {
         name: "huge-pages",
@@ -328,7 +356,7 @@ pub const KINDS: &[Kind] = &[
     },
     Kind {
         name: "link",
-        what: "its link has another MTU or other offloads than the baseline's",
+        what: "its link is set up otherwise than the baseline's",
         when: "both have one interface besides loopback, and its MTU, or a switch that both devices know (`ethtool -k`), differs",
         change: "the same MTU at both ends; another network device, where there is a choice",
         settings: &["network", "net", "net.model"],
@@ -366,9 +394,57 @@ struct Place<'a> {
     /// Median cost of a clock reading beside the bursts, nanoseconds.
     clock_ns: Option<f64>,
     base_clock_ns: Option<f64>,
+    /// An empty system call.
+    call: Option<Call>,
+    base_call: Option<Call>,
+    /// Its starts, stops and memory, and the baseline's.
+    environment: &'a Environment,
+    base_environment: Option<&'a Environment>,
     records: Vec<&'a Record>,
     base_records: Vec<&'a Record>,
     flags: Vec<(&'a str, &'a Flag)>,
+}
+
+/// The work that measures empty system calls.
+const EMPTY_CALLS: &str = "control/syscall";
+
+/// What an empty system call costs, nanoseconds: as the run measured it in blocks, or where it did not, as it was once after each start,
+/// which is rougher by far.
+#[derive(Debug, Clone, Copy)]
+struct Call {
+    ns: f64,
+    /// The cheapest and the dearest start, and how many there were; `None` where the run measured it.
+    starts: Option<(f64, f64, usize)>,
+}
+
+impl Call {
+    fn of(stored: &Stored, environment: &str) -> Option<Self> {
+        let empty = |name: &str| stored.run.workloads.iter().any(|w| w.name == name && w.kind() == EMPTY_CALLS);
+        let own = stored.records.iter().filter(|r| r.environment == environment && empty(&r.workload));
+        let samples: Vec<_> = own.filter_map(|r| r.outcome.as_ref().ok()).collect();
+        let (ns, calls) = samples
+            .iter()
+            .fold((0.0, 0.0), |(ns, calls), sample| (ns + sample.elapsed_ns as f64, calls + sample.operations as f64));
+        if calls > 0.0 {
+            return Some(Self { ns: ns / calls, starts: None });
+        }
+        let starts = stored.starts.iter().filter(|s| s.environment == environment);
+        let mut each: Vec<f64> = starts.filter_map(|s| s.identity.as_ref()?.inside.call_ns).collect();
+        each.sort_by(f64::total_cmp);
+        let (low, high) = (*each.first()?, *each.last()?);
+        Some(Self { ns: each[each.len() / 2], starts: Some((low, high, each.len())) })
+    }
+}
+
+impl std::fmt::Display for Call {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:.0} ns", self.ns)?;
+        match self.starts {
+            Some((low, high, n)) if n > 1 => write!(f, " (once after each of {n} starts: {low:.0} to {high:.0})"),
+            Some(_) => write!(f, " (once after the start)"),
+            None => write!(f, " (as {EMPTY_CALLS} measured it)"),
+        }
+    }
 }
 
 impl<'a> Place<'a> {
@@ -394,7 +470,7 @@ impl<'a> Place<'a> {
 /// The hints of every environment, in their order. `flags` are those of an environment's workloads, with their names.
 pub(super) fn of<'a>(
     stored: &'a Stored,
-    environments: &[Environment],
+    environments: &'a [Environment],
     flags: impl Fn(&str) -> Vec<(&'a str, &'a Flag)>,
 ) -> Vec<Vec<Hint>> {
     let run = &stored.run;
@@ -402,7 +478,7 @@ pub(super) fn of<'a>(
         |name: &str| stored.starts.iter().filter(|s| s.environment == name).find_map(|s| s.identity.as_ref());
     let records = |name: &str| stored.records.iter().filter(|r| r.environment == name).collect::<Vec<_>>();
     let base = environments.iter().find(|e| e.plan.name == run.baseline);
-    let place = |e: &Environment| {
+    let place = |e: &'a Environment| {
         let plan = run.environments.iter().find(|plan| plan.name == e.plan.name)?;
         let other = base.filter(|base| base.plan.name != plan.name);
         let base_plan = other.and_then(|_| run.environments.iter().find(|plan| plan.name == run.baseline));
@@ -415,6 +491,10 @@ pub(super) fn of<'a>(
             base_identity: base_plan.and_then(|base| identity(&base.name)),
             clock_ns: e.clock_ns,
             base_clock_ns: other.and_then(|base| base.clock_ns),
+            call: Call::of(stored, &plan.name),
+            base_call: base_plan.and_then(|base| Call::of(stored, &base.name)),
+            environment: e,
+            base_environment: other,
             records: records(&plan.name),
             base_records: base_plan.map_or_else(Vec::new, |base| records(&base.name)),
             flags: flags(&plan.name),
@@ -424,7 +504,7 @@ pub(super) fn of<'a>(
     let of_base = base.and_then(place).map(|place| of_place(&place, &[])).unwrap_or_default();
     let of_host = |hint: &&Hint| KINDS.iter().any(|kind| kind.name == hint.name && kind.of_host);
     let said: Vec<&Hint> = of_base.iter().filter(of_host).collect();
-    let hints = |e: &Environment| match place(e) {
+    let hints = |e: &'a Environment| match place(e) {
         // A copy of the baseline has nothing that is not the host's or the moment's.
         Some(_) if e.plan.name == CONTROL => Vec::new(),
         Some(place) if place.base.is_some() => of_place(&place, &said),
@@ -448,7 +528,9 @@ fn of_place(place: &Place, said: &[&Hint]) -> Vec<Hint> {
         let concerned = place.workloads.iter().copied();
         let concerned = concerned.filter(|workload| kind.concerns.has(workload) && !known.contains(&&workload.name));
         let felt: Vec<&WorkloadPlan> = concerned.filter(shows).collect();
-        let evidence = if felt.is_empty() { None } else { (kind.judge)(&place.of(&felt)) }?;
+        // What is felt around the work is felt where no work is.
+        let anywhere = !felt.is_empty() || kind.concerns == Concerns::Around && !place.workloads.is_empty();
+        let evidence = if anywhere { (kind.judge)(&place.of(&felt)) } else { None }?;
         let workloads = felt.iter().map(|workload| workload.name.clone()).collect();
         let change = change(kind, place.plan);
         Some(Hint { name: kind.name, what: kind.what, workloads, felt: kind.of_bursts, evidence, change })
@@ -519,7 +601,7 @@ const SLOW_CLOCK_NS: f64 = 200.0;
 fn clock(place: &Place) -> Option<String> {
     let own = place.clock_ns?;
     let identity = place.identity?;
-    let call = identity.inside.call_ns.filter(|call| own >= CALL_SHARE * call && own > FAST_CLOCK_NS);
+    let call = place.call.filter(|call| own >= CALL_SHARE * call.ns && own > FAST_CLOCK_NS);
     let slower = place.base_clock_ns.is_some_and(|base| own > SLOW_CLOCK_NS && own > 4.0 * base);
     if call.is_none() && !slower {
         return None;
@@ -527,7 +609,7 @@ fn clock(place: &Place) -> Option<String> {
     let source = identity.clock_source.as_deref().unwrap_or("unknown");
     let sources = &identity.inside.clock_sources;
     let available = if sources.is_empty() { "not told".into() } else { sources.join(", ") };
-    let call = identity.inside.call_ns.map_or_else(String::new, |ns| format!(", an empty system call {ns:.0} ns"));
+    let call = place.call.map_or_else(String::new, |call| format!(", an empty system call {call}"));
     let base = place.base_clock_ns.map_or_else(String::new, |ns| format!(", the baseline's {ns:.0} ns"));
     Some(format!("a reading costs {own:.0} ns{call}{base}; clock source {source}, available: {available}"))
 }
@@ -750,8 +832,46 @@ fn emulated(place: &Place) -> Option<String> {
 }
 
 fn slow_calls(place: &Place) -> Option<String> {
-    let (own, base) = place.both(|i| i.inside.call_ns.as_ref())?;
-    let slow = *own >= 3.0 * base && *own >= base + 200.0 && place.plan.emulated.is_none();
+    let (own, base) = place.call.zip(place.base_call)?;
+    let slow = own.ns >= 3.0 * base.ns && own.ns >= base.ns + 200.0 && place.plan.emulated.is_none();
     let caught = place.plan.sandbox.calls.as_ref().map_or_else(String::new, |how| format!("; caught by {how}"));
-    slow.then(|| format!("an empty system call takes {own:.0} ns, beside the baseline {base:.0} ns{caught}"))
+    slow.then(|| format!("an empty system call takes {own}, beside the baseline {:.0} ns{caught}", base.ns))
+}
+
+/// Tasks that wait for less than this share of the time, or for so little more than beside the baseline, are nobody's reason.
+const WAITED: f64 = 0.2;
+
+fn cpu_wait(place: &Place) -> Option<String> {
+    place.base?;
+    let mean = |records| super::flags::mean(records, |r: &Record| r.evidence.pressure_cpu);
+    let (own, base) = (mean(&place.records)?, mean(&place.base_records)?);
+    (own > WAITED + base).then(|| {
+        format!(
+            "tasks waited for a CPU for {:.0} % of the time of its bursts, {:.0} % beside the baseline",
+            100.0 * own,
+            100.0 * base
+        )
+    })
+}
+
+/// So many times what the baseline takes before and after the work is worth a word, from so many milliseconds on.
+const TIMES_AROUND: f64 = 3.0;
+const AROUND_MS: f64 = 50.0;
+/// And from so many bytes on.
+const AROUND_BYTES: f64 = (4 << 20) as f64;
+
+fn around(place: &Place) -> Option<String> {
+    let (own, base) = (place.environment, place.base_environment?);
+    let more = |what: &str, own: Option<f64>, base: Option<f64>, least: f64, unit: &str, scale: f64| {
+        let (own, base) = own.zip(base).filter(|(own, base)| *own >= least && *own >= TIMES_AROUND * base)?;
+        Some(format!("{what} {:.1} {unit}, the baseline {:.1}", own / scale, base / scale))
+    };
+    let ms = |estimate: Option<Estimate>| estimate.map(|e| e.value);
+    let bytes = |e: &Environment| e.memory_bytes.map(|bytes| bytes as f64);
+    let mib = f64::from(1 << 20);
+    joined([
+        more("start", ms(own.start_ms), ms(base.start_ms), AROUND_MS, "ms", 1.0),
+        more("stop", ms(own.stop_ms), ms(base.stop_ms), AROUND_MS, "ms", 1.0),
+        more("memory held when idle", bytes(own), bytes(base), AROUND_BYTES, "MiB", mib),
+    ])
 }

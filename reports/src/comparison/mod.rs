@@ -24,6 +24,7 @@ use hdrhistogram::Histogram;
 pub(crate) use claims::judge as claim;
 pub use compute::compare;
 pub(crate) use compute::connection_of;
+pub(crate) use flags::TWO_STORIES;
 pub(crate) use flags::imported::{is_direct, unequal_options};
 pub use heat::HeatMap;
 pub use hints::Hint;
@@ -267,6 +268,12 @@ pub struct Cell {
 }
 
 impl Cell {
+    /// The flags that a table shows beside its figures, gravest first: all that weigh more than a note, and that its mean and its
+    /// median tell different stories.
+    pub fn marks(&self) -> impl Iterator<Item = &Flag> {
+        self.flags.iter().filter(|flag| flag.severity > Severity::Note || flag.name == flags::MEAN_APART)
+    }
+
     /// The overhead, where there is one.
     pub fn overhead(&self) -> Option<Estimate> {
         self.finding.as_ref().ok().map(|f| f.overhead)
@@ -528,6 +535,8 @@ pub struct Distribution {
     pub batch: u32,
     /// Operations in all.
     pub operations: u64,
+    /// Bursts that the time limit ended, and all of them.
+    pub cut_short: (usize, usize),
     /// Bytes in all.
     pub bytes: u64,
     /// Operations a second over the measured time; 0 where nobody said how long that was.
@@ -674,7 +683,7 @@ impl Comparison {
     }
 
     /// The share below which nothing is told; 0 where no control was run, which speaks against nothing.
-    fn told(&self, workload: &str, metric: Metric) -> Option<f64> {
+    pub fn told(&self, workload: &str, metric: Metric) -> Option<f64> {
         if !self.control.iter().any(|cell| cell.workload == workload && cell.metric == metric) {
             return Some(0.0);
         }

@@ -5,7 +5,7 @@ use anyhow::Result;
 use super::escape::markdown as safe;
 use super::words::{self, Piece, Tone, beside, why};
 use super::{Render, units};
-use crate::comparison::{Cell, Comparison, Metric, Role, Severity, Verdict};
+use crate::comparison::{Cell, Comparison, Metric, Role, Verdict};
 use crate::explain::{Explanation, explain};
 use crate::record::WorkloadPlan;
 
@@ -43,6 +43,9 @@ impl Render for Markdown {
         trust(c, &mut out);
         for plan in &c.run.workloads {
             table(c, plan, &mut notes, &mut out);
+        }
+        if c.cells.iter().any(|cell| cell.finding.is_ok()) {
+            say!(out, "{}\n", safe(words::POOLED));
         }
         environments(c, &mut out);
         failures(c, &mut out);
@@ -141,8 +144,9 @@ fn table(c: &Comparison, plan: &WorkloadPlan, notes: &mut Notes, out: &mut Strin
     say!(out, "### {}\n", safe(&plan.name));
     say!(
         out,
-        "| {} | net | gross | tare (+ is worse) | overhead | p50 overhead | p99 overhead | flags |",
-        beside::metric(plan)
+        "| {} | net | gross | tare ({}) | overhead | p50 overhead | p99 overhead | flags |",
+        beside::metric(plan),
+        beside::plus(plan)
     );
     out.push_str("|---|--:|--:|--:|--:|--:|--:|---|\n");
     for cell in cells {
@@ -186,8 +190,7 @@ fn beside_and_insertions(c: &Comparison, plan: &WorkloadPlan, out: &mut String) 
 
 fn row(c: &Comparison, cell: &Cell, notes: &mut Notes) -> Vec<String> {
     let marks = |notes: &mut Notes| {
-        let heavy = cell.flags.iter().filter(|f| f.severity > Severity::Note);
-        let marks: Vec<String> = heavy.map(|f| notes.mark(f.name, &f.evidence)).collect();
+        let marks: Vec<String> = cell.marks().map(|f| notes.mark(f.name, &f.evidence)).collect();
         let ranked = if cell.verdict == Verdict::Invalid { "*not ranked* " } else { "" };
         format!("{ranked}{}", marks.join(" "))
     };
@@ -231,11 +234,9 @@ fn environments(c: &Comparison, out: &mut String) {
     }
     out.push('\n');
     let mut any = false;
-    for e in words::tried(c) {
-        for hint in &e.hints {
-            any = true;
-            say!(out, "* Why **{}**: {}", safe(c.label(&e.plan.name)), safe(&words::hint(hint, &c.run)));
-        }
+    for reason in words::reasons(c) {
+        any = true;
+        say!(out, "* Why **{}**: {}", safe(&reason.of()), safe(&words::hint(reason.hint, c)));
     }
     if any {
         out.push('\n');

@@ -354,6 +354,7 @@ fn distribution(workload: &WorkloadPlan, plan: &EnvironmentPlan, w: usize) -> Di
         overhead: around(ratio * (1.0 + 0.2 * (quantile - 0.5)), 0.02 + 0.05 * quantile),
     };
     Distribution {
+        cut_short: (0, 16),
         workload: workload.name.clone(),
         environment: plan.name.clone(),
         latency: Latency::of(workload),

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::escape::one_line;
 use super::words::{self, Tone, beside, why};
 use super::{Render, units};
-use crate::comparison::{Cell, Comparison, Metric, Role, Severity, Verdict, Withheld};
+use crate::comparison::{Cell, Comparison, Metric, Role, Verdict, Withheld};
 use crate::explain::{Explanation, explain};
 use crate::record::{CALIBRATED, CONTROL, TUNED};
 
@@ -221,7 +221,8 @@ impl Terminal {
             let both = |cell: &&&Cell| cell.environment != CONTROL || cells.len() == 1;
             let net =
                 cells.iter().filter(both).find_map(|cell| Some(words::figures(cell, cell.finding.as_ref().ok()?)));
-            let net = net.map_or_else(String::new, |[net, ..]| format!(", net {net}; + is worse"));
+            let net =
+                net.map_or_else(String::new, |[net, ..]| format!(", net {net}; {}", plan.map_or("", beside::plus)));
             self.title(workload, &format!("{primary}{net}"), about, out);
             say!(out, "{}", self.paint(Style::Dim, &header));
             for cell in cells {
@@ -336,12 +337,9 @@ impl Terminal {
 
     /// What follows from evidence, environment by environment.
     fn hints(self, c: &Comparison, out: &mut String) {
-        // The rungs of a ladder are one box, and most of them all say the same.
-        let alike = if explain(c).is_some() { words::Alike::ButForFigures } else { words::Alike::Equal };
-        let reasons = words::hints(c, alike);
-        for words::Reason { environments, hint, equal } in &reasons {
-            let of = if *equal { String::new() } else { format!(" (figures of {})", environments[0]) };
-            self.item("?", &format!("why {}{of}: {}", environments.join(", "), words::hint(hint, &c.run)), out);
+        let reasons = words::reasons(c);
+        for reason in &reasons {
+            self.item("?", &format!("why {}: {}", reason.of(), words::hint(reason.hint, c)), out);
         }
         if !reasons.is_empty() {
             out.push('\n');
@@ -354,7 +352,7 @@ impl Terminal {
         let mut notes = BTreeSet::new();
         for cell in c.control.iter().chain(&c.cells) {
             for flag in &cell.flags {
-                if flag.severity == Severity::Note {
+                if !cell.marks().any(|mark| mark == flag) {
                     notes.insert(flag.name);
                     continue;
                 }
@@ -406,6 +404,10 @@ impl Render for Terminal {
         self.trust(c, &mut out);
         self.alone(c, &mut out);
         self.workloads(c, &mut out);
+        if c.cells.iter().any(|cell| cell.finding.is_ok()) {
+            wrapped(words::POOLED, self.width).iter().for_each(|line| say!(out, "{}", self.paint(Style::Dim, line)));
+            out.push('\n');
+        }
         self.environments(c, &mut out);
         self.hints(c, &mut out);
         self.flags(c, &mut out);
@@ -435,7 +437,7 @@ const COST: usize = 4;
 /// The doubts of a cell in words.
 fn flagged(cell: &Cell) -> String {
     let not_ranked = if cell.finding.is_ok() && cell.verdict == Verdict::Invalid { "not ranked: " } else { "" };
-    format!("{not_ranked}{}", words::doubts(cell).join(" "))
+    format!("{not_ranked}{}", cell.marks().map(|flag| flag.name).collect::<Vec<_>>().join(" "))
 }
 
 fn row(c: &Comparison, cell: &Cell, longest: usize) -> Vec<String> {

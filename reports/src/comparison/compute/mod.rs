@@ -125,6 +125,10 @@ fn compare_pair(
     if e == base {
         return;
     }
+    let [cost, median] = [Metric::Throughput, Metric::P50].map(|metric| Some(pair.finding(metric).ok()?.overhead));
+    let bursts = counted.records.get(e).map_or(&[][..], Vec::as_slice);
+    let apart = cost.zip(median).filter(|_| !workload.scheduled() && !workload.is_imported());
+    let apart = apart.and_then(|(cost, median)| flags::mean_apart(cost, median, bursts, c.method.margin));
     for metric in Metric::ALL {
         let mut flags = found.clone();
         let finding = pair.finding(metric).map_err(|why| match (why, counted.disproved.get(e), failed) {
@@ -134,6 +138,11 @@ fn compare_pair(
         });
         if let Ok(f) = &finding {
             flags.extend(flags::heavy_tail(metric, f));
+            flags.extend(flags::one_value(metric));
+        }
+        if matches!(metric, Metric::Throughput | Metric::Mean) {
+            flags.extend(apart.clone());
+            flags.sort_by_key(|f| std::cmp::Reverse(f.severity));
         }
         let verdict = verdict(&flags);
         let cell = Cell {
@@ -345,6 +354,7 @@ fn distribution(
         heat: HeatMap::of(in_blocks(records, own).into_iter(), blocks),
         batch: all.batch,
         operations: all.operations,
+        cut_short: flags::cut_short(&in_blocks(records, own)),
         bytes: all.bytes,
         operations_per_second: done,
         bytes_per_second: per_second(all.bytes),

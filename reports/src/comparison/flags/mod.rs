@@ -22,7 +22,7 @@ use super::merge::Merged;
 use super::seen::per_operation;
 use super::{Finding, Flag, Metric, Severity};
 use crate::record::{Checked, EnvironmentPlan, Record, Run, Start, Stored, WorkloadPlan};
-use crate::statistics::Estimate;
+use crate::statistics::{Estimate, Interval};
 
 /// All that the flags of one workload in one environment are judged by.
 pub(super) struct Case<'a> {
@@ -113,6 +113,7 @@ pub(super) fn of(case: &Case) -> Vec<Flag> {
         pressure,
         fewer_operations,
         other_work,
+        more_written,
         load::late_generator,
         load::rate_not_reached,
     ];
@@ -165,6 +166,84 @@ pub(super) fn heavy_tail(metric: Metric, finding: &Finding) -> Option<Flag> {
             ranks.low, ranks.high, mean.low, mean.high
         );
         flag("heavy-tail", Severity::Note, evidence)
+    })
+}
+
+/// The name of [`mean_apart`], which tables show though it is a note: who reads one of the two figures has to know of the other.
+pub(super) const MEAN_APART: &str = "mean-apart";
+
+/// Where the cost is so many times the median's, the two tell different stories.
+pub(crate) const TWO_STORIES: f64 = 1.25;
+
+/// The cost and the median differ by more than their intervals and the margin, in either direction, so that neither is the whole
+/// story. A doubt where the limit ended most bursts of one that mostly waits: how many stops a burst has before is chance.
+pub(super) fn mean_apart(cost: Estimate, median: Estimate, records: &[&Record], margin: f64) -> Option<Flag> {
+    let (whole, half) = (cost.interval?, median.interval?);
+    let above = whole.low > half.high && cost.value > median.value * (1.0 + margin);
+    let below = whole.high < half.low && median.value > cost.value * (1.0 + margin);
+    if !above && !below {
+        return None;
+    }
+    let (cut, all) = cut_short(records);
+    let by_chance = above && cost.value > TWO_STORIES * median.value && 2 * cut >= all && cut > 0;
+    let severity = if by_chance { Severity::Doubt } else { Severity::Note };
+    let means = match above {
+        true => "its slower half, or the time between operations, weighs more than the baseline's",
+        false => "its slower half, or the time between operations, weighs less than the baseline's",
+    };
+    let limit = if by_chance {
+        format!("; {cut} of {all} bursts ended by the time limit, and how many stops fit into one is chance")
+    } else {
+        String::new()
+    };
+    let range = |e: Estimate, i: Interval| format!("{:.2} ({:.2} to {:.2})", e.value, i.low, i.high);
+    let evidence = format!(
+        "the baseline's {} times by all of the time, {} times by half of the operations (p50): {means}{limit}",
+        range(cost, whole),
+        range(median, half)
+    );
+    Some(flag(MEAN_APART, severity, evidence))
+}
+
+/// How many bursts the time limit ended, and how many there are.
+pub(super) fn cut_short(records: &[&Record]) -> (usize, usize) {
+    let cut = records.iter().filter(|r| r.outcome.as_ref().is_ok_and(|s| s.cut_short)).count();
+    (cut, records.len())
+}
+
+/// Of the largest latency no test stands behind an interval.
+pub(super) fn one_value(metric: Metric) -> Option<Flag> {
+    (metric == Metric::Max).then(|| {
+        let evidence = "the slowest single operation of each block, which is slower the more operations there are: net and gross are \
+                        the slowest of all blocks, the overhead is of the blocks' ratios, and its interval promises nothing";
+        flag("one-value", Severity::Note, evidence.into())
+    })
+}
+
+/// So many times the bytes of the baseline, by operation, are worth a word.
+const MORE_WRITTEN: f64 = 1.5;
+
+/// The device was given much more to write for each operation than by the baseline; and whether most bursts show it, or few, beside
+/// which somebody else may have written.
+fn more_written(case: &Case) -> Option<Flag> {
+    if case.workload.resource != Resource::Disk || !case.workload.durable || case.is_baseline() {
+        return None;
+    }
+    let bytes = |r: &Record| r.evidence.device_bytes_written;
+    let own = per_operation(case.records.iter().copied(), bytes)?;
+    let base = per_operation(case.baseline_records.iter().copied(), bytes)?;
+    let mut each: Vec<f64> = case.records.iter().filter_map(|r| per_operation([*r].into_iter(), bytes)).collect();
+    each.sort_by(f64::total_cmp);
+    let usual = *each.get(each.len() / 2)?;
+    (base > 0.0 && own > MORE_WRITTEN * base).then(|| {
+        let which = match usual > MORE_WRITTEN * base {
+            true => "most of its bursts do so",
+            false => "most of its bursts write no more, so that others may have written beside a few",
+        };
+        let evidence = format!(
+            "{own:.0} bytes written to the device per operation, the baseline {base:.0}; {which} (median {usual:.0})"
+        );
+        flag("more-written", Severity::Note, evidence)
     })
 }
 
@@ -256,7 +335,7 @@ fn pressure(case: &Case) -> Option<Flag> {
 
 /// Too slow for the common number of operations. Under a third of them are other work than all of them: the beginning of each draw.
 fn fewer_operations(case: &Case) -> Option<Flag> {
-    let cut = case.records.iter().filter(|r| r.outcome.as_ref().is_ok_and(|s| s.cut_short)).count();
+    let (cut, all) = cut_short(case.records);
     (cut > 0).then(|| {
         let rounds = case.rounds().filter_map(|(own, base)| own.outcome.as_ref().ok().zip(base.outcome.as_ref().ok()));
         let (own, base) = rounds.fold((0_u64, 0_u64), |(own, base), (more, planned)| {
@@ -264,8 +343,7 @@ fn fewer_operations(case: &Case) -> Option<Flag> {
         });
         let severity = if own.saturating_mul(3) < base { Severity::Doubt } else { Severity::Note };
         let evidence = format!(
-            "{cut} of {} bursts ended by the time limit: {own} operations, the baseline did {base} in the same rounds",
-            case.records.len(),
+            "{cut} of {all} bursts ended by the time limit: {own} operations, the baseline did {base} in the same rounds",
         );
         flag("fewer-operations", severity, evidence)
     })

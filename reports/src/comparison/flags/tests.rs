@@ -8,6 +8,7 @@ use workloads::facts::{Flushes, Keeper, Network};
 use crate::comparison::{Cell, Flag, Method, Metric, Severity, Verdict, compare};
 use crate::example::{Example, histogram, stored};
 use crate::record::{CONTROL, Record, Start, Stored};
+use crate::statistics::{Estimate, Interval};
 
 /// The example, in which `qemu` is honest.
 fn honest() -> Stored {
@@ -597,4 +598,78 @@ fn what_an_import_found_is_a_flag_and_our_own_rules_keep_out() {
         found(&stored, "net/rr", "runc", "latency-sum").is_none(),
         "the import knows the sum better than a histogram"
     );
+}
+
+/// The cell of a metric, of a run in which a workload of `runc` takes so many times as long though its operations do not.
+fn stopped(times: u64, cut: bool, metric: Metric) -> Cell {
+    let mut stored = honest();
+    records(&mut stored, "disk/fsync", "runc", |r| {
+        if let Ok(sample) = &mut r.outcome {
+            sample.elapsed_ns *= times;
+            sample.cut_short = cut;
+        }
+    });
+    stored.run.workloads.retain(|w| w.name == "disk/fsync");
+    stored.records.retain(|r| r.workload == "disk/fsync");
+    let c = compare(&stored, Method::default());
+    c.cell("disk/fsync", "runc", metric).expect("a cell of the example").clone()
+}
+
+#[test]
+fn a_mean_that_tells_another_story_than_the_median_is_marked() {
+    let marked = |cell: &Cell| cell.marks().find(|f| f.name == "mean-apart").map(|f| (f.severity, f.evidence.clone()));
+    assert_eq!(marked(&stopped(1, false, Metric::Throughput)), None);
+    let cell = stopped(40, false, Metric::Throughput);
+    let (severity, evidence) = marked(&cell).expect("it is");
+    assert_eq!((severity, cell.verdict), (Severity::Note, Verdict::Trusted));
+    assert!(
+        evidence.starts_with("the baseline's 4") && evidence.contains("times by half of the operations"),
+        "{evidence}"
+    );
+    // Where the limit ended the bursts, how many stops fit into one is chance.
+    let cell = stopped(40, true, Metric::Throughput);
+    let (severity, evidence) = marked(&cell).expect("it is");
+    assert_eq!((severity, cell.verdict), (Severity::Doubt, Verdict::Suspect));
+    assert!(
+        evidence.ends_with("bursts ended by the time limit, and how many stops fit into one is chance"),
+        "{evidence}"
+    );
+    // The median is what it is.
+    assert_eq!(marked(&stopped(40, true, Metric::P50)), None);
+}
+
+#[test]
+fn a_mean_below_the_median_is_marked_too() {
+    let estimate = |value: f64| Estimate {
+        value,
+        interval: Some(Interval { low: value * 0.98, high: value * 1.02, confidence: 0.95 }),
+    };
+    let of = |cost, median| super::mean_apart(estimate(cost), estimate(median), &[], 0.05);
+    assert!(of(0.8, 1.0).expect("it is").evidence.contains("weighs less than the baseline's"));
+    assert!(of(1.21, 0.98).expect("it is").evidence.contains("weighs more than the baseline's"));
+    assert!(of(1.03, 1.0).is_none() && of(1.045, 1.0).is_none());
+}
+
+#[test]
+fn the_largest_latency_says_that_it_is_one() {
+    assert!(stopped(1, false, Metric::Max).flags.iter().any(|f| f.name == "one-value"));
+    assert!(stopped(1, false, Metric::P50).flags.iter().all(|f| f.name != "one-value"));
+}
+
+#[test]
+fn much_more_written_than_beside_the_baseline_is_said_with_how_many_bursts_did() {
+    let written = |few: bool| {
+        let mut stored = honest();
+        evidence(&mut stored, "disk/fsync", "bare", |e| e.device_bytes_written = Some(1_000_000));
+        records(&mut stored, "disk/fsync", "runc", |r| {
+            r.evidence.device_bytes_written = Some(if few && r.block % 4 != 0 { 1_000_000 } else { 9_000_000 });
+        });
+        found(&stored, "disk/fsync", "runc", "more-written").expect("it is").evidence
+    };
+    assert!(written(false).contains("; most of its bursts do so (median "), "{}", written(false));
+    assert!(written(true).contains("others may have written beside a few (median "), "{}", written(true));
+    let mut stored = honest();
+    evidence(&mut stored, "disk/fsync", "bare", |e| e.device_bytes_written = Some(1_000_000));
+    evidence(&mut stored, "disk/fsync", "runc", |e| e.device_bytes_written = Some(1_300_000));
+    assert_eq!(found(&stored, "disk/fsync", "runc", "more-written"), None);
 }

@@ -73,6 +73,7 @@ fn plots(b: &Between, out: &mut Markup) -> Result<()> {
         let rows: Vec<&Row> = b.rows.iter().filter(|r| r.workload == plan.name && r.metric == leading).collect();
         let bars = |row: &&Row| {
             [("1", &row.first), ("2", &row.second)].map(|(which, own): (&str, &Option<Estimate>)| forest::Row {
+                marked: row.verdict == Verdict::Invalid,
                 name: format!("{} {which}", row.environment),
                 overhead: own.ok_or_else(|| "no result".to_owned()),
                 verdict: if row.verdict == Verdict::Invalid { Verdict::Invalid } else { Verdict::Trusted },

@@ -28,8 +28,17 @@ pub(super) fn write(c: &Comparison, out: &mut Markup) -> Result<()> {
         "<h2 id=\"method\">Method</h2>\n<div class=\"below\">\n{}</div>\n",
         Markup::file(if c.run.is_imported() { IMPORTED } else { METHOD })
     );
+    glossary(out);
     settings(c, out);
     Ok(())
+}
+
+/// The words of the page that a stranger may not know.
+fn glossary(out: &mut Markup) {
+    let used = words::glossary::used(out.as_str());
+    let words: Markup =
+        used.iter().map(|entry| markup!("<dt>{}</dt><dd>{}</dd>\n", entry.word, entry.meaning)).collect();
+    add!(out, "<h2 id=\"words\">Words</h2>\n<dl class=\"facts\">{}</dl>\n", words);
 }
 
 /// The place of a workload, by its number: a name may have anything in it.
@@ -178,12 +187,13 @@ fn primary_table(c: &Comparison, plan: &WorkloadPlan, out: &mut Markup) {
     add!(
         out,
         "<caption>{}</caption>\n<thead><tr><th scope=\"col\">environment</th><th class=\"n\" scope=\"col\">net</th>\
-         <th class=\"n\" scope=\"col\">gross</th><th class=\"n\" scope=\"col\">tare<br/>(+ is worse)</th>\
+         <th class=\"n\" scope=\"col\">gross</th><th class=\"n\" scope=\"col\">tare<br/>({})</th>\
          <th class=\"n\" scope=\"col\">overhead</th><th class=\"n\" scope=\"col\">difference per operation</th>\
          <th class=\"n\" scope=\"col\">overhead p50</th><th class=\"n\" scope=\"col\">overhead p99</th>\
          <th class=\"n\" scope=\"col\">stalls per million</th>\
          <th class=\"n\" scope=\"col\">blocks</th><th class=\"n\" scope=\"col\">operations</th><th scope=\"col\">flags</th></tr></thead>\n<tbody>\n",
-        beside::metric(plan)
+        beside::metric(plan),
+        beside::plus(plan)
     );
     for (environment, cell) in rows {
         let class = row_class(environment, cell);
@@ -315,7 +325,7 @@ fn all_metrics(c: &Comparison, plan: &WorkloadPlan, out: &mut Markup) {
         let first = cell.environment != last;
         last = &cell.environment;
         let (class, name) = if first { (markup!(" class=\"group\""), c.label(last)) } else { (Markup::default(), "") };
-        add!(out, "<tr{}><th scope=\"row\">{}</th><td>{}</td>", class, name, cell.metric.name());
+        add!(out, "<tr{}><th scope=\"row\">{}</th><td>{}</td>", class, name, beside::called(plan, cell.metric));
         numbers(cell, true, out);
         let (geometric, means) = cell.finding.as_ref().map_or_else(
             |_| (units::NONE.to_owned(), units::NONE.to_owned()),
@@ -326,11 +336,16 @@ fn all_metrics(c: &Comparison, plan: &WorkloadPlan, out: &mut Markup) {
             "<td class=\"n\">{}</td><td class=\"n\">{}</td><td>{}</td><td><small>{}</small></td></tr>\n",
             geometric,
             means,
-            cell.verdict.name(),
+            words::verdict(cell),
             &words::flags(cell)
         );
     }
-    add!(out, "</tbody></table></div></details>\n");
+    add!(
+        out,
+        "</tbody></table></div>\n<p class=\"quiet\"><small>{} {}</small></p></details>\n",
+        words::POOLED,
+        words::OTHER_MEANS
+    );
 }
 
 fn environments(c: &Comparison, out: &mut Markup) {
@@ -496,7 +511,8 @@ fn resolution(c: &Comparison, out: &mut Markup) {
         out,
         "<thead><tr><th scope=\"col\">workload</th>\
          <th scope=\"col\">metric</th><th class=\"n\" scope=\"col\">control</th><th class=\"n\" scope=\"col\">noise floor</th>\
-         <th class=\"n\" scope=\"col\">smallest visible change</th><th scope=\"col\">verdict</th></tr></thead>\n<tbody>\n"
+         <th class=\"n\" scope=\"col\">smallest visible change</th>\
+         <th class=\"n\" scope=\"col\">nothing told below</th><th scope=\"col\">verdict</th></tr></thead>\n<tbody>\n"
     );
     for r in rows {
         let share = |share: Option<f64>| share.map_or_else(|| units::NONE.to_owned(), units::percent);
@@ -508,12 +524,14 @@ fn resolution(c: &Comparison, out: &mut Markup) {
         };
         add!(
             out,
-            "<tr><th scope=\"row\">{}</th><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td>{}</td></tr>\n",
+            "<tr><th scope=\"row\">{}</th><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>\
+             <td class=\"n\">{}</td><td>{}</td></tr>\n",
             &r.workload,
             r.metric.name(),
             r.control.map_or_else(|| units::NONE.to_owned(), |e| words::overhead(&e)),
             share(r.noise_floor),
             share(r.smallest_visible),
+            c.told(&r.workload, r.metric).map_or_else(|| units::NONE.to_owned(), units::percent_above),
             &state
         );
     }

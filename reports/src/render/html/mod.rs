@@ -107,6 +107,7 @@ fn contents(c: &Comparison, out: &mut Markup) {
         (!c.failures.is_empty(), "failures", "Failures"),
         (!c.voids.is_empty(), "voids", "Void rounds"),
         (true, "method", "Method"),
+        (true, "words", "Words"),
         (true, "settings", "Settings"),
     ];
     let link = |id: &str, name: &str| markup!("<a href=\"#{}\">{}</a>\n", id, name);
@@ -204,7 +205,7 @@ fn forest_plot(c: &Comparison, out: &mut Markup) -> Result<()> {
     add!(
         out,
         "</div>\n<p class=\"quiet\"><small>Overhead over {} with {} intervals, on one logarithmic axis; 1× costs nothing, further right costs \
-         more. Shaded: what the control cannot tell from 1×. A bar is the interval; a ring in it says: read the flags. Grey: the control, or not to be ranked.</small></p>\n",
+         more. Shaded: what the control cannot tell from 1×. A bar is the interval; a ring in it says: read its flags in the table. Grey: the control, or not to be ranked.</small></p>\n",
         &c.run.baseline,
         units::percent(c.method.confidence)
     );

@@ -17,7 +17,7 @@ pub(super) const STEPS: &str = "steps";
 
 /// What follows from evidence, with what would change it.
 pub(super) fn hints(c: &Comparison, out: &mut Markup) {
-    let all = words::hints(c, words::Alike::Equal);
+    let all = words::reasons(c);
     if all.is_empty() {
         return;
     }
@@ -28,15 +28,16 @@ pub(super) fn hints(c: &Comparison, out: &mut Markup) {
         "<thead><tr><th scope=\"col\">environment</th><th scope=\"col\">why</th><th scope=\"col\">evidence</th>\
          <th scope=\"col\">what would change it</th><th scope=\"col\">where</th></tr></thead>\n<tbody>\n"
     );
-    for words::Reason { environments, hint, .. } in all {
+    for reason in all {
+        let hint = reason.hint;
         add!(
             out,
             "<tr><th scope=\"row\">{}</th><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>\n",
-            environments.join(", "),
+            reason.of(),
             hint.what,
             &hint.evidence,
-            &hint.change,
-            format!("{}{}", if hint.felt { "felt in " } else { "can be felt in " }, words::felt(hint, &c.run))
+            words::change(hint, c),
+            words::scope(hint, &c.run)
         );
     }
     add!(out, "</tbody></table></div>\n");

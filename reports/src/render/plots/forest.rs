@@ -46,6 +46,8 @@ pub struct Row {
     pub overhead: Result<Estimate, String>,
     /// Shown hollow, and named in words: it does not measure what it says, or doubts are raised.
     pub verdict: Verdict,
+    /// Whether a flag stands beside its figures.
+    pub marked: bool,
     /// Whether it is the second baseline.
     pub control: bool,
 }
@@ -75,6 +77,7 @@ pub fn panels(c: &Comparison) -> Vec<Panel> {
                         name: c.label(&e.plan.name).to_string(),
                         overhead,
                         verdict: cell.verdict,
+                        marked: cell.marks().next().is_some(),
                         control: e.role == Role::Control,
                     })
                 })
@@ -195,7 +198,7 @@ fn draw_row(area: &Area<impl Surface>, (left, y): (f64, f64), row: &Row, axis: L
         // A bar rather than whiskers: it still shows beside its mark where the interval is a pixel or two wide.
         pale(area, (axis.at(i.low), y - 5.0), (axis.at(i.high), y + 5.0), ink)?;
     }
-    if row.verdict == Verdict::Trusted {
+    if !row.marked {
         line(area, (x, y - 6.5), (x, y + 6.5), ink, 2.0)?;
     } else {
         dot(area, (x, y), 4.0, ink, true)?;

@@ -26,6 +26,22 @@ pub fn metric(plan: &WorkloadPlan) -> String {
     }
 }
 
+/// What a plus of the tare means: of an amount per second it is what there is less.
+#[must_use]
+pub fn plus(plan: &WorkloadPlan) -> &'static str {
+    let amount = Metric::primary(plan) == Metric::Throughput && plan.streams;
+    if amount { "+ is less of it, so worse" } else { "+ is worse" }
+}
+
+/// A metric beside its figures: a throughput of operations is shown as the time of one.
+#[must_use]
+pub fn called(plan: &WorkloadPlan, metric: Metric) -> &'static str {
+    match metric {
+        Metric::Throughput if !plan.streams => "time per operation",
+        metric => metric.name(),
+    }
+}
+
 /// The same where there is little room: `time`, `p50 response`, `throughput`. In closed loop it goes without saying that an
 /// operation counts from its own start.
 #[must_use]

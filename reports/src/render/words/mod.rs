@@ -1,6 +1,7 @@
 //! Words that all formats share: a sentence per environment, the trust strip, the text of a cell.
 
 pub mod beside;
+pub mod glossary;
 mod neighbour;
 pub mod seen;
 mod trust;
@@ -12,8 +13,10 @@ pub use trust::{Tone, Trust, trust};
 
 use super::units;
 use crate::comparison::{
-    Cell, Claim, Comparison, Environment, Finding, Hint, Metric, Outcome, Role, Severity, Unit, Verdict, Withheld,
+    Cell, Claim, Comparison, Environment, Finding, Hint, Metric, Outcome, Role, Severity, TWO_STORIES, Unit, Verdict,
+    Withheld,
 };
+use crate::explain::{Explanation, explain};
 use crate::record::{CONTROL, Run, WorkloadPlan};
 use crate::statistics::{Estimate, FEWEST_FOR_INTERVAL};
 
@@ -205,11 +208,47 @@ pub fn tried(c: &Comparison) -> impl Iterator<Item = &Environment> {
 
 /// A hint in one sentence, without the environment's name.
 #[must_use]
-pub fn hint(hint: &Hint, run: &Run) -> String {
-    let Hint { what, evidence, change, felt: seen, .. } = hint;
-    let evidence = super::escape::one_line(evidence);
-    let scope = if *seen { "felt in" } else { "can be felt in" };
-    format!("{what}, {scope} {}: {evidence}. To change it: {}", felt(hint, run), super::escape::one_line(change))
+pub fn hint(hint: &Hint, c: &Comparison) -> String {
+    let evidence = super::escape::one_line(&hint.evidence);
+    format!("{}, {}: {evidence}. To change it: {}", hint.what, scope(hint, &c.run), change(hint, c))
+}
+
+/// What would change it, and what that gave back where the run tried it.
+#[must_use]
+pub fn change(hint: &Hint, c: &Comparison) -> String {
+    let text = super::escape::one_line(&hint.change);
+    let (Some((_, values)), Some(explanation)) = (hint.change.split_once("; try "), explain(c)) else { return text };
+    let tried: Vec<String> = values.split(", ").filter_map(|value| gave_back(hint, &explanation, value)).collect();
+    if tried.is_empty() { text } else { format!("{text} (in this run {})", tried.join("; ")) }
+}
+
+/// What a change gave back in the workloads of a hint; `None` where none of them tried it.
+fn gave_back(hint: &Hint, explanation: &Explanation, change: &str) -> Option<String> {
+    let own = explanation.ladders.iter().filter(|ladder| hint.workloads.contains(&ladder.workload));
+    let (mut some, mut none) = (Vec::new(), Vec::new());
+    for ladder in own {
+        let Some(alternative) = ladder.alternatives.iter().find(|a| a.change == change) else { continue };
+        let Ok(gain) = &alternative.gain else { continue };
+        match alternative.share.filter(|share| *share > 0.0 && ladder.clear(gain)) {
+            Some(share) if alternative.verdict != Verdict::Invalid => {
+                some.push(format!("{} in {}", units::percent(share), ladder.workload));
+            }
+            _ => none.push(ladder.workload.as_str()),
+        }
+    }
+    let none = (!none.is_empty()).then(|| format!("nothing that can be told from noise in {}", none.join(", ")));
+    let all: Vec<String> = some.into_iter().chain(none).collect();
+    (!all.is_empty()).then(|| format!("{change} gave back {}", all.join(", ")))
+}
+
+/// Where a hint holds: `seen in net/rr` where bursts show it, `may matter in net/rr` where the surroundings do.
+#[must_use]
+pub fn scope(hint: &Hint, run: &Run) -> String {
+    match (hint.workloads.is_empty(), hint.felt) {
+        (true, _) => "around the work and in the time of no operation".into(),
+        (false, true) => format!("seen in {}", felt(hint, run)),
+        (false, false) => format!("may matter in {}", felt(hint, run)),
+    }
 }
 
 /// Which hints are said in one.
@@ -257,6 +296,40 @@ pub fn hints(c: &Comparison, alike: Alike) -> Vec<Reason<'_>> {
     all
 }
 
+/// The hints of a report, those that are alike in one. The rungs of a ladder are one box, and most of them all say the same.
+#[must_use]
+pub fn reasons(c: &Comparison) -> Vec<Reason<'_>> {
+    hints(c, if c.labels.is_empty() { Alike::Equal } else { Alike::ButForFigures })
+}
+
+impl Reason<'_> {
+    /// The environments, and whose figures the evidence has where they differ.
+    #[must_use]
+    pub fn of(&self) -> String {
+        let of = if self.equal { String::new() } else { format!(" (figures of {})", self.environments[0]) };
+        format!("{}{of}", self.environments.join(", "))
+    }
+}
+
+/// How net and gross are to be read beside an overhead.
+pub const POOLED: &str = "Net and gross are pooled over all blocks; an overhead is the middle of the blocks' ratios. Where blocks \
+                          differ much, gross by net is another figure.";
+
+/// How the other figures of a metric are to be read beside its overhead.
+pub const OTHER_MEANS: &str = "The overhead is the figure that this report goes by. Beside it: the geometric mean of the same ratios, \
+                               and the mean of the blocks' values over the baseline's, both of which a few blocks far out pull; p50, \
+                               mean and max are of single operations, without the time between them.";
+
+/// The verdict of a cell, for a table of metrics.
+#[must_use]
+pub fn verdict(cell: &Cell) -> &'static str {
+    match (cell.metric, cell.verdict) {
+        // No test stands behind the interval of a single value.
+        (Metric::Max, Verdict::Trusted) => "one value",
+        (_, verdict) => verdict.name(),
+    }
+}
+
 /// The workloads in which a hint's evidence stands: all of the run's workloads, or their names.
 #[must_use]
 pub fn felt(hint: &Hint, run: &Run) -> String {
@@ -294,13 +367,15 @@ pub fn sentence(c: &Comparison, environment: &Environment) -> Vec<Piece> {
     clauses.extend(better(&sorted.doubtful, "looks faster, but read its flags, in "));
     clauses.extend(better(&sorted.unsure, "too few blocks to be sure of "));
     let mut clause = |text: String| clauses.push(vec![Piece::Plain(text)]);
-    if let Some((_, most)) = sorted.equal.iter().max_by(|a, b| a.1.total_cmp(&b.1)) {
+    if let Some((where_to, most)) = sorted.equal.iter().max_by(|a, b| a.1.total_cmp(&b.1)) {
         let most = units::percent_above(*most);
         match sorted.equal.len() {
             n if n > 3 && n == c.run.workloads.len() => {
-                clause(format!("costs no more than {most} in any of {n} workloads"))
+                clause(format!("costs no more than {most} in any of {n} workloads ({where_to} can't be told closer)"))
             }
-            n if n > 4 => clause(format!("costs no more than {most} in {n} workloads")),
+            n if n > 4 => {
+                clause(format!("costs no more than {most} in {n} workloads ({where_to} can't be told closer)"))
+            }
             _ => {
                 let names: Vec<&str> = sorted.equal.iter().map(|(name, _)| *name).collect();
                 clause(format!("costs no more than {most} in {}", names.join(", ")));
@@ -389,7 +464,11 @@ fn worse(cells: &[Cost], baseline: &str) -> Vec<Vec<Piece>> {
             } else {
                 format!("{share} of the time goes into the others, or between them")
             };
-            clause.push(Piece::Plain(format!(", though half of its operations take {longer}: {where_to}")));
+            let cut = match cost.cut_short {
+                (cut, all) if 2 * cut >= all && cut > 0 => format!(" (the time limit ended {cut} of its {all} bursts)"),
+                _ => String::new(),
+            };
+            clause.push(Piece::Plain(format!(", though half of its operations take {longer}: {where_to}{cut}")));
         }
         clauses.push(clause);
     }
@@ -421,9 +500,6 @@ fn rest(cells: &[(&Cell, &Finding)]) -> Option<Vec<Piece>> {
     Some(vec![Piece::Plain(format!("{} more at {range}", rest.len()))])
 }
 
-/// Where the cost is so many times the median's, the two tell different stories.
-const TWO_STORIES: f64 = 1.25;
-
 /// An overhead that isn't told from 1 more closely than this is told from nothing.
 const TELLING: f64 = 0.25;
 
@@ -439,6 +515,8 @@ struct Cost<'a> {
     stopped: bool,
     /// The claim is of less than the whole cost.
     by_the_slow: bool,
+    /// Bursts that the time limit ended, and all of them.
+    cut_short: (usize, usize),
 }
 
 impl Cost<'_> {
@@ -513,14 +591,13 @@ impl<'a> Sorted<'a> {
             self.unsure.push((headline, finding));
         } else if let Some(told) = claimed(Claim::Worse) {
             let cost = told.0.metric == headline.metric;
-            // What streams is sent as fast as the path takes it: its single operations are no story.
-            let median = cell(Metric::P50)
-                .filter(|m| cost && !plan.streams && m.metric != headline.metric)
-                .and_then(Cell::overhead);
+            let median = cell(Metric::P50).filter(|m| cost && m.metric != headline.metric).and_then(Cell::overhead);
             let median = median.map(|m| m.value).filter(|m| finding.overhead.value > TWO_STORIES * m.max(1.0));
             let slowest = cell(Metric::P99).and_then(Cell::overhead).map(|slowest| slowest.value);
             let stopped = median.zip(slowest).is_some_and(|(m, slowest)| slowest <= TWO_STORIES * m.max(1.0));
-            self.worse.push(Cost { told, median, stopped, by_the_slow: !cost });
+            let seen = c.distribution(&plan.name, &environment.plan.name);
+            let cut_short = seen.map_or((0, 0), |seen| seen.cut_short);
+            self.worse.push(Cost { told, median, stopped, by_the_slow: !cost, cut_short });
         } else if headline.claim == Claim::Better && headline.verdict == Verdict::Suspect {
             self.doubtful.push((headline, finding));
         } else if headline.claim == Claim::Better {
@@ -585,7 +662,8 @@ mod tests {
     #[test]
     fn a_sentence_starts_with_what_costs_most() {
         let c = sample::comparison();
-        assert_eq!(said(&c, "runc"), "costs no more than 20 % in any of 9 workloads");
+        let all = "costs no more than 20 % in any of 9 workloads (sqlite/inserts can't be told closer)";
+        assert_eq!(said(&c, "runc"), all);
         let said = said(&c, "gvisor");
         assert!(said.starts_with("sqlite/inserts takes 15"), "{said}");
         assert!(said.contains(" as long as on bare, +") && said.contains("; sqlite/writers 11"), "{said}");
@@ -684,7 +762,7 @@ mod tests {
         }
         let said = said(&c, "runc");
         assert!(
-            said.contains("costs no more than 20 % in 8 workloads; can't be told from noise in disk/fsync "),
+            said.contains("costs no more than 20 % in 8 workloads (sqlite/inserts can't be told closer); can't be told from noise in disk/fsync "),
             "{said}"
         );
     }
@@ -692,17 +770,18 @@ mod tests {
     #[test]
     fn nothing_is_excluded_that_the_run_could_not_tell() {
         let mut c = sample::comparison();
-        assert_eq!(said(&c, "runc"), "costs no more than 20 % in any of 9 workloads");
+        let all = "costs no more than 20 % in any of 9 workloads (sqlite/inserts can't be told closer)";
+        assert_eq!(said(&c, "runc"), all);
         let fsync = |r: &&mut crate::comparison::Resolution| {
             r.workload == "disk/fsync" && matches!(r.metric, Metric::Throughput | Metric::P50)
         };
         c.resolution.iter_mut().filter(fsync).for_each(|r| r.smallest_visible = Some(0.24));
-        assert_eq!(said(&c, "runc"), "costs no more than 24 % in any of 9 workloads");
+        assert_eq!(said(&c, "runc"), "costs no more than 24 % in any of 9 workloads (disk/fsync can't be told closer)");
         let reach = |low, high| {
             Some(Estimate { value: 0.83, interval: Some(crate::statistics::Interval { low, high, confidence: 0.95 }) })
         };
         c.resolution.iter_mut().filter(fsync).for_each(|r| r.control = reach(0.09, 1.05));
-        let rest = "costs no more than 20 % in 8 workloads; can't be told from noise in disk/fsync ";
+        let rest = "costs no more than 20 % in 8 workloads (sqlite/inserts can't be told closer); can't be told from noise in disk/fsync ";
         assert!(said(&c, "runc").starts_with(rest), "{}", said(&c, "runc"));
         c.invalid.push("61 of 100 rounds are void".into());
         let invalid = said(&c, "runc");
@@ -745,6 +824,69 @@ mod tests {
         };
         assert_eq!(told(Alike::Equal), [(2, true), (1, true)]);
         assert_eq!(told(Alike::ButForFigures), [(3, false)]);
+    }
+
+    #[test]
+    fn what_the_run_tried_of_a_hint_is_said_with_it() {
+        let mut c = crate::explain::tests::both();
+        let hint = Hint {
+            name: "disk",
+            what: "slow",
+            workloads: vec!["disk/fsync".into()],
+            felt: false,
+            evidence: "seen".into(),
+            change: "another; now bus=ide, format=qcow2; try bus=virtio, cpu=host".into(),
+        };
+        let told = super::hint(&hint, &c);
+        let expected = "try bus=virtio, cpu=host (in this run bus=virtio gave back 65 % in disk/fsync)";
+        assert!(told.ends_with(expected), "{told}");
+        // As far as two copies of the baseline differ nothing is told.
+        c.resolution.iter_mut().for_each(|r| r.noise_floor = Some(50.0));
+        let told = super::hint(&hint, &c);
+        assert!(
+            told.ends_with("(in this run bus=virtio gave back nothing that can be told from noise in disk/fsync)"),
+            "{told}"
+        );
+    }
+
+    #[test]
+    fn a_hint_says_whether_it_was_seen_or_may_matter() {
+        let c = sample::comparison();
+        let of = |workloads: &[&str], felt| Hint {
+            name: "a",
+            what: "slow",
+            workloads: workloads.iter().map(ToString::to_string).collect(),
+            felt,
+            evidence: "seen".into(),
+            change: "another".into(),
+        };
+        assert_eq!(scope(&of(&["net/rr"], true), &c.run), "seen in net/rr");
+        assert_eq!(scope(&of(&["net/rr"], false), &c.run), "may matter in net/rr");
+        assert_eq!(scope(&of(&[], false), &c.run), "around the work and in the time of no operation");
+    }
+
+    #[test]
+    fn the_largest_value_is_not_trusted_as_an_interval() {
+        let c = sample::comparison();
+        let mut cell = c.cell("net/rr", "runc", Metric::P50).expect("there").clone();
+        assert_eq!(verdict(&cell), "trusted");
+        cell.metric = Metric::Max;
+        assert_eq!(verdict(&cell), "one value");
+    }
+
+    #[test]
+    fn a_stream_that_is_stopped_says_so_with_the_bursts_that_were_cut() {
+        let mut c = two_stories(51.0, 1.57);
+        c.run.workloads.iter_mut().filter(|w| w.name == "disk/fsync").for_each(|w| w.streams = true);
+        for cell in c.cells.iter_mut().filter(|cell| cell.workload == "disk/fsync" && cell.metric == Metric::P99) {
+            cell.finding = Err(Withheld::TooFewOperations { have: 1, more: 1 });
+        }
+        let own = c.distributions.iter_mut().filter(|d| d.workload == "disk/fsync" && d.environment == "runc");
+        own.for_each(|d| d.cut_short = (39, 64));
+        let said = said(&c, "runc");
+        let expected = "though half of its operations take only 1.57×: 97 % of the time goes into the others, or between them \
+                        (the time limit ended 39 of its 64 bursts)";
+        assert!(said.contains(expected), "{said}");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::{Piece, no_interval};
 use crate::comparison::Verdict;
-use crate::explain::{Alternative, Explanation, Ladder, Rung, told};
+use crate::explain::{Alternative, Explanation, Floor, Ladder, Rung, told};
 use crate::render::units;
 use crate::statistics::Estimate;
 
@@ -50,7 +50,7 @@ pub fn sentence(explanation: &Explanation, ladder: &Ladder) -> Vec<Piece> {
         let after = format!("{after}, and so its parts have no shares.");
         return vec![plain(before), Piece::Strong(with_interval(whole)), plain(after)];
     }
-    let (named, unnamed) = parts(ladder);
+    let Parts { named, smaller, noise } = parts(ladder);
     let mut pieces =
         vec![plain("Of ".into()), Piece::Strong(with_interval(whole)), plain(format!(" over {baseline}, "))];
     for (i, (rung, step)) in named.iter().enumerate() {
@@ -62,12 +62,17 @@ pub fn sentence(explanation: &Explanation, ladder: &Ladder) -> Vec<Piece> {
         pieces.push(Piece::Strong(with_interval(step)));
         pieces.push(plain(format!(" is {}{doubt}", rung.change)));
     }
-    pieces.push(plain(match (named.is_empty(), unnamed) {
-        (false, 0) => ".".into(),
-        (true, _) => "no step can be told from noise by itself.".into(),
-        (false, 1) => "; another step can't be told from noise, or is smaller.".into(),
-        (false, n) => format!("; {n} other steps can't be told from noise, or are smaller."),
-    }));
+    if named.is_empty() {
+        pieces.push(plain("no step can be told from noise by itself".into()));
+    } else if !noise.is_empty() {
+        let names: Vec<&str> = noise.iter().map(|rung| rung.change.as_str()).collect();
+        pieces.push(plain(format!("; not told from noise: {}", names.join(", "))));
+    }
+    if !smaller.is_empty() {
+        let each = smaller.iter().map(|(rung, step)| format!("{} {}", rung.change, figure(step)));
+        pieces.push(plain(format!("; smaller: {}", each.collect::<Vec<_>>().join(", "))));
+    }
+    pieces.push(plain(".".into()));
     if let Some((best, share)) = best(ladder) {
         pieces.push(plain(format!(" {} alone gives back ", best.change)));
         pieces.push(Piece::Strong(units::percent(share)));
@@ -76,27 +81,35 @@ pub fn sentence(explanation: &Explanation, ladder: &Ladder) -> Vec<Piece> {
     pieces
 }
 
-/// The steps to be named, the largest first, and how many others there are.
-fn parts(ladder: &Ladder) -> (Vec<(&Rung, Estimate)>, usize) {
-    let steps: Vec<(&Rung, Estimate)> = ladder.rungs.iter().filter_map(|rung| Some((rung, rung.step?))).collect();
-    let mut clear: Vec<(&Rung, Estimate)> = steps.iter().filter(|(_, step)| told(step)).copied().collect();
-    clear.sort_by(|a, b| b.1.value.abs().total_cmp(&a.1.value.abs()));
-    clear.truncate(NAMED);
-    let unnamed = steps.len() - clear.len();
-    (clear, unnamed)
+/// The steps of a ladder by what a sentence says of them.
+struct Parts<'a> {
+    /// The largest first.
+    named: Vec<(&'a Rung, Estimate)>,
+    /// Those that can be told from noise as well.
+    smaller: Vec<(&'a Rung, Estimate)>,
+    /// Those that can't.
+    noise: Vec<&'a Rung>,
+}
+
+fn parts(ladder: &Ladder) -> Parts<'_> {
+    let steps = ladder.rungs.iter().filter_map(|rung| Some((rung, rung.step?)));
+    let (mut named, noise): (Vec<_>, Vec<_>) = steps.partition(|(_, step)| ladder.clear(step));
+    named.sort_by(|a, b| b.1.value.abs().total_cmp(&a.1.value.abs()));
+    let smaller = named.split_off(named.len().min(NAMED));
+    Parts { named, smaller, noise: noise.into_iter().map(|(rung, _)| rung).collect() }
 }
 
 /// The change that gives back most, with its share; of one that is to be believed.
 fn best(ladder: &Ladder) -> Option<(&Alternative, f64)> {
     let sound = ladder.alternatives.iter().filter(|a| a.verdict != Verdict::Invalid);
-    let clear = sound.filter(|a| a.gain.as_ref().is_ok_and(|gain| told(gain) && gain.value > 0.0));
+    let clear = sound.filter(|a| a.gain.as_ref().is_ok_and(|gain| ladder.clear(gain) && gain.value > 0.0));
     clear.filter_map(|a| Some((a, a.share?))).max_by(|a, b| a.1.total_cmp(&b.1))
 }
 
 /// The lines of the rungs, the baseline's first, then the sum.
 #[must_use]
 pub fn rungs(ladder: &Ladder) -> Vec<Line> {
-    let mut lines = once(ladder.rungs.iter().enumerate().map(|(i, rung)| of_rung(i, rung)));
+    let mut lines = once(ladder.rungs.iter().enumerate().map(|(i, rung)| of_rung(ladder, i, rung)));
     if let Some(whole) = &ladder.whole {
         let doubted = ladder.doubted();
         let remark = if doubted == 0.0 {
@@ -113,12 +126,12 @@ pub fn rungs(ladder: &Ladder) -> Vec<Line> {
         });
         let share = if told(whole) { units::percent(1.0) } else { String::new() };
         let fields = ["whole".into(), String::new(), figure(whole), range(whole), share];
-        lines.push(Line { fields, remark: noise(whole), strong: told(whole) });
+        lines.push(Line { fields, remark: noise(whole, ladder.floor), strong: ladder.clear(whole) });
     }
     lines
 }
 
-fn of_rung(at: usize, rung: &Rung) -> Line {
+fn of_rung(ladder: &Ladder, at: usize, rung: &Rung) -> Line {
     let name =
         if at == 0 || rung.change == rung.environment { rung.change.clone() } else { format!("+ {}", rung.change) };
     let cost = rung.cost.as_ref().map_or_else(|_| units::NONE.into(), |cost| units::duration(*cost));
@@ -126,36 +139,41 @@ fn of_rung(at: usize, rung: &Rung) -> Line {
     let [step, interval] = rung.step.as_ref().map_or_else(Default::default, |step| [figure(step), range(step)]);
     let remark = match &rung.cost {
         Err(why) => format!("{LEFT_OUT}{why}"),
-        Ok(_) => joined(rung.step.as_ref().map_or_else(String::new, noise), rung.verdict, &rung.doubts),
+        Ok(_) => joined(
+            rung.step.as_ref().map_or_else(String::new, |step| noise(step, ladder.floor)),
+            rung.verdict,
+            &rung.doubts,
+        ),
     };
-    let strong = at == 0 || rung.step.as_ref().is_some_and(told) && rung.verdict == Verdict::Trusted;
+    let strong =
+        at == 0 || rung.step.as_ref().is_some_and(|step| ladder.clear(step)) && rung.verdict == Verdict::Trusted;
     Line { fields: [name, cost, step, interval, share], remark, strong }
 }
 
 /// The lines of the alternatives, and of what is left between the two readings.
 #[must_use]
 pub fn alternatives(ladder: &Ladder) -> Vec<Line> {
-    let mut lines = once(ladder.alternatives.iter().map(of_alternative));
+    let mut lines = once(ladder.alternatives.iter().map(|alternative| of_alternative(ladder, alternative)));
     if let Some(left) = &ladder.interaction {
         let fields = ["only together".into(), String::new(), figure(left), range(left), String::new()];
-        let remark = match noise(left) {
+        let remark = match noise(left, ladder.floor) {
             noise if !noise.is_empty() => noise,
             _ if left.value > 0.0 => "interaction: more is given back when several are changed".into(),
             _ => "interaction: part of it is given back by either of several".into(),
         };
-        lines.push(Line { fields, remark, strong: told(left) });
+        lines.push(Line { fields, remark, strong: ladder.clear(left) });
     }
     lines
 }
 
-fn of_alternative(alternative: &Alternative) -> Line {
+fn of_alternative(ladder: &Ladder, alternative: &Alternative) -> Line {
     let Alternative { change, gain, share, verdict, doubts, .. } = alternative;
     let none = || String::new();
     match gain {
         Ok(gain) => Line {
             fields: [change.clone(), none(), figure(gain), range(gain), share.map_or_else(none, units::percent)],
-            remark: joined(noise(gain), *verdict, doubts),
-            strong: told(gain) && *verdict == Verdict::Trusted,
+            remark: joined(noise(gain, ladder.floor), *verdict, doubts),
+            strong: ladder.clear(gain) && *verdict == Verdict::Trusted,
         },
         Err(why) => Line {
             fields: [change.clone(), none(), units::NONE.into(), none(), none()],
@@ -188,11 +206,16 @@ fn joined(noise: String, verdict: Verdict, doubts: &[&str]) -> String {
     if noise.is_empty() { doubt } else { format!("{noise}; {doubt}") }
 }
 
-fn noise(estimate: &Estimate) -> String {
-    match estimate.interval {
-        Some(_) if told(estimate) => String::new(),
-        Some(_) => "can't be told from noise".into(),
-        None => "no interval".into(),
+/// Why a difference is not to be believed in; a step may be surer of itself than two copies of the baseline are of each other.
+fn noise(estimate: &Estimate, floor: Option<Floor>) -> String {
+    match (estimate.interval, floor) {
+        (Some(_), Some(floor)) if told(estimate) && estimate.value.abs() < floor.ns => {
+            let (time, share) = (units::duration(floor.ns), units::percent(floor.share));
+            format!("below the noise floor of {time} ({share} of the baseline's time)")
+        }
+        (Some(_), _) if told(estimate) => String::new(),
+        (Some(_), _) => "can't be told from noise".into(),
+        (None, _) => "no interval".into(),
     }
 }
 
@@ -235,6 +258,21 @@ mod tests {
         let words = plain(&sentence(&explanation, &explanation.ladders[0]));
         assert!(words.contains("no finite interval (3 blocks; 6 needed), and so its parts have no shares"), "{words}");
         assert!(words.starts_with("slow against bare: +5.70 µs, no"), "{words}");
+    }
+
+    #[test]
+    fn a_step_below_what_two_baselines_differ_by_is_marked_and_not_named() {
+        let mut explanation = explain(&both()).expect("a ladder");
+        let ladder = &mut explanation.ladders[0];
+        // The format costs 2.2 µs with a close interval of its own; the engine 0.5.
+        ladder.floor = Some(Floor { share: 2.5, ns: 2500.0 });
+        let marked: Vec<String> = rungs(ladder).into_iter().map(|line| line.remark).take(4).collect();
+        let below = "below the noise floor of 2.50 µs (250 % of the baseline's time)";
+        assert_eq!(marked, ["", below, "", below]);
+        let words = plain(&sentence(&explanation, &explanation.ladders[0]));
+        assert!(words.contains(" is bus=ide; not told from noise: vm, format=qcow2. "), "{words}");
+        let strong: Vec<bool> = rungs(&explanation.ladders[0]).into_iter().map(|line| line.strong).take(4).collect();
+        assert_eq!(strong, [true, false, true, false]);
     }
 
     #[test]
