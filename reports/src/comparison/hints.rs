@@ -203,7 +203,7 @@ pub const KINDS: &[Kind] = &[
         what: "what runs in it and for it waits for a CPU",
         when: "some task was ready and had no CPU for a fifth of the time of its bursts, and for a fifth more than beside the baseline (the kernel's pressure of CPUs)",
         change: "more CPUs than one (`cpus` of the suite's resources), where its helpers can have one of their own: with one they take turns with the work",
-        settings: &["cpu.share"],
+        settings: &[],
         concerns: Concerns::All,
         of_bursts: true,
         of_host: false,
@@ -212,10 +212,10 @@ pub const KINDS: &[Kind] = &[
     },
     Kind {
         name: "around",
-        what: "its engine has more to do around the work",
+        what: "its engine takes time and memory around the work",
         when: "a start or a stop of it takes 50 ms and three times as long as the baseline's, or it holds 4 MiB and three times as much: nothing of this is in the time of an operation",
         change: "a box that stays up for more work, or an engine with less around it",
-        settings: &["rm"],
+        settings: &[],
         concerns: Concerns::Around,
         of_bursts: false,
         of_host: false,
@@ -438,11 +438,16 @@ impl Call {
 
 impl std::fmt::Display for Call {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:.0} ns", self.ns)?;
+        let ns = self.ns;
         match self.starts {
-            Some((low, high, n)) if n > 1 => write!(f, " (once after each of {n} starts: {low:.0} to {high:.0})"),
-            Some(_) => write!(f, " (once after the start)"),
-            None => write!(f, " (as {EMPTY_CALLS} measured it)"),
+            Some((low, high, n)) if n > 1 => {
+                write!(
+                    f,
+                    "{ns:.0} ns right after a start (median of {n}: {low:.0} to {high:.0}; the workload {EMPTY_CALLS} measures it)"
+                )
+            }
+            Some(_) => write!(f, "{ns:.0} ns right after the start"),
+            None => write!(f, "{ns:.0} ns as {EMPTY_CALLS} measured it"),
         }
     }
 }
@@ -835,7 +840,7 @@ fn slow_calls(place: &Place) -> Option<String> {
     let (own, base) = place.call.zip(place.base_call)?;
     let slow = own.ns >= 3.0 * base.ns && own.ns >= base.ns + 200.0 && place.plan.emulated.is_none();
     let caught = place.plan.sandbox.calls.as_ref().map_or_else(String::new, |how| format!("; caught by {how}"));
-    slow.then(|| format!("an empty system call takes {own}, beside the baseline {:.0} ns{caught}", base.ns))
+    slow.then(|| format!("an empty system call: {own}, beside the baseline {:.0} ns{caught}", base.ns))
 }
 
 /// Tasks that wait for less than this share of the time, or for so little more than beside the baseline, are nobody's reason.

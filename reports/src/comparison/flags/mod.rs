@@ -198,7 +198,7 @@ pub(super) fn mean_apart(cost: Estimate, median: Estimate, records: &[&Record], 
     };
     let range = |e: Estimate, i: Interval| format!("{:.2} ({:.2} to {:.2})", e.value, i.low, i.high);
     let evidence = format!(
-        "the baseline's {} times by all of the time, {} times by half of the operations (p50): {means}{limit}",
+        "{} times the baseline's by all of the time, {} times by half of the operations (p50): {means}{limit}",
         range(cost, whole),
         range(median, half)
     );
@@ -232,7 +232,7 @@ fn more_written(case: &Case) -> Option<Flag> {
     let bytes = |r: &Record| r.evidence.device_bytes_written;
     let own = per_operation(case.records.iter().copied(), bytes)?;
     let base = per_operation(case.baseline_records.iter().copied(), bytes)?;
-    let mut each: Vec<f64> = case.records.iter().filter_map(|r| per_operation([*r].into_iter(), bytes)).collect();
+    let mut each: Vec<f64> = case.records.iter().filter_map(|r| per_operation([*r], bytes)).collect();
     each.sort_by(f64::total_cmp);
     let usual = *each.get(each.len() / 2)?;
     (base > 0.0 && own > MORE_WRITTEN * base).then(|| {

@@ -103,9 +103,13 @@ const RAISED: &[(&str, &str, Change)] = &[
             }
         },
     ),
-    ("slow-calls", "takes 2000 ns (once after each of 2 starts: 2000 to 2000), beside the baseline 150 ns", |s| {
-        identities(s, |i| i.inside.call_ns = Some(2000.0));
-    }),
+    (
+        "slow-calls",
+        "2000 ns right after a start (median of 2: 2000 to 2000; the workload control/syscall measures it), beside the baseline 150 ns",
+        |s| {
+            identities(s, |i| i.inside.call_ns = Some(2000.0));
+        },
+    ),
     ("slow-calls", "beside the baseline 150 ns; caught by platform ptrace", |s| {
         identities(s, |i| i.inside.call_ns = Some(2000.0));
         plan(s).sandbox.calls = Some("platform ptrace".into());
@@ -331,7 +335,7 @@ fn an_empty_call_has_one_figure_and_says_where_it_is_from() {
         hint.expect("it is slow").evidence
     };
     let starts = told(&|s| raise(s));
-    assert!(starts.contains("takes 86172 ns (once after each of 2 starts: 14254 to 86172), beside"), "{starts}");
+    assert!(starts.contains("86172 ns right after a start (median of 2: 14254 to 86172; the workload control/syscall measures it), beside"), "{starts}");
     // Where the run measured it, that is the figure, and what it was after a start says nothing.
     let measured = told(&|s| {
         raise(s);
@@ -348,7 +352,7 @@ fn an_empty_call_has_one_figure_and_says_where_it_is_from() {
             }
         });
     });
-    let expected = "an empty system call takes 13500 ns (as control/syscall measured it), beside the baseline 120 ns";
+    let expected = "an empty system call: 13500 ns as control/syscall measured it, beside the baseline 120 ns";
     assert_eq!(measured, expected);
 }
 

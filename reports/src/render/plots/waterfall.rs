@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use super::{Anchor, Area, Ink, LABEL, Place, QUIET, Surface, Type, bar, fitted, line, picture, width_of, write};
 use crate::comparison::Verdict;
-use crate::explain::{Ladder, Rung, told};
+use crate::explain::{Ladder, Rung};
 use crate::render::markup::Markup;
 use crate::render::units;
 
@@ -30,7 +30,7 @@ pub fn waterfall(place: Place, ladder: &Ladder) -> Result<Option<Markup>> {
     let told = bars.iter().map(|bar| format!("{} {}", bar.rung.change, units::duration(bar.to)));
     let title = format!("Cost from rung to rung in {}: {}", ladder.workload, told.collect::<Vec<_>>().join(", "));
     let size = (WIDTH as u32, height.ceil() as u32);
-    picture(place, &title, size, |area| draw(area, &bars)).map(Some)
+    picture(place, &title, size, |area| draw(area, ladder, &bars)).map(Some)
 }
 
 /// A rung as a bar: the baseline's from 0, any other's over its step. Nanoseconds.
@@ -45,7 +45,7 @@ fn bars(ladder: &Ladder) -> Vec<Bar<'_>> {
     there.map(|(rung, to)| Bar { rung, from: rung.step.map_or(0.0, |step| to - step.value), to }).collect()
 }
 
-fn draw(area: &Area<impl Surface>, bars: &[Bar]) -> Result<()> {
+fn draw(area: &Area<impl Surface>, ladder: &Ladder, bars: &[Bar]) -> Result<()> {
     let names = bars.iter().map(|bar| width_of(&bar.rung.change, LABEL.size) + 14.0).fold(NAMES.0, f64::max);
     let names = names.min(NAMES.1);
     let most = bars.iter().map(|bar| bar.to).fold(0.0, f64::max).max(1.0);
@@ -60,7 +60,7 @@ fn draw(area: &Area<impl Surface>, bars: &[Bar]) -> Result<()> {
     }
     for (i, Bar { rung, from, to }) in bars.iter().enumerate() {
         let y = TOP + ROW * (i as f64 + 0.5);
-        let clear = rung.verdict == Verdict::Trusted && rung.step.as_ref().is_none_or(told);
+        let clear = rung.verdict == Verdict::Trusted && rung.step.as_ref().is_none_or(|step| ladder.clear(step));
         let kind = Type { ink: if clear { Ink::Text } else { Ink::Muted }, ..LABEL };
         write(area, (0.0, y), Anchor::Start, kind, &fitted(&rung.change, LABEL.size, names - 8.0))?;
         let ink = match rung.step {

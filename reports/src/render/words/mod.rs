@@ -245,7 +245,7 @@ fn gave_back(hint: &Hint, explanation: &Explanation, change: &str) -> Option<Str
 #[must_use]
 pub fn scope(hint: &Hint, run: &Run) -> String {
     match (hint.workloads.is_empty(), hint.felt) {
-        (true, _) => "around the work and in the time of no operation".into(),
+        (true, _) => "outside of every operation's time".into(),
         (false, true) => format!("seen in {}", felt(hint, run)),
         (false, false) => format!("may matter in {}", felt(hint, run)),
     }
@@ -862,7 +862,7 @@ mod tests {
         };
         assert_eq!(scope(&of(&["net/rr"], true), &c.run), "seen in net/rr");
         assert_eq!(scope(&of(&["net/rr"], false), &c.run), "may matter in net/rr");
-        assert_eq!(scope(&of(&[], false), &c.run), "around the work and in the time of no operation");
+        assert_eq!(scope(&of(&[], false), &c.run), "outside of every operation's time");
     }
 
     #[test]
