@@ -14,9 +14,12 @@ use workloads::identity::boot_id;
 use workloads::protocol::Identity;
 
 use crate::fingerprint;
-use crate::stage::cgroup::{Cgroup, Quota, TICK_NS, pressure_total};
+use crate::stage::cgroup::{Cgroup, Quota, pressure_total};
 use crate::stage::disk::{self, Disk};
 use crate::stage::network;
+
+/// A tick as the kernel shows it to programs, whatever its own is: nanoseconds.
+pub(crate) const TICK_NS: u64 = 10_000_000;
 
 /// Where the counters of one environment are.
 #[derive(Debug, Clone)]

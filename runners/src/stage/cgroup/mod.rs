@@ -18,6 +18,7 @@ use crate::host::{Host, Resources};
 use crate::machine::listed;
 use crate::names::safe_name;
 use crate::stage::disk::Disk;
+use crate::stage::evidence::TICK_NS;
 use io::Throttle;
 
 /// Where an environment's limits are, and what the kernel counts there.
@@ -426,9 +427,6 @@ pub struct Resident {
 
 /// More threads than these aren't looked at one by one: a look at each takes some microseconds.
 const MANY_THREADS: usize = 256;
-
-/// A tick as the kernel shows it to programs, whatever its own is: nanoseconds.
-pub(crate) const TICK_NS: u64 = 10_000_000;
 
 /// `guest_time` of proc_pid_stat(5), the 43rd field; the second is a name, which may have spaces.
 fn guest_ns(stat: &str) -> Option<u64> {
