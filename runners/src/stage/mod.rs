@@ -175,7 +175,7 @@ impl Stage {
             for dir in ["data", "proc", "sys", "dev", "tmp", "etc"] {
                 fs::create_dir_all(root.join(dir)).with_context(|| format!("can't make {}", root.display()))?;
             }
-            fs::copy(&self.host.binary, root.join("tarebench")).context("can't copy the binary into the root")?;
+            copy_program(&self.host.binary, &root.join("tarebench")).context("can't copy the binary into the root")?;
             self.root = Some(root);
         }
         Ok(self.root.as_deref().expect("just made"))
@@ -199,7 +199,7 @@ impl Stage {
             if entry.file_type().with_context(naming)?.is_dir() {
                 fs::create_dir(&target).with_context(naming)?;
             } else {
-                fs::copy(entry.path(), &target).with_context(naming)?;
+                copy_program(&entry.path(), &target).with_context(naming)?;
                 // Else it is written back beside a measurement.
                 fs::File::open(&target).and_then(|copy| copy.sync_all()).with_context(naming)?;
             }
@@ -376,12 +376,82 @@ impl Drop for Stage {
     }
 }
 
+/// How long a process that another thread starts may have what is ours: until it executes its program.
+const BETWEEN_FORK_AND_EXECVE: Duration = Duration::from_secs(2);
+
+/// Copies a program, and waits until nobody has the copy open for writing any more: the kernel executes no such file, and a process
+/// that is being started in another thread has all our descriptors for a moment.
+fn copy_program(from: &Path, to: &Path) -> std::io::Result<()> {
+    fs::copy(from, to)?;
+    let copy = fs::File::open(to)?;
+    let until = std::time::Instant::now() + BETWEEN_FORK_AND_EXECVE;
+    while written_to(&copy) && std::time::Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(())
+}
+
+/// Whether somebody has a file open for writing: the kernel then gives no lease on it.
+#[cfg(target_os = "linux")]
+fn written_to(file: &fs::File) -> bool {
+    use std::os::fd::AsRawFd;
+    // SAFETY: the descriptor is open, and the lease is given back at once.
+    let refused = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_RDLCK) } != 0;
+    if refused {
+        // Any other reason says that this file system has no leases.
+        return std::io::Error::last_os_error().raw_os_error() == Some(libc::EAGAIN);
+    }
+    // SAFETY: as above.
+    unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_UNLCK) };
+    false
+}
+
+#[cfg(not(target_os = "linux"))]
+fn written_to(_file: &fs::File) -> bool {
+    false
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
     use crate::host::Resources;
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_program_that_somebody_may_still_write_is_waited_for() {
+        let folder = tempfile::tempdir_in("/var/tmp").expect("a directory");
+        let kind = nix::sys::statfs::statfs(folder.path()).expect("there").filesystem_type();
+        if kind == nix::sys::statfs::OVERLAYFS_SUPER_MAGIC {
+            eprintln!("SKIPPED: an overlay may have no leases");
+            return;
+        }
+        let program = folder.path().join("program");
+        fs::copy("/bin/true", &program).expect("copied");
+        let writer = fs::File::options().append(true).open(&program).expect("ours");
+        let file = fs::File::open(&program).expect("ours");
+        assert!(written_to(&file));
+        drop(writer);
+        // Processes that other tests start have it for a moment too.
+        let until = std::time::Instant::now() + Duration::from_secs(10);
+        while written_to(&file) {
+            assert!(std::time::Instant::now() < until, "nobody has it");
+        }
+        let copy = folder.path().join("copy");
+        // A process in its first moment has what we have.
+        fs::write(&copy, "").expect("written");
+        let held = fs::File::options().append(true).open(&copy).expect("ours");
+        let copied = std::thread::scope(|scope| {
+            let copying = scope.spawn(|| copy_program(&program, &copy));
+            std::thread::sleep(Duration::from_millis(50));
+            assert!(!copying.is_finished(), "it waits");
+            drop(held);
+            copying.join().expect("no panic")
+        });
+        copied.expect("copied");
+        assert!(std::process::Command::new(&copy).status().expect("it can be executed").success());
+    }
 
     #[test]
     fn a_root_that_a_container_owned_is_made_anew() {
