@@ -78,7 +78,7 @@ pub(crate) fn on(words: &str) -> Option<String> {
 }
 
 /// What to do about a limit on what one may have of something, where these words are of one.
-pub(crate) fn on_limit(words: &str) -> Option<&'static str> {
+pub fn on_limit(words: &str) -> Option<&'static str> {
     let limits = [
         (
             NO_THREADS,

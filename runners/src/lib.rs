@@ -29,6 +29,7 @@ pub mod session;
 pub mod stage;
 mod unavailable;
 
+pub use advice::on_limit;
 pub use boxes::enter;
 pub use host::journal::Made;
 pub use launch::{Cleanup, Launch, Runner};

@@ -238,7 +238,7 @@ impl<'b, 'a, S: Site> Block<'b, 'a, S> {
 
     fn not_started(&mut self, environment: usize, error: &anyhow::Error) -> Failure {
         self.run.failed_starts[environment] += 1;
-        let message = format!("{error:#}");
+        let message = with_way_out(format!("{error:#}"));
         if !self.run.site.interrupted() {
             self.run.progress.warn(format!("{} did not start: {message}", self.run.name(environment)));
         }
@@ -481,3 +481,24 @@ fn make_ready(
 
 /// The run is being ended: the block does no further step.
 struct Interrupted;
+
+/// What a start failed by, and what to do where that was a limit: a probe that worked, or was remembered, needed a little less.
+fn with_way_out(message: String) -> String {
+    match runners::on_limit(&message) {
+        Some(advice) if !message.contains(advice) => format!("{message}; {advice}"),
+        _ => message,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_start_that_met_a_limit_says_what_to_allow() {
+        let told = with_way_out("can't start `x`: Too many open files (os error 24)".into());
+        assert_eq!(told, "can't start `x`: Too many open files (os error 24); allow more open files: `ulimit -n`");
+        assert_eq!(with_way_out(told.clone()), told);
+        assert_eq!(with_way_out("died".into()), "died");
+    }
+}
