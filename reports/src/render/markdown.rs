@@ -236,7 +236,7 @@ fn environments(c: &Comparison, out: &mut String) {
     let mut any = false;
     for reason in words::reasons(c) {
         any = true;
-        say!(out, "* Why **{}**: {}", safe(&reason.of()), safe(&words::hint(reason.hint, c)));
+        say!(out, "* Why **{}**: {}", safe(&reason.of(c)), safe(&words::hint(reason.hint, c)));
     }
     if any {
         out.push('\n');

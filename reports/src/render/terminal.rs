@@ -339,7 +339,7 @@ impl Terminal {
     fn hints(self, c: &Comparison, out: &mut String) {
         let reasons = words::reasons(c);
         for reason in &reasons {
-            self.item("?", &format!("why {}: {}", reason.of(), words::hint(reason.hint, c)), out);
+            self.item("?", &format!("why {}: {}", reason.of(c), words::hint(reason.hint, c)), out);
         }
         if !reasons.is_empty() {
             out.push('\n');

@@ -33,7 +33,7 @@ pub(super) fn hints(c: &Comparison, out: &mut Markup) {
         add!(
             out,
             "<tr><th scope=\"row\">{}</th><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>\n",
-            reason.of(),
+            reason.of(c),
             hint.what,
             &hint.evidence,
             words::change(hint, c),

@@ -303,11 +303,15 @@ pub fn reasons(c: &Comparison) -> Vec<Reason<'_>> {
 }
 
 impl Reason<'_> {
-    /// The environments, and whose figures the evidence has where they differ.
+    /// The environments, and whose figures the evidence has where they differ. Of a long list that is all of them nobody needs the names.
     #[must_use]
-    pub fn of(&self) -> String {
+    pub fn of(&self, c: &Comparison) -> String {
         let of = if self.equal { String::new() } else { format!(" (figures of {})", self.environments[0]) };
-        format!("{}{of}", self.environments.join(", "))
+        let all = tried(c).filter(|e| e.role == Role::Compared).count();
+        match self.environments.len() {
+            n if n > NAMED && n == all => format!("all {n} environments{of}"),
+            _ => format!("{}{of}", self.environments.join(", ")),
+        }
     }
 }
 
@@ -824,6 +828,21 @@ mod tests {
         };
         assert_eq!(told(Alike::Equal), [(2, true), (1, true)]);
         assert_eq!(told(Alike::ButForFigures), [(3, false)]);
+    }
+
+    #[test]
+    fn a_hint_of_all_environments_needs_no_list_of_them() {
+        let mut c = sample::comparison();
+        let hint = c.environments.iter().flat_map(|e| &e.hints).next().expect("the sample has one").clone();
+        c.environments.iter_mut().for_each(|e| e.hints.clear());
+        let own = c.environments.iter_mut().filter(|e| e.role == Role::Compared);
+        own.for_each(|e| e.hints = vec![hint.clone()]);
+        let n = tried(&c).filter(|e| e.role == Role::Compared).count();
+        let told: Vec<String> = reasons(&c).iter().map(|reason| reason.of(&c)).collect();
+        assert_eq!(told, [format!("all {n} environments")]);
+        c.environments.iter_mut().find(|e| e.plan.name == "runc").expect("there").hints.clear();
+        let told: Vec<String> = reasons(&c).iter().map(|reason| reason.of(&c)).collect();
+        assert!(n > NAMED && told[0].starts_with("gvisor, qemu"), "{told:?}");
     }
 
     #[test]
