@@ -249,7 +249,11 @@ impl Stage {
     /// Puts the program that is started first before the others that a launch names, unless it is our own.
     fn name_front(&self, launch: &mut Launch) {
         let found = launch.command.get_program().to_str().and_then(process::find);
-        let Some(path) = found.filter(|p| *p != self.host.binary && !p.starts_with(&self.host.scratch)) else { return };
+        let mark = format!("tarebench-{}", self.host.id);
+        // Where nothing leads into a box but a copy, the agent is started first: a new copy each time.
+        let copied = |path: &Path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&mark));
+        let ours = |path: &Path| path == self.host.binary || path.starts_with(&self.host.scratch) || copied(path);
+        let Some(path) = found.filter(|path| !ours(path)) else { return };
         let named = launch.programs.iter().position(|used| used.path == path);
         let front = named.map(|at| launch.programs.remove(at));
         launch.programs.insert(0, front.unwrap_or(Used { path, version: Version::Unknown }));

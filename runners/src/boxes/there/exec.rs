@@ -189,6 +189,25 @@ mod tests {
     }
 
     #[test]
+    fn a_copy_of_our_own_is_no_program_of_the_hosts() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let data = directory.path().to_str().expect("text");
+        let programs = |command: &str| {
+            let given = [("command", command), ("copy", "cp {binary} {agent}"), ("data", data)];
+            let given: BTreeMap<_, _> = given.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+            let (_data, mut stage) = Stage::of_a_test("eu");
+            stage.launch(&Exec, &Exec.resolve(&given).expect("resolves")).expect("launches").programs
+        };
+        assert_eq!(
+            programs("{run}"),
+            [],
+            "the next start has another copy, which isn't the one that the run began with"
+        );
+        let beside = programs("env {run}");
+        assert!(beside.iter().any(|used| used.path.ends_with("env")), "{beside:?}");
+    }
+
+    #[test]
     fn a_path_that_depends_on_where_one_is_is_refused() {
         let given = [("command", "x {run}"), ("installed", "tarebench")];
         assert!(launch("ez", &given).expect_err("relative").to_string().contains("not an absolute path"));
