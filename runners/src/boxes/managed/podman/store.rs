@@ -144,7 +144,8 @@ impl Store {
         let mut command = Command::new(&self.podman);
         command.env("CONTAINERS_CONF", self.directory.join("containers.conf"));
         if let Some(session) = &self.session {
-            command.env("XDG_RUNTIME_DIR", session);
+            // Whichever command comes first starts what holds a user's namespaces, and that is found by the run's mark at the end.
+            command.env("XDG_RUNTIME_DIR", session).env(RUN, &self.id);
         }
         // conmon leaves a file named `oom` in its working directory when the container runs out of memory.
         command.current_dir(&self.directory);
@@ -235,6 +236,7 @@ mod tests {
         let line = format!("{:?}", store.command());
         let options = [
             r#"XDG_RUNTIME_DIR="/r/u""#,
+            r#"TAREBENCH_RUN="ab""#,
             r#""--root" "/s/storage""#,
             r#""--runroot" "/r/r""#,
             r#""--tmpdir" "/r/t""#,
