@@ -52,7 +52,7 @@ fn git_status_is_weighed_as_the_page_says() {
     let ran = follow(&dir, &(repository + &example("git")))
         .ends_with_any(QUIET_OR_NOT)
         .says("git")
-        .says("CPU time in the kernel");
+        .says("CPU time of its processes");
     for environment in ["bare", "namespaces"] {
         assert!(ran.stdout.contains(environment), "{}", ran.stdout);
     }

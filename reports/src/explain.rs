@@ -105,15 +105,15 @@ pub fn told(estimate: &Estimate) -> bool {
     estimate.interval.is_some_and(|i| !i.contains(0.0))
 }
 
-impl Ladder {
-    /// Whether a difference is smaller than two copies of the baseline may differ by, whatever its own interval says.
-    pub fn below_floor(&self, estimate: &Estimate) -> bool {
-        self.floor.is_some_and(|floor| estimate.value.abs() < floor.ns)
-    }
+fn clear(floor: Option<Floor>, estimate: &Estimate) -> bool {
+    told(estimate) && floor.is_none_or(|floor| estimate.value.abs() >= floor.ns)
+}
 
-    /// Whether it can be told from noise: by its own interval and by the floor.
+impl Ladder {
+    /// Whether a difference can be told from noise: by its own interval, and because it is no smaller than what two copies of the
+    /// baseline may differ by.
     pub fn clear(&self, estimate: &Estimate) -> bool {
-        told(estimate) && !self.below_floor(estimate)
+        clear(self.floor, estimate)
     }
 
     /// The steps added up.
@@ -178,7 +178,8 @@ impl<'a> Case<'a> {
         };
         let ends = costs.first().zip(costs.last());
         let whole = ends.and_then(|(first, last)| between(first.as_ref().ok()?, last.as_ref().ok()?));
-        let share = |part: &Estimate| Some(part.value / whole.filter(told)?.value);
+        let floor = self.floor(named);
+        let share = |part: &Estimate| Some(part.value / whole.filter(|whole| clear(floor, whole))?.value);
         let mut rungs: Vec<Rung> = Vec::new();
         let mut before: Option<(&str, &Costs)> = None;
         let mut reached = self.net(named).unwrap_or(0.0);
@@ -217,7 +218,6 @@ impl<'a> Case<'a> {
         let interaction = self.interaction(named, &costs, &alternatives);
         let alternatives = alternatives.into_iter().map(|(alternative, _)| alternative).collect();
         let (workload, blocks) = (self.workload.name.clone(), blocks.len() as u32);
-        let floor = self.floor(named);
         Ladder { workload, blocks, floor, rungs, whole, alternatives, interaction }
     }
 

@@ -43,7 +43,7 @@ pub struct Sample {
     pub warmup_ns: u64,
     /// Operations per clock reading; above 1 a histogram entry is the mean of so many.
     pub batch: u32,
-    /// Whether the limit ended the warm-up or the burst before all operations were done.
+    /// Whether the limit ended the burst before all operations were done; of a warm-up its operations tell.
     pub cut_short: bool,
     /// Service times in nanoseconds, HdrHistogram V2 with deflate.
     #[serde(with = "base64_bytes")]

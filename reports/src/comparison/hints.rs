@@ -164,7 +164,7 @@ pub const KINDS: &[Kind] = &[
     },
     Kind {
         name: "mitigations",
-        what: "its kernel answers faults of the CPU otherwise than the host's",
+        what: "its kernel has other mitigations of the CPU's vulnerabilities than the host's",
         when: "an entry of /sys/devices/system/cpu/vulnerabilities that both have begins otherwise",
         change: "the guest's kernel or CPU model; `mitigations=off` on its command line shows what they cost",
         settings: &["kernel", "append"],
@@ -200,9 +200,9 @@ pub const KINDS: &[Kind] = &[
     },
     Kind {
         name: "cpu-wait",
-        what: "what runs in it and for it waits for a CPU",
-        when: "some task was ready and had no CPU for a fifth of the time of its bursts, and for a fifth more than beside the baseline (the kernel's pressure of CPUs)",
-        change: "more CPUs than one (`cpus` of the suite's resources), where its helpers can have one of their own: with one they take turns with the work",
+        what: "tasks wait for a CPU while it works",
+        when: "it has no neighbour, and some task was ready and had no CPU for a fifth of the time of its bursts, and for a fifth more than beside the baseline (the kernel's pressure of CPUs)",
+        change: "more CPUs than one (`cpus` of the suite's resources): with one the work takes turns with whatever else a box runs, its helpers for one",
         settings: &[],
         concerns: Concerns::All,
         of_bursts: true,
@@ -358,7 +358,7 @@ pub const KINDS: &[Kind] = &[
         name: "link",
         what: "its link is set up otherwise than the baseline's",
         when: "both have one interface besides loopback, and its MTU, or a switch that both devices know (`ethtool -k`), differs",
-        change: "the same MTU at both ends; another network device, where there is a choice",
+        change: "the same MTU and the same offloads at both ends; another network device, where there is a choice",
         settings: &["network", "net", "net.model"],
         concerns: Concerns::Network,
         of_bursts: false,
@@ -421,7 +421,8 @@ impl Call {
     fn of(stored: &Stored, environment: &str) -> Option<Self> {
         let empty = |name: &str| stored.run.workloads.iter().any(|w| w.name == name && w.kind() == EMPTY_CALLS);
         let own = stored.records.iter().filter(|r| r.environment == environment && empty(&r.workload));
-        let samples: Vec<_> = own.filter_map(|r| r.outcome.as_ref().ok()).collect();
+        // Of several at a time wall time by operations is no call's.
+        let samples: Vec<_> = own.filter_map(|r| r.outcome.as_ref().ok()).filter(|s| s.concurrency == 1).collect();
         let (ns, calls) = samples
             .iter()
             .fold((0.0, 0.0), |(ns, calls), sample| (ns + sample.elapsed_ns as f64, calls + sample.operations as f64));
@@ -443,7 +444,7 @@ impl std::fmt::Display for Call {
             Some((low, high, n)) if n > 1 => {
                 write!(
                     f,
-                    "{ns:.0} ns right after a start (median of {n}: {low:.0} to {high:.0}; the workload {EMPTY_CALLS} measures it)"
+                    "{ns:.0} ns right after a start, when it may take longer than later (median of {n}: {low:.0} to {high:.0}; the workload {EMPTY_CALLS} measures it)"
                 )
             }
             Some(_) => write!(f, "{ns:.0} ns right after the start"),
@@ -848,6 +849,9 @@ const WAITED: f64 = 0.2;
 
 fn cpu_wait(place: &Place) -> Option<String> {
     place.base?;
+    if place.plan.neighbour.is_some() {
+        return None;
+    }
     let mean = |records| super::flags::mean(records, |r: &Record| r.evidence.pressure_cpu);
     let (own, base) = (mean(&place.records)?, mean(&place.base_records)?);
     (own > WAITED + base).then(|| {

@@ -537,6 +537,9 @@ pub struct Distribution {
     pub operations: u64,
     /// Bursts that the time limit ended, and all of them.
     pub cut_short: (usize, usize),
+    /// The share of the measured time that went into the slower half of the operations, or passed between operations; `None` where
+    /// several are under way at a time, or nobody knows.
+    pub beyond_half: Option<f64>,
     /// Bytes in all.
     pub bytes: u64,
     /// Operations a second over the measured time; 0 where nobody said how long that was.

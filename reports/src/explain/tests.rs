@@ -111,6 +111,17 @@ fn the_steps_add_up_and_each_says_what_it_is() {
 }
 
 #[test]
+fn what_is_below_the_noise_floor_has_no_shares_and_is_not_told() {
+    let mut c = both();
+    c.resolution.iter_mut().for_each(|r| r.noise_floor = Some(6.0));
+    let ladder = only(&c);
+    let whole = ladder.whole.expect("known");
+    assert!(told(&whole) && !ladder.clear(&whole), "its own interval is close: {whole:?} {:?}", ladder.floor);
+    assert!(ladder.rungs.iter().all(|rung| rung.share.is_none()), "{:?}", ladder.rungs);
+    assert!(ladder.alternatives.iter().all(|alternative| alternative.share.is_none()), "{:?}", ladder.alternatives);
+}
+
+#[test]
 fn the_costs_begin_at_the_net_of_the_cell_and_differ_by_the_steps() {
     let ladder = only(&both());
     let mut reached = NET;

@@ -47,6 +47,9 @@ impl Render for Markdown {
         if c.cells.iter().any(|cell| cell.finding.is_ok()) {
             say!(out, "{}\n", safe(words::POOLED));
         }
+        if let Some(notes) = words::notes(c) {
+            say!(out, "{}\n", safe(&notes));
+        }
         environments(c, &mut out);
         failures(c, &mut out);
         again(&c.run.command, &mut out);

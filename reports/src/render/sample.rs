@@ -355,6 +355,7 @@ fn distribution(workload: &WorkloadPlan, plan: &EnvironmentPlan, w: usize) -> Di
     };
     Distribution {
         cut_short: (0, 16),
+        beyond_half: Some(0.63),
         workload: workload.name.clone(),
         environment: plan.name.clone(),
         latency: Latency::of(workload),

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use comfy_table::{CellAlignment, Table, presets};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::escape::one_line;
 use super::words::{self, Tone, beside, why};
@@ -349,13 +349,8 @@ impl Terminal {
     fn flags(self, c: &Comparison, out: &mut String) {
         // Name and evidence, with the environments and workloads it holds for.
         let mut seen: BTreeMap<(&str, &str), Places<'_>> = BTreeMap::new();
-        let mut notes = BTreeSet::new();
         for cell in c.control.iter().chain(&c.cells) {
-            for flag in &cell.flags {
-                if !cell.marks().any(|mark| mark == flag) {
-                    notes.insert(flag.name);
-                    continue;
-                }
+            for flag in cell.marks() {
                 let places = seen.entry((flag.name, &flag.evidence)).or_default();
                 once(&mut places.environments, c.label(&cell.environment));
                 once(&mut places.workloads, &cell.workload);
@@ -365,9 +360,8 @@ impl Terminal {
             let place = if workloads.len() == 1 { format!(" in {}", workloads[0]) } else { String::new() };
             self.item("⚑", &format!("{name}, {}{place}: {evidence}", environments.join(", ")), out);
         }
-        if !notes.is_empty() {
-            let names: Vec<&str> = notes.into_iter().collect();
-            self.item("·", &format!("worth knowing, in full in the HTML report: {}", names.join(", ")), out);
+        if let Some(notes) = words::notes(c) {
+            self.item("·", &notes, out);
         }
         for failure in &c.failures {
             let place = failure.workload.as_deref().unwrap_or("start");

@@ -67,11 +67,16 @@ impl CommandLine {
     /// The first word that only a shell would understand: a bar, a redirection, a variable, a pattern. One in quotes is an argument.
     pub fn meant_for_a_shell(&self) -> Option<&str> {
         const MARK: char = '\u{1}';
-        let marked = |word: &str| if is_of_shells(word) { format!("{MARK}{word}") } else { word.to_string() };
+        let marked = |word: &str| {
+            let begins = if is_of_shells(word) { format!("{MARK}{word}") } else { word.to_string() };
+            let end = begins.trim_end().len();
+            let (word, space) = begins.split_at(end);
+            if word.ends_with(';') && !word.ends_with("\\;") { format!("{word}{MARK}{space}") } else { begins }
+        };
         let text: String = self.text.split_inclusive(char::is_whitespace).map(marked).collect();
-        // Within quotes a mark may stand anywhere but at the beginning of a word.
+        // Within quotes a mark may stand anywhere but at the beginning of a word, and at its end.
         let words = shell_words::split(&text).unwrap_or_default();
-        let at = words.iter().position(|word| word.starts_with(MARK))?;
+        let at = words.iter().position(|word| word.starts_with(MARK) || word.ends_with(MARK))?;
         self.words.get(at).map(String::as_str)
     }
 
@@ -95,19 +100,17 @@ impl CommandLine {
     }
 }
 
-/// Whether a shell does something with a word besides handing it on. Of what needs no space around it, as in `a;b`, only what ends in
-/// a semicolon: addresses have such signs too.
+/// Whether a word begins with what a shell doesn't hand on. What needs no space around it, as in `a;b`, is left alone: addresses have
+/// such signs too.
 fn is_of_shells(word: &str) -> bool {
     let word = word.trim_end();
     let after_digits = word.trim_start_matches(|c: char| c.is_ascii_digit());
     let variable =
         word.strip_prefix('$').is_some_and(|name| name.starts_with(|c: char| c.is_alphabetic() || "_({".contains(c)));
-    let ends = word.ends_with(';') && !word.contains(['\'', '"', '\\']);
     after_digits.starts_with(['<', '>'])
         || word.starts_with(['|', '&', ';', '`', '*'])
         || word.starts_with("~/")
         || variable
-        || ends
 }
 
 /// Fills in names within a word, from left to right: what was filled in is not looked at again.

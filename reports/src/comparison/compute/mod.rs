@@ -316,6 +316,23 @@ fn pooled<'a>(parts: impl Iterator<Item = &'a Merged>) -> Merged {
     })
 }
 
+/// The share of `elapsed_ns` that is not taken up by the faster half of the entries, each of so many operations.
+fn beyond_half(histogram: &hdrhistogram::Histogram<u64>, batch: u32, elapsed_ns: u64) -> Option<f64> {
+    let (mut counted, mut fast, mut all) = (0, 0.0, 0.0);
+    for entry in histogram.iter_recorded() {
+        let (ns, count) = (histogram.median_equivalent(entry.value_iterated_to()) as f64, entry.count_at_value());
+        let in_half = count.min((histogram.len() / 2).saturating_sub(counted));
+        counted += count;
+        fast += ns * in_half as f64 * f64::from(batch);
+        all += ns * count as f64 * f64::from(batch);
+    }
+    // More than there was: several at a time.
+    (histogram.len() > 1 && all <= elapsed_ns as f64 * AT_ONCE).then(|| 1.0 - fast / elapsed_ns as f64)
+}
+
+/// One operation after the other fills no more than the measured time, but for what a histogram rounds.
+const AT_ONCE: f64 = 1.01;
+
 #[expect(clippy::too_many_arguments, reason = "a distribution is what all of these say of one workload in one place")]
 fn distribution(
     stored: &Stored,
@@ -337,6 +354,7 @@ fn distribution(
     let per_second = |n: u64| if all.elapsed_ns == 0 { 0.0 } else { n as f64 / (all.elapsed_ns as f64 / 1e9) };
     let done = per_second(all.operations);
     let blocks = stored.records.iter().map(|r| r.block.saturating_add(1)).max().unwrap_or(0);
+    let beyond_half = beyond_half(&all.histogram, all.batch, all.elapsed_ns).filter(|_| whole && all.open.is_none());
     let open = all.open.map(|open| OpenLoop {
         service: Packed::new(&open.service),
         lateness: open.lateness,
@@ -355,6 +373,7 @@ fn distribution(
         batch: all.batch,
         operations: all.operations,
         cut_short: flags::cut_short(&in_blocks(records, own)),
+        beyond_half,
         bytes: all.bytes,
         operations_per_second: done,
         bytes_per_second: per_second(all.bytes),

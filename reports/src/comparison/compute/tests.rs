@@ -386,3 +386,20 @@ fn every_environment_that_ran_has_a_headline_per_workload() {
     assert!(runc.stop_ms.is_some_and(|s| (s.value - 7.4).abs() < 0.5), "{:?}", runc.stop_ms);
     assert_eq!(runc.memory_bytes, Some(9 << 20));
 }
+
+/// A hundred operations of 1 µs and a hundred of 9: a tenth of their time went into the faster half.
+#[test]
+fn the_time_of_the_slower_half_is_counted_and_not_reckoned_from_the_median() {
+    let mut histogram =
+        hdrhistogram::Histogram::<u64>::new_with_bounds(1, 60_000_000_000, 3).expect("constants that fit");
+    histogram.record_n(1000, 100).expect("fits");
+    histogram.record_n(9000, 100).expect("fits");
+    let share = |elapsed_ns| super::beyond_half(&histogram, 1, elapsed_ns);
+    assert!((share(1_000_000).expect("known") - 0.9).abs() < 0.01, "{:?}", share(1_000_000));
+    assert!(
+        (share(2_000_000).expect("known") - 0.95).abs() < 0.01,
+        "what passes between them is no operation's of that half"
+    );
+    assert_eq!(share(500_000), None, "two at a time");
+    assert!((super::beyond_half(&histogram, 10, 10_000_000).expect("known") - 0.9).abs() < 0.01);
+}

@@ -336,17 +336,27 @@ fn pressure(case: &Case) -> Option<Flag> {
 /// Too slow for the common number of operations. Under a third of them are other work than all of them: the beginning of each draw.
 fn fewer_operations(case: &Case) -> Option<Flag> {
     let (cut, all) = cut_short(case.records);
-    (cut > 0).then(|| {
-        let rounds = case.rounds().filter_map(|(own, base)| own.outcome.as_ref().ok().zip(base.outcome.as_ref().ok()));
-        let (own, base) = rounds.fold((0_u64, 0_u64), |(own, base), (more, planned)| {
-            (own.saturating_add(more.operations), base.saturating_add(planned.operations))
-        });
-        let severity = if own.saturating_mul(3) < base { Severity::Doubt } else { Severity::Note };
-        let evidence = format!(
-            "{cut} of {all} bursts ended by the time limit: {own} operations, the baseline did {base} in the same rounds",
-        );
-        flag("fewer-operations", severity, evidence)
-    })
+    let rounds = || case.rounds().filter_map(|(own, base)| own.outcome.as_ref().ok().zip(base.outcome.as_ref().ok()));
+    let early = rounds().filter(|(own, base)| shorter_warmup(own, base)).count();
+    let (own, base) = rounds().fold((0_u64, 0_u64), |(own, base), (more, planned)| {
+        (own.saturating_add(more.operations), base.saturating_add(planned.operations))
+    });
+    let severity = if own.saturating_mul(3) < base { Severity::Doubt } else { Severity::Note };
+    let bursts = (cut > 0).then(|| {
+        format!("{cut} of {all} bursts ended by the time limit: {own} operations, the baseline did {base} in the same rounds")
+    });
+    let warmups = (early > 0).then(|| {
+        format!(
+            "{early} of {all} warm-ups ended by the time limit, and the bursts behind them begin elsewhere in the work"
+        )
+    });
+    let evidence: Vec<String> = bursts.into_iter().chain(warmups).collect();
+    (!evidence.is_empty()).then(|| flag("fewer-operations", severity, evidence.join("; ")))
+}
+
+/// Whether a warm-up was cut off: all have the same, and what a burst draws goes on where its warm-up ended.
+fn shorter_warmup(own: &Sample, base: &Sample) -> bool {
+    own.warmup_operations < base.warmup_operations
 }
 
 /// Rounds in which it did other operations than the baseline, though both did all that were planned: each draws its own then,
@@ -359,6 +369,9 @@ fn other_work(case: &Case) -> Option<Flag> {
     let (mut common, mut other, mut first) = (0, 0, None);
     for (record, base) in case.rounds().filter(|(own, base)| whole(own) && whole(base)) {
         let (Ok(own), Ok(base)) = (&record.outcome, &base.outcome) else { continue };
+        if shorter_warmup(own, base) {
+            continue;
+        }
         common += 1;
         // Of rounds that don't say what they drew the run as a whole says so.
         let drawn = own.drawn.zip(base.drawn).is_some_and(|(own, base)| own != base);

@@ -466,6 +466,21 @@ fn under_a_third_of_the_operations_is_a_doubt() {
 }
 
 #[test]
+fn a_warm_up_that_was_cut_is_no_burst_that_was() {
+    let mut stored = honest();
+    records(&mut stored, "net/rr", "runc", |r| {
+        let sample = r.outcome.as_mut().expect("a sample");
+        (sample.warmup_operations, sample.drawn) = (1, sample.drawn.map(|drawn| drawn + 1));
+    });
+    let flag = found(&stored, "net/rr", "runc", "fewer-operations").expect("its warm-ups are shorter");
+    assert_eq!(flag.severity, Severity::Note);
+    let words = " warm-ups ended by the time limit, and the bursts behind them begin elsewhere in the work";
+    assert!(flag.evidence.ends_with(words) && !flag.evidence.contains("bursts ended"), "{flag:?}");
+    // What it draws is other work for that reason, which is said.
+    assert!(found(&stored, "net/rr", "runc", "other-work").is_none());
+}
+
+#[test]
 fn heavy_tail() {
     use crate::statistics::{Estimate, Interval};
     let c = compare(&stored(), Method::default());

@@ -105,7 +105,7 @@ const RAISED: &[(&str, &str, Change)] = &[
     ),
     (
         "slow-calls",
-        "2000 ns right after a start (median of 2: 2000 to 2000; the workload control/syscall measures it), beside the baseline 150 ns",
+        "2000 ns right after a start, when it may take longer than later (median of 2: 2000 to 2000; the workload control/syscall measures it), beside the baseline 150 ns",
         |s| {
             identities(s, |i| i.inside.call_ns = Some(2000.0));
         },
@@ -335,7 +335,7 @@ fn an_empty_call_has_one_figure_and_says_where_it_is_from() {
         hint.expect("it is slow").evidence
     };
     let starts = told(&|s| raise(s));
-    assert!(starts.contains("86172 ns right after a start (median of 2: 14254 to 86172; the workload control/syscall measures it), beside"), "{starts}");
+    assert!(starts.contains("86172 ns right after a start, when it may take longer than later (median of 2: 14254 to 86172; the workload control/syscall measures it), beside"), "{starts}");
     // Where the run measured it, that is the figure, and what it was after a start says nothing.
     let measured = told(&|s| {
         raise(s);
@@ -354,6 +354,32 @@ fn an_empty_call_has_one_figure_and_says_where_it_is_from() {
     });
     let expected = "an empty system call: 13500 ns as control/syscall measured it, beside the baseline 120 ns";
     assert_eq!(measured, expected);
+    // Of several at a time wall time by operations is no call's.
+    let several = told(&|s| {
+        raise(s);
+        s.run.workloads.iter_mut().find(|w| w.name == EMPTY_CALLS).expect("in the example").kind = EMPTY_CALLS.into();
+        s.records.iter_mut().filter_map(|r| r.outcome.as_mut().ok()).for_each(|sample| sample.concurrency = 4);
+    });
+    assert!(several.contains("right after a start"), "{several}");
+}
+
+/// Where all that is known is how long tasks of the whole machine waited, it may be the neighbour's.
+#[test]
+fn beside_a_neighbour_nobody_knows_who_waits_for_a_cpu() {
+    let waits = |neighbour: bool| {
+        let environments = changed(&|s: &mut Stored| {
+            records(s, |r| r.evidence.pressure_cpu = Some(0.79));
+            let neighbour = neighbour.then(|| crate::record::Neighbour {
+                like: "bare".into(),
+                workload: "control/cpu".into(),
+                settings: Default::default(),
+                without: "bare".into(),
+            });
+            plan(s).neighbour = neighbour;
+        });
+        environments[2].hints.iter().any(|hint| hint.name == "cpu-wait")
+    };
+    assert!(waits(false) && !waits(true));
 }
 
 #[test]

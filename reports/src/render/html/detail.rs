@@ -106,8 +106,14 @@ fn open_loop(c: &Comparison, plan: &WorkloadPlan, out: &mut Markup) {
 /// The host's counters beside the operations.
 fn counted(c: &Comparison, plan: &WorkloadPlan, out: &mut Markup) {
     let Some(table) = seen::table(c, plan) else { return };
+    let split = if table.headings.contains(&"user") {
+        " user, system and guest are shares of the CPU time of all bursts;"
+    } else {
+        ""
+    };
     let caption = markup!(
-        "<caption>by operation, as the host counted, warm-ups included; user, system and guest are shares of the CPU time of all bursts; page cache and memory as they are after a burst</caption>\n"
+        "<caption>by operation, as the host counted, warm-ups included;{} page cache and memory as they are after a burst</caption>\n",
+        split
     );
     let rows = table.rows.iter().map(|(name, figures)| (name.as_str(), figures.as_slice()));
     figures(&format!("The host's counters beside {}", plan.name), &caption, &table.headings, rows, out);

@@ -18,21 +18,22 @@ fn ladder<'a>(explanation: &think::Explanation, l: &'a think::Ladder) -> Ladder<
         workload: &l.workload,
         sentence: words::plain(&words::why::sentence(explanation, l)),
         blocks: l.blocks,
-        whole: l.whole.as_ref().map(part),
+        noise_floor_ns: l.floor.map(|floor| floor.ns),
+        whole: l.whole.as_ref().map(|whole| part(l, whole)),
         sum: l.sum(),
         doubted: l.doubted(),
-        rungs: l.rungs.iter().map(rung).collect(),
-        alternatives: l.alternatives.iter().map(alternative).collect(),
-        interaction: l.interaction.as_ref().map(part),
+        rungs: l.rungs.iter().map(|r| rung(l, r)).collect(),
+        alternatives: l.alternatives.iter().map(|a| alternative(l, a)).collect(),
+        interaction: l.interaction.as_ref().map(|left| part(l, left)),
     }
 }
 
-fn rung(r: &think::Rung) -> Rung<'_> {
+fn rung<'a>(l: &think::Ladder, r: &'a think::Rung) -> Rung<'a> {
     Rung {
         environment: &r.environment,
         change: &r.change,
         cost: r.cost.as_ref().ok().copied(),
-        step: r.step.as_ref().map(part),
+        step: r.step.as_ref().map(|step| part(l, step)),
         share: r.share,
         verdict: r.verdict.name(),
         doubts: &r.doubts,
@@ -40,11 +41,11 @@ fn rung(r: &think::Rung) -> Rung<'_> {
     }
 }
 
-fn alternative(a: &think::Alternative) -> Alternative<'_> {
+fn alternative<'a>(l: &think::Ladder, a: &'a think::Alternative) -> Alternative<'a> {
     Alternative {
         environment: &a.environment,
         change: &a.change,
-        gain: a.gain.as_ref().ok().map(part),
+        gain: a.gain.as_ref().ok().map(|gain| part(l, gain)),
         share: a.share,
         verdict: a.verdict.name(),
         doubts: &a.doubts,
@@ -52,11 +53,11 @@ fn alternative(a: &think::Alternative) -> Alternative<'_> {
     }
 }
 
-fn part(estimate: &Estimate) -> Part {
+fn part(l: &think::Ladder, estimate: &Estimate) -> Part {
     Part {
         value: estimate.value,
         low: estimate.interval.map(|i| i.low),
         high: estimate.interval.map(|i| i.high),
-        told: think::told(estimate),
+        told: l.clear(estimate),
     }
 }

@@ -68,6 +68,8 @@ pub(super) struct Ladder<'a> {
     pub(super) sentence: String,
     /// Blocks that all rungs have in common.
     pub(super) blocks: u32,
+    /// The least that can be told from noise here, by what two copies of the baseline may differ by; null where nobody knows.
+    pub(super) noise_floor_ns: Option<f64>,
     /// What the environment costs over the baseline; null where one of them has no figure.
     pub(super) whole: Option<Part>,
     /// The steps added up. In each block they are the whole; each of them is a median of its own.
@@ -136,7 +138,7 @@ pub(super) struct Part {
     pub(super) low: Option<f64>,
     /// Upper end.
     pub(super) high: Option<f64>,
-    /// Whether it can be told from noise: 0 lies outside.
+    /// Whether it can be told from noise: 0 lies outside of the interval, and it is no smaller than the noise floor.
     pub(super) told: bool,
 }
 

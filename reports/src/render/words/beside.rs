@@ -2,6 +2,8 @@
 //! counters, and the place in the published insertion test.
 
 use super::super::units;
+use std::collections::BTreeMap;
+
 use crate::comparison::{
     Comparison, Distribution, Insertions, Latency, Metric, Population, Standing, connection_of, quantile,
 };
@@ -112,12 +114,13 @@ fn here<'a>(c: &'a Comparison, workload: &str) -> impl Iterator<Item = &'a Distr
 /// Counters of a workload: `busy timeouts: bare 312, 4.10 per 1000 operations; runc ...`, a line per counter.
 #[must_use]
 pub fn counters(c: &Comparison, workload: &str) -> Vec<String> {
-    let mut names: Vec<&str> = here(c, workload).flat_map(|d| d.counters.keys().map(String::as_str)).collect();
+    let counted: Vec<_> = here(c, workload).map(|d| (d, told(&d.counters))).collect();
+    let mut names: Vec<&str> = counted.iter().flat_map(|(_, counters)| counters.keys().copied()).collect();
     names.sort_unstable();
     names.dedup();
     let line = |name: &&str| {
-        let each = here(c, workload).filter_map(|d| {
-            let count = *d.counters.get(*name)?;
+        let each = counted.iter().filter_map(|(d, counters)| {
+            let count = *counters.get(*name)?;
             // Microseconds of a thousand operations are nanoseconds of one.
             let rate = d.per_thousand(count);
             Some(match name.ends_with(MICROSECONDS) {
@@ -130,6 +133,17 @@ pub fn counters(c: &Comparison, workload: &str) -> Vec<String> {
         format!("{}: {}", counter(name), each.collect::<Vec<_>>().join("; "))
     };
     names.iter().map(line).collect()
+}
+
+/// Counters as they are told. A process that ends within a tick of the kernel's clock has all of its CPU time booked as the kernel
+/// finds it then, mostly outside of the kernel: only the sum of both is known.
+fn told(counters: &BTreeMap<String, u64>) -> BTreeMap<&str, u64> {
+    let mut told: BTreeMap<&str, u64> = counters.iter().map(|(name, count)| (name.as_str(), *count)).collect();
+    let parts: Vec<u64> = ["user_us", "system_us"].iter().filter_map(|part| told.remove(part)).collect();
+    if !parts.is_empty() {
+        told.insert("cpu_us", parts.iter().fold(0, |sum, part| sum.saturating_add(*part)));
+    }
+    told
 }
 
 /// How connections came into each environment: `connections: inbound, directly (bare, runc)`; `None` where none did.
@@ -156,8 +170,7 @@ const MICROSECONDS: &str = "_us";
 fn counter(name: &str) -> &str {
     match name {
         "busy" => "busy timeouts",
-        "user_us" => "CPU time in user space",
-        "system_us" => "CPU time in the kernel",
+        "cpu_us" => "CPU time of its processes",
         "left_behind" => "processes left behind and killed",
         other => other,
     }
@@ -231,10 +244,11 @@ mod tests {
         let mut c = sample::comparison();
         for d in c.distributions.iter_mut().filter(|d| d.workload == "sqlite/writers") {
             (d.operations, d.warmup_operations) = (30, 10);
-            d.counters.insert("user_us".into(), 34_600);
+            d.counters.insert("user_us".into(), 30_000);
+            d.counters.insert("system_us".into(), 4_600);
         }
         let lines = counters(&c, "sqlite/writers");
-        assert!(lines[1].starts_with("CPU time in user space: bare 865 µs per operation; control 865"), "{lines:?}");
+        assert!(lines[1].starts_with("CPU time of its processes: bare 865 µs per operation; control 865"), "{lines:?}");
     }
 
     #[test]

@@ -329,7 +329,7 @@ pub const OTHER_MEANS: &str = "The overhead is the figure that this report goes 
 pub fn verdict(cell: &Cell) -> &'static str {
     match (cell.metric, cell.verdict) {
         // No test stands behind the interval of a single value.
-        (Metric::Max, Verdict::Trusted) => "one value",
+        (Metric::Max, Verdict::Trusted) if cell.finding.is_ok() => "one value",
         (_, verdict) => verdict.name(),
     }
 }
@@ -339,6 +339,17 @@ pub fn verdict(cell: &Cell) -> &'static str {
 pub fn felt(hint: &Hint, run: &Run) -> String {
     let all = run.workloads.len() > 1 && hint.workloads.len() == run.workloads.len();
     if all { "all workloads".into() } else { hint.workloads.join(", ") }
+}
+
+/// The flags that no table marks, by name; the page has what they rest on.
+#[must_use]
+pub fn notes(c: &Comparison) -> Option<String> {
+    let unmarked = |cell: &'_ Cell| -> Vec<&'static str> {
+        cell.flags.iter().filter(|flag| !cell.marks().any(|mark| mark == *flag)).map(|flag| flag.name).collect()
+    };
+    let names: BTreeSet<&str> = c.control.iter().chain(&c.cells).flat_map(unmarked).collect();
+    let names: Vec<&str> = names.into_iter().collect();
+    (!names.is_empty()).then(|| format!("worth knowing, in full in the HTML report: {}", names.join(", ")))
 }
 
 /// The cell of a workload's primary metric.
@@ -364,16 +375,22 @@ pub fn sentence(c: &Comparison, environment: &Environment) -> Vec<Piece> {
         }
         Outcome::Measured | Outcome::Partial(_) => {}
     }
-    let sorted = Sorted::of(c, environment);
+    let mut sorted = Sorted::of(c, environment);
     let mut clauses = neighbour::clauses(c, environment);
     clauses.extend(worse(&sorted.worse, &c.run.baseline));
     clauses.extend(better(&sorted.better, &format!("faster than {} in ", c.run.baseline)));
     clauses.extend(better(&sorted.doubtful, "looks faster, but read its flags, in "));
     clauses.extend(better(&sorted.unsure, "too few blocks to be sure of "));
     let mut clause = |text: String| clauses.push(vec![Piece::Plain(text)]);
-    if let Some((where_to, most)) = sorted.equal.iter().max_by(|a, b| a.1.total_cmp(&b.1)) {
+    sorted.equal.sort_by(|a, b| b.1.total_cmp(&a.1));
+    if let Some((where_to, most)) = sorted.equal.first() {
+        let next = sorted.equal.get(1).map_or(*most, |(_, next)| *next);
+        let (apart, next) = (*most > APART * next, units::percent_above(next));
         let most = units::percent_above(*most);
         match sorted.equal.len() {
+            n if apart && n > 3 => {
+                clause(format!("costs no more than {next} in {} workloads, and than {most} in {where_to}", n - 1))
+            }
             n if n > 3 && n == c.run.workloads.len() => {
                 clause(format!("costs no more than {most} in any of {n} workloads ({where_to} can't be told closer)"))
             }
@@ -420,6 +437,9 @@ pub fn sentence(c: &Comparison, environment: &Environment) -> Vec<Piece> {
     pieces
 }
 
+/// A workload that can be told so many times less closely than all others doesn't speak for them.
+const APART: f64 = 1.5;
+
 /// Cells named one by one; of further ones only the range is said, except of a single one, which takes no more room with its name.
 const NAMED: usize = 3;
 
@@ -463,10 +483,10 @@ fn worse(cells: &[Cost], baseline: &str) -> Vec<Vec<Piece>> {
                 ratio => format!("only {ratio}"),
             };
             let share = units::percent(1.0 - median.max(1.0) / finding.overhead.value);
-            let where_to = if cost.stopped {
-                format!("it is stopped in between, {share} of the time")
-            } else {
-                format!("{share} of the time goes into the others, or between them")
+            let where_to = match cost.beyond_half {
+                _ if cost.stopped => format!("it is stopped in between, {share} of the time"),
+                Some(share) => format!("{} of the time goes into the others, or between them", units::percent(share)),
+                None => "the time goes into the others, or between them".to_owned(),
             };
             let cut = match cost.cut_short {
                 (cut, all) if 2 * cut >= all && cut > 0 => format!(" (the time limit ended {cut} of its {all} bursts)"),
@@ -521,6 +541,8 @@ struct Cost<'a> {
     by_the_slow: bool,
     /// Bursts that the time limit ended, and all of them.
     cut_short: (usize, usize),
+    /// See [`crate::comparison::Distribution::beyond_half`].
+    beyond_half: Option<f64>,
 }
 
 impl Cost<'_> {
@@ -601,7 +623,8 @@ impl<'a> Sorted<'a> {
             let stopped = median.zip(slowest).is_some_and(|(m, slowest)| slowest <= TWO_STORIES * m.max(1.0));
             let seen = c.distribution(&plan.name, &environment.plan.name);
             let cut_short = seen.map_or((0, 0), |seen| seen.cut_short);
-            self.worse.push(Cost { told, median, stopped, by_the_slow: !cost, cut_short });
+            let beyond_half = seen.and_then(|seen| seen.beyond_half);
+            self.worse.push(Cost { told, median, stopped, by_the_slow: !cost, cut_short, beyond_half });
         } else if headline.claim == Claim::Better && headline.verdict == Verdict::Suspect {
             self.doubtful.push((headline, finding));
         } else if headline.claim == Claim::Better {
@@ -736,7 +759,7 @@ mod tests {
         };
         for said in [slow(Some(4.0)), slow(None)] {
             let expected =
-                "though half of its operations take no longer: 50 % of the time goes into the others, or between them";
+                "though half of its operations take no longer: 63 % of the time goes into the others, or between them";
             assert!(said.contains(expected) && !said.contains("stopped"), "{said}");
         }
     }
@@ -787,6 +810,23 @@ mod tests {
         c.resolution.iter_mut().filter(fsync).for_each(|r| r.control = reach(0.09, 1.05));
         let rest = "costs no more than 20 % in 8 workloads (sqlite/inserts can't be told closer); can't be told from noise in disk/fsync ";
         assert!(said(&c, "runc").starts_with(rest), "{}", said(&c, "runc"));
+        // One that can be told less closely doesn't speak for the others.
+        let mut apart = sample::comparison();
+        let close = |i| crate::statistics::Interval { low: 0.97, high: 1.09, ..i };
+        for resolution in &mut apart.resolution {
+            resolution.smallest_visible = resolution.smallest_visible.map(|_| 0.05);
+            resolution.control = resolution.control.map(|e| Estimate { interval: e.interval.map(close), ..e });
+        }
+        for finding in apart.cells.iter_mut().filter_map(|cell| cell.finding.as_mut().ok()) {
+            finding.overhead.interval = finding.overhead.interval.map(close);
+        }
+        apart.resolution.iter_mut().filter(fsync).for_each(|r| r.smallest_visible = Some(0.24));
+        let words = said(&apart, "runc");
+        assert!(
+            words.starts_with("costs no more than 9")
+                && words.ends_with(" % in 8 workloads, and than 24 % in disk/fsync"),
+            "{words}"
+        );
         c.invalid.push("61 of 100 rounds are void".into());
         let invalid = said(&c, "runc");
         assert!(invalid.starts_with("can't be told from noise in ") && !invalid.contains("no more than"), "{invalid}");
@@ -901,9 +941,9 @@ mod tests {
             cell.finding = Err(Withheld::TooFewOperations { have: 1, more: 1 });
         }
         let own = c.distributions.iter_mut().filter(|d| d.workload == "disk/fsync" && d.environment == "runc");
-        own.for_each(|d| d.cut_short = (39, 64));
+        own.for_each(|d| (d.cut_short, d.beyond_half) = ((39, 64), Some(0.98)));
         let said = said(&c, "runc");
-        let expected = "though half of its operations take only 1.57×: 97 % of the time goes into the others, or between them \
+        let expected = "though half of its operations take only 1.57×: 98 % of the time goes into the others, or between them \
                         (the time limit ended 39 of its 64 bursts)";
         assert!(said.contains(expected), "{said}");
     }

@@ -41,7 +41,7 @@ pub fn sentence(explanation: &Explanation, ladder: &Ladder) -> Vec<Piece> {
         let why = missing.map_or_else(|| "there is no block to compare".to_string(), Clone::clone);
         return vec![plain(format!("{environment} can't be explained here: {why}."))];
     };
-    if !told(whole) {
+    if !ladder.clear(whole) {
         // No word of a cost: that there is one, and which sign it has, is what nobody can tell.
         let [before, after] = match whole.interval {
             Some(_) => [format!("{environment} can't be told from {baseline}: "), String::new()],
@@ -77,6 +77,10 @@ pub fn sentence(explanation: &Explanation, ladder: &Ladder) -> Vec<Piece> {
         pieces.push(plain(format!(" {} alone gives back ", best.change)));
         pieces.push(Piece::Strong(units::percent(share)));
         pieces.push(plain(".".into()));
+    } else if let Some(tried) = fruitless(ladder) {
+        pieces.push(plain(format!(
+            " Of the {tried} that were changed alone none gives back anything that can be believed."
+        )));
     }
     pieces
 }
@@ -106,6 +110,12 @@ fn best(ladder: &Ladder) -> Option<(&Alternative, f64)> {
     clear.filter_map(|a| Some((a, a.share?))).max_by(|a, b| a.1.total_cmp(&b.1))
 }
 
+/// How many settings were tried alone, where none of them gives back time that can be told from noise and believed.
+fn fruitless(ladder: &Ladder) -> Option<String> {
+    let tried = ladder.alternatives.iter().filter(|a| a.gain.is_ok()).count();
+    (tried > 1 && best(ladder).is_none()).then(|| units::number_of(tried, "setting"))
+}
+
 /// The lines of the rungs, the baseline's first, then the sum.
 #[must_use]
 pub fn rungs(ladder: &Ladder) -> Vec<Line> {
@@ -117,14 +127,14 @@ pub fn rungs(ladder: &Ladder) -> Vec<Line> {
         } else {
             format!("{} of it in steps with doubts", units::signed(units::duration(doubted)))
         };
-        let share = if told(whole) { units::percent(ladder.sum() / whole.value) } else { String::new() };
+        let share = if ladder.clear(whole) { units::percent(ladder.sum() / whole.value) } else { String::new() };
         let sum = units::signed(units::duration(ladder.sum()));
         lines.push(Line {
             fields: ["sum of the steps".into(), String::new(), sum, String::new(), share],
             remark,
             strong: true,
         });
-        let share = if told(whole) { units::percent(1.0) } else { String::new() };
+        let share = if ladder.clear(whole) { units::percent(1.0) } else { String::new() };
         let fields = ["whole".into(), String::new(), figure(whole), range(whole), share];
         lines.push(Line { fields, remark: noise(whole, ladder.floor), strong: ladder.clear(whole) });
     }
@@ -171,7 +181,14 @@ fn of_alternative(ladder: &Ladder, alternative: &Alternative) -> Line {
     let none = || String::new();
     match gain {
         Ok(gain) => Line {
-            fields: [change.clone(), none(), figure(gain), range(gain), share.map_or_else(none, units::percent)],
+            // Time that is won by not doing the work is no share of its cost.
+            fields: [
+                change.clone(),
+                none(),
+                figure(gain),
+                range(gain),
+                share.filter(|_| *verdict != Verdict::Invalid).map_or_else(none, units::percent),
+            ],
             remark: joined(noise(gain, ladder.floor), *verdict, doubts),
             strong: ladder.clear(gain) && *verdict == Verdict::Trusted,
         },
@@ -250,6 +267,20 @@ mod tests {
     }
 
     #[test]
+    fn where_nothing_gives_anything_back_that_is_said() {
+        let mut explanation = explain(&both()).expect("a ladder");
+        for alternative in &mut explanation.ladders[0].alternatives {
+            alternative.verdict = Verdict::Invalid;
+        }
+        let words = plain(&sentence(&explanation, &explanation.ladders[0]));
+        let none = " Of the 2 settings that were changed alone none gives back anything that can be believed.";
+        assert!(words.ends_with(none), "{words}");
+        let shares: Vec<String> =
+            alternatives(&explanation.ladders[0]).into_iter().map(|line| line.fields[4].clone()).collect();
+        assert!(shares.iter().all(String::is_empty), "what doesn't do the work has no share: {shares:?}");
+    }
+
+    #[test]
     fn without_an_interval_nothing_has_a_share() {
         let mut explanation = explain(&both()).expect("a ladder");
         let ladder = &mut explanation.ladders[0];
@@ -271,6 +302,13 @@ mod tests {
         assert_eq!(marked, ["", below, "", below]);
         let words = plain(&sentence(&explanation, &explanation.ladders[0]));
         assert!(words.contains(" is bus=ide; not told from noise: vm, format=qcow2. "), "{words}");
+        explanation.ladders[0].floor = Some(Floor { share: 6.0, ns: 6000.0 });
+        let words = plain(&sentence(&explanation, &explanation.ladders[0]));
+        assert!(
+            words.starts_with("slow can't be told from bare: +5.70 µs") && words.ends_with("have no shares."),
+            "{words}"
+        );
+        explanation.ladders[0].floor = Some(Floor { share: 2.5, ns: 2500.0 });
         let strong: Vec<bool> = rungs(&explanation.ladders[0]).into_iter().map(|line| line.strong).take(4).collect();
         assert_eq!(strong, [true, false, true, false]);
     }

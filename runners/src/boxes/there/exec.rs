@@ -166,6 +166,7 @@ mod tests {
             (vec![("command", "docker exec -i box")], "where the agent's goes", "put {run} where it does"),
             (vec![("command", "enter {run} 2>/dev/null")], "`2>/dev/null` in `command` is for a shell", "sh -c"),
             (vec![("copy", "cat {binary} | into {agent}")], "`|` in `copy` is for a shell", "sh -c"),
+            (vec![("copy", "echo \"one two\"; cp {binary} {agent}")], "`one two;` in `copy` is for a shell", "sh -c"),
             (
                 vec![("command", "x {run}"), ("copy", "y {binary} {agent}"), ("installed", "/usr/bin/tarebench")],
                 "both `copy` and `installed` are set",
