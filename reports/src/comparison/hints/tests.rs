@@ -367,7 +367,7 @@ fn an_empty_call_has_one_figure_and_says_where_it_is_from() {
 #[test]
 fn beside_a_neighbour_nobody_knows_who_waits_for_a_cpu() {
     let waits = |neighbour: bool| {
-        let environments = changed(&|s: &mut Stored| {
+        let environments = changed(|s: &mut Stored| {
             records(s, |r| r.evidence.pressure_cpu = Some(0.79));
             let neighbour = neighbour.then(|| crate::record::Neighbour {
                 like: "bare".into(),
