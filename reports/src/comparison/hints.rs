@@ -219,7 +219,7 @@ pub const KINDS: &[Kind] = &[
         concerns: Concerns::Around,
         of_bursts: false,
         of_host: false,
-        unprovoked: Some("how long a start takes is the machine's doing as much as the engine's"),
+        unprovoked: None,
         judge: around,
     },
     Kind {
