@@ -143,7 +143,11 @@ impl Witness {
             guest: self.guest,
             cpu_ns: group.and_then(Cgroup::cpu_ns),
             cpu_split: group.and_then(Cgroup::cpu_split),
-            guests_ns: group.and_then(Cgroup::guests_ns),
+            guests_ns: match stat.as_ref().and_then(|t| guest_ticks(t)) {
+                // A look at each process takes as long as all other counters of a small box.
+                Some(0) => Some(HashMap::new()),
+                _ => group.and_then(Cgroup::guests_ns),
+            },
             run_cpu_ns: group.and_then(Cgroup::run_cpu_ns),
             busy_ns: stat.as_ref().and_then(|t| busy_ns(t, &self.cpus)),
             quota: group.map(Cgroup::quota).unwrap_or_default(),
@@ -256,6 +260,13 @@ fn ticks(stat: &str) -> Option<(u64, u64)> {
     Some((*fields.get(7)?, fields[..8].iter().sum()))
 }
 
+/// Ticks that guests have run on the CPUs since the host started: where there are none, no process has any.
+fn guest_ticks(stat: &str) -> Option<u64> {
+    let line = stat.lines().next()?.strip_prefix("cpu ")?;
+    let fields: Vec<u64> = line.split_whitespace().map_while(|f| f.parse().ok()).collect();
+    Some(fields.get(8)? + fields.get(9)?)
+}
+
 /// Time that these CPUs were busy, nanoseconds: all but idle, waiting and stolen.
 fn busy_ns(stat: &str, cpus: &[usize]) -> Option<u64> {
     let of = |cpu: &usize| {
@@ -324,6 +335,16 @@ mod tests {
         costs.sort_unstable();
         println!("two looks: {:?}, the dearest {:?}", costs[12], costs[24]);
         assert!(costs[12] < MOST, "{costs:?}");
+    }
+
+    #[test]
+    fn where_no_guest_has_ever_run_no_process_is_asked() {
+        let stat = |guests: u64| format!("cpu  1 2 3 4 5 6 7 8 {guests} 0\ncpu0 1 2 3 4 5 6 7 8 {guests} 0\n");
+        assert_eq!((guest_ticks(&stat(0)), guest_ticks(&stat(7))), (Some(0), Some(7)));
+        assert_eq!(guest_ticks("cpu  1 2 3 4 5 6 7 8\n"), None, "older kernels don't count them");
+        let (none, one) = (HashMap::new(), HashMap::from([(5, 30)]));
+        assert_eq!(counted(Some(&none), Some(&none)), Some(0));
+        assert_eq!(counted(Some(&none), Some(&one)), Some(30), "the first guest began since");
     }
 
     #[test]
