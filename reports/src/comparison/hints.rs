@@ -33,6 +33,17 @@ pub struct Hint {
     pub change: String,
 }
 
+/// What stands before values to try in [`Hint::change`].
+const TRY: &str = "try";
+
+impl Hint {
+    /// The values that it says to try: `disk.bus=virtio`, ...
+    pub fn to_try(&self) -> impl Iterator<Item = &str> {
+        let values = self.change.split_once(&format!("; {TRY} ")).map_or("", |(_, values)| values);
+        values.split(", ").filter(|value| !value.is_empty())
+    }
+}
+
 /// A kind of hint: what all hints of a name have in common.
 #[derive(Debug)]
 pub struct Kind {
@@ -559,7 +570,7 @@ fn change(kind: &Kind, plan: &EnvironmentPlan) -> String {
         others.filter_map(|(name, value)| Some(format!("{name}={}", known(name).or_else(|| to_try(name, value))?)));
     let others: Vec<String> = others.collect();
     let mut words = kind.change.to_string();
-    for (what, settings) in [("now", now), ("try", others)] {
+    for (what, settings) in [("now", now), (TRY, others)] {
         if !settings.is_empty() {
             words.push_str(&format!("; {what} {}", settings.join(", ")));
         }
@@ -852,7 +863,7 @@ fn cpu_wait(place: &Place) -> Option<String> {
     if place.plan.neighbour.is_some() {
         return None;
     }
-    let mean = |records| super::flags::mean(records, |r: &Record| r.evidence.pressure_cpu);
+    let mean = |records| flags::mean(records, |r: &Record| r.evidence.pressure_cpu);
     let (own, base) = (mean(&place.records)?, mean(&place.base_records)?);
     (own > WAITED + base).then(|| {
         format!(

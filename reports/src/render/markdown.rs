@@ -44,8 +44,8 @@ impl Render for Markdown {
         for plan in &c.run.workloads {
             table(c, plan, &mut notes, &mut out);
         }
-        if c.cells.iter().any(|cell| cell.finding.is_ok()) {
-            say!(out, "{}\n", safe(words::POOLED));
+        if let Some(pooled) = words::pooled(c) {
+            say!(out, "{}\n", safe(pooled));
         }
         if let Some(notes) = words::notes(c) {
             say!(out, "{}\n", safe(&notes));
@@ -239,7 +239,7 @@ fn environments(c: &Comparison, out: &mut String) {
     let mut any = false;
     for reason in words::reasons(c) {
         any = true;
-        say!(out, "* Why **{}**: {}", safe(&reason.of(c)), safe(&words::hint(reason.hint, c)));
+        say!(out, "* Why **{}**: {}", safe(&reason.of(c)), safe(&reason.sentence(&c.run)));
     }
     if any {
         out.push('\n');

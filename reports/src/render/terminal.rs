@@ -339,7 +339,7 @@ impl Terminal {
     fn hints(self, c: &Comparison, out: &mut String) {
         let reasons = words::reasons(c);
         for reason in &reasons {
-            self.item("?", &format!("why {}: {}", reason.of(c), words::hint(reason.hint, c)), out);
+            self.item("?", &format!("why {}: {}", reason.of(c), reason.sentence(&c.run)), out);
         }
         if !reasons.is_empty() {
             out.push('\n');
@@ -398,8 +398,8 @@ impl Render for Terminal {
         self.trust(c, &mut out);
         self.alone(c, &mut out);
         self.workloads(c, &mut out);
-        if c.cells.iter().any(|cell| cell.finding.is_ok()) {
-            wrapped(words::POOLED, self.width).iter().for_each(|line| say!(out, "{}", self.paint(Style::Dim, line)));
+        if let Some(pooled) = words::pooled(c) {
+            wrapped(pooled, self.width).iter().for_each(|line| say!(out, "{}", self.paint(Style::Dim, line)));
             out.push('\n');
         }
         self.environments(c, &mut out);

@@ -36,7 +36,7 @@ pub(super) fn hints(c: &Comparison, out: &mut Markup) {
             reason.of(c),
             hint.what,
             &hint.evidence,
-            words::change(hint, c),
+            &reason.change,
             words::scope(hint, &c.run)
         );
     }

@@ -3,20 +3,21 @@
 pub mod beside;
 pub mod glossary;
 mod neighbour;
+mod reasons;
 pub mod seen;
 mod trust;
 pub mod why;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use reasons::{Reason, reasons, scope};
 pub use trust::{Tone, Trust, trust};
 
 use super::units;
 use crate::comparison::{
-    Cell, Claim, Comparison, Environment, Finding, Hint, Metric, Outcome, Role, Severity, TWO_STORIES, Unit, Verdict,
+    Cell, Claim, Comparison, Environment, Finding, Metric, Outcome, Role, Severity, TWO_STORIES, Unit, Verdict,
     Withheld,
 };
-use crate::explain::{Explanation, explain};
 use crate::record::{CONTROL, Run, WorkloadPlan};
 use crate::statistics::{Estimate, FEWEST_FOR_INTERVAL};
 
@@ -206,116 +207,13 @@ pub fn tried(c: &Comparison) -> impl Iterator<Item = &Environment> {
     c.environments.iter().filter(|e| !matches!(e.outcome, Outcome::Skipped(_)))
 }
 
-/// A hint in one sentence, without the environment's name.
+/// How net and gross are to be read beside an overhead; of a report that has one.
 #[must_use]
-pub fn hint(hint: &Hint, c: &Comparison) -> String {
-    let evidence = super::escape::one_line(&hint.evidence);
-    format!("{}, {}: {evidence}. To change it: {}", hint.what, scope(hint, &c.run), change(hint, c))
+pub fn pooled(c: &Comparison) -> Option<&'static str> {
+    c.cells.iter().any(|cell| cell.finding.is_ok()).then_some(POOLED)
 }
 
-/// What would change it, and what that gave back where the run tried it.
-#[must_use]
-pub fn change(hint: &Hint, c: &Comparison) -> String {
-    let text = super::escape::one_line(&hint.change);
-    let (Some((_, values)), Some(explanation)) = (hint.change.split_once("; try "), explain(c)) else { return text };
-    let tried: Vec<String> = values.split(", ").filter_map(|value| gave_back(hint, &explanation, value)).collect();
-    if tried.is_empty() { text } else { format!("{text} (in this run {})", tried.join("; ")) }
-}
-
-/// What a change gave back in the workloads of a hint; `None` where none of them tried it.
-fn gave_back(hint: &Hint, explanation: &Explanation, change: &str) -> Option<String> {
-    let own = explanation.ladders.iter().filter(|ladder| hint.workloads.contains(&ladder.workload));
-    let (mut some, mut none) = (Vec::new(), Vec::new());
-    for ladder in own {
-        let Some(alternative) = ladder.alternatives.iter().find(|a| a.change == change) else { continue };
-        let Ok(gain) = &alternative.gain else { continue };
-        match alternative.share.filter(|share| *share > 0.0 && ladder.clear(gain)) {
-            Some(share) if alternative.verdict != Verdict::Invalid => {
-                some.push(format!("{} in {}", units::percent(share), ladder.workload));
-            }
-            _ => none.push(ladder.workload.as_str()),
-        }
-    }
-    let none = (!none.is_empty()).then(|| format!("nothing that can be told from noise in {}", none.join(", ")));
-    let all: Vec<String> = some.into_iter().chain(none).collect();
-    (!all.is_empty()).then(|| format!("{change} gave back {}", all.join(", ")))
-}
-
-/// Where a hint holds: `seen in net/rr` where bursts show it, `may matter in net/rr` where the surroundings do.
-#[must_use]
-pub fn scope(hint: &Hint, run: &Run) -> String {
-    match (hint.workloads.is_empty(), hint.felt) {
-        (true, _) => "outside of every operation's time".into(),
-        (false, true) => format!("seen in {}", felt(hint, run)),
-        (false, false) => format!("may matter in {}", felt(hint, run)),
-    }
-}
-
-/// Which hints are said in one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Alike {
-    /// Those that are equal.
-    Equal,
-    /// Those that differ in the figures of their evidence alone: the rungs of a ladder all say so much.
-    ButForFigures,
-}
-
-/// A hint, and all environments that it is said of.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reason<'a> {
-    /// Names, the one whose evidence it has first.
-    pub environments: Vec<&'a str>,
-    /// The hint of the first.
-    pub hint: &'a Hint,
-    /// Whether the evidence of the others has the same figures.
-    pub equal: bool,
-}
-
-/// The hints of all environments that were tried, those that are alike in one.
-#[must_use]
-pub fn hints(c: &Comparison, alike: Alike) -> Vec<Reason<'_>> {
-    let without_figures = |text: &str| {
-        let words = text.split(|c: char| c.is_ascii_digit() || c == '.').filter(|part| !part.is_empty());
-        words.map(ToString::to_string).collect::<Vec<_>>()
-    };
-    let same = |one: &Hint, other: &Hint| {
-        (one.name, one.felt, &one.workloads, &one.change) == (other.name, other.felt, &other.workloads, &other.change)
-            && (one.evidence == other.evidence
-                || alike == Alike::ButForFigures && without_figures(&one.evidence) == without_figures(&other.evidence))
-    };
-    let mut all: Vec<Reason> = Vec::new();
-    for (e, hint) in tried(c).flat_map(|e| e.hints.iter().map(move |hint| (e, hint))) {
-        match all.iter_mut().find(|reason| same(reason.hint, hint)) {
-            Some(reason) => {
-                reason.environments.push(c.label(&e.plan.name));
-                reason.equal &= reason.hint.evidence == hint.evidence;
-            }
-            None => all.push(Reason { environments: vec![c.label(&e.plan.name)], hint, equal: true }),
-        }
-    }
-    all
-}
-
-/// The hints of a report, those that are alike in one. The rungs of a ladder are one box, and most of them all say the same.
-#[must_use]
-pub fn reasons(c: &Comparison) -> Vec<Reason<'_>> {
-    hints(c, if c.labels.is_empty() { Alike::Equal } else { Alike::ButForFigures })
-}
-
-impl Reason<'_> {
-    /// The environments, and whose figures the evidence has where they differ. Of a long list that is all of them nobody needs the names.
-    #[must_use]
-    pub fn of(&self, c: &Comparison) -> String {
-        let of = if self.equal { String::new() } else { format!(" (figures of {})", self.environments[0]) };
-        let all = tried(c).filter(|e| e.role == Role::Compared).count();
-        match self.environments.len() {
-            n if n > NAMED && n == all => format!("all {n} environments{of}"),
-            _ => format!("{}{of}", self.environments.join(", ")),
-        }
-    }
-}
-
-/// How net and gross are to be read beside an overhead.
+/// The same, whatever there is.
 pub const POOLED: &str = "Net and gross are pooled over all blocks; an overhead is the middle of the blocks' ratios. Where blocks \
                           differ much, gross by net is another figure.";
 
@@ -332,13 +230,6 @@ pub fn verdict(cell: &Cell) -> &'static str {
         (Metric::Max, Verdict::Trusted) if cell.finding.is_ok() => "one value",
         (_, verdict) => verdict.name(),
     }
-}
-
-/// The workloads in which a hint's evidence stands: all of the run's workloads, or their names.
-#[must_use]
-pub fn felt(hint: &Hint, run: &Run) -> String {
-    let all = run.workloads.len() > 1 && hint.workloads.len() == run.workloads.len();
-    if all { "all workloads".into() } else { hint.workloads.join(", ") }
 }
 
 /// The flags that no table marks, by name; the page has what they rest on.
@@ -843,85 +734,6 @@ mod tests {
             "{said}"
         );
         assert!(said.contains("; flagged emulated-cpu"), "{said}");
-    }
-
-    #[test]
-    fn hints_that_are_alike_are_said_in_one() {
-        let mut c = sample::comparison();
-        c.environments.iter_mut().for_each(|e| e.hints.clear());
-        let said = |figure: &str| Hint {
-            name: "clock-call",
-            what: "slow",
-            workloads: vec!["a".into()],
-            felt: false,
-            evidence: format!("a reading costs {figure} ns"),
-            change: "another".into(),
-        };
-        let names: Vec<String> = tried(&c).map(|e| e.plan.name.clone()).take(3).collect();
-        for (name, figure) in names.iter().zip(["310", "310", "42.5"]) {
-            let e = c.environments.iter_mut().find(|e| e.plan.name == *name).expect("there");
-            e.hints.push(said(figure));
-        }
-        let told = |alike| {
-            let all = hints(&c, alike).into_iter();
-            all.map(|r| (r.environments.len(), r.equal)).collect::<Vec<_>>()
-        };
-        assert_eq!(told(Alike::Equal), [(2, true), (1, true)]);
-        assert_eq!(told(Alike::ButForFigures), [(3, false)]);
-    }
-
-    #[test]
-    fn a_hint_of_all_environments_needs_no_list_of_them() {
-        let mut c = sample::comparison();
-        let hint = c.environments.iter().flat_map(|e| &e.hints).next().expect("the sample has one").clone();
-        c.environments.iter_mut().for_each(|e| e.hints.clear());
-        let own = c.environments.iter_mut().filter(|e| e.role == Role::Compared);
-        own.for_each(|e| e.hints = vec![hint.clone()]);
-        let n = tried(&c).filter(|e| e.role == Role::Compared).count();
-        let told: Vec<String> = reasons(&c).iter().map(|reason| reason.of(&c)).collect();
-        assert_eq!(told, [format!("all {n} environments")]);
-        c.environments.iter_mut().find(|e| e.plan.name == "runc").expect("there").hints.clear();
-        let told: Vec<String> = reasons(&c).iter().map(|reason| reason.of(&c)).collect();
-        assert!(n > NAMED && told[0].starts_with("gvisor, qemu"), "{told:?}");
-    }
-
-    #[test]
-    fn what_the_run_tried_of_a_hint_is_said_with_it() {
-        let mut c = crate::explain::tests::both();
-        let hint = Hint {
-            name: "disk",
-            what: "slow",
-            workloads: vec!["disk/fsync".into()],
-            felt: false,
-            evidence: "seen".into(),
-            change: "another; now bus=ide, format=qcow2; try bus=virtio, cpu=host".into(),
-        };
-        let told = super::hint(&hint, &c);
-        let expected = "try bus=virtio, cpu=host (in this run bus=virtio gave back 65 % in disk/fsync)";
-        assert!(told.ends_with(expected), "{told}");
-        // As far as two copies of the baseline differ nothing is told.
-        c.resolution.iter_mut().for_each(|r| r.noise_floor = Some(50.0));
-        let told = super::hint(&hint, &c);
-        assert!(
-            told.ends_with("(in this run bus=virtio gave back nothing that can be told from noise in disk/fsync)"),
-            "{told}"
-        );
-    }
-
-    #[test]
-    fn a_hint_says_whether_it_was_seen_or_may_matter() {
-        let c = sample::comparison();
-        let of = |workloads: &[&str], felt| Hint {
-            name: "a",
-            what: "slow",
-            workloads: workloads.iter().map(ToString::to_string).collect(),
-            felt,
-            evidence: "seen".into(),
-            change: "another".into(),
-        };
-        assert_eq!(scope(&of(&["net/rr"], true), &c.run), "seen in net/rr");
-        assert_eq!(scope(&of(&["net/rr"], false), &c.run), "may matter in net/rr");
-        assert_eq!(scope(&of(&[], false), &c.run), "outside of every operation's time");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::{Piece, no_interval};
 use crate::comparison::Verdict;
-use crate::explain::{Alternative, Explanation, Floor, Ladder, Rung, told};
+use crate::explain::{Alternative, Explanation, Ladder, Rung, told};
 use crate::render::units;
 use crate::statistics::Estimate;
 
@@ -136,7 +136,7 @@ pub fn rungs(ladder: &Ladder) -> Vec<Line> {
         });
         let share = if ladder.clear(whole) { units::percent(1.0) } else { String::new() };
         let fields = ["whole".into(), String::new(), figure(whole), range(whole), share];
-        lines.push(Line { fields, remark: noise(whole, ladder.floor), strong: ladder.clear(whole) });
+        lines.push(Line { fields, remark: noise(ladder, whole), strong: ladder.clear(whole) });
     }
     lines
 }
@@ -149,11 +149,9 @@ fn of_rung(ladder: &Ladder, at: usize, rung: &Rung) -> Line {
     let [step, interval] = rung.step.as_ref().map_or_else(Default::default, |step| [figure(step), range(step)]);
     let remark = match &rung.cost {
         Err(why) => format!("{LEFT_OUT}{why}"),
-        Ok(_) => joined(
-            rung.step.as_ref().map_or_else(String::new, |step| noise(step, ladder.floor)),
-            rung.verdict,
-            &rung.doubts,
-        ),
+        Ok(_) => {
+            joined(rung.step.as_ref().map_or_else(String::new, |step| noise(ladder, step)), rung.verdict, &rung.doubts)
+        }
     };
     let strong =
         at == 0 || rung.step.as_ref().is_some_and(|step| ladder.clear(step)) && rung.verdict == Verdict::Trusted;
@@ -166,7 +164,7 @@ pub fn alternatives(ladder: &Ladder) -> Vec<Line> {
     let mut lines = once(ladder.alternatives.iter().map(|alternative| of_alternative(ladder, alternative)));
     if let Some(left) = &ladder.interaction {
         let fields = ["only together".into(), String::new(), figure(left), range(left), String::new()];
-        let remark = match noise(left, ladder.floor) {
+        let remark = match noise(ladder, left) {
             noise if !noise.is_empty() => noise,
             _ if left.value > 0.0 => "interaction: more is given back when several are changed".into(),
             _ => "interaction: part of it is given back by either of several".into(),
@@ -189,7 +187,7 @@ fn of_alternative(ladder: &Ladder, alternative: &Alternative) -> Line {
                 range(gain),
                 share.filter(|_| *verdict != Verdict::Invalid).map_or_else(none, units::percent),
             ],
-            remark: joined(noise(gain, ladder.floor), *verdict, doubts),
+            remark: joined(noise(ladder, gain), *verdict, doubts),
             strong: ladder.clear(gain) && *verdict == Verdict::Trusted,
         },
         Err(why) => Line {
@@ -224,15 +222,15 @@ fn joined(noise: String, verdict: Verdict, doubts: &[&str]) -> String {
 }
 
 /// Why a difference is not to be believed in; a step may be surer of itself than two copies of the baseline are of each other.
-fn noise(estimate: &Estimate, floor: Option<Floor>) -> String {
-    match (estimate.interval, floor) {
-        (Some(_), Some(floor)) if told(estimate) && estimate.value.abs() < floor.ns => {
+fn noise(ladder: &Ladder, estimate: &Estimate) -> String {
+    match ladder.floor {
+        _ if estimate.interval.is_none() => "no interval".into(),
+        _ if ladder.clear(estimate) => String::new(),
+        Some(floor) if told(estimate) => {
             let (time, share) = (units::duration(floor.ns), units::percent(floor.share));
             format!("below the noise floor of {time} ({share} of the baseline's time)")
         }
-        (Some(_), _) if told(estimate) => String::new(),
-        (Some(_), _) => "can't be told from noise".into(),
-        (None, _) => "no interval".into(),
+        _ => "can't be told from noise".into(),
     }
 }
 
@@ -252,7 +250,7 @@ fn with_interval(estimate: &Estimate) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::explain::{explain, tests::both};
+    use crate::explain::{Floor, explain, tests::both};
     use crate::render::words::plain;
     use crate::statistics::Interval;
 
