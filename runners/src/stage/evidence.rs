@@ -255,24 +255,26 @@ pub fn stolen_ticks() -> Option<u64> {
 
 /// Stolen and all ticks of all CPUs. Guest time is part of user time and not counted again.
 fn ticks(stat: &str) -> Option<(u64, u64)> {
-    let line = stat.lines().next()?.strip_prefix("cpu ")?;
-    let fields: Vec<u64> = line.split_whitespace().map_while(|f| f.parse().ok()).collect();
+    let fields = cpu_fields(stat, "cpu")?;
     Some((*fields.get(7)?, fields[..8].iter().sum()))
 }
 
 /// Ticks that guests have run on the CPUs since the host started: where there are none, no process has any.
 fn guest_ticks(stat: &str) -> Option<u64> {
-    let line = stat.lines().next()?.strip_prefix("cpu ")?;
-    let fields: Vec<u64> = line.split_whitespace().map_while(|f| f.parse().ok()).collect();
+    let fields = cpu_fields(stat, "cpu")?;
     Some(fields.get(8)? + fields.get(9)?)
+}
+
+/// The ticks of a CPU (`cpu1`), or of all of them (`cpu`), in the order of proc_stat(5).
+fn cpu_fields(stat: &str, name: &str) -> Option<Vec<u64>> {
+    let line = stat.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
+    Some(line.split_whitespace().map_while(|field| field.parse().ok()).collect())
 }
 
 /// Time that these CPUs were busy, nanoseconds: all but idle, waiting and stolen.
 fn busy_ns(stat: &str, cpus: &[usize]) -> Option<u64> {
     let of = |cpu: &usize| {
-        let name = format!("cpu{cpu} ");
-        let fields = stat.lines().find_map(|line| line.strip_prefix(&name))?;
-        let fields: Vec<u64> = fields.split_whitespace().map_while(|f| f.parse().ok()).collect();
+        let fields = cpu_fields(stat, &format!("cpu{cpu}"))?;
         Some([0, 1, 2, 5, 6].iter().filter_map(|at| fields.get(*at)).sum::<u64>() * TICK_NS)
     };
     cpus.iter().map(of).sum()

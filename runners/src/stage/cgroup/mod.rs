@@ -272,24 +272,16 @@ impl Cgroup {
         let table = self.file("cpuacct.stat").and_then(|file| fs::read_to_string(file).ok());
         let in_ticks =
             table.and_then(|table| Some((keyed(&table, "user")? * TICK_NS, keyed(&table, "system")? * TICK_NS)));
-        in_ticks.or_else(|| Some((self.stat("user_usec")? * 1000, self.stat("system_usec")? * 1000)))
+        in_ticks.or_else(|| {
+            let table = fs::read_to_string(self.file("cpu.stat")?).ok()?;
+            Some((keyed(&table, "user_usec")? * 1000, keyed(&table, "system_usec")? * 1000))
+        })
     }
 
     /// Time for which each process of the group and of those below it ran guests on the CPU itself, nanoseconds, by its number;
     /// `None` where they can't all be seen, or are too many to be looked at between two bursts.
     pub fn guests_ns(&self) -> Option<HashMap<u32, u64>> {
-        let directory = self.directories.iter().find(|d| d.join("cgroup.procs").exists())?;
-        let mut processes = HashMap::new();
-        for group in below(directory) {
-            for process in fs::read_to_string(group.join("cgroup.procs")).ok()?.lines() {
-                let number = process.parse().ok().filter(|number| *number > 0)?;
-                if processes.len() >= MANY_THREADS {
-                    return None;
-                }
-                processes.insert(number, guest_ns(&fs::read_to_string(format!("/proc/{number}/stat")).ok()?)?);
-            }
-        }
-        (!processes.is_empty()).then_some(processes)
+        self.each_in(&["cgroup.procs"], |process| guest_ns(&fs::read_to_string(format!("/proc/{process}/stat")).ok()?))
     }
 
     /// How often quotas of CPU time have stopped the group, or one that an engine has made below it: such a quota counts there alone.
@@ -303,21 +295,26 @@ impl Cgroup {
     /// Threads of the group and of those below it, by number, with how often each was given a CPU; `None` where they can't all be
     /// seen, or are too many to be looked at between two bursts.
     pub fn switches(&self) -> Option<HashMap<u32, u64>> {
-        let (directory, file) = self.directories.iter().find_map(|directory| {
-            ["tasks", "cgroup.threads"].iter().map(|file| (directory, *file)).find(|(d, file)| d.join(file).exists())
-        })?;
-        let mut threads = HashMap::new();
+        self.each_in(&["tasks", "cgroup.threads"], given)
+    }
+
+    /// What is counted of each thread or process that one of these files lists, in the group and in those below it, by its number.
+    fn each_in(&self, files: &[&str], count: impl Fn(u32) -> Option<u64>) -> Option<HashMap<u32, u64>> {
+        let of = |directory| files.iter().map(move |file| (directory, *file));
+        let (directory, file): (&PathBuf, &str) =
+            self.directories.iter().flat_map(of).find(|(directory, file)| directory.join(file).exists())?;
+        let mut all = HashMap::new();
         for group in below(directory) {
-            for thread in fs::read_to_string(group.join(file)).ok()?.lines() {
+            for line in fs::read_to_string(group.join(file)).ok()?.lines() {
                 // 0 stands for one that our pid namespace can't see.
-                let number = thread.parse().ok().filter(|number| *number > 0)?;
-                if threads.len() >= MANY_THREADS {
+                let number = line.parse().ok().filter(|number| *number > 0)?;
+                if all.len() >= MANY_THREADS {
                     return None;
                 }
-                threads.insert(number, given(number)?);
+                all.insert(number, count(number)?);
             }
         }
-        (!threads.is_empty()).then_some(threads)
+        (!all.is_empty()).then_some(all)
     }
 
     /// Memory held, bytes: what goes with the processes. Pages of files and what the kernel remembers of them stay charged to
