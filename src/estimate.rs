@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::execute::{PASS, WHOLE_AT_MOST, whole_limit};
+use crate::execute::{PASS, as_a_whole, whole_limit};
 use crate::plan::{Environment, Length, Plan, PlannedWorkload};
 
 /// Before the first block: the host is looked at, and every environment gets its ground.
@@ -109,11 +109,7 @@ fn whole(workload: &PlannedWorkload) -> Option<Duration> {
 /// A burst with its warm-up.
 fn burst(environment: &Environment, workload: &PlannedWorkload) -> Duration {
     let mut length = workload.length;
-    // As `plan_burst` decides it.
-    let fits = |all: &Duration| {
-        !all.is_zero() && *all <= WHOLE_AT_MOST && length.rate.is_none() && length.operations.is_none()
-    };
-    if let Some(all) = whole(workload).filter(fits) {
+    if let Some(all) = whole(workload).filter(|all| !all.is_zero() && as_a_whole(*all, length)) {
         let times = (length.burst.as_nanos() / all.as_nanos()).max(1) as u32;
         length = Length { burst: all * times, burst_max: length.burst_max.max(whole_limit(all)), ..length };
     }

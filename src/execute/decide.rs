@@ -39,7 +39,7 @@ const WARMUP: f64 = 0.25;
 
 /// Work that has an end is done as a whole in each burst, whatever the suite says of their length, where it takes no longer than that on
 /// the baseline.
-pub const WHOLE_AT_MOST: Duration = Duration::from_millis(250);
+const WHOLE_AT_MOST: Duration = Duration::from_millis(250);
 /// Operations of it at most.
 const MOST_OF_A_WHOLE: u64 = 1 << 32;
 /// And so many times as long in any box before it is cut off.
@@ -118,11 +118,12 @@ impl Whole {
         let operations = number(WHOLE).filter(|operations| (1..=MOST_OF_A_WHOLE).contains(operations))?;
         Some(Self { operations, took: Duration::from_nanos(number(WHOLE_NS)?) })
     }
+}
 
-    /// Whether bursts are of all of it where nobody has said of how many operations they are.
-    fn fits(&self) -> bool {
-        self.took <= WHOLE_AT_MOST
-    }
+/// Whether bursts of this length are of all of the work, where that takes so long on the baseline: not where somebody has said of how
+/// many operations they are.
+pub fn as_a_whole(took: Duration, length: Length) -> bool {
+    took <= WHOLE_AT_MOST && length.rate.is_none() && length.operations.is_none()
 }
 
 /// How long any box has for work that takes so long on the baseline.
@@ -137,7 +138,7 @@ pub fn plan_burst(pilot: &Sample, length: Length, whole: Option<Whole>, batch: u
     let per_second = length.rate.map_or(pilot.operations.max(1) as f64 / seconds, |rate| rate as f64);
     let fewest = length.rate.map_or(FEWEST, |_| FEWEST_ARRIVALS);
     let fill = || ((length.burst.as_secs_f64() * per_second) as u64).max(fewest);
-    let whole = whole.filter(|whole| whole.fits() && length.rate.is_none() && length.operations.is_none());
+    let whole = whole.filter(|whole| as_a_whole(whole.took, length));
     let all = |whole: Whole| (fill() / whole.operations).max(1) * whole.operations;
     let operations = length.operations.unwrap_or_else(|| whole.map_or_else(fill, all));
     // A burst of whole batches: the last reading would otherwise be the mean of fewer operations.

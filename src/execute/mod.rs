@@ -26,7 +26,7 @@ use crate::interrupt::Interrupt;
 use crate::live::Live;
 use crate::plan::Plan;
 use block::Block;
-pub use decide::{WHOLE_AT_MOST, whole_limit};
+pub use decide::{as_a_whole, whole_limit};
 use execution::{Execution, Rows};
 use progress::Progress;
 use resume::Before;
