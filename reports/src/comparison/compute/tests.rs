@@ -344,6 +344,25 @@ fn too_many_void_rounds_spoil_the_run() {
     assert!(c.invalid.len() == 1 && c.invalid[0].contains("72 of 145 rounds are void"), "{:?}", c.invalid);
 }
 
+#[test]
+fn an_environment_of_which_every_round_is_void_says_so_and_one_without_a_round_that_it_had_none() {
+    let mut restless = stored();
+    restless.run.environments.retain(|e| ["bare", "control", "runc"].contains(&e.name.as_str()));
+    restless.records.retain(|r| r.environment != "runc" || (r.block == 2 && r.workload == "net/rr"));
+    let left: Vec<u32> = restless.records.iter().filter(|r| r.environment == "runc").map(|r| r.round).collect();
+    for round in &left {
+        let reason = format!("{round} of the CPU time were stolen");
+        restless.voids.push(Void { block: 2, round: *round, workload: "net/rr".into(), reason });
+    }
+    let says = |stored: &Stored| comparison(stored).environment("runc").expect("it").outcome.clone();
+    let (count, last) = (left.len(), left.last().expect("rounds"));
+    let void =
+        format!("all of its rounds are void ({count} of them), the last because {last} of the CPU time were stolen");
+    assert_eq!(says(&restless), Outcome::Failed(void));
+    restless.records.retain(|r| r.environment != "runc");
+    assert_eq!(says(&restless), Outcome::Failed("the run ended before it had a turn".into()));
+}
+
 /// The example with a control that is slower than the baseline in one workload.
 fn with_a_bad_control() -> Comparison {
     let mut bad = stored();
