@@ -22,7 +22,7 @@ fn alone() -> MutexGuard<'static, ()> {
 fn too_restless(ran: &Ran) -> bool {
     let restless = ran.was_restless();
     if restless {
-        eprintln!("SKIPPED: in six runs too many rounds were void:\n{}", ran.stderr);
+        eprintln!("SKIPPED: in each of four runs too many rounds were void:\n{}", ran.stderr);
     }
     restless
 }

@@ -270,7 +270,7 @@ impl<'b, 'a, S: Site> Block<'b, 'a, S> {
         self.say(&workload.name);
         self.checks.clear();
         // Nothing of this workload was measured before an interruption here: there is nothing to say of it.
-        if self.prepare(workload).is_err() {
+        if self.prepare(workload, course).is_err() {
             return Ok(());
         }
         // Who is missing in a retry has a row already that says why.
@@ -289,9 +289,11 @@ impl<'b, 'a, S: Site> Block<'b, 'a, S> {
         Ok(())
     }
 
-    fn prepare(&mut self, workload: &PlannedWorkload) -> Result<(), Interrupted> {
+    /// Whoever could not be prepared for a round is not asked again for its retry: it has said why.
+    fn prepare(&mut self, workload: &PlannedWorkload, course: &mut Course) -> Result<(), Interrupted> {
         let task = self.task(workload, None);
-        let of = self.up();
+        let mut of = self.up();
+        of.retain(|at| !course.unprepared.contains(&self.sessions[*at].environment));
         let prepare = |session: &mut Live<S::Seat>, deadline| {
             make_ready(&mut session.seat, workload, Task { peer: session.peer, ..task.clone() }, deadline)
         };
@@ -307,7 +309,10 @@ impl<'b, 'a, S: Site> Block<'b, 'a, S> {
                     session.state = State::Ready;
                 }
                 Err(SessionError::Interrupted) => return Err(Interrupted),
-                Err(e) => self.failed(at, workload, Step::Prepare, &e),
+                Err(e) => {
+                    course.unprepared.insert(self.sessions[at].environment);
+                    self.failed(at, workload, Step::Prepare, &e);
+                }
             }
         }
         Ok(())

@@ -1,5 +1,6 @@
 //! The rounds of one workload in one block: how long its bursts are, and every environment's turn.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use reports::record::{Failure, Record, Step, Void};
@@ -28,12 +29,14 @@ pub struct Course {
     pub(super) void: u32,
     /// Looks so far at the host's own operations.
     canaries: Vec<u64>,
+    /// The environments, by number, that could not be prepared for it in this block.
+    pub(super) unprepared: BTreeSet<usize>,
 }
 
 impl Course {
     /// Of a workload that has not begun.
     pub fn new(workload: usize) -> Self {
-        Self { workload, burst: None, next: 0, void: 0, canaries: Vec::new() }
+        Self { workload, burst: None, next: 0, void: 0, canaries: Vec::new(), unprepared: BTreeSet::new() }
     }
 
     /// Whether there was a round.

@@ -608,6 +608,15 @@ fn who_is_not_up_any_more_takes_no_part_in_a_retry() {
 }
 
 #[test]
+fn who_can_not_be_prepared_is_not_asked_again_in_a_retry() {
+    let script = Script::default().stolen(0.5).fails("box", Ask::Prepare, 0..9, Refuses);
+    let stored = rows(&plan(1, ONE), &script);
+    let failed = stored.checks.iter().filter(|c| c.outcome.is_err()).map(|c| c.environment.as_str());
+    assert_eq!((stored.voids.len(), failed.collect::<Vec<_>>()), (4, vec!["box"]));
+    assert_eq!(script.times("box", Ask::Prepare), 1);
+}
+
+#[test]
 fn a_machine_that_is_never_quiet_is_measured_twice_as_long_and_no_longer() {
     let script = Script::default().stolen(0.5);
     assert_rows(

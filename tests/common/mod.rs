@@ -61,7 +61,7 @@ impl Dir {
 
     /// A few rounds are soon all void where the hypervisor takes CPU time away: a run that was spoiled so is done again.
     pub fn run(&self, words: &[&str]) -> Ran {
-        const AGAIN: u32 = 5;
+        const AGAIN: u32 = 3;
         let run = || ran(self.command(words).output().expect("the program starts"));
         let mut ran = run();
         for _ in 0..AGAIN {
