@@ -32,7 +32,9 @@ def listen():
 def run(words, patience=600, good=(0,), **more):
     """What a program printed. It is given so many seconds, and ends with one of the good codes."""
     words = [str(word) for word in words]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more) as program:
+    # In a session of its own: what ends us is handed on by `end`, once, and a second signal would leave what a run made.
+    own = {"start_new_session": True} | more
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **own) as program:
         try:
             out, errors = program.communicate(timeout=patience)
         except subprocess.TimeoutExpired:
