@@ -35,7 +35,7 @@ const STEAL: f64 = 0.05;
 const STEAL_OF_A_BURST: f64 = 0.25;
 
 /// What ticks explain, of each CPU: one of them may have been stolen bit by bit long before. Without it a single tick of two CPUs
-/// made a round of three bursts of 10 ms void, and so a quarter of all rounds where 3 to 5 % were stolen.
+/// made a round of three bursts of 10 ms void, and so a quarter of all rounds where about 5 % was stolen in the mean.
 const TICK_NS: f64 = 10e6;
 
 /// Of the measured operations, done before them and discarded.

@@ -103,10 +103,13 @@ pub fn ran(output: Output) -> Ran {
     }
 }
 
+/// What a report says of an environment that has no round which counts.
+pub const ALL_VOID: &str = "all of its rounds are void";
+
 impl Ran {
     /// Whether it was a run of which too many rounds are void.
-    pub fn was_restless(&self) -> bool {
-        ["too restless", "all of its rounds are void"].iter().any(|words| self.stdout.contains(words))
+    fn was_restless(&self) -> bool {
+        ["too restless", ALL_VOID].iter().any(|words| self.stdout.contains(words))
     }
 
     #[track_caller]
