@@ -3,9 +3,9 @@
 use anyhow::Result;
 
 use super::escape::markdown as safe;
-use super::words::{self, Piece, Tone, beside, why};
+use super::words::{self, Piece, Told, Tone, beside, why};
 use super::{Render, units};
-use crate::comparison::{Cell, Comparison, Metric, Role, Verdict};
+use crate::comparison::{Cell, Comparison, Flag, Metric, Role, Verdict};
 use crate::explain::{Explanation, explain};
 use crate::record::WorkloadPlan;
 
@@ -13,25 +13,27 @@ use crate::record::WorkloadPlan;
 #[derive(Debug, Clone, Copy)]
 pub struct Markdown;
 
-/// Flag and evidence, in the order of their first mention: a footnote's number is its position.
-#[derive(Default)]
-struct Notes(Vec<(String, String)>);
+/// The flags of a report, and in which order they were first mentioned: a footnote's number is its position there.
+struct Notes<'a> {
+    told: Vec<Told<'a>>,
+    mentioned: Vec<usize>,
+}
 
-impl Notes {
-    fn mark(&mut self, name: &str, evidence: &str) -> String {
-        let note = (name.to_owned(), evidence.to_owned());
-        let number = self.0.iter().position(|n| *n == note).unwrap_or_else(|| {
-            self.0.push(note);
-            self.0.len() - 1
+impl Notes<'_> {
+    fn mark(&mut self, flag: &Flag) -> Option<String> {
+        let told = self.told.iter().position(|told| told.tells(flag.name, &flag.evidence))?;
+        let number = self.mentioned.iter().position(|at| *at == told).unwrap_or_else(|| {
+            self.mentioned.push(told);
+            self.mentioned.len() - 1
         });
-        format!("{}[^t{}]", safe(name), number + 1)
+        Some(format!("{}[^t{}]", safe(flag.name), number + 1))
     }
 }
 
 impl Render for Markdown {
     fn render(&self, c: &Comparison) -> Result<Vec<u8>> {
         let mut out = String::new();
-        let mut notes = Notes::default();
+        let mut notes = Notes { told: words::marks(c), mentioned: Vec::new() };
         head(c, &mut out);
         if let Some(explanation) = explain(c) {
             explained(&explanation, &mut out);
@@ -53,11 +55,11 @@ impl Render for Markdown {
         environments(c, &mut out);
         failures(c, &mut out);
         again(&c.run.command, &mut out);
-        if !notes.0.is_empty() {
+        if !notes.mentioned.is_empty() {
             out.push('\n');
         }
-        for (i, (name, evidence)) in notes.0.iter().enumerate() {
-            say!(out, "[^t{}]: {}: {}", i + 1, safe(name), safe(evidence));
+        for (i, told) in notes.mentioned.iter().map(|at| &notes.told[*at]).enumerate() {
+            say!(out, "[^t{}]: {}: {}", i + 1, safe(told.name), safe(&told.evidence()));
         }
         Ok(out.into_bytes())
     }
@@ -193,7 +195,7 @@ fn beside_and_insertions(c: &Comparison, plan: &WorkloadPlan, out: &mut String) 
 
 fn row(c: &Comparison, cell: &Cell, notes: &mut Notes) -> Vec<String> {
     let marks = |notes: &mut Notes| {
-        let marks: Vec<String> = cell.marks().map(|f| notes.mark(f.name, &f.evidence)).collect();
+        let marks: Vec<String> = cell.marks().filter_map(|flag| notes.mark(flag)).collect();
         let ranked = if cell.verdict == Verdict::Invalid { "*not ranked* " } else { "" };
         format!("{ranked}{}", marks.join(" "))
     };

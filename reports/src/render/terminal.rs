@@ -2,7 +2,6 @@
 
 use anyhow::Result;
 use comfy_table::{CellAlignment, Table, presets};
-use std::collections::BTreeMap;
 
 use super::escape::one_line;
 use super::words::{self, Tone, beside, why};
@@ -40,13 +39,6 @@ enum Style {
     Green,
     Yellow,
     Red,
-}
-
-/// Where a flag with the same evidence was raised.
-#[derive(Default)]
-struct Places<'a> {
-    environments: Vec<&'a str>,
-    workloads: Vec<&'a str>,
 }
 
 /// Facts of the host that the heading shows.
@@ -347,18 +339,8 @@ impl Terminal {
     }
 
     fn flags(self, c: &Comparison, out: &mut String) {
-        // Name and evidence, with the environments and workloads it holds for.
-        let mut seen: BTreeMap<(&str, &str), Places<'_>> = BTreeMap::new();
-        for cell in c.control.iter().chain(&c.cells) {
-            for flag in cell.marks() {
-                let places = seen.entry((flag.name, &flag.evidence)).or_default();
-                once(&mut places.environments, c.label(&cell.environment));
-                once(&mut places.workloads, &cell.workload);
-            }
-        }
-        for ((name, evidence), Places { environments, workloads }) in &seen {
-            let place = if workloads.len() == 1 { format!(" in {}", workloads[0]) } else { String::new() };
-            self.item("⚑", &format!("{name}, {}{place}: {evidence}", environments.join(", ")), out);
+        for told in words::marks(c) {
+            self.item("⚑", &format!("{}, {}: {}", told.name, told.place(), told.evidence()), out);
         }
         if let Some(notes) = words::notes(c) {
             self.item("·", &notes, out);
@@ -458,19 +440,13 @@ fn split(text: &str) -> (String, String) {
 }
 
 /// Adds what is not there yet.
-fn once<'a>(list: &mut Vec<&'a str>, item: &'a str) {
-    if !list.contains(&item) {
-        list.push(item);
-    }
-}
-
 /// The percentiles that a report leaves out, and what they need: a line for each metric.
 fn withheld(c: &Comparison) -> Vec<String> {
     let line = |metric: Metric| {
         let (mut workloads, mut most) = (Vec::new(), 0);
         for cell in c.cells.iter().filter(|cell| cell.metric == metric) {
             if let Err(Withheld::TooFewOperations { more, .. }) = cell.finding {
-                once(&mut workloads, &cell.workload);
+                words::once(&mut workloads, &cell.workload);
                 most = most.max(more);
             }
         }

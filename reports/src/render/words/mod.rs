@@ -2,6 +2,7 @@
 
 pub mod beside;
 pub mod glossary;
+mod marks;
 mod neighbour;
 mod reasons;
 pub mod seen;
@@ -10,6 +11,7 @@ pub mod why;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use marks::{Told, marks, once};
 pub use reasons::{Reason, reasons, scope};
 pub use trust::{Tone, Trust, trust};
 
