@@ -264,13 +264,13 @@ fn each(case: &Case, count: fn(&Record) -> Option<u64>) -> Option<(f64, f64)> {
 
 /// Bytes tell, since one kernel asks for more at a time than another; of runs that don't have them, the reads of direct I/O.
 fn unseen_reads(case: &Case) -> Option<String> {
-    let (what, least, (own, base)) = match each(case, |r| r.evidence.device_bytes_read) {
-        Some(both) => ("bytes read from", LEAST_BYTES, both),
-        None if case.workload.direct => ("reads of", 0.5, each(case, |r| r.evidence.device_reads)?),
+    let (what, places, least, (own, base)) = match each(case, |r| r.evidence.device_bytes_read) {
+        Some(both) => ("bytes read from", 0, LEAST_BYTES, both),
+        None if case.workload.direct => ("reads of", 3, 0.5, each(case, |r| r.evidence.device_reads)?),
         None => return None,
     };
     (base > least && own < FEW * base)
-        .then(|| format!("{own:.3} {what} the host's device per operation, the baseline needs {base:.3}"))
+        .then(|| format!("{own:.places$} {what} the host's device per operation, the baseline needs {base:.places$}"))
 }
 
 /// A monitor that opens no file with O_DIRECT takes its guest's direct writes into the host's page cache.
