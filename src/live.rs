@@ -6,8 +6,14 @@
 
 use std::io;
 use std::os::unix::net::UnixDatagram;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use crate::exit::{Exit, OrExit};
+
+/// Whoever removes a run, or the same run of a copy of the store, has the right for a moment only: it is waited for.
+const MOMENT: Duration = Duration::from_secs(2);
+const AGAIN: Duration = Duration::from_millis(20);
 
 /// The only right to change a run; given back on drop, and by the kernel where we are killed.
 #[derive(Debug)]
@@ -21,7 +27,14 @@ impl Live {
     /// # Errors
     /// When the run is being measured, with the store's exit code.
     pub fn take(id: &str) -> anyhow::Result<Self> {
-        match bind(&format!("tarebench-run-{id}")) {
+        let (name, began) = (format!("tarebench-run-{id}"), Instant::now());
+        let taken = |bound: &io::Result<_>| matches!(bound, Err(e) if e.kind() == io::ErrorKind::AddrInUse);
+        let mut bound = bind(&name);
+        while taken(&bound) && began.elapsed() < MOMENT {
+            sleep(AGAIN);
+            bound = bind(&name);
+        }
+        match bound {
             Ok(name) => Ok(Self { _name: Some(name) }),
             Err(e) if e.kind() == io::ErrorKind::AddrInUse => {
                 Err(anyhow::anyhow!("run {id} is still being measured: wait until it ends, or end it"))
@@ -59,5 +72,17 @@ mod tests {
         drop(Live::take("another-of-the-test").expect("another run"));
         drop(mine);
         drop(Live::take(&id).expect("it is over"));
+    }
+
+    #[test]
+    fn who_has_it_for_a_moment_is_waited_for() {
+        let id = format!("test-of-a-moment-{}", std::process::id());
+        let mine = Live::take(&id).expect("nobody has it");
+        std::thread::scope(|scope| {
+            let other = scope.spawn(|| Live::take(&id).map(drop));
+            sleep(5 * AGAIN);
+            drop(mine);
+            other.join().expect("no panic").expect("it was given back");
+        });
     }
 }
