@@ -30,16 +30,16 @@ impl Live {
         let (name, began) = (format!("tarebench-run-{id}"), Instant::now());
         let taken = |bound: &io::Result<_>| matches!(bound, Err(e) if e.kind() == io::ErrorKind::AddrInUse);
         let mut bound = bind(&name);
-        while taken(&bound) && began.elapsed() < MOMENT {
+        while taken(&bound) {
+            if began.elapsed() > MOMENT {
+                return Err(anyhow::anyhow!("run {id} is still being measured: wait until it ends, or end it"))
+                    .or_exit(Exit::Store);
+            }
             sleep(AGAIN);
             bound = bind(&name);
         }
         match bound {
             Ok(name) => Ok(Self { _name: Some(name) }),
-            Err(e) if e.kind() == io::ErrorKind::AddrInUse => {
-                Err(anyhow::anyhow!("run {id} is still being measured: wait until it ends, or end it"))
-                    .or_exit(Exit::Store)
-            }
             Err(e) => {
                 log::info!("whether run {id} is being measured can't be seen: {e}");
                 Ok(Self { _name: None })

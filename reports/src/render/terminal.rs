@@ -439,7 +439,6 @@ fn split(text: &str) -> (String, String) {
     (figure.to_owned(), if rest.is_empty() { String::new() } else { format!("({rest}") })
 }
 
-/// Adds what is not there yet.
 /// The percentiles that a report leaves out, and what they need: a line for each metric.
 fn withheld(c: &Comparison) -> Vec<String> {
     let line = |metric: Metric| {

@@ -9,9 +9,9 @@ pub struct Told<'a> {
     /// Its name.
     pub name: &'static str,
     /// Environments, by the names that a reader knows, in the order of the report.
-    pub environments: Vec<&'a str>,
+    environments: Vec<&'a str>,
     /// Workloads, in the same order.
-    pub workloads: Vec<&'a str>,
+    workloads: Vec<&'a str>,
     /// All that was said of it, without repetitions: they differ in one figure at most.
     evidence: Vec<&'a str>,
 }
@@ -47,8 +47,7 @@ impl Told<'_> {
     }
 
     fn fits(&self, name: &str, evidence: &str) -> bool {
-        let mut all: Vec<&str> = self.evidence.iter().copied().chain([evidence]).collect();
-        all.dedup();
+        let all: Vec<&str> = self.evidence.iter().copied().chain([evidence]).collect();
         self.name == name && differ_in_one(&all)
     }
 }
@@ -60,8 +59,7 @@ pub fn marks(c: &Comparison) -> Vec<Told<'_>> {
     for cell in c.control.iter().chain(&c.cells) {
         for flag in cell.marks() {
             let at = all.iter().position(|told| told.fits(flag.name, &flag.evidence)).unwrap_or_else(|| {
-                let (environments, workloads, evidence) = Default::default();
-                all.push(Told { name: flag.name, environments, workloads, evidence });
+                all.push(Told { name: flag.name, environments: vec![], workloads: vec![], evidence: vec![] });
                 all.len() - 1
             });
             once(&mut all[at].environments, c.label(&cell.environment));
