@@ -24,8 +24,10 @@ const EXCHANGE: Duration = Duration::from_secs(20);
 /// An environment that failed to start so many times in a row is given up.
 const GIVE_UP: u32 = 2;
 
-/// Void rounds of a workload are tried again so many times in a block.
-const RETRIES: u32 = 4;
+/// A workload with void rounds is prepared again so many times in a block,
+const VISITS: u32 = 2;
+/// and then has so many rounds for each that it owes.
+const TRIES: u32 = 2;
 
 /// Exchanges of stamps after a start, for a clock fit that does not hang on one of them.
 const FIRST_PINGS: usize = 5;
@@ -120,7 +122,7 @@ impl<'b, 'a, S: Site> Block<'b, 'a, S> {
             if self.run.site.interrupted() {
                 break;
             }
-            let mut course = Course::new(at);
+            let mut course = Course::new(at, rounds);
             self.workload(&mut course, rounds)?;
             self.step_done();
             courses.push(course);
@@ -132,13 +134,13 @@ impl<'b, 'a, S: Site> Block<'b, 'a, S> {
     /// than were planned: a machine that is never quiet would otherwise take hours to say so.
     fn retry(&mut self, mut courses: Vec<Course>) -> anyhow::Result<()> {
         let mut left = self.run.plan.suite.rounds * courses.len() as u32;
-        for _ in 0..RETRIES {
+        for _ in 0..VISITS {
             for course in &mut courses {
-                let again = course.void.min(left);
-                if again > 0 && !self.run.site.interrupted() {
-                    left -= again;
-                    course.void -= again;
-                    self.workload(course, again)?;
+                let most = (TRIES * course.owed).min(left);
+                if most > 0 && !self.run.site.interrupted() {
+                    let done = course.next;
+                    self.workload(course, most)?;
+                    left -= course.next - done;
                 }
             }
         }
@@ -264,8 +266,8 @@ impl<'b, 'a, S: Site> Block<'b, 'a, S> {
         Ok(())
     }
 
-    /// Prepares a workload everywhere, has so many rounds of it done, checks it and clears it away.
-    fn workload(&mut self, course: &mut Course, rounds: u32) -> anyhow::Result<()> {
+    /// Prepares a workload everywhere, has the rounds done that it owes, checks it and clears it away.
+    fn workload(&mut self, course: &mut Course, most: u32) -> anyhow::Result<()> {
         let workload = &self.run.plan.workloads[course.workload];
         self.say(&workload.name);
         self.checks.clear();
@@ -278,7 +280,7 @@ impl<'b, 'a, S: Site> Block<'b, 'a, S> {
             self.name_missing(workload);
         }
         self.pilots(workload, course);
-        self.rounds(workload, course, rounds)?;
+        self.rounds(workload, course, most)?;
         // An interrupted session is gone: it has nothing left to be checked, and that is no failure of its own.
         if !self.run.site.interrupted() && self.verify(workload).is_ok() {
             self.release(workload);

@@ -24,9 +24,9 @@ pub struct Course {
     /// What every burst of the block does, once a pilot has said it.
     burst: Option<BurstPlan>,
     /// The number of the next round.
-    next: u32,
-    /// Rounds that don't count and have no other in their place yet.
-    pub(super) void: u32,
+    pub(super) next: u32,
+    /// Rounds that are still to be done: a void one is, as long as it has no other in its place.
+    pub(super) owed: u32,
     /// Looks so far at the host's own operations.
     canaries: Vec<u64>,
     /// The environments, by number, that could not be prepared for it in this block.
@@ -34,9 +34,9 @@ pub struct Course {
 }
 
 impl Course {
-    /// Of a workload that has not begun.
-    pub fn new(workload: usize) -> Self {
-        Self { workload, burst: None, next: 0, void: 0, canaries: Vec::new(), unprepared: BTreeSet::new() }
+    /// Of a workload that has not begun, and is to have so many rounds.
+    pub fn new(workload: usize, rounds: u32) -> Self {
+        Self { workload, burst: None, next: 0, owed: rounds, canaries: Vec::new(), unprepared: BTreeSet::new() }
     }
 
     /// Whether there was a round.
@@ -132,13 +132,16 @@ impl<S: Site> Block<'_, '_, S> {
         batch
     }
 
-    /// So many rounds.
-    pub(super) fn rounds(&mut self, workload: &PlannedWorkload, course: &mut Course, count: u32) -> anyhow::Result<()> {
-        let Some(burst) = course.burst else { return Ok(()) };
+    /// The rounds that are owed, and no more than `most`. None are where nobody is there to do them.
+    pub(super) fn rounds(&mut self, workload: &PlannedWorkload, course: &mut Course, most: u32) -> anyhow::Result<()> {
         let mut before = None;
-        for done in 0..count {
-            self.say_part(&workload.name, f64::from(done) / f64::from(count));
-            if self.ready().is_empty() || self.run.site.interrupted() {
+        for done in 0..most {
+            self.say_part(&workload.name, f64::from(done) / f64::from(most));
+            let Some(burst) = course.burst.filter(|_| !self.ready().is_empty()) else {
+                course.owed = 0;
+                break;
+            };
+            if course.owed == 0 || self.run.site.interrupted() {
                 break;
             }
             let number = course.next;
@@ -153,9 +156,9 @@ impl<S: Site> Block<'_, '_, S> {
             let void = decide::median(&course.canaries)
                 .and_then(|median| decide::void_reason(&watched, median))
                 .map(|reason| Void { block: self.number, round: number, workload: workload.name.clone(), reason });
-            if let Some(void) = &void {
-                course.void += 1;
-                self.run.void(void);
+            match &void {
+                Some(void) => self.run.void(void),
+                None => course.owed -= 1,
             }
             self.run.rows.round(&records, void.as_ref())?;
             done?;

@@ -593,6 +593,17 @@ fn a_round_that_stays_void_is_done_again_four_times() {
 }
 
 #[test]
+fn what_is_void_again_when_it_is_retried_is_not_prepared_again_for_it() {
+    // The second round meets a rough spell, and so does the first that is to take its place.
+    let looks = [&[10; 4], &[90, 90, 10][..], &[10, 90, 90, 10]].concat();
+    let script = Script::default().canaries(&looks);
+    let stored = rows(&plan(1, ONE), &script);
+    let voids: Vec<_> = stored.voids.iter().map(|void| void.round).collect();
+    assert_eq!((voids, stored.records.last().map(|last| last.round)), (vec![1, 2], Some(3)));
+    assert_eq!(script.times("box", Ask::Prepare), 2, "once for the workload, and once for all that it owes");
+}
+
+#[test]
 fn who_is_not_up_any_more_takes_no_part_in_a_retry() {
     let script = Script::default().canaries(&[10, 10, 10, 10, 90, 90]).fails("box", Ask::Verify, 0..1, Dies);
     assert_rows(
