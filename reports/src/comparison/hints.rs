@@ -14,6 +14,7 @@ use workloads::protocol::Identity;
 
 use super::{Environment, Flag, Severity, flags};
 use crate::record::{CONTROL, EnvironmentPlan, Record, Run, Stored, WorkloadPlan};
+use crate::render::units::{bytes, duration};
 use crate::statistics::Estimate;
 
 /// A reason that follows from evidence.
@@ -450,16 +451,17 @@ impl Call {
 
 impl std::fmt::Display for Call {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let ns = self.ns;
+        let took = duration(self.ns.round());
         match self.starts {
             Some((low, high, n)) if n > 1 => {
+                let (low, high) = (duration(low.round()), duration(high.round()));
                 write!(
                     f,
-                    "{ns:.0} ns right after a start, when it may take longer than later (median of {n}: {low:.0} to {high:.0}; the workload {EMPTY_CALLS} measures it)"
+                    "{took} right after a start, when it may take longer than later (median of {n}: {low} to {high}; the workload {EMPTY_CALLS} measures it)"
                 )
             }
-            Some(_) => write!(f, "{ns:.0} ns right after the start"),
-            None => write!(f, "{ns:.0} ns as {EMPTY_CALLS} measured it"),
+            Some(_) => write!(f, "{took} right after the start"),
+            None => write!(f, "{took} as {EMPTY_CALLS} measured it"),
         }
     }
 }
@@ -627,8 +629,9 @@ fn clock(place: &Place) -> Option<String> {
     let sources = &identity.inside.clock_sources;
     let available = if sources.is_empty() { "not told".into() } else { sources.join(", ") };
     let call = place.call.map_or_else(String::new, |call| format!(", an empty system call {call}"));
-    let base = place.base_clock_ns.map_or_else(String::new, |ns| format!(", the baseline's {ns:.0} ns"));
-    Some(format!("a reading costs {own:.0} ns{call}{base}; clock source {source}, available: {available}"))
+    let base = place.base_clock_ns.map_or_else(String::new, |ns| format!(", the baseline's {}", duration(ns.round())));
+    let own = duration(own.round());
+    Some(format!("a reading costs {own}{call}{base}; clock source {source}, available: {available}"))
 }
 
 fn counter(place: &Place) -> Option<String> {
@@ -684,12 +687,8 @@ fn throttled(place: &Place) -> Option<String> {
     }
     let share = if wall == 0 { 0.0 } else { stopped as f64 / wall as f64 };
     (share > STOPPED).then(|| {
-        let ms = |ns: u64| ns as f64 / 1e6;
-        format!(
-            "stopped in {hit} of {periods} periods, for {:.1} ms of the {:.1} ms of its bursts",
-            ms(stopped),
-            ms(wall)
-        )
+        let (stopped, wall) = (duration(stopped as f64), duration(wall as f64));
+        format!("stopped in {hit} of {periods} periods, for {stopped} of the {wall} of its bursts")
     })
 }
 
@@ -852,7 +851,8 @@ fn slow_calls(place: &Place) -> Option<String> {
     let (own, base) = place.call.zip(place.base_call)?;
     let slow = own.ns >= 3.0 * base.ns && own.ns >= base.ns + 200.0 && place.plan.emulated.is_none();
     let caught = place.plan.sandbox.calls.as_ref().map_or_else(String::new, |how| format!("; caught by {how}"));
-    slow.then(|| format!("an empty system call: {own}, beside the baseline {:.0} ns{caught}", base.ns))
+    let beside = duration(base.ns.round());
+    slow.then(|| format!("an empty system call: {own}, beside the baseline {beside}{caught}"))
 }
 
 /// Tasks that wait for less than this share of the time, or for so little more than beside the baseline, are nobody's reason.
@@ -874,24 +874,23 @@ fn cpu_wait(place: &Place) -> Option<String> {
     })
 }
 
-/// So many times what the baseline takes before and after the work is worth a word, from so many milliseconds on.
+/// So many times what the baseline takes before and after the work is worth a word, from so many nanoseconds on.
 const TIMES_AROUND: f64 = 3.0;
-const AROUND_MS: f64 = 50.0;
+const AROUND_NS: f64 = 50e6;
 /// And from so many bytes on.
 const AROUND_BYTES: f64 = (4 << 20) as f64;
 
 fn around(place: &Place) -> Option<String> {
     let (own, base) = (place.environment, place.base_environment?);
-    let more = |what: &str, own: Option<f64>, base: Option<f64>, least: f64, unit: &str, scale: f64| {
+    let more = |what: &str, own: Option<f64>, base: Option<f64>, least: f64, say: fn(f64) -> String| {
         let (own, base) = own.zip(base).filter(|(own, base)| *own >= least && *own >= TIMES_AROUND * base)?;
-        Some(format!("{what} {:.1} {unit}, the baseline {:.1}", own / scale, base / scale))
+        Some(format!("{what} {}, the baseline {}", say(own), say(base)))
     };
-    let ms = |estimate: Option<Estimate>| estimate.map(|e| e.value);
-    let bytes = |e: &Environment| e.memory_bytes.map(|bytes| bytes as f64);
-    let mib = f64::from(1 << 20);
+    let ns = |estimate: Option<Estimate>| estimate.map(|e| 1e6 * e.value);
+    let held = |e: &Environment| e.memory_bytes.map(|bytes| bytes as f64);
     joined([
-        more("start", ms(own.start_ms), ms(base.start_ms), AROUND_MS, "ms", 1.0),
-        more("stop", ms(own.stop_ms), ms(base.stop_ms), AROUND_MS, "ms", 1.0),
-        more("memory held when idle", bytes(own), bytes(base), AROUND_BYTES, "MiB", mib),
+        more("start", ns(own.start_ms), ns(base.start_ms), AROUND_NS, duration),
+        more("stop", ns(own.stop_ms), ns(base.stop_ms), AROUND_NS, duration),
+        more("memory held when idle", held(own), held(base), AROUND_BYTES, bytes),
     ])
 }

@@ -96,7 +96,7 @@ const RAISED: &[(&str, &str, Change)] = &[
     }),
     (
         "around",
-        "start 87.5 ms, the baseline 10.0; stop 231.0 ms, the baseline 2.0; memory held when idle 9.0 MiB, the baseline 1.0",
+        "start 87.5 ms, the baseline 10.0 ms; stop 231 ms, the baseline 2.00 ms; memory held when idle 9.00 MiB, the baseline 1.00 MiB",
         |s| {
             for start in s.starts.iter_mut().filter(|start| start.environment == CHANGED) {
                 (start.outcome, start.stop_ns, start.memory_bytes) = (Ok(87_500_000), Some(231_000_000), Some(9 << 20));
@@ -105,7 +105,7 @@ const RAISED: &[(&str, &str, Change)] = &[
     ),
     (
         "slow-calls",
-        "2000 ns right after a start, when it may take longer than later (median of 2: 2000 to 2000; the workload control/syscall measures it), beside the baseline 150 ns",
+        "2.00 µs right after a start, when it may take longer than later (median of 2: 2.00 µs to 2.00 µs; the workload control/syscall measures it), beside the baseline 150 ns",
         |s| {
             identities(s, |i| i.inside.call_ns = Some(2000.0));
         },
@@ -335,7 +335,7 @@ fn an_empty_call_has_one_figure_and_says_where_it_is_from() {
         hint.expect("it is slow").evidence
     };
     let starts = told(&|s| raise(s));
-    assert!(starts.contains("86172 ns right after a start, when it may take longer than later (median of 2: 14254 to 86172; the workload control/syscall measures it), beside"), "{starts}");
+    assert!(starts.contains("86.2 µs right after a start, when it may take longer than later (median of 2: 14.3 µs to 86.2 µs; the workload control/syscall measures it), beside"), "{starts}");
     // Where the run measured it, that is the figure, and what it was after a start says nothing.
     let measured = told(&|s| {
         raise(s);
@@ -352,7 +352,7 @@ fn an_empty_call_has_one_figure_and_says_where_it_is_from() {
             }
         });
     });
-    let expected = "an empty system call: 13500 ns as control/syscall measured it, beside the baseline 120 ns";
+    let expected = "an empty system call: 13.5 µs as control/syscall measured it, beside the baseline 120 ns";
     assert_eq!(measured, expected);
     // Of several at a time wall time by operations is no call's.
     let several = told(&|s| {
