@@ -92,7 +92,8 @@ pub struct Alternative {
     pub change: String,
     /// The time that this alone gives back; below 0 it costs more. Or why there is none.
     pub gain: Result<Estimate, String>,
-    /// The gain's share of the whole, where the whole can be told from noise.
+    /// The gain's share of the whole, where the whole can be told from noise. Time that is won by not doing the work is no share of
+    /// its cost: where the verdict is invalid there is none.
     pub share: Option<f64>,
     /// The worse verdict of the two.
     pub verdict: Verdict,
@@ -210,7 +211,8 @@ impl<'a> Case<'a> {
                 let costs = self.costs(name).and_then(|costs| enough(costs, most));
                 let gain = gain(&costs, target, confidence);
                 let (verdict, doubts) = self.doubts(Some(last), name);
-                let share = gain.as_ref().ok().and_then(share);
+                let sound = gain.as_ref().ok().filter(|_| verdict != Verdict::Invalid);
+                let share = sound.and_then(share);
                 let change = change(self.c, last, name);
                 (Alternative { environment: name.clone(), change, gain, share, verdict, doubts }, costs.ok())
             })

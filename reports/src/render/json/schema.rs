@@ -117,7 +117,7 @@ pub(super) struct Alternative<'a> {
     pub(super) change: &'a str,
     /// The time that this alone gives back; below 0 it costs more. Null where there is none.
     pub(super) gain: Option<Part>,
-    /// Of the whole; null where that can't be told from noise.
+    /// Of the whole; null where that can't be told from noise, or the verdict is `invalid`.
     pub(super) share: Option<f64>,
     /// The worse one of the two.
     #[cfg_attr(test, schemars(extend("enum" = names::verdicts())))]

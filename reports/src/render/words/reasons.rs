@@ -1,7 +1,7 @@
 //! Why a box costs what it costs, in words: the hints of its environments, those that are alike in one.
 
 use super::{NAMED, tried};
-use crate::comparison::{Comparison, Hint, Role, Verdict};
+use crate::comparison::{Comparison, Hint, Role};
 use crate::explain::{Explanation, explain};
 use crate::record::Run;
 use crate::render::escape::one_line;
@@ -23,10 +23,8 @@ fn gave_back(hint: &Hint, explanation: &Explanation, change: &str) -> Option<Str
         let Some(alternative) = ladder.alternatives.iter().find(|a| a.change == change) else { continue };
         let Ok(gain) = &alternative.gain else { continue };
         match alternative.share.filter(|share| *share > 0.0 && ladder.clear(gain)) {
-            Some(share) if alternative.verdict != Verdict::Invalid => {
-                some.push(format!("{} in {}", units::percent(share), ladder.workload));
-            }
-            _ => none.push(ladder.workload.as_str()),
+            Some(share) => some.push(format!("{} in {}", units::percent(share), ladder.workload)),
+            None => none.push(ladder.workload.as_str()),
         }
     }
     let none = (!none.is_empty()).then(|| format!("nothing that can be told from noise in {}", none.join(", ")));
