@@ -3,6 +3,9 @@
 /// Stands where there is no number.
 pub const NONE: &str = "-";
 
+/// Those of a time and of an amount of bytes.
+pub const ALL: [&str; 9] = ["ns", "µs", "ms", "s", "B", "KiB", "MiB", "GiB", "TiB"];
+
 /// Three significant digits, without exponent: `1.23`, `12.3`, `123`, `1234`.
 #[must_use]
 pub fn three(x: f64) -> String {

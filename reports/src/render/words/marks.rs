@@ -2,6 +2,7 @@
 
 use super::NAMED;
 use crate::comparison::Comparison;
+use crate::render::units;
 
 /// A flag, and where it was raised.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,6 +115,13 @@ fn parts(text: &str) -> Vec<Part<'_>> {
         })
         .flatten()
         .collect()
+}
+
+/// What a text says, whatever its figures are, and so their units.
+pub fn without_figures(text: &str) -> Vec<&str> {
+    let words =
+        parts(text).into_iter().filter_map(|part| if let Part::Words(words) = part { Some(words) } else { None });
+    words.filter(|words| !units::ALL.contains(&words.trim_end_matches(|c: char| !c.is_alphanumeric()))).collect()
 }
 
 /// Whether texts have the same words, and the same figures but for one.

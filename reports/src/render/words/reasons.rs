@@ -1,5 +1,6 @@
 //! Why a box costs what it costs, in words: the hints of its environments, those that are alike in one.
 
+use super::marks::without_figures;
 use super::{NAMED, tried};
 use crate::comparison::{Comparison, Hint, Role};
 use crate::explain::{Explanation, explain};
@@ -66,10 +67,6 @@ pub struct Reason<'a> {
 
 /// The hints of all environments that were tried, those that are alike in one.
 fn hints(c: &Comparison, alike: Alike) -> Vec<Reason<'_>> {
-    let without_figures = |text: &str| {
-        let words = text.split(|c: char| c.is_ascii_digit() || c == '.').filter(|part| !part.is_empty());
-        words.map(ToString::to_string).collect::<Vec<_>>()
-    };
     let same = |one: &Hint, other: &Hint| {
         (one.name, one.felt, &one.workloads, &one.change) == (other.name, other.felt, &other.workloads, &other.change)
             && (one.evidence == other.evidence
@@ -138,11 +135,11 @@ mod tests {
             what: "slow",
             workloads: vec!["a".into()],
             felt: false,
-            evidence: format!("a reading costs {figure} ns"),
+            evidence: format!("a reading costs {figure}, no more"),
             change: "another".into(),
         };
         let names: Vec<String> = tried(&c).map(|e| e.plan.name.clone()).take(3).collect();
-        for (name, figure) in names.iter().zip(["310", "310", "42.5"]) {
+        for (name, figure) in names.iter().zip(["310 ns", "310 ns", "1.25 µs"]) {
             let e = c.environments.iter_mut().find(|e| e.plan.name == *name).expect("there");
             e.hints.push(said(figure));
         }
