@@ -5,12 +5,16 @@ command. What a copy of bare costs there is known beforehand.
 usage: behind.py quota=SHARE,PERIOD_US COMMAND...   so much of one CPU, anew in each period (cgroup's cpu controller)
        behind.py io=DIRECTORY,KEY=N[,KEY=N] COMMAND...   the disk under a directory, with io.max's keys (blkio.throttle.* in v1)
        behind.py filters=N COMMAND...   each system call is first looked at by N instructions (seccomp)
+       behind.py LIMIT beside=FILE,PROGRAM,ARGUMENT COMMAND...   the same, and a line in a file: what a program that prints one number
+                                         says behind the limit, and what it says without
 
 As root, started by tarebench: the group with the limit is made inside the environment's own and goes with it."""
 
 import ctypes
+import functools
 import os
 import struct
+import subprocess
 import sys
 from pathlib import Path
 
@@ -82,12 +86,25 @@ def filters(instructions):
         left -= count
 
 
+def compare(limit, file, *program):
+    """What a limit does to a program, where and just before the agent meets it: an hour's or a minute's change of the machine is in both."""
+    def of(enter):
+        return float(subprocess.run(program, stdout=subprocess.PIPE, check=True, preexec_fn=enter).stdout)
+
+    outer, inner, again, last = (of(enter) for enter in (None, limit, limit, None))
+    with open(file, "a") as lines:
+        lines.write(f"{(inner + again) / 2} {(outer + last) / 2}\n")
+
+
 def main():
     kind, _, words = sys.argv[1].partition("=")
-    command = sys.argv[2:]
+    beside, command = (sys.argv[2], sys.argv[3:]) if sys.argv[2].startswith("beside=") else (None, sys.argv[2:])
     # What only takes away what an agent has left needs no limit, and has no group of tarebench's to make one in.
     if command[1:2] != ["leave"]:
-        {"quota": quota, "io": io, "filters": filters}[kind](*words.split(","))
+        limit = functools.partial({"quota": quota, "io": io, "filters": filters}[kind], *words.split(","))
+        if beside:
+            compare(limit, *beside.removeprefix("beside=").split(","))
+        limit()
     os.execv(command[0], command)
 
 

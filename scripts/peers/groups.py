@@ -29,25 +29,6 @@ def hand_down(point, name, controllers):
             (above / "cgroup.subtree_control").write_text(f"+{controller}")
 
 
-class Nest:
-    """A group as an environment's is, for a program that `behind.py` is to put behind a quota. What it makes is beside where the program
-    begins: in v2 a group that hands controllers down has no processes of its own."""
-
-    def __init__(self):
-        there = mounts()
-        self.group = there["cpu" if "cpu" in there else ""] / f"tarebench-bench-{os.getpid()}/peer"
-        (self.group / "begin").mkdir(parents=True)
-
-    def enter(self):
-        """Between fork and exec of the program."""
-        (self.group / "begin/cgroup.procs").write_text("0")
-
-    def remove(self):
-        for each in (self.group / "limited", self.group / "begin", self.group, self.group.parent):
-            with contextlib.suppress(OSError):
-                each.rmdir()
-
-
 class Bare:
     """A group with the limits of bare's (one CPU, memory), for a peer: a process in a group pays for being counted."""
 

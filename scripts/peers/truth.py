@@ -8,6 +8,7 @@ import datetime
 import hashlib
 import json
 import math
+import operator
 import os
 import re
 import sqlite3
@@ -19,8 +20,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from . import groups, remains
-from .shared import CPU, ROOT, Failed, build, file_system, interval, machine, matches, middle, pinned, run, splice
+from . import remains
+from .shared import CPU, ROOT, Failed, build, file_system, interval, machine, matches, middle, run, splice
 
 PACKAGES = ["iproute2", "util-linux"]
 RUNS = 40
@@ -47,7 +48,7 @@ class Truth:
     before: list
     # Nanoseconds of an operation, by those that it takes on bare and by what its reference found.
     cost: Callable
-    # Where what is put in is itself measured, by a program of ours that knows nothing of tarebench: what one pair of its runs found,
+    # Where what is put in is itself measured, by a program of ours that knows nothing of tarebench: what follows from its two numbers,
     # behind the limit and without it.
     reference: Callable = None
     # Whether the environment's sentence has to begin with it.
@@ -78,25 +79,31 @@ PERIOD_OF_EFFECT, BURST_OF_EFFECT = 100_000, f"{round(800 / (1 + EFFECT))}ms"
 IOPS, BLOCK, BLOCKS = 1000, 128 << 10, 500
 # Bits a second of the shaped link, for blocks of a stream and for datagrams there and back.
 STREAM, DATAGRAMS = 200_000_000, 1_000_000
+# What the link of the stream saves up, bytes, which the warm-up has used up. The kernel wakes up for each frame, and what it comes
+# later than this is worth the link loses: with a bucket of one frame it let through a fifth less on a guest that is made to wait.
+BUCKET = 64 << 10
 # Bytes of a frame with a full segment, and of its payload (TCP with timestamps over IPv4, Ethernet); of a frame with a datagram of 64.
 FRAME, SEGMENT, DATAGRAM = 1514, 1448, 64 + 8 + 20 + 14
 # Instructions of the filters of system calls.
 FILTERS = (1000, 4000, 16000)
-# Pairs of a reference's runs before what it is a reference for, and as many after it.
-PAIRS = 4
 
 
 def suites(place):
-    behind = lambda words: [sys.executable, str(BEHIND), words]
-    quota = lambda share, period: behind(f"quota={share:.6f},{period}")
+    behind = lambda *words: [sys.executable, str(BEHIND), *words]
     common = dict(blocks=8, rounds=1, burst_max="20s")
     # Where it is said how many operations a burst has, this is only how long the pass before it is on bare: behind a link of ours it
-    # takes 50 times as long.
-    brief = dict(burst="3ms")
+    # takes 50 times as long. Some rounds are void where a hypervisor takes CPU time, and each block needs one that isn't.
+    brief = dict(burst="3ms", rounds=8)
 
     def slowed(name, environment, share, period, **more):
-        return Truth(name, environment, quota(share, period), lambda net, dearer: net * dearer / share,
-                     lambda: place.dearer(quota(share, period)), **more)
+        before = behind(f"quota={share:.6f},{period}", place.beside(environment, "spin", 100))
+        # How much more CPU time the same work takes; the time until it is granted is the quota's own word.
+        return Truth(name, environment, before, lambda net, dearer: net * dearer / share, operator.truediv, **more)
+
+    def filtered(count):
+        environment = f"filter-{count}"
+        before = behind(f"filters={count}", place.beside(environment, "getppid", 8))
+        return Truth(f"filter of {count:,} instructions on each system call", environment, before, lambda net, more: net + more, operator.sub)
 
     yield Suite(
         "quota", "control/cpu", {}, common | dict(burst=BURST),
@@ -131,20 +138,19 @@ def suites(place):
     )
     yield Suite(
         "filters", "control/syscall", {}, common | dict(rounds=2, burst="20ms", burst_max="2s"),
-        [Truth(f"filter of {count:,} instructions on each system call", f"filter-{count}", behind(f"filters={count}"),
-               lambda net, more: net + more, lambda count=count: place.dearer_call(count)) for count in FILTERS],
+        [filtered(count) for count in FILTERS],
     )
 
 
 class Link:
     """A namespace that is joined to the host, and sends to it through a token bucket (tbf)."""
 
-    def __init__(self, nth, rate):
+    def __init__(self, nth, rate, bucket):
         self.name = f"tarebench-truth-{os.getpid()}-{nth}"
         self.devices = [f"tartr{os.getpid() % 100000}{side}{nth}" for side in "np"]
         # Of TEST-NET-1: tarebench's own links are elsewhere.
         self.near, self.far = (f"192.0.2.{4 * nth + host}" for host in (1, 2))
-        self.rate = rate
+        self.rate, self.bucket = rate, bucket
 
     def inside(self):
         return ["nsenter", f"--net=/run/netns/{self.name}"]
@@ -157,8 +163,8 @@ class Link:
             run(["ip", *words, "link", "set", device, "addrgenmode", "none"])
             run(["ip", *words, "addr", "add", f"{address}/30", "dev", device])
             run(["ip", *words, "link", "set", device, "up"])
-        # A bucket of one frame and a bit, which the warm-up has emptied; a queue that never drops.
-        run(["tc", "-n", self.name, "qdisc", "add", "dev", near, "root", "tbf", "rate", self.rate, "burst", 2000, "limit", 16 << 20])
+        # A queue that never drops.
+        run(["tc", "-n", self.name, "qdisc", "add", "dev", near, "root", "tbf", "rate", self.rate, "burst", self.bucket, "limit", 16 << 20])
 
     def remove(self):
         if Path("/run/netns", self.name).exists():
@@ -185,26 +191,21 @@ class Place:
             run(["cc", "-O2", "-static", ROOT / f"scripts/peers/{name}.c", "-o", program])
         return program
 
-    def dearer_call(self, instructions):
-        """Nanoseconds that a filter adds to a system call."""
-        of = lambda words: float(run([*pinned(), *words, self.program("getppid"), 15]))
-        return of([sys.executable, BEHIND, f"filters={instructions}"]) - of([])
+    def beside(self, environment, program, argument):
+        """What has `behind.py` run a program of ours behind its limit and without it, at each start of an environment."""
+        return f"beside={self.numbers(environment)},{self.program(program)},{argument}"
 
-    def dearer(self, quota):
-        """How much more CPU time the same work takes behind a quota: as a ratio. The time until it is granted is the quota's own word."""
-        group = groups.Nest()
-        try:
-            of = lambda words: float(run([*pinned(), *words, self.program("spin"), 200], preexec_fn=group.enter))
-            return of(quota) / of([])
-        finally:
-            group.remove()
+    def numbers(self, environment):
+        """Where what such a program said is kept during a run."""
+        return self.folder / f"truth.{environment}"
 
 
 # ---- A run ---------------------------------------------------------------------------------------------------------
 
 
-def measure(place, text):
-    """A run of a suite: its report, and for every workload, environment and block the nanoseconds of an operation."""
+def measure(place, text, environments=()):
+    """A run of a suite: its report, for every workload, environment and block the nanoseconds of an operation, and for those of the
+    environments that have a reference its pairs of numbers."""
     suite, store, report = (place.folder / f"truth.{ending}" for ending in ("toml", "db", "json"))
     suite.write_text(text)
     try:
@@ -216,7 +217,10 @@ def measure(place, text):
                 " WHERE (void.block, void.round, void.workload) = (burst.block, burst.round, burst.workload)) GROUP BY 1, 2, 3"
             ).fetchall()
         costs = {(workload, environment, block): ns / operations for workload, environment, block, ns, operations in rows if operations}
-        return json.loads(report.read_text()), costs
+        files = {environment: place.numbers(environment) for environment in environments}
+        pairs = {environment: [tuple(map(float, line.split())) for line in file.read_text().splitlines()]
+                 for environment, file in files.items() if file.exists()}
+        return json.loads(report.read_text()), costs, pairs
     finally:
         for left in place.folder.glob("truth.*"):
             left.unlink()
@@ -264,7 +268,11 @@ def look(suite, truth, report, costs, pairs):
         why = next((e["because"] for e in report["environments"] if e["name"] == truth.environment), None)
         raise Failed(f"{truth.name}: {why or 'it has no interval'}")
     nets = [costs[suite.workload, truth.environment, block["block"]] / block["ratio"] for block in cell["ratios"]]
-    reference, *ends = middle(pairs) if pairs else (None,)
+    reference, ends = None, []
+    if truth.reference:
+        if len(pairs) < 6:
+            raise Failed(f"{truth.name}: its reference was measured {len(pairs)} times, and an interval needs 6")
+        reference, *ends = middle([truth.reference(*pair) for pair in pairs])
     expected = interval([truth.cost(net, reference) / net for net in nets])[0]
     net = statistics.median(nets)
     doubt = math.log(truth.cost(net, ends[1]) / truth.cost(net, ends[0])) / 2 if ends else 0.0
@@ -293,7 +301,7 @@ def nothing(place):
     quick = (ROOT / "suites/quick.toml").read_text()
     head, workloads = quick[: quick.index("[environments")], quick[quick.index("[workloads") :]
     copies = "".join(f'[environments.copy-{nth}]\nrunner = "bare"\n' for nth in range(1, 9))
-    report, _ = measure(place, f"{head}[environments.bare]\n{copies}{workloads}")
+    report, *_ = measure(place, f"{head}[environments.bare]\n{copies}{workloads}")
     claims = [f"{c['workload']} of {c['environment']} {c['claim']}, {c['metric']} {c['overhead']:.3f}" for c in report["cells"] if c["claim"] != "none"]
     widths = {}
     for cell in report["cells"]:
@@ -464,7 +472,7 @@ def prove(args):
     binary = build()
     runs = args.runs or RUNS
     with remains.own_folder(args.dir) as folder:
-        place = Place(binary, Path(folder).resolve(), [Link(1, STREAM), Link(2, DATAGRAMS)])
+        place = Place(binary, Path(folder).resolve(), [Link(1, STREAM, BUCKET), Link(2, DATAGRAMS, 2000)])
         place.box.mkdir()
         chosen = [suite for suite in suites(place) if matches(args.only, suite.name)]
         with_nothing = matches(args.only, "nothing")
@@ -539,14 +547,5 @@ def go_through(place, chosen, with_nothing, runs, keep, book):
 
 def truths_of(place, suite):
     """What one run of a suite says of each of its truths."""
-    pairs = {truth.environment: [] for truth in suite.truths}
-
-    def refer():
-        for truth in suite.truths:
-            if truth.reference:
-                pairs[truth.environment] += [truth.reference() for _ in range(PAIRS)]
-
-    refer()
-    report, costs = measure(place, text_of(suite, place))
-    refer()
-    return [(truth, look(suite, truth, report, costs, pairs[truth.environment])) for truth in suite.truths]
+    report, costs, pairs = measure(place, text_of(suite, place), [truth.environment for truth in suite.truths])
+    return [(truth, look(suite, truth, report, costs, pairs.get(truth.environment, []))) for truth in suite.truths]
