@@ -130,13 +130,16 @@ impl<'b, 'a, S: Site> Block<'b, 'a, S> {
         Ok(courses)
     }
 
-    /// Void rounds are done again when all else is done: what disturbs a machine lasts longer than a round. No more of them
-    /// than were planned: a machine that is never quiet would otherwise take hours to say so.
+    /// Void rounds are done again when all else is done, since what disturbs a machine lasts longer than a round. No more of them
+    /// than were planned: a machine that is never quiet would otherwise take hours to say so. A second try is nobody's while
+    /// others wait for their first.
     fn retry(&mut self, mut courses: Vec<Course>) -> anyhow::Result<()> {
         let mut left = self.run.plan.suite.rounds * courses.len() as u32;
         for _ in 0..VISITS {
-            for course in &mut courses {
-                let most = (TRIES * course.owed).min(left);
+            for at in 0..courses.len() {
+                let waiting: u32 = courses[at + 1..].iter().map(|course| course.owed).sum();
+                let course = &mut courses[at];
+                let most = (TRIES * course.owed).min(left.saturating_sub(waiting));
                 if most > 0 && !self.run.site.interrupted() {
                     let done = course.next;
                     self.workload(course, most)?;

@@ -647,6 +647,14 @@ fn a_machine_that_is_never_quiet_is_measured_twice_as_long_and_no_longer() {
 }
 
 #[test]
+fn no_workload_takes_the_tries_of_those_behind_it() {
+    let stored = rows(&plan(1, TWO), &Script::default().stolen(0.5));
+    let of =
+        |workload: &str| stored.voids.iter().filter(|v| v.workload == workload).map(|v| v.round).collect::<Vec<_>>();
+    assert_eq!(["control/syscall", "control/timer"].map(of), [[0, 1, 2, 3], [0, 1, 2, 3]]);
+}
+
+#[test]
 fn check_values_that_differ_from_the_baselines_are_failures() {
     let script = Script::default().does_other_work("box");
     assert_rows(&rows(&plan(1, ONE), &script), "block 0: box up, control up, bare up
