@@ -714,8 +714,7 @@ const MAPPED: f64 = (64 << 20) as f64;
 fn memory_in_file(place: &Place) -> Option<String> {
     let mapped = |records: &[&Record]| flags::mean(records, |r| r.evidence.mapped_bytes.map(|bytes| bytes as f64));
     let (own, base) = (mapped(&place.records)?, mapped(&place.base_records)?);
-    let mib = |bytes: f64| bytes / f64::from(1 << 20);
-    (own > base + MAPPED).then(|| format!("{:.0} MiB of files mapped, the baseline {:.0} MiB", mib(own), mib(base)))
+    (own > base + MAPPED).then(|| format!("{} of files mapped, the baseline {}", bytes(own), bytes(base)))
 }
 
 fn file_system(place: &Place) -> Option<String> {

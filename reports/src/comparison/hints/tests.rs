@@ -121,7 +121,7 @@ const RAISED: &[(&str, &str, Change)] = &[
     ("huge-pages", "`always` inside, `madvise` on the host", |s| {
         identities(s, |i| i.inside.huge_pages = Some("always".into()));
     }),
-    ("memory-in-file", "256 MiB of files mapped, the baseline 0 MiB", |s| {
+    ("memory-in-file", "256 MiB of files mapped, the baseline 0 B", |s| {
         records(s, |r| r.evidence.mapped_bytes = Some(256 << 20));
     }),
     ("file-system", "9p as seen inside (bind mount of ext4 on vda), the baseline's ext4", |s| {
