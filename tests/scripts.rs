@@ -248,17 +248,19 @@ sys.dont_write_bytecode = True
 from peers import groups, remains, shared, truth
 os.chdir(sys.argv[1])
 remains.clear(".")
-link, group = truth.Link(1, 1_000_000, 2000), groups.Bare(0, 64 << 20)
+link, there = truth.Link(1, 1_000_000, 2000), groups.mounts()
+group = there["cpu" if "cpu" in there else ""] / f"tarebench-bench-{os.getpid()}"
+group.mkdir()
 shared.listen()
 try:
     link.make()
     folder = remains.own_folder(".")
     folder.__enter__()
     program = "trap 'sleep 0.3; echo tidy >> said; exit' TERM; echo $1 > made; while :; do sleep 0.05; done"
-    shared.run(["sh", "-c", program, "sh", os.getpid()], preexec_fn=group.enter)
+    shared.run(["sh", "-c", program, "sh", os.getpid()], preexec_fn=lambda: (group / "cgroup.procs").write_text("0"))
 finally:
     link.remove()
-    group.remove()
+    group.rmdir()
     folder.__exit__(None, None, None)
 "#;
 
@@ -285,7 +287,7 @@ fn a_bench_that_is_ended_removes_what_it_made_and_the_next_one_what_a_killed_one
         eventually("its program runs", Duration::from_secs(30), began);
         let pid = fs::read_to_string(b.at("made")).expect("there").trim().to_string();
         fs::remove_file(b.at("made")).expect("there");
-        assert!(left(&pid).lines().count() >= 3, "{}", left(&pid));
+        assert_eq!(left(&pid).lines().count(), 3, "{}", left(&pid));
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(bench.id() as i32), signal).expect("there");
         bench.wait().expect("ours");
         pid
@@ -296,7 +298,7 @@ fn a_bench_that_is_ended_removes_what_it_made_and_the_next_one_what_a_killed_one
     fs::write(b.at("tarebench-bench-9999999-abcdefgh"), "no folder").expect("written");
     std::os::unix::fs::symlink("/nonexistent", b.at("tarebench-bench-9999999-abcdefgi")).expect("linked");
     let killed = run(Signal::SIGKILL);
-    assert!(left(&killed).lines().count() >= 3, "nobody could remove it");
+    assert_eq!(left(&killed).lines().count(), 3, "nobody could remove it");
     let ended = run(Signal::SIGTERM);
     assert_eq!(left(&killed), "", "the next one does");
     assert!(others.iter().all(|name| b.at(name).is_dir()), "what isn't ours stays");

@@ -88,10 +88,18 @@ def filters(instructions):
 
 def compare(limit, file, *program):
     """What a limit does to a program, where and just before the agent meets it: an hour's or a minute's change of the machine is in both."""
+    def enter():
+        # Between fork and exec: what goes wrong here is said by nobody else.
+        try:
+            limit()
+        except BaseException as why:
+            os.write(2, f"behind.py: {why}\n".encode())
+            raise
+
     def of(enter):
         return float(subprocess.run(program, stdout=subprocess.PIPE, check=True, preexec_fn=enter).stdout)
 
-    outer, inner, again, last = (of(enter) for enter in (None, limit, limit, None))
+    outer, inner, again, last = (of(each) for each in (None, enter, enter, None))
     with open(file, "a") as lines:
         lines.write(f"{(inner + again) / 2} {(outer + last) / 2}\n")
 

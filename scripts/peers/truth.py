@@ -51,6 +51,8 @@ class Truth:
     # Where what is put in is itself measured, by a program of ours that knows nothing of tarebench: what follows from its two numbers,
     # behind the limit and without it.
     reference: Callable = None
+    # That program.
+    program: str = None
     # Whether the environment's sentence has to begin with it.
     first: bool = False
     # Whether it is small, and asked for is only that it is found.
@@ -98,12 +100,13 @@ def suites(place):
     def slowed(name, environment, share, period, **more):
         before = behind(f"quota={share:.6f},{period}", place.beside(environment, "spin", 100))
         # How much more CPU time the same work takes; the time until it is granted is the quota's own word.
-        return Truth(name, environment, before, lambda net, dearer: net * dearer / share, operator.truediv, **more)
+        return Truth(name, environment, before, lambda net, dearer: net * dearer / share, operator.truediv, "spin", **more)
 
     def filtered(count):
         environment = f"filter-{count}"
         before = behind(f"filters={count}", place.beside(environment, "getppid", 8))
-        return Truth(f"filter of {count:,} instructions on each system call", environment, before, lambda net, more: net + more, operator.sub)
+        return Truth(f"filter of {count:,} instructions on each system call", environment, before, lambda net, more: net + more, operator.sub,
+                     "getppid")
 
     yield Suite(
         "quota", "control/cpu", {}, common | dict(burst=BURST),
@@ -184,16 +187,14 @@ class Place:
         """Where the copies of bare have their data: on the same disk."""
         return self.folder / "box"
 
-    def program(self, name):
-        """A program of ours in C, compiled."""
-        program = self.folder / name
-        if not program.exists():
-            run(["cc", "-O2", "-static", ROOT / f"scripts/peers/{name}.c", "-o", program])
-        return program
+    def compile(self, name):
+        """A program of ours in C."""
+        if not (self.folder / name).exists():
+            run(["cc", "-O2", "-static", ROOT / f"scripts/peers/{name}.c", "-o", self.folder / name])
 
     def beside(self, environment, program, argument):
         """What has `behind.py` run a program of ours behind its limit and without it, at each start of an environment."""
-        return f"beside={self.numbers(environment)},{self.program(program)},{argument}"
+        return f"beside={self.numbers(environment)},{self.folder / program},{argument}"
 
     def numbers(self, environment):
         """Where what such a program said is kept during a run."""
@@ -472,6 +473,8 @@ def prove(args):
     binary = build()
     runs = args.runs or RUNS
     with remains.own_folder(args.dir) as folder:
+        if re.search(r"[,\s]", str(Path(folder).resolve())):
+            raise Failed(f"--dir {args.dir}: a comma or a space in the path can't be given to behind.py")
         place = Place(binary, Path(folder).resolve(), [Link(1, STREAM, BUCKET), Link(2, DATAGRAMS, 2000)])
         place.box.mkdir()
         chosen = [suite for suite in suites(place) if matches(args.only, suite.name)]
@@ -547,5 +550,8 @@ def go_through(place, chosen, with_nothing, runs, keep, book):
 
 def truths_of(place, suite):
     """What one run of a suite says of each of its truths."""
+    for truth in suite.truths:
+        if truth.program:
+            place.compile(truth.program)
     report, costs, pairs = measure(place, text_of(suite, place), [truth.environment for truth in suite.truths])
     return [(truth, look(suite, truth, report, costs, pairs.get(truth.environment, []))) for truth in suite.truths]
