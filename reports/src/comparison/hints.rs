@@ -449,12 +449,17 @@ impl Call {
     }
 }
 
+/// What a reading of a clock or a call takes: parts of a nanosecond say nothing of it.
+fn whole_ns(ns: f64) -> String {
+    duration(ns.round())
+}
+
 impl std::fmt::Display for Call {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let took = duration(self.ns.round());
+        let took = whole_ns(self.ns);
         match self.starts {
             Some((low, high, n)) if n > 1 => {
-                let (low, high) = (duration(low.round()), duration(high.round()));
+                let (low, high) = (whole_ns(low), whole_ns(high));
                 write!(
                     f,
                     "{took} right after a start, when it may take longer than later (median of {n}: {low} to {high}; the workload {EMPTY_CALLS} measures it)"
@@ -629,8 +634,8 @@ fn clock(place: &Place) -> Option<String> {
     let sources = &identity.inside.clock_sources;
     let available = if sources.is_empty() { "not told".into() } else { sources.join(", ") };
     let call = place.call.map_or_else(String::new, |call| format!(", an empty system call {call}"));
-    let base = place.base_clock_ns.map_or_else(String::new, |ns| format!(", the baseline's {}", duration(ns.round())));
-    let own = duration(own.round());
+    let base = place.base_clock_ns.map_or_else(String::new, |ns| format!(", the baseline's {}", whole_ns(ns)));
+    let own = whole_ns(own);
     Some(format!("a reading costs {own}{call}{base}; clock source {source}, available: {available}"))
 }
 
@@ -850,7 +855,7 @@ fn slow_calls(place: &Place) -> Option<String> {
     let (own, base) = place.call.zip(place.base_call)?;
     let slow = own.ns >= 3.0 * base.ns && own.ns >= base.ns + 200.0 && place.plan.emulated.is_none();
     let caught = place.plan.sandbox.calls.as_ref().map_or_else(String::new, |how| format!("; caught by {how}"));
-    let beside = duration(base.ns.round());
+    let beside = whole_ns(base.ns);
     slow.then(|| format!("an empty system call: {own}, beside the baseline {beside}{caught}"))
 }
 

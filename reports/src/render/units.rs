@@ -3,8 +3,25 @@
 /// Stands where there is no number.
 pub const NONE: &str = "-";
 
-/// Those of a time and of an amount of bytes.
-pub const ALL: [&str; 9] = ["ns", "µs", "ms", "s", "B", "KiB", "MiB", "GiB", "TiB"];
+/// A limit, a divisor and a unit: a number below the limit is told in the unit.
+type Step = (f64, f64, &'static str);
+
+const TIMES: [Step; 4] = [(999.5, 1.0, "ns"), (999.5e3, 1e3, "µs"), (999.5e6, 1e6, "ms"), (f64::INFINITY, 1e9, "s")];
+
+const KIB: f64 = 1024.0;
+const BYTES: [Step; 5] = [
+    (KIB, 1.0, "B"),
+    (999.5 * KIB, KIB, "KiB"),
+    (999.5 * KIB * KIB, KIB * KIB, "MiB"),
+    (999.5 * KIB * KIB * KIB, KIB * KIB * KIB, "GiB"),
+    (f64::INFINITY, KIB * KIB * KIB * KIB, "TiB"),
+];
+
+/// Whether a word is a unit of a [`duration`] or of [`bytes`].
+#[must_use]
+pub fn is_unit(word: &str) -> bool {
+    TIMES.iter().chain(&BYTES).any(|(.., unit)| *unit == word)
+}
 
 /// Three significant digits, without exponent: `1.23`, `12.3`, `123`, `1234`.
 #[must_use]
@@ -30,8 +47,8 @@ fn minus(text: String) -> String {
     }
 }
 
-/// `value` in the first of `steps` (limit, divisor, unit) it is under; the last one has no limit.
-fn scaled(value: f64, steps: &[(f64, f64, &str)]) -> String {
+/// `value` in the first of `steps` it is under; the last one has no limit.
+fn scaled(value: f64, steps: &[Step]) -> String {
     let fits = steps.iter().find(|(limit, ..)| value.abs() < *limit).or(steps.last());
     fits.map_or_else(|| NONE.to_owned(), |(_, divisor, unit)| format!("{} {unit}", three(value / divisor)))
 }
@@ -46,29 +63,19 @@ pub fn duration(ns: f64) -> String {
     if ns.abs() < 999.5 && (ns.abs() >= 10.0 || ns.fract() == 0.0) {
         return format!("{} ns", minus(format!("{ns:.0}")));
     }
-    scaled(ns, &[(999.5, 1.0, "ns"), (999.5e3, 1e3, "µs"), (999.5e6, 1e6, "ms"), (f64::INFINITY, 1e9, "s")])
+    scaled(ns, &TIMES)
 }
 
 /// Bytes, in powers of 1024: `512 B`, `3.20 MiB`.
 #[must_use]
 pub fn bytes(n: f64) -> String {
-    const K: f64 = 1024.0;
     if !n.is_finite() {
         return NONE.to_owned();
     }
-    if n.abs() < K {
+    if n.abs() < KIB {
         return format!("{} B", minus(format!("{n:.0}")));
     }
-    let limit = 999.5;
-    scaled(
-        n,
-        &[
-            (limit * K, K, "KiB"),
-            (limit * K * K, K * K, "MiB"),
-            (limit * K * K * K, K * K * K, "GiB"),
-            (f64::INFINITY, K * K * K * K, "TiB"),
-        ],
-    )
+    scaled(n, &BYTES)
 }
 
 /// Bytes per second, in powers of 1000, as disks and networks are sold: `812 MB/s`.

@@ -121,7 +121,7 @@ fn parts(text: &str) -> Vec<Part<'_>> {
 pub fn without_figures(text: &str) -> Vec<&str> {
     let words =
         parts(text).into_iter().filter_map(|part| if let Part::Words(words) = part { Some(words) } else { None });
-    words.filter(|words| !units::ALL.contains(&words.trim_end_matches(|c: char| !c.is_alphanumeric()))).collect()
+    words.filter(|words| !units::is_unit(words.trim_end_matches(|c: char| !c.is_alphanumeric()))).collect()
 }
 
 /// Whether texts have the same words, and the same figures but for one.
