@@ -28,21 +28,18 @@ impl Live {
     /// When the run is being measured, with the store's exit code.
     pub fn take(id: &str) -> anyhow::Result<Self> {
         let (name, began) = (format!("tarebench-run-{id}"), Instant::now());
-        let taken = |bound: &io::Result<_>| matches!(bound, Err(e) if e.kind() == io::ErrorKind::AddrInUse);
-        let mut bound = bind(&name);
-        while taken(&bound) {
-            if began.elapsed() > MOMENT {
-                return Err(anyhow::anyhow!("run {id} is still being measured: wait until it ends, or end it"))
-                    .or_exit(Exit::Store);
-            }
-            sleep(AGAIN);
-            bound = bind(&name);
-        }
-        match bound {
-            Ok(name) => Ok(Self { _name: Some(name) }),
-            Err(e) => {
-                log::info!("whether run {id} is being measured can't be seen: {e}");
-                Ok(Self { _name: None })
+        loop {
+            match bind(&name) {
+                Ok(name) => return Ok(Self { _name: Some(name) }),
+                Err(e) if e.kind() != io::ErrorKind::AddrInUse => {
+                    log::info!("whether run {id} is being measured can't be seen: {e}");
+                    return Ok(Self { _name: None });
+                }
+                Err(_) if began.elapsed() <= MOMENT => sleep(AGAIN),
+                Err(_) => {
+                    return Err(anyhow::anyhow!("run {id} is still being measured: wait until it ends, or end it"))
+                        .or_exit(Exit::Store);
+                }
             }
         }
     }
