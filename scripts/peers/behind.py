@@ -96,10 +96,10 @@ def compare(limit, file, *program):
             os.write(2, f"behind.py: {why}\n".encode())
             raise
 
-    def of(enter):
-        return float(subprocess.run(program, stdout=subprocess.PIPE, check=True, preexec_fn=enter).stdout)
+    def of(first):
+        return float(subprocess.run(program, stdout=subprocess.PIPE, check=True, preexec_fn=first).stdout)
 
-    outer, inner, again, last = (of(each) for each in (None, enter, enter, None))
+    outer, inner, again, last = (of(first) for first in (None, enter, enter, None))
     with open(file, "a") as lines:
         lines.write(f"{(inner + again) / 2} {(outer + last) / 2}\n")
 

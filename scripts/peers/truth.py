@@ -51,8 +51,8 @@ class Truth:
     # Where what is put in is itself measured, by a program of ours that knows nothing of tarebench: what follows from its two numbers,
     # behind the limit and without it.
     reference: Callable = None
-    # That program.
-    program: str = None
+    # That program, and its argument.
+    program: tuple = None
     # Whether the environment's sentence has to begin with it.
     first: bool = False
     # Whether it is small, and asked for is only that it is found.
@@ -91,22 +91,16 @@ FILTERS = (1000, 4000, 16000)
 
 
 def suites(place):
-    behind = lambda *words: [sys.executable, str(BEHIND), *words]
+    behind = lambda words: [sys.executable, str(BEHIND), words]
     common = dict(blocks=8, rounds=1, burst_max="20s")
     # Where it is said how many operations a burst has, this is only how long the pass before it is on bare: behind a link of ours it
     # takes 50 times as long. Some rounds are void where a hypervisor takes CPU time, and each block needs one that isn't.
     brief = dict(burst="3ms", rounds=8)
 
     def slowed(name, environment, share, period, **more):
-        before = behind(f"quota={share:.6f},{period}", place.beside(environment, "spin", 100))
         # How much more CPU time the same work takes; the time until it is granted is the quota's own word.
-        return Truth(name, environment, before, lambda net, dearer: net * dearer / share, operator.truediv, "spin", **more)
-
-    def filtered(count):
-        environment = f"filter-{count}"
-        before = behind(f"filters={count}", place.beside(environment, "getppid", 8))
-        return Truth(f"filter of {count:,} instructions on each system call", environment, before, lambda net, more: net + more, operator.sub,
-                     "getppid")
+        return Truth(name, environment, behind(f"quota={share:.6f},{period}"), lambda net, dearer: net * dearer / share,
+                     operator.truediv, ("spin", 100), **more)
 
     yield Suite(
         "quota", "control/cpu", {}, common | dict(burst=BURST),
@@ -141,7 +135,8 @@ def suites(place):
     )
     yield Suite(
         "filters", "control/syscall", {}, common | dict(rounds=2, burst="20ms", burst_max="2s"),
-        [filtered(count) for count in FILTERS],
+        [Truth(f"filter of {count:,} instructions on each system call", f"filter-{count}", behind(f"filters={count}"),
+               lambda net, more: net + more, operator.sub, ("getppid", 8)) for count in FILTERS],
     )
 
 
@@ -192,9 +187,12 @@ class Place:
         if not (self.folder / name).exists():
             run(["cc", "-O2", "-static", ROOT / f"scripts/peers/{name}.c", "-o", self.folder / name])
 
-    def beside(self, environment, program, argument):
-        """What has `behind.py` run a program of ours behind its limit and without it, at each start of an environment."""
-        return f"beside={self.numbers(environment)},{self.folder / program},{argument}"
+    def command(self, truth):
+        """What becomes the agent behind the limit; where that is measured, it has a program of ours run behind it and without it first."""
+        if not truth.program:
+            return truth.before
+        program, argument = truth.program
+        return [*truth.before, f"beside={self.numbers(truth.environment)},{self.folder / program},{argument}"]
 
     def numbers(self, environment):
         """Where what such a program said is kept during a run."""
@@ -231,7 +229,7 @@ def text_of(suite, place):
     quoted = lambda value: f'"{value}"' if isinstance(value, str) else str(value).lower()
     lines = ['baseline = "bare"', *(f"{key} = {quoted(value)}" for key, value in suite.head.items()), "[environments.bare]"]
     for truth in suite.truths:
-        lines += [f"[environments.{truth.environment}]", 'runner = "exec"', f'command = "{" ".join(map(str, truth.before))} {{run}}"',
+        lines += [f"[environments.{truth.environment}]", 'runner = "exec"', f'command = "{" ".join(map(str, place.command(truth)))} {{run}}"',
                   'copy = "cp {binary} {agent}"', f'data = "{place.box}"', *([f'peer = "{suite.link.far}"'] if suite.link else [])]
     lines += [f'[workloads."{suite.workload}"]', *(f"{key} = {quoted(value)}" for key, value in suite.settings.items())]
     return "\n".join(lines) + "\n"
@@ -552,6 +550,6 @@ def truths_of(place, suite):
     """What one run of a suite says of each of its truths."""
     for truth in suite.truths:
         if truth.program:
-            place.compile(truth.program)
+            place.compile(truth.program[0])
     report, costs, pairs = measure(place, text_of(suite, place), [truth.environment for truth in suite.truths])
     return [(truth, look(suite, truth, report, costs, pairs.get(truth.environment, []))) for truth in suite.truths]
