@@ -366,6 +366,33 @@ fn truths_that_were_found_are_not_measured_again() {
     assert!(said.is_empty() && why.contains("kept, line 1, is none that --resume wrote (KeyError"), "{why}");
 }
 
+/// The row of a truth that was measured itself, and of one that was calculated.
+const ROWS: &str = r#"
+import sys
+sys.dont_write_bytecode = True
+from peers import truth
+put_in = truth.Truth("a cost", "costly", [], None)
+for doubt in (0.1, 0.0):
+    found = [truth.Found(2.0, doubt, value, 1.9, 2.2, None, False) for value in (2.0, 2.1, 2.12)]
+    print(*(row.words() for row in truth.line_of(put_in, found)))
+"#;
+
+#[test]
+fn a_truth_that_was_measured_itself_says_how_well() {
+    let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts");
+    let ran = Command::new("python3").args(["-c", ROWS]).env("PYTHONPATH", scripts).output().expect("python3");
+    let said = String::from_utf8_lossy(&ran.stdout);
+    // e^0.1 is 1.105, and sqrt(2.2 / 1.9) 1.076.
+    let row =
+        |expected: &str| format!("['a cost', '{expected}', '2.100', '7.6%', '3 of 3 (29% to 100%)', '>= 95%', 'met']");
+    assert_eq!(
+        said.lines().collect::<Vec<_>>(),
+        [row("2.000 ± 10.5%"), row("2.000")],
+        "{}",
+        String::from_utf8_lossy(&ran.stderr)
+    );
+}
+
 #[test]
 fn every_package_has_its_licences_and_the_files_that_it_lists() {
     let tree = Path::new(env!("CARGO_MANIFEST_DIR"));

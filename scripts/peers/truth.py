@@ -407,7 +407,8 @@ class Line:
 def line_of(truth, seen):
     """How a truth fared over all runs."""
     median = lambda part: statistics.median(part(found) for found in seen)
-    figures = (f"{median(lambda f: f.expected):.3f}", f"{median(lambda f: f.value):.3f}",
+    doubt = math.expm1(median(lambda f: f.doubt))
+    figures = (f"{median(lambda f: f.expected):.3f}" + (f" ± {doubt:.1%}" if doubt else ""), f"{median(lambda f: f.value):.3f}",
                f"{median(lambda f: math.sqrt(f.high / f.low) - 1):.1%}")
     if truth.effect:
         could = [found for found in seen if found.visible is not None and found.visible <= EFFECT]
@@ -442,7 +443,7 @@ def lines_of_nothing(seen):
 
 
 HEAD = ["what was put in", "expected", "found", "interval", "runs", "aim", ""]
-WIDTHS = [52, 10, 10, 10, 28, 8, 5]
+WIDTHS = [52, 16, 10, 10, 28, 8, 5]
 COLUMNS = ["put in", "expected", "found", "half of the interval", "inside (share, 95 %)", "aim", "met"]
 
 
