@@ -241,6 +241,13 @@ fn what_is_installed_removes_nothing_and_starts_no_service() {
     assert_eq!(asked, wanted);
 }
 
+/// Python that sees what lies below scripts/.
+fn with_peers(program: &str) -> Command {
+    let mut python = Command::new("python3");
+    python.args(["-c", program]).env("PYTHONPATH", Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts"));
+    python
+}
+
 /// Parts of `scripts/bench`, with a link and a group of its own and a program that needs time to tidy up.
 const BENCH: &str = r#"
 import os, sys
@@ -279,10 +286,8 @@ fn a_bench_that_is_ended_removes_what_it_made_and_the_next_one_what_a_killed_one
         String::from_utf8_lossy(&found.stdout).into_owned()
     };
     let run = |signal: Signal| {
-        let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts");
-        let mut bench = Command::new("python3");
-        let bench = bench.args(["-c", BENCH]).arg(b.root()).env("PYTHONPATH", scripts);
-        let mut bench = bench.stderr(Stdio::null()).spawn().expect("python3");
+        let mut bench = with_peers(BENCH);
+        let mut bench = bench.arg(b.root()).stderr(Stdio::null()).spawn().expect("python3");
         let began = || fs::read_to_string(b.at("made")).is_ok_and(|text| text.ends_with('\n'));
         eventually("its program runs", Duration::from_secs(30), began);
         let pid = fs::read_to_string(b.at("made")).expect("there").trim().to_string();
@@ -342,10 +347,7 @@ print("asked", len(asked), "seen", len(seen["costly"]), "copies", len(copies), "
 fn truths_that_were_found_are_not_measured_again() {
     let b = Dir::new();
     let go = |runs: u32, fails: u32| {
-        let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts");
-        let mut bench = Command::new("python3");
-        let bench = bench.args(["-c", KEPT]).arg(b.root()).args([runs.to_string(), fails.to_string()]);
-        let ran = bench.env("PYTHONPATH", scripts).output().expect("python3");
+        let ran = with_peers(KEPT).arg(b.root()).args([runs.to_string(), fails.to_string()]).output().expect("python3");
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         (text(&ran.stdout).lines().last().unwrap_or_default().to_string(), text(&ran.stderr))
     };
@@ -379,8 +381,7 @@ for doubt in (0.1, 0.0):
 
 #[test]
 fn a_truth_that_was_measured_itself_says_how_well() {
-    let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts");
-    let ran = Command::new("python3").args(["-c", ROWS]).env("PYTHONPATH", scripts).output().expect("python3");
+    let ran = with_peers(ROWS).output().expect("python3");
     let said = String::from_utf8_lossy(&ran.stdout);
     // e^0.1 is 1.105, and sqrt(2.2 / 1.9) 1.076.
     let row =
