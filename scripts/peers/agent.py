@@ -1,0 +1,87 @@
+"""The agent of an environment without its harness: started as `bare` starts it and asked as a run asks it, so that its bursts can take
+turns with another program's, a fraction of a second each. The frames are those of workloads/src/protocol.rs."""
+
+import base64
+import contextlib
+import json
+import subprocess
+import threading
+import zlib
+
+from .shared import Failed
+
+# As long as an agent may take to answer.
+PATIENCE = 300
+# No burst of a row ends early.
+LIMIT_NS = 60_000_000_000
+
+
+class Agent:
+    """An agent that has said hello. `words` is its whole command line, what pins it or enters a network included."""
+
+    def __init__(self, words, **more):
+        # What it says beside its frames is skipped, and kept for when it fails.
+        self.process = subprocess.Popen(
+            [str(word) for word in words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True, **more
+        )
+        self.number, self.noise = 0, b""
+
+    def __enter__(self):
+        try:
+            self.hear()
+            return self
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def __exit__(self, *_):
+        # Without a harness it ends by itself.
+        with contextlib.suppress(OSError):
+            self.process.stdin.close()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process.stdout.close()
+
+    def ask(self, request):
+        """The answer to a request, `Bye` included; what the agent could not do is a failure."""
+        self.number += 1
+        text = json.dumps({"id": self.number, "received_ns": 0, "sent_ns": 0, "body": request}).encode()
+        try:
+            self.process.stdin.write(b"\x1e%08x %s\n" % (zlib.crc32(text), text))
+            self.process.stdin.flush()
+        except OSError:
+            raise Failed(f"the agent has ended: {self.noise[-500:].decode(errors='replace')}") from None
+        answer = self.hear()
+        if isinstance(answer, dict) and "Failed" in answer:
+            raise Failed(answer["Failed"]["message"])
+        return answer
+
+    def hear(self):
+        watchdog = threading.Timer(PATIENCE, self.process.kill)
+        watchdog.start()
+        try:
+            while line := self.process.stdout.readline():
+                noise, sign, frame = line.rpartition(b"\x1e")
+                self.noise += noise if sign else line
+                if not sign:
+                    continue
+                text = frame[9:].rstrip(b"\r\n")
+                if int(frame[:8], 16) != zlib.crc32(text):
+                    raise Failed("a frame of the agent is damaged")
+                return json.loads(text)["body"]
+        finally:
+            watchdog.cancel()
+        raise Failed(f"the agent has ended: {self.noise[-500:].decode(errors='replace')}")
+
+    def measure(self, task, operations, warmup, batch):
+        """One burst of a workload that is prepared for it and removed after it: the sample, with its histogram in bytes."""
+        self.ask({"Prepare": task})
+        plan = {"operations": operations, "warmup": warmup, "batch": batch, "limit_ns": LIMIT_NS, "number": 0}
+        sample = self.ask({"Burst": plan})["Sample"]
+        if sample["cut_short"] or sample["operations"] != operations:
+            raise Failed(f"the agent did {sample['operations']} of {operations} operations within {LIMIT_NS // 10**9} s")
+        self.ask("Release")
+        return sample | {"histogram": base64.b64decode(sample["histogram"])}
