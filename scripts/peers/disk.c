@@ -4,8 +4,8 @@
  * usage: disk append|dsync FILE OPERATIONS WARMUP          appends 4 KiB and waits: fdatasync after each, or O_DSYNC
  *        disk randread|randwrite FILE OPERATIONS WARMUP    4 KiB blocks of the file that is there, with O_DIRECT
  *
- * Prints the nanoseconds that all measured operations took, and then those of each. One reading of the clock ends an operation and
- * begins the next. */
+ * Does a burst of so many for each line that it reads, and prints a line: the nanoseconds that all measured operations took, and then those
+ * of each. One reading of the clock ends an operation and begins the next. */
 
 #define _GNU_SOURCE
 #include <err.h>
@@ -51,31 +51,38 @@ int main(int count, char **words) {
         errx(1, "%s has no whole block", words[2]);
 
     char *pool = aligned_alloc(BLOCK, BODIES * BLOCK);
-    uint64_t *ended = calloc(operations + 1, sizeof *ended);
+    uint64_t *ended = malloc((operations + 1) * sizeof *ended);
     if (!pool || !ended)
         err(1, "no memory");
+    /* Touched before, so that no page of it is faulted in while time is taken. */
+    memset(ended, 0xff, (operations + 1) * sizeof *ended);
     for (uint64_t *word = (uint64_t *)pool; word < (uint64_t *)(pool + BODIES * BLOCK); word++)
         *word = draw();
 
-    for (long nth = -warmup; nth < operations; nth++) {
-        if (nth == 0)
-            ended[0] = now();
-        uint64_t number = nth + warmup, place = appends ? number : draw() % (its.st_size / BLOCK);
-        char *block = pool + number % BODIES * BLOCK;
-        ssize_t moved;
-        if (reads) {
-            moved = pread(file, block, BLOCK, place * BLOCK);
-        } else {
-            memcpy(block, &number, sizeof number);
-            moved = pwrite(file, block, BLOCK, place * BLOCK);
+    for (char line[8]; fgets(line, sizeof line, stdin);) {
+        if (appends && (ftruncate(file, 0) || fsync(file)))
+            err(1, "can't empty %s", words[2]);
+        for (long nth = -warmup; nth < operations; nth++) {
+            if (nth == 0)
+                ended[0] = now();
+            uint64_t number = nth + warmup, place = appends ? number : draw() % (its.st_size / BLOCK);
+            char *block = pool + number % BODIES * BLOCK;
+            ssize_t moved;
+            if (reads) {
+                moved = pread(file, block, BLOCK, place * BLOCK);
+            } else {
+                memcpy(block, &number, sizeof number);
+                moved = pwrite(file, block, BLOCK, place * BLOCK);
+            }
+            if (moved != BLOCK || (waits && fdatasync(file)))
+                err(1, "block %lu of %s", (unsigned long)place, words[2]);
+            if (nth >= 0)
+                ended[nth + 1] = now();
         }
-        if (moved != BLOCK || (waits && fdatasync(file)))
-            err(1, "block %lu of %s", (unsigned long)place, words[2]);
-        if (nth >= 0)
-            ended[nth + 1] = now();
+        printf("%lu", (unsigned long)(ended[operations] - ended[0]));
+        for (long nth = 0; nth < operations; nth++)
+            printf(" %lu", (unsigned long)(ended[nth + 1] - ended[nth]));
+        puts("");
+        fflush(stdout);
     }
-
-    printf("%lu\n", (unsigned long)(ended[operations] - ended[0]));
-    for (long nth = 0; nth < operations; nth++)
-        printf("%lu\n", (unsigned long)(ended[nth + 1] - ended[nth]));
 }

@@ -3,7 +3,9 @@
  *
  * usage: net serve ADDRESS PORT                                      both ends of everything below, until it is killed
  *        net tcp|udp ADDRESS PORT SIZE OPERATIONS WARMUP             prints the time of all operations and of each, nanoseconds
- *        net stream ADDRESS PORT SIZE OPERATIONS WARMUP              prints the time of all blocks until the far end has the last */
+ *        net stream ADDRESS PORT SIZE OPERATIONS WARMUP              prints the time of all blocks until the far end has the last
+ *
+ * A burst of so many for each line that is read, and a line for each burst. */
 
 #include <arpa/inet.h>
 #include <err.h>
@@ -132,30 +134,33 @@ int main(int count, char **words) {
         err(1, "connect");
     if (!datagram)
         put(far, (char *)&greeting, sizeof greeting);
-    uint64_t begun = now(), previous = begun;
-    for (uint64_t done = 0; done < warmup + operations; done++) {
-        int last = done + 1 == warmup || done + 1 == warmup + operations;
-        char *sent = pool + done % bodies * greeting.size;
-        sent[0] = stream ? last : 1;
-        memcpy(sent + 1, &done, sizeof done);
-        if (datagram ? send(far, sent, greeting.size, 0) < 0 : (put(far, sent, greeting.size), 0))
-            err(1, "send");
-        if (datagram) {
-            if (recv(far, come, greeting.size, 0) != (ssize_t)greeting.size)
-                err(1, "recv");
-        } else if (!stream || last) {
-            if (!whole(far, come, stream ? 1 : greeting.size))
-                err(1, "read");
+    for (char line[8]; fgets(line, sizeof line, stdin);) {
+        uint64_t begun = now(), previous = begun;
+        for (uint64_t done = 0; done < warmup + operations; done++) {
+            int last = done + 1 == warmup || done + 1 == warmup + operations;
+            char *sent = pool + done % bodies * greeting.size;
+            sent[0] = stream ? last : 1;
+            memcpy(sent + 1, &done, sizeof done);
+            if (datagram ? send(far, sent, greeting.size, 0) < 0 : (put(far, sent, greeting.size), 0))
+                err(1, "send");
+            if (datagram) {
+                if (recv(far, come, greeting.size, 0) != (ssize_t)greeting.size)
+                    err(1, "recv");
+            } else if (!stream || last) {
+                if (!whole(far, come, stream ? 1 : greeting.size))
+                    err(1, "read");
+            }
+            uint64_t ended = now();
+            if (done >= warmup)
+                each[done - warmup] = ended - previous;
+            if (done + 1 == warmup)
+                begun = ended;
+            previous = ended;
         }
-        uint64_t ended = now();
-        if (done >= warmup)
-            each[done - warmup] = ended - previous;
-        if (done + 1 == warmup)
-            begun = ended;
-        previous = ended;
+        printf("%lu", (unsigned long)(previous - begun));
+        for (uint64_t done = 0; !stream && done < operations; done++)
+            printf(" %lu", (unsigned long)each[done]);
+        puts("");
+        fflush(stdout);
     }
-    printf("%lu", (unsigned long)(previous - begun));
-    for (uint64_t done = 0; !stream && done < operations; done++)
-        printf(" %lu", (unsigned long)each[done]);
-    puts("");
 }

@@ -6,7 +6,8 @@
  * with their default settings; and the same way to take time: one reading of CLOCK_MONOTONIC ends an operation (or a batch)
  * and begins the next. It is linked with the very object that tarebench is linked with. Where a workload changes, this has to.
  *
- * Prints the nanoseconds that all measured operations took, and then those of each reading, per operation, a line each.
+ * Does a burst of so many for each line that it reads, and prints a line: the nanoseconds that all measured operations took, and then those
+ * of each reading, per operation.
  */
 #include <fcntl.h>
 #include <stdint.h>
@@ -18,7 +19,7 @@
 
 #include "sqlite3.h"
 
-enum { VALUE = 100, PAGE = 4096 };
+enum { VALUE = 100, PAGE = 4096, ROWS = 1000 };
 
 static sqlite3 *db;
 
@@ -129,7 +130,7 @@ static void measure(struct part *part, void (*operation)(void)) {
 
 /* As sqlite/commit: 1000 rows, pages to grow into, and a log that has its full size. */
 static void lay_out_commit(const char *path) {
-    enum { ROWS = 1000, BALLAST = 1050 * PAGE };
+    enum { BALLAST = 1050 * PAGE };
     unsigned char *ballast = malloc(BALLAST);
     run("PRAGMA page_size = 4096; PRAGMA journal_mode = wal; BEGIN IMMEDIATE; COMMIT; PRAGMA cache_size = -2000;"
         "PRAGMA synchronous = OFF;"
@@ -148,6 +149,15 @@ static void lay_out_commit(const char *path) {
     settle(path);
     insert = prepare("INSERT INTO entry (id, value) VALUES (?1, ?2)");
     free(ballast);
+}
+
+/* As before the first burst: what it inserted is gone, and the log begins anew. */
+static void begin_anew(const char *path) {
+    char remove[64];
+    snprintf(remove, sizeof remove, "DELETE FROM entry WHERE id >= %d", ROWS);
+    run(remove);
+    next_row = ROWS;
+    settle(path);
 }
 
 /* As sqlite/lookup: a database of 4 MiB in a cache of 8 MiB. */
@@ -194,12 +204,17 @@ int main(int count, char **words) {
     /* Touched before, so that no page of it is faulted in while time is taken. */
     uint64_t *readings = calloc(operations + warmup + 2, sizeof *readings);
     memset(readings, 1, (operations + warmup + 2) * sizeof *readings);
-    struct part first = {warmup, batch, readings, 0, 0}, second = {operations, batch, readings, 0, 0};
     void (*operation)(void) = commits ? commit_one : lookup_one;
-    measure(&first, operation);
-    measure(&second, operation);
-    printf("%llu\n", (unsigned long long)second.elapsed);
-    for (uint64_t i = 0; i < second.count; i++) printf("%llu\n", (unsigned long long)readings[i]);
+    for (char line[8]; fgets(line, sizeof line, stdin);) {
+        if (commits) begin_anew(path);
+        struct part first = {warmup, batch, readings, 0, 0}, second = {operations, batch, readings, 0, 0};
+        measure(&first, operation);
+        measure(&second, operation);
+        printf("%llu", (unsigned long long)second.elapsed);
+        for (uint64_t i = 0; i < second.count; i++) printf(" %llu", (unsigned long long)readings[i]);
+        puts("");
+        fflush(stdout);
+    }
     sqlite3_finalize(insert);
     sqlite3_finalize(lookup);
     sqlite3_close(db);
