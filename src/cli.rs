@@ -281,7 +281,7 @@ pub struct Keeping {
     #[arg(long, env = "TAREBENCH_BESIDE", value_parser = clap::builder::FalseyValueParser::new())]
     pub beside: bool,
     /// Make the machine steadier until the run ends, and put it back then: governor, turbo, numa-balancing, ksm; or what is named of
-    /// these and thp, as in --tune=ksm,thp
+    /// these, thp and idle, as in --tune=ksm,thp
     #[arg(long, value_name = "WHAT", num_args = 0..=1, require_equals = true, default_missing_value = Knobs::SAFE)]
     pub tune: Option<Knobs>,
 }

@@ -316,6 +316,41 @@ fn a_bench_that_is_ended_removes_what_it_made_and_the_next_one_what_a_killed_one
     );
 }
 
+/// An agent that `scripts/bench` asks itself, without a harness.
+const AGENT: &str = r#"
+import sys
+sys.dont_write_bytecode = True
+from peers.agent import Agent, histogram
+from peers.shared import Failed
+task = {"workload": "control/syscall", "settings": {}, "seed": 1, "memory": 1 << 20, "peer": None}
+def tried(what):
+    try:
+        print(what())
+    except Failed as why:
+        print("failed:", why)
+with Agent([sys.argv[1], "agent", "--data", sys.argv[2]]) as agent:
+    tried(lambda: agent.ask({"Prepare": task | {"workload": "no/such"}}))
+    agent.ask({"Prepare": task})
+    sample = agent.burst(500, 20, 1)
+    seen = histogram(sample["histogram"])
+    mean, total = sum(ns * count for ns, count in seen.items()) / 500, sum(seen.values())
+    print(sample["operations"], sample["warmup_operations"], total, abs(mean * 500 / sample["elapsed_ns"] - 1) < 0.02)
+    agent.process.kill()
+    tried(lambda: agent.ask("Verify"))
+"#;
+
+#[test]
+fn the_bench_asks_an_agent_as_a_run_does() {
+    let b = Dir::new();
+    let ran = with_peers(AGENT).arg(env!("CARGO_BIN_EXE_tarebench")).arg(b.root()).output().expect("python3");
+    let (said, errors) = (String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
+    let lines: Vec<_> = said.lines().collect();
+    assert!(lines.len() == 3, "{said}{errors}");
+    assert!(lines[0].starts_with("failed: ") && lines[0].contains("no/such"), "{said}");
+    assert_eq!(lines[1], "500 20 500 True", "what the histogram holds is all that was timed");
+    assert!(lines[2].starts_with("failed: the agent has ended"), "{said}");
+}
+
 /// Runs of `scripts/bench --truth` whose findings are made up, kept in the file `kept` of the folder that is given: so many of them.
 const KEPT: &str = r#"
 import os, pathlib, sys

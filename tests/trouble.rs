@@ -175,6 +175,26 @@ fn a_tuned_machine_is_put_back_at_the_end_and_after_a_kill() {
 }
 
 #[test]
+fn cpus_are_awake_until_a_run_ends_even_by_a_kill() {
+    // What the kernel holds itself to now, in microseconds.
+    let latency = || fs::read("/dev/cpu_dma_latency").ok()?.try_into().ok().map(i32::from_ne_bytes);
+    let driver = fs::read_to_string("/sys/devices/system/cpu/cpuidle/current_driver").unwrap_or_default();
+    if ["", "none"].contains(&driver.trim()) || latency().is_none_or(|most| most == 0) {
+        return eprintln!("SKIPPED: no CPU sleeps here, or we may not say how");
+    }
+    let b = Dir::new();
+    let words = ["run", "--env", "bare", "--workload", "control/syscall", "--blocks", "500", "--tune=idle"];
+    let mut command = b.command(&words);
+    command.env("TAREBENCH_LOCK", b.at("lock")).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = command.spawn().expect("starts");
+    eventually("they are awake", Duration::from_secs(60), || latency() == Some(0));
+    kill(Pid::from_raw(child.id() as i32), Signal::SIGKILL).expect("ours");
+    child.wait().expect("ends");
+    eventually("they may sleep", Duration::from_secs(30), || latency() != Some(0));
+    b.run(&["doctor", "--clean"]).ends_with(0);
+}
+
+#[test]
 fn a_run_waits_for_another_one_or_is_flagged() {
     let b = Dir::new();
     // A lock of its own: runs of other tests have the host's.

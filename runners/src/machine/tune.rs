@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -17,6 +18,12 @@ use crate::host::journal::{Journal, Made};
 /// What says whether the clock rate may rise, in which file, and the value that forbids it; of the first that is there.
 pub(super) const TURBO: [(&str, &str); 2] =
     [("sys/devices/system/cpu/intel_pstate/no_turbo", "1"), ("sys/devices/system/cpu/cpufreq/boost", "0")];
+
+/// Who chooses how a CPU sleeps that has nothing to do.
+const IDLE_DRIVER: &str = "sys/devices/system/cpu/cpuidle/current_driver";
+
+/// Whoever has it open gets the latency that is written to it, in microseconds, at most.
+const LATENCY: &str = "dev/cpu_dma_latency";
 
 const BOOT: &str = "proc/sys/kernel/random/boot_id";
 
@@ -36,6 +43,8 @@ workloads::words! {
         Ksm = "ksm",
         /// Huge pages for those alone who ask.
         Thp = "thp",
+        /// A CPU that has nothing to do waits instead of sleeping.
+        Idle = "idle",
     }
 }
 
@@ -52,6 +61,8 @@ impl Knob {
             Knob::NumaBalancing => [(NUMA, "0")].iter().filter(|(file, _)| there(file)).map(own).collect(),
             Knob::Ksm => [(KSM, "0")].iter().filter(|(file, _)| there(file)).map(own).collect(),
             Knob::Thp => [(THP, "madvise")].iter().filter(|(file, _)| there(file)).map(own).collect(),
+            // Nothing is changed that would have to be put back: see `Tuned::keep_awake`.
+            Knob::Idle => Vec::new(),
         }
     }
 }
@@ -65,7 +76,8 @@ fn own(of: &(&str, &'static str)) -> (String, &'static str) {
 pub struct Knobs(Vec<Knob>);
 
 impl Knobs {
-    /// What is tuned where nothing is named: huge pages are left alone, since they decide how fast memory is and not only how steady.
+    /// What is tuned where nothing is named: huge pages and sleep are left alone, since they decide how fast memory and waking up are, and
+    /// not only how steady.
     pub const SAFE: &str = "governor,turbo,numa-balancing,ksm";
 }
 
@@ -153,6 +165,8 @@ impl Setting {
 pub struct Tuned {
     machine: Machine,
     settings: Vec<Setting>,
+    /// Keeps CPUs awake while it is open: the kernel takes it back by itself, also after a kill.
+    awake: Option<File>,
     words: Vec<String>,
 }
 
@@ -163,11 +177,15 @@ impl Tuned {
     /// When the journal can't be written, with nothing changed; when a value isn't taken, or nothing can be tuned, with
     /// everything put back.
     pub fn begin(machine: Machine, journal: &Journal, knobs: &Knobs) -> anyhow::Result<Self> {
-        let mut tuned = Self { machine, settings: Vec::new(), words: Vec::new() };
+        let mut tuned = Self { machine, settings: Vec::new(), awake: None, words: Vec::new() };
         let mut wanted = Vec::new();
         let mut held = false;
         for knob in &knobs.0 {
-            match tuned.planned(*knob) {
+            let planned = match knob {
+                Knob::Idle => tuned.keep_awake().map(|words| (Vec::new(), words)),
+                _ => tuned.planned(*knob),
+            };
+            match planned {
                 Ok((settings, words)) => {
                     held = true;
                     wanted.extend(settings);
@@ -226,6 +244,19 @@ impl Tuned {
             (_, Some(first)) => format!("{set} (was {})", first.was),
         };
         Ok((settings, words))
+    }
+
+    /// Has CPUs wait where they would sleep.
+    fn keep_awake(&mut self) -> anyhow::Result<String> {
+        let driver = self.machine.value(IDLE_DRIVER).filter(|driver| driver != "none");
+        let driver = driver.context("the kernel does not choose here how a CPU sleeps")?;
+        let ask = || {
+            let mut file = fs::OpenOptions::new().write(true).open(self.machine.path(LATENCY))?;
+            file.write_all(&0_i32.to_ne_bytes())?;
+            std::io::Result::Ok(file)
+        };
+        self.awake = Some(ask().with_context(|| format!("/{LATENCY} can't be written"))?);
+        Ok(format!("awake (was {driver}'s choice)"))
     }
 
     /// The governor that all CPUs get, and that of each before.
@@ -402,10 +433,29 @@ mod tests {
     }
 
     #[test]
+    fn cpus_are_kept_awake_by_an_open_file_that_closes_with_it() {
+        let (_place, journal) = journal();
+        let (folder, machine) = machine(&[(LATENCY, "nobody"), (IDLE_DRIVER, "acpi_idle")]);
+        let file = fs::canonicalize(folder.path().join(LATENCY)).unwrap();
+        let open = || {
+            let ours = fs::read_dir("/proc/self/fd").unwrap().flatten();
+            ours.filter(|entry| fs::read_link(entry.path()).is_ok_and(|path| path == file)).count()
+        };
+        let tuned = Tuned::begin(machine.clone(), &journal, &"idle".parse().unwrap()).unwrap();
+        assert_eq!(tuned.words(), "idle awake (was acpi_idle's choice)");
+        assert_eq!((open(), &fs::read(&file).unwrap()[..4]), (1, &[0; 4][..]));
+        drop(tuned);
+        assert_eq!(open(), 0);
+        fs::write(machine.path(IDLE_DRIVER), "none").unwrap();
+        let e = Tuned::begin(machine, &journal, &"idle".parse().unwrap()).expect_err("refused").to_string();
+        assert!(e.contains("idle left alone: the kernel does not choose here how a CPU sleeps"), "{e}");
+    }
+
+    #[test]
     fn names_are_read_and_a_wrong_one_is_told_with_all() {
         assert_eq!("ksm,thp".parse::<Knobs>().unwrap().to_string(), "ksm,thp");
         let e = "kms".parse::<Knobs>().expect_err("refused").to_string();
-        assert!(e.contains("`kms`") && e.contains("governor, turbo, numa-balancing, ksm, thp"), "{e}");
-        assert!(!safe().0.contains(&Knob::Thp));
+        assert!(e.contains("`kms`") && e.contains("governor, turbo, numa-balancing, ksm, thp, idle"), "{e}");
+        assert!(!safe().0.contains(&Knob::Thp) && !safe().0.contains(&Knob::Idle));
     }
 }
