@@ -6,11 +6,10 @@ import contextlib
 import json
 import struct
 import subprocess
-import threading
 import zlib
 from collections import Counter
 
-from .shared import Failed
+from .shared import Failed, ended_after
 
 # As long as an agent may take to answer.
 PATIENCE = 300
@@ -80,32 +79,32 @@ class Agent:
         """The answer to a request, `Bye` included; what the agent could not do is a failure."""
         self.number += 1
         text = json.dumps({"id": self.number, "received_ns": 0, "sent_ns": 0, "body": request}).encode()
-        try:
+        # Where it has ended, its last words are still to be read.
+        with contextlib.suppress(OSError):
             self.process.stdin.write(b"\x1e%08x %s\n" % (zlib.crc32(text), text))
             self.process.stdin.flush()
-        except OSError:
-            raise Failed(f"the agent has ended: {self.noise[-500:].decode(errors='replace')}") from None
         answer = self.hear()
         if isinstance(answer, dict) and "Failed" in answer:
             raise Failed(answer["Failed"]["message"])
         return answer
 
     def hear(self):
-        watchdog = threading.Timer(PATIENCE, self.process.kill)
-        watchdog.start()
-        try:
+        with ended_after(PATIENCE, self.process):
             while line := self.process.stdout.readline():
                 noise, sign, frame = line.rpartition(b"\x1e")
                 self.noise += noise if sign else line
-                if not sign:
-                    continue
-                text = frame[9:].rstrip(b"\r\n")
-                if int(frame[:8], 16) != zlib.crc32(text):
-                    raise Failed("a frame of the agent is damaged")
-                return json.loads(text)["body"]
-        finally:
-            watchdog.cancel()
+                if sign:
+                    return self.read(frame)
         raise Failed(f"the agent has ended: {self.noise[-500:].decode(errors='replace')}")
+
+    def read(self, frame):
+        text = frame[9:].rstrip(b"\r\n")
+        if int(frame[:8], 16) != zlib.crc32(text):
+            raise Failed("a frame of the agent is damaged")
+        envelope = json.loads(text)
+        if envelope["id"] != self.number:
+            raise Failed(f"the agent answers another question: {text[:200].decode(errors='replace')}")
+        return envelope["body"]
 
     def burst(self, operations, warmup, batch):
         """One burst of the workload that is prepared: the sample, with its histogram in bytes."""

@@ -4,7 +4,7 @@
  * usage: disk append|dsync FILE OPERATIONS WARMUP          appends 4 KiB and waits: fdatasync after each, or O_DSYNC
  *        disk randread|randwrite FILE OPERATIONS WARMUP    4 KiB blocks of the file that is there, with O_DIRECT
  *
- * Does a burst of so many for each line that it reads, and prints a line: the nanoseconds that all measured operations took, and then those
+ * Says that it is ready, does a burst of so many for each line that it reads, and prints a line: the nanoseconds that all measured operations took, and then those
  * of each. One reading of the clock ends an operation and begins the next. */
 
 #define _GNU_SOURCE
@@ -59,6 +59,8 @@ int main(int count, char **words) {
     for (uint64_t *word = (uint64_t *)pool; word < (uint64_t *)(pool + BODIES * BLOCK); word++)
         *word = draw();
 
+    puts("ready");
+    fflush(stdout);
     for (char line[8]; fgets(line, sizeof line, stdin);) {
         if (appends && (ftruncate(file, 0) || fsync(file)))
             err(1, "can't empty %s", words[2]);

@@ -5,7 +5,7 @@
  *        net tcp|udp ADDRESS PORT SIZE OPERATIONS WARMUP             prints the time of all operations and of each, nanoseconds
  *        net stream ADDRESS PORT SIZE OPERATIONS WARMUP              prints the time of all blocks until the far end has the last
  *
- * A burst of so many for each line that is read, and a line for each burst. */
+ * It says that it is ready, and does a burst of so many for each line that it reads, with a line for each. */
 
 #include <arpa/inet.h>
 #include <err.h>
@@ -134,6 +134,8 @@ int main(int count, char **words) {
         err(1, "connect");
     if (!datagram)
         put(far, (char *)&greeting, sizeof greeting);
+    puts("ready");
+    fflush(stdout);
     for (char line[8]; fgets(line, sizeof line, stdin);) {
         uint64_t begun = now(), previous = begun;
         for (uint64_t done = 0; done < warmup + operations; done++) {

@@ -1,5 +1,6 @@
 """What the tables of scripts/bench share: running a program, intervals, the machine in words."""
 
+import contextlib
 import itertools
 import math
 import os
@@ -7,6 +8,7 @@ import re
 import signal
 import statistics
 import subprocess
+import threading
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -61,6 +63,19 @@ def end(program):
     except subprocess.TimeoutExpired:
         program.kill()
         program.communicate()
+
+
+@contextlib.contextmanager
+def ended_after(seconds, program):
+    """Kills a program that has not done something in time: whoever reads from it sees the end."""
+    watchdog = threading.Timer(seconds, program.kill)
+    watchdog.start()
+    try:
+        yield
+    finally:
+        watchdog.cancel()
+        # A thread that is still there when the next program is started could hold what that one needs.
+        watchdog.join()
 
 
 class Failed(Exception):

@@ -6,7 +6,7 @@
  * with their default settings; and the same way to take time: one reading of CLOCK_MONOTONIC ends an operation (or a batch)
  * and begins the next. It is linked with the very object that tarebench is linked with. Where a workload changes, this has to.
  *
- * Does a burst of so many for each line that it reads, and prints a line: the nanoseconds that all measured operations took, and then those
+ * Says that it is ready, does a burst of so many for each line that it reads, and prints a line: the nanoseconds that all measured operations took, and then those
  * of each reading, per operation.
  */
 #include <fcntl.h>
@@ -205,6 +205,8 @@ int main(int count, char **words) {
     uint64_t *readings = calloc(operations + warmup + 2, sizeof *readings);
     memset(readings, 1, (operations + warmup + 2) * sizeof *readings);
     void (*operation)(void) = commits ? commit_one : lookup_one;
+    puts("ready");
+    fflush(stdout);
     for (char line[8]; fgets(line, sizeof line, stdin);) {
         if (commits) begin_anew(path);
         struct part first = {warmup, batch, readings, 0, 0}, second = {operations, batch, readings, 0, 0};
