@@ -9,10 +9,8 @@ import subprocess
 import zlib
 from collections import Counter
 
-from .shared import Failed, ended_after
+from .shared import Failed, ended_when_late
 
-# As long as an agent may take to answer.
-PATIENCE = 300
 # No burst of a row ends early.
 LIMIT_NS = 60_000_000_000
 
@@ -89,7 +87,7 @@ class Agent:
         return answer
 
     def hear(self):
-        with ended_after(PATIENCE, self.process):
+        with ended_when_late(self.process):
             while line := self.process.stdout.readline():
                 noise, sign, frame = line.rpartition(b"\x1e")
                 self.noise += noise if sign else line

@@ -4,8 +4,8 @@
  * usage: disk append|dsync FILE OPERATIONS WARMUP          appends 4 KiB and waits: fdatasync after each, or O_DSYNC
  *        disk randread|randwrite FILE OPERATIONS WARMUP    4 KiB blocks of the file that is there, with O_DIRECT
  *
- * Says that it is ready, does a burst of so many for each line that it reads, and prints a line: the nanoseconds that all measured operations took, and then those
- * of each. One reading of the clock ends an operation and begins the next. */
+ * Says that it is ready, does a burst of so many for each line that it reads, and prints a line: the nanoseconds that all measured
+ * operations took, and then those of each. One reading of the clock ends an operation and begins the next. */
 
 #define _GNU_SOURCE
 #include <err.h>

@@ -16,6 +16,8 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 CPU, PEER_CPU = "0", "1"
 # As long as tarebench may take to remove what it made.
 TO_TIDY_UP = 60
+# Seconds that a program that is asked for bursts may take for an answer.
+PATIENCE = 300
 
 
 def listen():
@@ -66,9 +68,9 @@ def end(program):
 
 
 @contextlib.contextmanager
-def ended_after(seconds, program):
-    """Kills a program that has not done something in time: whoever reads from it sees the end."""
-    watchdog = threading.Timer(seconds, program.kill)
+def ended_when_late(program):
+    """Kills a program that takes longer than `PATIENCE` to get ready, or for a burst: whoever reads from it sees the end."""
+    watchdog = threading.Timer(PATIENCE, program.kill)
     watchdog.start()
     try:
         yield

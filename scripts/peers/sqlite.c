@@ -6,8 +6,8 @@
  * with their default settings; and the same way to take time: one reading of CLOCK_MONOTONIC ends an operation (or a batch)
  * and begins the next. It is linked with the very object that tarebench is linked with. Where a workload changes, this has to.
  *
- * Says that it is ready, does a burst of so many for each line that it reads, and prints a line: the nanoseconds that all measured operations took, and then those
- * of each reading, per operation.
+ * Says that it is ready, does a burst of so many for each line that it reads, and prints a line: the nanoseconds that all measured
+ * operations took, and then those of each reading, per operation.
  */
 #include <fcntl.h>
 #include <stdint.h>
