@@ -351,6 +351,66 @@ fn the_bench_asks_an_agent_as_a_run_does() {
     assert!(lines[2].starts_with("failed: the agent has ended"), "{said}");
 }
 
+/// A burst of so many blocks of 4 KiB, after so many that don't count.
+const PLAIN: (usize, usize) = (200, 20);
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_plain_calls_in_c_do_what_a_row_asks_for() {
+    let b = Dir::new();
+    let (program, file) = (b.at("disk"), b.at("file"));
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/peers/disk.c");
+    let compiled = Command::new("cc").args(["-O1", "-o"]).arg(&program).arg(source).output().expect("cc");
+    assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
+    let fresh = vec![7; 64 << 12];
+    let bursts = |work: &str, depth: &str| {
+        fs::write(&file, &fresh).expect("written");
+        let mut peer = Command::new(&program);
+        peer.arg(work).arg(&file).args(["4096", depth, &PLAIN.0.to_string(), &PLAIN.1.to_string()]);
+        let mut peer =
+            peer.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it is there");
+        let _ = peer.stdin.take().expect("piped").write_all(b"\n\n");
+        ran(peer.wait_with_output().expect("ours"))
+    };
+    for (work, depth) in [
+        ("append", 1),
+        ("dsync", 1),
+        ("randread", 1),
+        ("randwrite", 1),
+        ("seqread", 1),
+        ("seqwrite", 1),
+        ("randread", 16),
+        ("randwrite", 16),
+        ("seqwrite", 16),
+    ] {
+        let ran = bursts(work, &depth.to_string());
+        if depth > 1 && ran.stderr.contains("io_uring: ") {
+            eprintln!("SKIPPED: {}", ran.stderr);
+            continue;
+        }
+        let ran = ran.ends_with(0);
+        let lines: Vec<_> = ran.stdout.lines().collect();
+        assert!(lines.len() == 3 && lines[0] == "ready", "{work}: {}", ran.stdout);
+        for line in &lines[1..] {
+            let took: Vec<u64> = line.split(' ').map(|word| word.parse().expect("a number")).collect();
+            assert_eq!(took.len(), 1 + PLAIN.0, "{work}");
+            let each: u64 = took[1..].iter().sum();
+            // Several at a time overlap; of one at a time nothing lies between.
+            assert!(if depth == 1 { each == took[0] } else { each > 2 * took[0] }, "{work}: {each} of {}", took[0]);
+        }
+        let now = fs::read(&file).expect("there");
+        let changed = now.chunks(4096).zip(fresh.chunks(4096)).filter(|(now, before)| now != before).count();
+        match work {
+            "append" | "dsync" => assert_eq!(now.len(), (PLAIN.0 + PLAIN.1) << 12, "each burst begins anew"),
+            "randwrite" => assert!(changed > 48, "{changed} of 64 blocks in 440 writes"),
+            "seqwrite" => assert_eq!(changed, 64),
+            _ => assert_eq!(changed, 0),
+        }
+    }
+    bursts("bogus", "1").ends_with(2).says("bogus is no work");
+    bursts("randread", "65").ends_with(1).says("has fewer than 65 blocks");
+}
+
 /// Runs of `scripts/bench --truth` whose findings are made up, kept in the file `kept` of the folder that is given: so many of them.
 const KEPT: &str = r#"
 import os, pathlib, sys
