@@ -1,6 +1,7 @@
 /* Several operations in flight by io_uring, with nothing but its system calls. */
 
 #include <err.h>
+#include <errno.h>
 #include <linux/io_uring.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -22,12 +23,30 @@ static void *mapped(int fd, size_t length, off_t what) {
     return at;
 }
 
-/* Set up as tarebench and fio set theirs up. */
+/* Headers before Linux 6.1 don't have them. */
+#ifndef IORING_SETUP_COOP_TASKRUN
+#define IORING_SETUP_COOP_TASKRUN (1U << 8)
+#endif
+#ifndef IORING_SETUP_SINGLE_ISSUER
+#define IORING_SETUP_SINGLE_ISSUER (1U << 12)
+#endif
+#ifndef IORING_SETUP_DEFER_TASKRUN
+#define IORING_SETUP_DEFER_TASKRUN (1U << 13)
+#endif
+
+/* Set up as tarebench and fio set theirs up: with less where the kernel doesn't know a flag. */
 static struct ring ring_of(unsigned depth) {
-    struct io_uring_params its = {.flags = IORING_SETUP_COOP_TASKRUN | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN};
-    int fd = (int)syscall(SYS_io_uring_setup, depth, &its);
+    unsigned flags[] = {IORING_SETUP_COOP_TASKRUN | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN, IORING_SETUP_COOP_TASKRUN, 0};
+    struct io_uring_params its;
+    int fd = -1;
+    for (int nth = 0; fd < 0 && nth < 3; nth++) {
+        its = (struct io_uring_params){.flags = flags[nth]};
+        fd = (int)syscall(SYS_io_uring_setup, depth, &its);
+        if (fd < 0 && errno != EINVAL)
+            break;
+    }
     if (fd < 0)
-        err(1, "io_uring");
+        err(1, "no io_uring");
     char *queue = mapped(fd, its.sq_off.array + its.sq_entries * sizeof(unsigned), IORING_OFF_SQ_RING);
     char *results = mapped(fd, its.cq_off.cqes + its.cq_entries * sizeof(struct io_uring_cqe), IORING_OFF_CQ_RING);
     unsigned *order = (unsigned *)(queue + its.sq_off.array);
@@ -60,7 +79,7 @@ static int ring_ready(struct ring *ring) { return __atomic_load_n(ring->cq_tail,
 static void ring_enter(struct ring *ring) {
     long taken = syscall(SYS_io_uring_enter, ring->fd, ring->waiting, !ring_ready(ring), IORING_ENTER_GETEVENTS, NULL, 0);
     if (taken < 0)
-        err(1, "io_uring");
+        err(1, "io_uring_enter");
     ring->waiting -= (unsigned)taken;
 }
 
