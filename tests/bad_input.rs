@@ -56,6 +56,12 @@ fn environments_that_are_typed_have_names_of_their_own() {
     // What is at its default isn't listed.
     let plan = b.run(&["plan", &s, "--env", "qemu:net=none"]).ends_with(0).says(" net=none\n");
     assert!(!plan.stdout.contains("machine="), "{}", plan.stdout);
+    // What a stranger's suite says of itself does nothing to a terminal.
+    let painted =
+        b.suite("description = \"\\u001b[31mred\\u202e\"\n[environments.bare]\n[workloads.\"control/syscall\"]\n");
+    b.run(&["plan", &painted]).ends_with(0).says(": ·[31mred·\n");
+    // A suite that says nothing of itself is called by its name alone.
+    assert!(plan.stdout.lines().next().is_some_and(|line| line.ends_with(".toml")), "{}", plan.stdout);
 }
 
 #[test]

@@ -223,8 +223,16 @@ fn words(_: &str) -> String {
 fn exit_codes(_: &str) -> String {
     let help = Dir::new().run(&["--help"]).ends_with(0).stdout;
     let (_, codes) = help.split_once("Exit codes:\n").expect("`--help` has them");
-    let rows = codes.lines().filter_map(|line| line.trim().split_once("  "));
-    table(&["code", "meaning"], rows.map(|(code, meaning)| vec![code.into(), meaning.into()]))
+    let mut rows: Vec<Vec<String>> = Vec::new();
+    for line in codes.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        match (line.split_once("  "), rows.last_mut()) {
+            (Some((code, meaning)), _) => rows.push(vec![code.into(), meaning.into()]),
+            // The rest of a line that was too long.
+            (None, Some(row)) => row[1] += &format!(" {line}"),
+            (None, None) => panic!("no code begins {line}"),
+        }
+    }
+    table(&["code", "meaning"], rows)
 }
 
 #[test]

@@ -107,7 +107,7 @@ fn line(run: &Summary) -> String {
     let boxes: Vec<&str> = run.environments.iter().map(String::as_str).filter(|name| *name != CONTROL).collect();
     let accepted = if run.accepted { "accepted  " } else { "" };
     let line = format!(
-        "{}  {}  {:<10} {:<12} {took:>9}  {bursts:>12}  {workloads} in {}  {accepted}{}",
+        "{}  {}  {:<14} {:<12} {took:>9}  {bursts:>12}  {workloads} in {}  {accepted}{}",
         run.id,
         run.started,
         run.suite,
@@ -141,8 +141,7 @@ mod tests {
                 accepted: false,
             })
         };
-        let whole =
-            "abc  2026-01-01T00:00:00Z  quick      complete         1m 2s     12 bursts  disk/fsync in bare  commit=1";
+        let whole = "abc  2026-01-01T00:00:00Z  quick          complete         1m 2s     12 bursts  disk/fsync in bare  commit=1";
         assert_eq!(took(Some(61.2)), whole);
         assert_eq!(took(None), whole.replace("    1m 2s", "        -"));
     }

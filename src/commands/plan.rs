@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
+use reports::render::escape::one_line;
 use workloads::load;
 use workloads::settings::{Setting, Settings};
 
@@ -23,7 +24,9 @@ pub fn run(args: cli::PlanArgs) -> anyhow::Result<Exit> {
 fn describe(plan: &Plan) -> anyhow::Result<String> {
     let suite = &plan.suite;
     let mut out = String::new();
-    writeln!(out, "{}: {}", suite.name, suite.description)?;
+    let about =
+        if suite.description.is_empty() { String::new() } else { format!(": {}", one_line(&suite.description)) };
+    writeln!(out, "{}{about}", one_line(&suite.name))?;
     writeln!(out, "seed {}", plan.seed)?;
     let blocks = if suite.blocks == 1 { "1 block, which".into() } else { format!("{} blocks; each", suite.blocks) };
     writeln!(out, "\n{blocks} starts every environment afresh, in random order:")?;

@@ -111,7 +111,11 @@ fn sound(c: &Comparison) -> Result<(), Unmeasured> {
         return invalid("the run is not at its end: it is still measuring, or it was killed", Some("a run that ends"));
     }
     if let Some(reason) = c.invalid.first() {
-        return invalid(reason.clone(), Some("a run on a quieter machine"));
+        let enough = match c.ending {
+            Ending::Interrupted => "a run that is not ended early: `run --resume` goes on with this one",
+            _ => "a run on a quieter machine",
+        };
+        return invalid(reason.clone(), Some(enough));
     }
     Ok(())
 }

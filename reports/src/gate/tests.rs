@@ -220,6 +220,7 @@ fn a_run_that_can_not_be_believed_is_invalid() {
     c.invalid.push("40 of 100 rounds are void".into());
     let gate = judge(&c, &pair("runc", "qemu"), &[]).unwrap();
     assert!(gate.judgements.iter().all(|j| j.verdict == Verdict::Invalid && j.because.contains("void")));
+    assert!(gate.judgements.iter().all(|j| j.enough.as_ref().is_some_and(|e| e.contains("run --resume"))), "{gate:?}");
 }
 
 #[test]
