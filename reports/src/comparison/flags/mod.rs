@@ -337,7 +337,8 @@ fn pressure(case: &Case) -> Option<Flag> {
 fn fewer_operations(case: &Case) -> Option<Flag> {
     let (cut, all) = cut_short(case.records);
     let rounds = || case.rounds().filter_map(|(own, base)| own.outcome.as_ref().ok().zip(base.outcome.as_ref().ok()));
-    let early = rounds().filter(|(own, base)| shorter_warmup(own, base)).count();
+    let early = rounds().filter(|(own, base)| own.warmup_operations < base.warmup_operations).count();
+    let late = rounds().filter(|(own, base)| own.warmup_operations > base.warmup_operations).count();
     let (own, base) = rounds().fold((0_u64, 0_u64), |(own, base), (more, planned)| {
         (own.saturating_add(more.operations), base.saturating_add(planned.operations))
     });
@@ -345,18 +346,15 @@ fn fewer_operations(case: &Case) -> Option<Flag> {
     let bursts = (cut > 0).then(|| {
         format!("{cut} of {all} bursts ended by the time limit: {own} operations, the baseline did {base} in the same rounds")
     });
-    let warmups = (early > 0).then(|| {
-        format!(
-            "{early} of {all} warm-ups ended by the time limit, and the bursts behind them begin elsewhere in the work"
-        )
+    let warmups = [(early, ""), (late, " of the baseline")].map(|(cut, whose)| {
+        (cut > 0).then(|| {
+            format!(
+                "{cut} of {all} warm-ups{whose} ended by the time limit, and the bursts behind them begin elsewhere in the work"
+            )
+        })
     });
-    let evidence: Vec<String> = bursts.into_iter().chain(warmups).collect();
+    let evidence: Vec<String> = bursts.into_iter().chain(warmups.into_iter().flatten()).collect();
     (!evidence.is_empty()).then(|| flag("fewer-operations", severity, evidence.join("; ")))
-}
-
-/// Whether a warm-up was cut off: all have the same, and what a burst draws goes on where its warm-up ended.
-fn shorter_warmup(own: &Sample, base: &Sample) -> bool {
-    own.warmup_operations < base.warmup_operations
 }
 
 /// Rounds in which it did other operations than the baseline, though both did all that were planned: each draws its own then,
@@ -369,7 +367,8 @@ fn other_work(case: &Case) -> Option<Flag> {
     let (mut common, mut other, mut first) = (0, 0, None);
     for (record, base) in case.rounds().filter(|(own, base)| whole(own) && whole(base)) {
         let (Ok(own), Ok(base)) = (&record.outcome, &base.outcome) else { continue };
-        if shorter_warmup(own, base) {
+        // One of them was cut off, which is said elsewhere: what a burst draws and writes goes on where its warm-up ended.
+        if own.warmup_operations != base.warmup_operations {
             continue;
         }
         common += 1;

@@ -478,6 +478,17 @@ fn a_warm_up_that_was_cut_is_no_burst_that_was() {
     assert!(flag.evidence.ends_with(words) && !flag.evidence.contains("bursts ended"), "{flag:?}");
     // What it draws is other work for that reason, which is said.
     assert!(found(&stored, "net/rr", "runc", "other-work").is_none());
+    // So it is where the baseline's was cut.
+    let mut stored = honest();
+    for twin in ["bare", "control"] {
+        records(&mut stored, "net/rr", twin, |r| {
+            let sample = r.outcome.as_mut().expect("a sample");
+            (sample.warmup_operations, sample.drawn) = (1, sample.drawn.map(|drawn| drawn + 1));
+        });
+    }
+    assert!(found(&stored, "net/rr", "runc", "other-work").is_none());
+    let flag = found(&stored, "net/rr", "runc", "fewer-operations").expect("the baseline's are shorter");
+    assert!(flag.evidence.contains(" warm-ups of the baseline ended by the time limit"), "{flag:?}");
 }
 
 #[test]
