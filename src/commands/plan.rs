@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
-use reports::render::escape::one_line;
+use reports::render::escape;
 use workloads::load;
 use workloads::settings::{Setting, Settings};
 
@@ -17,16 +17,16 @@ use crate::plan::Plan;
 /// Resolves and prints; probes nothing, touches nothing.
 pub fn run(args: cli::PlanArgs) -> anyhow::Result<Exit> {
     let plan = Plan::resolve(&args.selection).or_exit(Exit::Usage)?;
-    print(&describe(&plan)?)?;
+    // A suite may be a stranger's, in all that it says.
+    print(&escape::lines(&describe(&plan)?))?;
     Ok(Exit::Done)
 }
 
 fn describe(plan: &Plan) -> anyhow::Result<String> {
     let suite = &plan.suite;
     let mut out = String::new();
-    let about =
-        if suite.description.is_empty() { String::new() } else { format!(": {}", one_line(&suite.description)) };
-    writeln!(out, "{}{about}", one_line(&suite.name))?;
+    let about = if suite.description.is_empty() { String::new() } else { format!(": {}", suite.description) };
+    writeln!(out, "{}{about}", suite.name)?;
     writeln!(out, "seed {}", plan.seed)?;
     let blocks = if suite.blocks == 1 { "1 block, which".into() } else { format!("{} blocks; each", suite.blocks) };
     writeln!(out, "\n{blocks} starts every environment afresh, in random order:")?;

@@ -338,7 +338,7 @@ fn fewer_operations(case: &Case) -> Option<Flag> {
     let (cut, all) = cut_short(case.records);
     let rounds = || case.rounds().filter_map(|(own, base)| own.outcome.as_ref().ok().zip(base.outcome.as_ref().ok()));
     let early = rounds().filter(|(own, base)| own.warmup_operations < base.warmup_operations).count();
-    let late = rounds().filter(|(own, base)| own.warmup_operations > base.warmup_operations).count();
+    let base_early = rounds().filter(|(own, base)| own.warmup_operations > base.warmup_operations).count();
     let (own, base) = rounds().fold((0_u64, 0_u64), |(own, base), (more, planned)| {
         (own.saturating_add(more.operations), base.saturating_add(planned.operations))
     });
@@ -346,14 +346,10 @@ fn fewer_operations(case: &Case) -> Option<Flag> {
     let bursts = (cut > 0).then(|| {
         format!("{cut} of {all} bursts ended by the time limit: {own} operations, the baseline did {base} in the same rounds")
     });
-    let warmups = [(early, ""), (late, " of the baseline")].map(|(cut, whose)| {
-        (cut > 0).then(|| {
-            format!(
-                "{cut} of {all} warm-ups{whose} ended by the time limit, and the bursts behind them begin elsewhere in the work"
-            )
-        })
+    let warmups = [(early, ""), (base_early, " of the baseline")].into_iter().filter(|(cut, _)| *cut > 0).map(|(cut, whose)| {
+        format!("{cut} of {all} warm-ups{whose} ended by the time limit, and the bursts behind them begin elsewhere in the work")
     });
-    let evidence: Vec<String> = bursts.into_iter().chain(warmups.into_iter().flatten()).collect();
+    let evidence: Vec<String> = bursts.into_iter().chain(warmups).collect();
     (!evidence.is_empty()).then(|| flag("fewer-operations", severity, evidence.join("; ")))
 }
 
