@@ -97,7 +97,7 @@ impl Row {
 /// Holds two runs against each other.
 ///
 /// # Errors
-/// When both are the same run, or have nothing in common; says what each has.
+/// When both are the same run, or no environment that is compared did the same work in both; says what each has.
 pub fn between(first: Comparison, second: Comparison) -> Result<Between, String> {
     if first.run.id == second.run.id {
         return Err(format!("both are run {}: name another one", first.run.id));
@@ -126,7 +126,11 @@ pub fn between(first: Comparison, second: Comparison) -> Result<Between, String>
                 run.workloads.iter().map(|w| w.name.as_str()).chain(run.environments.iter().map(|e| e.name.as_str()));
             format!("{} has {}", run.id, names.collect::<Vec<_>>().join(", "))
         };
-        return Err(format!("these runs have nothing in common: {}; {}", has(&first.run), has(&second.run)));
+        return Err(format!(
+            "there is nothing to compare: no environment but the baseline did the same work in both runs; {}; {}",
+            has(&first.run),
+            has(&second.run)
+        ));
     }
     adjust(&mut rows);
     Ok(Between { differences: differences(&first.run, &second.run), first, second, rows, left_out })
@@ -345,6 +349,6 @@ mod tests {
         assert!(between(run("a", 1), run("a", 1)).unwrap_err().contains("both are run a"));
         let mut other = run("b", 2);
         other.run.workloads.clear();
-        assert!(between(run("a", 1), other).unwrap_err().contains("nothing in common"));
+        assert!(between(run("a", 1), other).unwrap_err().contains("nothing to compare"));
     }
 }

@@ -5,7 +5,7 @@ use anyhow::Result;
 use super::super::html::head;
 use super::super::markup::{Markup, add};
 use super::super::plots::{Place, forest};
-use super::{Render, overhead, said};
+use super::{Render, cautions, overhead, said};
 use crate::between::{Between, Row};
 use crate::comparison::{Metric, Verdict};
 use crate::gate::words::metric;
@@ -31,6 +31,9 @@ impl Render for Html {
         for (which, c) in [("first", &b.first), ("second", &b.second)] {
             for why in &c.invalid {
                 add!(out, "<p class=\"alarm\" role=\"alert\"><b>The {} is invalid:</b> {}</p>\n", which, why);
+            }
+            for why in cautions(c) {
+                add!(out, "<p class=\"quiet\">Take the {} with care: {}</p>\n", which, &why);
             }
         }
         differences(b, &mut out);

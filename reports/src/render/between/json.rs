@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
-use super::Render;
+use super::{Render, cautions};
 use crate::between::Between;
 #[cfg(test)]
 use crate::comparison::{Metric, Verdict};
@@ -26,12 +26,24 @@ struct Document<'a> {
     first: &'a str,
     /// Id of the run that is held against it.
     second: &'a str,
+    /// What of the runs is to be taken with care: a control that is coarse or failed, void rounds, too few blocks.
+    cautions: Cautions,
     /// What ought to be the same in both and isn't.
     differences: Vec<Difference<'a>>,
     /// A line per workload, environment and metric that both have.
     rows: Vec<Row<'a>>,
     /// What isn't compared, in words.
     left_out: &'a [String],
+}
+
+/// What is to be taken with care, a line each.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct Cautions {
+    /// Of the first run.
+    first: Vec<String>,
+    /// Of the second.
+    second: Vec<String>,
 }
 
 /// Something that ought to be the same.
@@ -110,6 +122,7 @@ impl Render for Json {
             schema: SCHEMA,
             first: &b.first.run.id,
             second: &b.second.run.id,
+            cautions: Cautions { first: cautions(&b.first), second: cautions(&b.second) },
             differences: differences.collect(),
             rows: rows.collect(),
             left_out: &b.left_out,

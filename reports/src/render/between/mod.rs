@@ -12,6 +12,7 @@ pub use text::Text;
 
 use super::{units, words};
 use crate::between::{Between, Row};
+use crate::comparison::Comparison;
 use crate::statistics::Estimate;
 
 /// A way to show two runs.
@@ -51,6 +52,12 @@ fn overhead(estimate: Option<&Estimate>) -> String {
     estimate.map_or_else(|| units::NONE.to_owned(), words::overhead)
 }
 
+/// What of a run is to be taken with care, one line each, without a name of the run.
+fn cautions(c: &Comparison) -> Vec<String> {
+    let doubtful = words::trust(c).into_iter().filter(|trust| trust.tone != words::Tone::Good);
+    doubtful.map(|trust| format!("{} {}, {}", trust.label, trust.value, trust.detail)).collect()
+}
+
 /// The ratio of a row, and whether it is more than chance.
 fn said(row: &Row) -> (String, &'static str) {
     let ratio = match &row.ratio {
@@ -71,7 +78,7 @@ fn said(row: &Row) -> (String, &'static str) {
 mod tests {
     use super::*;
     use crate::between::between;
-    use crate::comparison::{Method, compare};
+    use crate::comparison::{ControlState, Method, Metric, compare};
     use crate::example::Example;
 
     fn example() -> Between {
@@ -82,6 +89,20 @@ mod tests {
             compare(&stored, Method::default())
         };
         between(run("first-run", 1), run("second-run", 2)).unwrap()
+    }
+
+    #[test]
+    fn every_format_says_which_run_was_noisy() {
+        let mut b = example();
+        let headline = b.second.resolution.iter_mut().find(|r| r.metric == Metric::primary(&b.second.run.workloads[0]));
+        headline.expect("has a control").state = ControlState::Failed("1.2 (1.1 to 1.3)".into());
+        for format in &FORMATS {
+            let text = String::from_utf8(format.renderer.render(&b).unwrap()).unwrap();
+            assert!(text.contains("baselines differ in 1 of"), "{}: {text}", format.name);
+        }
+        let text = String::from_utf8(Text.render(&b).unwrap()).unwrap();
+        assert!(text.contains("take the second with care: control "), "{text}");
+        assert!(!text.contains("take the first with care: control "), "{text}");
     }
 
     #[test]
@@ -99,6 +120,7 @@ mod tests {
         assert!(html.contains("a CPU &lt;of&gt; first-run") && html.contains("<svg"));
         let json: serde_json::Value = serde_json::from_slice(&Json.render(&b).unwrap()).unwrap();
         assert_eq!((&json["schema"], &json["differences"][0]["part"]), (&SCHEMA.into(), &"host".into()));
+        assert_eq!(json["cautions"]["first"], serde_json::json!(["failures 1, in gvisor"]));
         let row = &json["rows"][0];
         assert!(row["low"].as_f64() < row["ratio"].as_f64() && row["ratio"].as_f64() < row["high"].as_f64());
     }

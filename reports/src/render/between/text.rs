@@ -4,7 +4,7 @@ use anyhow::Result;
 use comfy_table::{Table, presets};
 
 use super::super::escape::one_line;
-use super::{Render, overhead, said};
+use super::{Render, cautions, overhead, said};
 use crate::between::Between;
 use crate::gate::words::metric;
 
@@ -20,6 +20,7 @@ impl Render for Text {
         say!(out, "first   {}\nsecond  {}\n", run(&b.first), run(&b.second));
         for (which, c) in [("first", &b.first), ("second", &b.second)] {
             c.invalid.iter().for_each(|why| say!(out, "the {which} is invalid: {}", one_line(why)));
+            cautions(c).iter().for_each(|why| say!(out, "take the {which} with care: {}", one_line(why)));
         }
         if b.differences.is_empty() {
             say!(out, "host, engines, settings and suite are the same");
