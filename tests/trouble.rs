@@ -373,6 +373,18 @@ impl SmallDisk {
         run("mount", &["-o", "loop", image.to_str().expect("UTF-8"), mounted.to_str().expect("UTF-8")]);
         Some(Self { mounted })
     }
+
+    /// Takes all the room that is left, by blocks of this size.
+    fn fill(&self, block: &str) {
+        // dd stops with an error when the disk is full: that is the point.
+        Command::new("dd")
+            .args(["if=/dev/zero", "oflag=append", "conv=notrunc"])
+            .arg(format!("bs={block}"))
+            .arg(format!("of={}", self.mounted.join("ballast").display()))
+            .stderr(Stdio::null())
+            .status()
+            .expect("starts");
+    }
 }
 
 impl Drop for SmallDisk {
@@ -411,24 +423,34 @@ fn a_full_disk_is_a_failure_with_its_reason() {
     eventually("a burst is in the store", Duration::from_secs(60), || {
         runs(&b)[0]["bursts"].as_u64().is_some_and(|n| n >= 2)
     });
-    // dd stops with an error when the disk is full: that is the point.
-    let fill = |block: &str| {
-        Command::new("dd")
-            .args(["if=/dev/zero", "oflag=append", "conv=notrunc"])
-            .arg(format!("bs={block}"))
-            .arg(format!("of={}", disk.mounted.join("ballast").display()))
-            .stderr(Stdio::null())
-            .status()
-            .expect("starts");
-    };
-    fill("1M");
+    disk.fill("1M");
     eventually("the run notices", Duration::from_secs(60), || {
         // What sessions held while it was filled they give back, and short bursts need little: that is filled too.
-        fill("4k");
+        disk.fill("4k");
         b.run(&["report", "--format", "json"]).stdout.contains("No space left on device")
     });
     kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).expect("ours");
     let ran = ran(child.wait_with_output().expect("ends")).ends_with(130);
     ran.says("No space left on device").says("control/syscall");
+    drop(disk);
+}
+
+#[test]
+fn on_a_full_disk_what_is_there_can_be_read_and_stays() {
+    let b = Dir::new();
+    let Some(disk) = SmallDisk::new(&b, 60) else { return };
+    let store = ["--store", "disk/s.db"];
+    let of_store = |words: &[&str]| b.run(&[words, &store].concat());
+    let measured = ["run", "--env", "bare", "--workload", "control/syscall", "--blocks", "1", "--data-dir", "."];
+    of_store(&measured).ends_with_any(&[0, 4]);
+    of_store(&["report", "-o", "disk/report.html"]).ends_with(0);
+    let old = fs::read(b.at("disk/report.html")).expect("written");
+    disk.fill("1M");
+    disk.fill("1k");
+    of_store(&["report"]).ends_with(0).says("control/syscall");
+    of_store(&["list", "runs"]).ends_with(0).says("complete");
+    of_store(&["remove", "latest"]).ends_with(5).says("is full: make room");
+    of_store(&["report", "-o", "disk/report.html"]).ends_with(6).says("No space left on device");
+    assert_eq!(fs::read(b.at("disk/report.html")).expect("still there"), old);
     drop(disk);
 }

@@ -18,7 +18,9 @@ pub mod stores;
 pub mod trend;
 pub mod verify;
 
-use std::io::Write;
+use std::fs::{self, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::Path;
 
 use anyhow::Context;
@@ -40,10 +42,44 @@ fn is_stdout(file: &Path) -> bool {
 fn hand_out(bytes: &[u8], file: Option<&Path>) -> anyhow::Result<()> {
     match file {
         Some(path) if !is_stdout(path) => {
-            std::fs::write(path, bytes).with_context(|| format!("can't write {}", path.display())).or_exit(Exit::Host)
+            write_whole(path, bytes).with_context(|| format!("can't write {}", path.display())).or_exit(Exit::Host)
         }
         _ => print_bytes(bytes),
     }
+}
+
+/// Writes a file whole or not at all: where there is no room for the new one, the old one still stands there. What isn't a file with
+/// one name, or lies in a folder where nothing can be made, is written in place.
+fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let in_place = || fs::write(path, bytes);
+    let target = match path.canonicalize() {
+        Ok(target) => target,
+        Err(_) if path.is_symlink() => return in_place(),
+        Err(_) => path.to_path_buf(),
+    };
+    let old = fs::metadata(&target).ok();
+    if old.as_ref().is_some_and(|old| !old.is_file() || old.nlink() > 1) {
+        return in_place();
+    }
+    let mode = Permissions::from_mode(0o666);
+    let Ok(mut new) = tempfile::Builder::new().prefix(".tarebench-").permissions(mode).tempfile_in(folder_of(&target))
+    else {
+        return in_place();
+    };
+    if let Some(old) = old {
+        if fchown(new.as_file(), Some(old.uid()), Some(old.gid())).is_err() {
+            return in_place();
+        }
+        new.as_file().set_permissions(old.permissions())?;
+    }
+    new.write_all(bytes)?;
+    new.persist(&target)?;
+    Ok(())
+}
+
+/// The folder that a path is in.
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Writes to stdout, all of it: what a buffer keeps back could fail when nobody listens any more. A reader that has gone, as `head`
@@ -51,19 +87,18 @@ fn hand_out(bytes: &[u8], file: Option<&Path>) -> anyhow::Result<()> {
 pub(crate) fn print_bytes(bytes: &[u8]) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
-        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         written => written.context("can't write to stdout").or_exit(Exit::Host),
     }
 }
 
 /// Whether a file could be written, without writing it.
-fn writable(path: &Path) -> std::io::Result<()> {
+fn writable(path: &Path) -> io::Result<()> {
     if path.exists() {
-        return std::fs::OpenOptions::new().append(true).open(path).map(drop);
+        return fs::OpenOptions::new().append(true).open(path).map(drop);
     }
     // A file without a name: nothing stands there until there is something to write.
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    tempfile::tempfile_in(folder).map(drop)
+    tempfile::tempfile_in(folder_of(path)).map(drop)
 }
 
 /// A command with its words as a shell wants them, and the store where it isn't the one that is looked into unasked.
@@ -86,6 +121,32 @@ fn quoted(word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_is_replaced_whole_and_stays_whose_it_was() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let [file, link, hard] = ["file", "link", "hard"].map(|name| folder.path().join(name));
+        let holds = |text: &str| assert_eq!(fs::read_to_string(&file).expect("reads"), text);
+        write_whole(&file, b"first, and long").expect("makes one");
+        holds("first, and long");
+        let made = fs::metadata(&file).expect("is there");
+        assert_ne!(made.mode() & 0o777, 0o600, "as this process makes files, not as it makes temporary ones");
+        fs::set_permissions(&file, Permissions::from_mode(0o640)).expect("its own file");
+        std::os::unix::fs::symlink("file", &link).expect("links");
+        write_whole(&link, b"second").expect("replaces");
+        holds("second");
+        let now = fs::metadata(&file).expect("is there");
+        assert!(link.is_symlink() && now.mode() & 0o777 == 0o640 && now.ino() != made.ino());
+        fs::hard_link(&file, &hard).expect("links");
+        write_whole(&hard, b"third").expect("writes in place");
+        holds("third");
+        write_whole(Path::new("/dev/null"), b"fourth").expect("a device takes it");
+        let names = fs::read_dir(folder.path()).expect("lists").count();
+        assert_eq!(names, 3, "nothing else is left");
+        write_whole(&folder.path().join("no/such"), b"fifth").expect_err("no folder");
+        let full = Path::new("/dev/full");
+        assert!(!full.exists() || write_whole(full, b"sixth").is_err());
+    }
 
     #[test]
     fn what_is_to_be_typed_can_be_pasted() {

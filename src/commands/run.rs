@@ -12,7 +12,7 @@ use reports::render::Format;
 use reports::store::{HOST_CLASS, Store};
 
 use crate::cli;
-use crate::commands::{gate, gated, report, typed, writable};
+use crate::commands::{gate, gated, report, typed, writable, write_whole};
 use crate::execute::set_up::describe_workload;
 use crate::execute::{Options, measure, resume};
 use crate::exit::{Exit, OrExit};
@@ -120,14 +120,20 @@ fn check(policy: &Policy, plan: &Plan) -> Result<(), PolicyError> {
     reports::gate::check(policy, &workloads, &compared, &plan.suite.baseline)
 }
 
+/// What will be done within these bounds.
+pub fn planned(selection: &cli::Selection, budget: Option<Duration>, until: Option<Percent>) -> anyhow::Result<Plan> {
+    let mut plan = Plan::resolve(selection).or_exit(Exit::Usage)?;
+    plan.suite.budget = budget.or(plan.suite.budget);
+    plan.suite.until = until.or(plan.suite.until);
+    if until.is_some() {
+        plan.suite.blocks = selection.scope.blocks.unwrap_or(MOST);
+    }
+    Ok(plan)
+}
+
 /// Measures a run of its own.
 fn new(args: &cli::Run, labels: BTreeMap<String, String>) -> anyhow::Result<(Stored, Interrupt)> {
-    let mut plan = Plan::resolve(&args.selection).or_exit(Exit::Usage)?;
-    plan.suite.budget = args.keeping.budget.or(plan.suite.budget);
-    plan.suite.until = args.until.or(plan.suite.until);
-    if args.until.is_some() {
-        plan.suite.blocks = args.selection.scope.blocks.unwrap_or(MOST);
-    }
+    let plan = planned(&args.selection, args.keeping.budget, args.until)?;
     say(&plan);
     let interrupt = Interrupt::listen()?;
     let store = Store::open(&args.keeping.store.store).or_exit(Exit::Store)?;
@@ -200,7 +206,7 @@ pub fn show(comparison: &Comparison, outputs: &[(PathBuf, &'static Format)]) -> 
 
 fn write(comparison: &Comparison, outputs: &[(PathBuf, &'static Format)]) -> anyhow::Result<()> {
     for (path, format) in outputs {
-        std::fs::write(path, report::bytes(comparison, format)?)
+        write_whole(path, &report::bytes(comparison, format)?)
             .with_context(|| format!("can't write the report {}", path.display()))
             .or_exit(Exit::Host)?;
         tell!("report: {}", path.display());

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use rusqlite::ErrorCode;
+use rusqlite::ffi::SQLITE_IOERR_SHMSIZE;
 
 /// Why a store can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -157,6 +158,10 @@ pub enum StoreError {
 impl StoreError {
     pub(super) fn from_sqlite(path: &Path, doing: &'static str, error: rusqlite::Error) -> Self {
         let path = path.to_path_buf();
+        // The index of the log is a file as well, and the first that a full disk has no room for.
+        if error.sqlite_error().is_some_and(|e| e.extended_code == SQLITE_IOERR_SHMSIZE) {
+            return Self::Full(path);
+        }
         match error.sqlite_error_code() {
             Some(ErrorCode::CannotOpen) if path.is_dir() => Self::Directory(path),
             Some(ErrorCode::NotADatabase) => Self::NotDatabase(path),

@@ -151,7 +151,7 @@ impl Store {
             let comparison = compare(&self.load(id)?, Method::default());
             let figures = Figure::all(&comparison);
             // A run that goes on will have others.
-            if comparison.ending != Ending::Unfinished && !self.read_only {
+            if comparison.ending != Ending::Unfinished && self.refused.is_none() {
                 self.keep_figures(id, &figures)?;
             }
             return Ok(figures);
@@ -270,7 +270,7 @@ impl Store {
     /// # Errors
     /// When the store can't be written though it could be.
     pub fn keep_gate(&self, gate: &Gate) -> Result<()> {
-        if self.read_only {
+        if self.refused.is_some() {
             return Ok(());
         }
         let sql = "UPDATE run SET gated = ?2, same_code = ?3 WHERE id = ?1";

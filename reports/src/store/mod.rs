@@ -50,13 +50,17 @@ const VERSION: u32 = MIGRATIONS.len() as u32;
 /// How long to wait for another process that writes.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// What is said of a store that can only be read, of its path.
+type Refusal = fn(PathBuf) -> StoreError;
+
 /// One SQLite file with runs.
 #[derive(Debug)]
 pub struct Store {
     db: Connection,
     path: PathBuf,
-    /// Nothing can be written: it lies on a medium or in a directory that doesn't allow it.
-    read_only: bool,
+    /// Why nothing can be written, where that is so: it lies on a medium or in a directory that doesn't allow it, or on a disk that is
+    /// full.
+    refused: Option<Refusal>,
 }
 
 impl Store {
@@ -72,8 +76,8 @@ impl Store {
         Self::open_with(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)
     }
 
-    /// Opens the store at `path`, which must exist. Where nothing can be written, on a medium or in a directory that doesn't allow
-    /// it, the store can be read.
+    /// Opens the store at `path`, which must exist. Where nothing can be written, on a full disk, or on a medium or in a directory that
+    /// doesn't allow it, the store can be read.
     ///
     /// # Errors
     /// As for [`Store::open`], and when there is no file.
@@ -82,13 +86,14 @@ impl Store {
             return Err(StoreError::Missing(path.to_path_buf()));
         }
         match Self::open_with(path, OpenFlags::SQLITE_OPEN_READ_WRITE) {
-            Err(StoreError::Denied(_)) => Self::open_to_read(path),
+            Err(StoreError::Denied(_)) => Self::open_to_read(path, StoreError::Denied),
+            Err(StoreError::Full(_)) => Self::open_to_read(path, StoreError::Full),
             result => result,
         }
     }
 
     /// Opens a store that can't be written. One of an older version is copied, since it has to be brought up to date.
-    fn open_to_read(path: &Path) -> Result<Self, StoreError> {
+    fn open_to_read(path: &Path, refused: Refusal) -> Result<Self, StoreError> {
         let failed = |e| StoreError::from_sqlite(path, "open", e);
         let mut db = connect_reading(path)?;
         if check_ours(&mut db, path)? < VERSION {
@@ -99,12 +104,12 @@ impl Store {
             migrate(&mut copy, MIGRATIONS).map_err(failed)?;
             db = copy;
         }
-        Ok(Self { db, path: path.to_path_buf(), read_only: true })
+        Ok(Self { db, path: path.to_path_buf(), refused: Some(refused) })
     }
 
     /// Says before any other reason that nothing can be written.
     fn writable(&self) -> Result<(), StoreError> {
-        if self.read_only { Err(StoreError::Denied(self.path.clone())) } else { Ok(()) }
+        self.refused.map_or(Ok(()), |refused| Err(refused(self.path.clone())))
     }
 
     /// Waits where others hold the file. Their read of a store that is just being made stands against the switch to WAL, and
@@ -128,7 +133,7 @@ impl Store {
         db.pragma_update(None, "synchronous", "normal").map_err(failed)?;
         db.pragma_update(None, "foreign_keys", true).map_err(failed)?;
         migrate(&mut db, MIGRATIONS).map_err(failed)?;
-        Ok(Self { db, path: path.to_path_buf(), read_only: false })
+        Ok(Self { db, path: path.to_path_buf(), refused: None })
     }
 
     /// Stores a new run, unfinished.

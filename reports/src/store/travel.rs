@@ -96,7 +96,7 @@ impl Store {
     /// When the file is not a sound store, or a run of the same id here is another one: nothing of the file is then taken. When this
     /// store can't be written: runs that were taken before stay.
     pub fn merge(&self, file: &Path) -> Result<Merged> {
-        let theirs = Store { db: copy(file)?, path: file.to_path_buf(), read_only: true };
+        let theirs = Store { db: copy(file)?, path: file.to_path_buf(), refused: Some(StoreError::Denied) };
         let ids: Vec<String> = theirs.runs()?.into_iter().map(|run| run.id).collect();
         for id in &ids {
             check_id(file, id)?;

@@ -300,7 +300,7 @@ fn a_store_that_can_not_be_written_is_read_and_drawn() {
     super::super::tests::of_version_1(&old, &Example { blocks: 1, ..Example::default() }.build());
     for path in [file, old] {
         let before = fs::read(&path).expect("the file");
-        let store = Store::open_to_read(&path).expect("it can be read");
+        let store = Store::open_to_read(&path, StoreError::Denied).expect("it can be read");
         let id = store.find("latest").expect("a run");
         let comparison = compare(&store.load(&id).expect("the run"), Method::default());
         assert!(!comparison.cells.is_empty());
