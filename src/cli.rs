@@ -73,7 +73,9 @@ pub enum Command {
     )]
     List(List),
     /// Say what `run` would do, in order, and about how long; does nothing
-    #[command(after_help = "Examples:\n  tarebench plan\n  tarebench plan standard --env gvisor --workload disk/fsync")]
+    #[command(
+        after_help = "Examples:\n  tarebench plan\n  tarebench plan standard --env gvisor --workload disk/fsync\n  tarebench plan --until 3% --budget 10m"
+    )]
     Plan(PlanArgs),
     /// Take a box apart: which of its settings costs what, in figures that add up
     #[command(
@@ -476,6 +478,7 @@ pub enum Listed {
 #[derive(Debug, Args)]
 pub struct List {
     /// The list to print
+    #[arg(value_name = "environments|workloads|suites|runs")]
     pub what: Listed,
     /// For programs
     #[arg(long)]
@@ -491,6 +494,12 @@ pub struct PlanArgs {
     /// The parts of the run.
     #[command(flatten)]
     pub selection: Selection,
+    /// Begin no new block after this time, as in 5m
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub budget: Option<Duration>,
+    /// Go on until the intervals reach no further than this to either side, as in 3%
+    #[arg(long, value_name = "WIDTH")]
+    pub until: Option<Percent>,
 }
 
 /// Arguments of `verify`.

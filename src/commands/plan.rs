@@ -10,13 +10,14 @@ use workloads::settings::{Setting, Settings};
 
 use crate::cli;
 use crate::commands::print;
+use crate::commands::run::planned;
 use crate::estimate::Estimate;
-use crate::exit::{Exit, OrExit};
+use crate::exit::Exit;
 use crate::plan::Plan;
 
 /// Resolves and prints; probes nothing, touches nothing.
 pub fn run(args: cli::PlanArgs) -> anyhow::Result<Exit> {
-    let plan = Plan::resolve(&args.selection).or_exit(Exit::Usage)?;
+    let plan = planned(&args.selection, args.budget, args.until)?;
     // A suite may be a stranger's, in all that it says.
     print(&escape::lines(&describe(&plan)?))?;
     Ok(Exit::Done)
@@ -28,7 +29,9 @@ fn describe(plan: &Plan) -> anyhow::Result<String> {
     let about = if suite.description.is_empty() { String::new() } else { format!(": {}", suite.description) };
     writeln!(out, "{}{about}", suite.name)?;
     writeln!(out, "seed {}", plan.seed)?;
-    let blocks = if suite.blocks == 1 { "1 block, which".into() } else { format!("{} blocks; each", suite.blocks) };
+    let most = if suite.until.is_some() { "at most " } else { "" };
+    let blocks =
+        if suite.blocks == 1 { "1 block, which".into() } else { format!("{most}{} blocks; each", suite.blocks) };
     writeln!(out, "\n{blocks} starts every environment afresh, in random order:")?;
     for environment in &plan.environments {
         let set = set(&environment.runner.all_settings(), &environment.settings)?;
@@ -62,7 +65,7 @@ fn describe(plan: &Plan) -> anyhow::Result<String> {
     if let Some(until) = suite.until {
         writeln!(out, "no more blocks than it takes until every interval is within {until}")?;
     }
-    writeln!(out, "about {about} if all of them are available, {timed:.0} % of it timed")?;
+    writeln!(out, "{most}about {about} if all of them are available, {timed:.0} % of it timed")?;
     if let Some(budget) = suite.budget {
         writeln!(out, "no new block after {}", humantime::format_duration(budget))?;
     }
