@@ -1,5 +1,6 @@
 //! One block: every environment is started afresh, does its part of each workload, and is ended; the unit of replication.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Display;
 use std::time::Duration;
@@ -47,6 +48,8 @@ pub struct Live<S> {
     /// Its environment's number in the plan.
     pub(super) environment: usize,
     pub(super) seat: S,
+    /// How long it took to start.
+    start: Duration,
     /// The cost of a clock reading in it, nanoseconds.
     pub(super) clock_ns: f64,
     /// How much there is to do of the workload under way, where that has an end.
@@ -207,7 +210,9 @@ impl<'b, 'a, S: Site> Block<'b, 'a, S> {
                 match self.tenant(environment) {
                     Ok(tenant) => {
                         let state = State::Idle;
-                        self.sessions.push(Live { environment, seat, clock_ns: 0.0, whole: None, peer, state, tenant });
+                        let live =
+                            Live { environment, seat, start: took, clock_ns: 0.0, whole: None, peer, state, tenant };
+                        self.sessions.push(live);
                     }
                     Err(e) => start.outcome = Err(self.not_started(environment, &e.context("its neighbour"))),
                 }
@@ -323,7 +328,8 @@ impl<'b, 'a, S: Site> Block<'b, 'a, S> {
         Ok(())
     }
 
-    /// Asks several sessions for the same step side by side: their answers with their places, in the order of the plan.
+    /// Asks several sessions for the same step side by side: their answers with their places, in the order of the plan. Who was slow to
+    /// start is slow in everything, and is asked first: else all would wait for it at the end.
     fn ask_all<T: Send>(
         &mut self,
         of: &[usize],
@@ -333,7 +339,7 @@ impl<'b, 'a, S: Site> Block<'b, 'a, S> {
         let ask = &ask;
         let deadline = workload.patience * AT_A_TIME as u32;
         let mut asked: Vec<_> = self.sessions.iter_mut().enumerate().filter(|(at, _)| of.contains(at)).collect();
-        asked.sort_by_key(|(_, session)| session.environment);
+        asked.sort_by_key(|(_, session)| (Reverse(session.start), session.environment));
         let steps = asked
             .into_iter()
             .map(|(at, session)| {
@@ -343,7 +349,9 @@ impl<'b, 'a, S: Site> Block<'b, 'a, S> {
                 }
             })
             .collect();
-        self.run.site.side_by_side(steps)
+        let mut answers = self.run.site.side_by_side(steps);
+        answers.sort_by_key(|(at, _)| self.sessions[*at].environment);
+        answers
     }
 
     /// An environment without a session is a row of each workload.

@@ -1,5 +1,6 @@
 //! Runs from their first start to their last row, with every way to fail, on a host that follows a script.
 
+mod asking;
 mod script;
 
 use std::collections::BTreeMap;

@@ -88,6 +88,8 @@ struct Story {
     lost_canary: Option<usize>,
     stopped: Option<(&'static str, usize)>,
     absent: Option<&'static str>,
+    slow: Option<&'static str>,
+    prepared: Vec<&'static str>,
     steps: usize,
     bursts: usize,
     checks: usize,
@@ -156,6 +158,17 @@ impl Script {
         self
     }
 
+    /// An environment that takes long to start.
+    pub fn starts_slowly(self, environment: &'static str) -> Self {
+        self.story().slow = Some(environment);
+        self
+    }
+
+    /// Who was asked to make a workload ready, in that order.
+    pub fn prepared(&self) -> Vec<&'static str> {
+        self.story().prepared.clone()
+    }
+
     /// How often an environment was asked so.
     pub fn times(&self, environment: &'static str, ask: Ask) -> usize {
         self.story().asked.get(&(environment, ask)).copied().unwrap_or(0)
@@ -212,6 +225,9 @@ impl Script {
         let asked = story.asked.entry((environment, ask)).or_default();
         let time = *asked;
         *asked += 1;
+        if ask == Ask::Prepare {
+            story.prepared.push(environment);
+        }
         if ask == Ask::Burst {
             story.now += Duration::from_secs(1);
             story.order.push(Act::Burst);
@@ -262,9 +278,9 @@ impl Site for Script {
         let mut story = self.story();
         story.up += 1;
         story.most_up = story.most_up.max(story.up);
+        let took = Duration::from_millis(if story.slow == Some(environment) { 3000 } else { 5 });
         drop(story);
         let seat = Actor { environment, script: self.clone(), over: false, seed: 0 };
-        let took = Duration::from_millis(5);
         Ok(Started { seat, peer: None, took, hello: Hello::default(), memory_bytes: None })
     }
 
