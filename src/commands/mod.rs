@@ -18,9 +18,8 @@ pub mod stores;
 pub mod trend;
 pub mod verify;
 
-use std::fs::{self, Permissions};
-use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
+use std::fs::{self, OpenOptions};
+use std::io::{self, Seek, Write};
 use std::path::Path;
 
 use anyhow::Context;
@@ -42,44 +41,38 @@ fn is_stdout(file: &Path) -> bool {
 fn hand_out(bytes: &[u8], file: Option<&Path>) -> anyhow::Result<()> {
     match file {
         Some(path) if !is_stdout(path) => {
-            write_whole(path, bytes).with_context(|| format!("can't write {}", path.display())).or_exit(Exit::Host)
+            write_over(path, bytes).with_context(|| format!("can't write {}", path.display())).or_exit(Exit::Host)
         }
         _ => print_bytes(bytes),
     }
 }
 
-/// Writes a file whole or not at all: where there is no room for the new one, the old one still stands there. What isn't a file with
-/// one name, or lies in a folder where nothing can be made, is written in place.
-fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let in_place = || fs::write(path, bytes);
-    let target = match path.canonicalize() {
-        Ok(target) => target,
-        Err(_) if path.is_symlink() => return in_place(),
-        Err(_) => path.to_path_buf(),
-    };
-    let old = fs::metadata(&target).ok();
-    if old.as_ref().is_some_and(|old| !old.is_file() || old.nlink() > 1) {
-        return in_place();
-    }
-    let mode = Permissions::from_mode(0o666);
-    let Ok(mut new) = tempfile::Builder::new().prefix(".tarebench-").permissions(mode).tempfile_in(folder_of(&target))
-    else {
-        return in_place();
-    };
-    if let Some(old) = old {
-        if fchown(new.as_file(), Some(old.uid()), Some(old.gid())).is_err() {
-            return in_place();
-        }
-        new.as_file().set_permissions(old.permissions())?;
-    }
-    new.write_all(bytes)?;
-    new.persist(&target)?;
-    Ok(())
-}
+/// A file that is longer isn't one of ours, and isn't kept while it is written over.
+const LONGEST: u64 = 256 << 20;
 
-/// The folder that a path is in.
-fn folder_of(path: &Path) -> &Path {
-    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+/// Writes a file over. Where there is no room for the new one the old one stands there again: its room isn't given away before. It is
+/// the same file as ever, with its owner, its mode and its names.
+fn write_over(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let is_new = fs::symlink_metadata(path).is_err();
+    let mut file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
+    let about = file.metadata()?;
+    if !about.is_file() {
+        return file.write_all(bytes);
+    }
+    let old = if about.len() <= LONGEST { fs::read(path).ok() } else { None };
+    let mut hold = |bytes: &[u8]| {
+        file.rewind()?;
+        file.write_all(bytes)?;
+        file.set_len(bytes.len() as u64)?;
+        // Some disks say only now that they are full.
+        file.sync_all()
+    };
+    hold(bytes).inspect_err(|_| {
+        let restored = if is_new { fs::remove_file(path) } else { old.map_or(Ok(()), |old| hold(&old)) };
+        if let Err(e) = restored {
+            log::warn!("what was in {} before could not be put back: {e}", path.display());
+        }
+    })
 }
 
 /// Writes to stdout, all of it: what a buffer keeps back could fail when nobody listens any more. A reader that has gone, as `head`
@@ -95,10 +88,11 @@ pub(crate) fn print_bytes(bytes: &[u8]) -> anyhow::Result<()> {
 /// Whether a file could be written, without writing it.
 fn writable(path: &Path) -> io::Result<()> {
     if path.exists() {
-        return fs::OpenOptions::new().append(true).open(path).map(drop);
+        return OpenOptions::new().append(true).open(path).map(drop);
     }
     // A file without a name: nothing stands there until there is something to write.
-    tempfile::tempfile_in(folder_of(path)).map(drop)
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    tempfile::tempfile_in(folder).map(drop)
 }
 
 /// A command with its words as a shell wants them, and the store where it isn't the one that is looked into unasked.
@@ -123,29 +117,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_is_replaced_whole_and_stays_whose_it_was() {
+    fn a_file_that_is_written_over_holds_the_new_and_stays_the_same_file() {
         let folder = tempfile::tempdir().expect("a folder");
-        let [file, link, hard] = ["file", "link", "hard"].map(|name| folder.path().join(name));
+        let [file, link] = ["file", "link"].map(|name| folder.path().join(name));
         let holds = |text: &str| assert_eq!(fs::read_to_string(&file).expect("reads"), text);
-        write_whole(&file, b"first, and long").expect("makes one");
-        holds("first, and long");
-        let made = fs::metadata(&file).expect("is there");
-        assert_ne!(made.mode() & 0o777, 0o600, "as this process makes files, not as it makes temporary ones");
-        fs::set_permissions(&file, Permissions::from_mode(0o640)).expect("its own file");
+        write_over(&file, b"first").expect("makes one");
+        holds("first");
         std::os::unix::fs::symlink("file", &link).expect("links");
-        write_whole(&link, b"second").expect("replaces");
-        holds("second");
-        let now = fs::metadata(&file).expect("is there");
-        assert!(link.is_symlink() && now.mode() & 0o777 == 0o640 && now.ino() != made.ino());
-        fs::hard_link(&file, &hard).expect("links");
-        write_whole(&hard, b"third").expect("writes in place");
+        write_over(&link, b"second, and longer").expect("writes through the link");
+        holds("second, and longer");
+        write_over(&file, b"third").expect("writes over");
         holds("third");
-        write_whole(Path::new("/dev/null"), b"fourth").expect("a device takes it");
-        let names = fs::read_dir(folder.path()).expect("lists").count();
-        assert_eq!(names, 3, "nothing else is left");
-        write_whole(&folder.path().join("no/such"), b"fifth").expect_err("no folder");
+        assert!(link.is_symlink());
+        write_over(Path::new("/dev/null"), b"fourth").expect("a device takes it");
+        write_over(&folder.path().join("no/such"), b"fifth").expect_err("no folder");
+        // A disk that is full takes root: tests/trouble.rs has one.
         let full = Path::new("/dev/full");
-        assert!(!full.exists() || write_whole(full, b"sixth").is_err());
+        assert!(!full.exists() || write_over(full, b"sixth").is_err());
     }
 
     #[test]

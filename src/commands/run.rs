@@ -12,7 +12,7 @@ use reports::render::Format;
 use reports::store::{HOST_CLASS, Store};
 
 use crate::cli;
-use crate::commands::{gate, gated, report, typed, writable, write_whole};
+use crate::commands::{gate, gated, report, typed, writable, write_over};
 use crate::execute::set_up::describe_workload;
 use crate::execute::{Options, measure, resume};
 use crate::exit::{Exit, OrExit};
@@ -206,7 +206,7 @@ pub fn show(comparison: &Comparison, outputs: &[(PathBuf, &'static Format)]) -> 
 
 fn write(comparison: &Comparison, outputs: &[(PathBuf, &'static Format)]) -> anyhow::Result<()> {
     for (path, format) in outputs {
-        write_whole(path, &report::bytes(comparison, format)?)
+        write_over(path, &report::bytes(comparison, format)?)
             .with_context(|| format!("can't write the report {}", path.display()))
             .or_exit(Exit::Host)?;
         tell!("report: {}", path.display());

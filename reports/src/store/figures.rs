@@ -151,8 +151,8 @@ impl Store {
             let comparison = compare(&self.load(id)?, Method::default());
             let figures = Figure::all(&comparison);
             // A run that goes on will have others.
-            if comparison.ending != Ending::Unfinished && self.refused.is_none() {
-                self.keep_figures(id, &figures)?;
+            if comparison.ending != Ending::Unfinished {
+                self.where_possible(|| self.keep_figures(id, &figures))?;
             }
             return Ok(figures);
         }
@@ -270,12 +270,20 @@ impl Store {
     /// # Errors
     /// When the store can't be written though it could be.
     pub fn keep_gate(&self, gate: &Gate) -> Result<()> {
+        let sql = "UPDATE run SET gated = ?2, same_code = ?3 WHERE id = ?1";
+        let came_to = params![gate.run, gate.verdict().name(), gate.same.is_some()];
+        self.where_possible(|| self.written("store what a gate came to", self.db.execute(sql, came_to)))
+    }
+
+    /// Keeps what can be made again: not where nothing can be written, and no full disk is in the way of what was asked for.
+    fn where_possible(&self, keep: impl FnOnce() -> Result<()>) -> Result<()> {
         if self.refused.is_some() {
             return Ok(());
         }
-        let sql = "UPDATE run SET gated = ?2, same_code = ?3 WHERE id = ?1";
-        let came_to = params![gate.run, gate.verdict().name(), gate.same.is_some()];
-        self.written("store what a gate came to", self.db.execute(sql, came_to))
+        match keep() {
+            Err(StoreError::Full(_)) => Ok(()),
+            kept => kept,
+        }
     }
 
     /// No waiting for the disk, for tests that make many runs up.

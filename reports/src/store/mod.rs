@@ -13,6 +13,7 @@ mod rows;
 mod sound;
 mod travel;
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -82,8 +83,11 @@ impl Store {
     /// # Errors
     /// As for [`Store::open`], and when there is no file.
     pub fn open_existing(path: &Path) -> Result<Self, StoreError> {
-        if !path.exists() {
-            return Err(StoreError::Missing(path.to_path_buf()));
+        match path.try_exists() {
+            Ok(true) => {}
+            // In a folder that isn't to be entered nobody knows what there is.
+            Err(e) if e.kind() == ErrorKind::PermissionDenied => return Err(StoreError::Denied(path.to_path_buf())),
+            Ok(false) | Err(_) => return Err(StoreError::Missing(path.to_path_buf())),
         }
         match Self::open_with(path, OpenFlags::SQLITE_OPEN_READ_WRITE) {
             Err(StoreError::Denied(_)) => Self::open_to_read(path, StoreError::Denied),
@@ -211,6 +215,7 @@ impl Store {
     /// # Errors
     /// When its rows were removed, or the store can't be written.
     pub fn resume(&self, run: &Run) -> Result<(), StoreError> {
+        self.writable()?;
         let sql = "UPDATE run SET ending = ?2, blocks = ?3, command = ?4, host = ?5, stopped = NULL, figured = NULL, bursts = NULL, gated = NULL
                    WHERE id = ?1 AND pruned IS NULL";
         let opened = params![run.id, Ending::Unfinished, run.blocks, run.command, Json(&run.host)];
@@ -288,6 +293,9 @@ const CHECKED_WHOLE: u64 = 64 << 20;
 
 /// A connection that changes nothing, not even the files beside the store.
 fn connect_reading(path: &Path) -> Result<Connection, StoreError> {
+    // SQLite's log lies beside the file that a link leads to.
+    let real = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+    let path = real.as_path();
     let failed = |e| StoreError::from_sqlite(path, "open", e);
     let beside = |ending: &str| {
         let mut name = path.as_os_str().to_owned();
