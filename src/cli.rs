@@ -79,7 +79,7 @@ pub enum Command {
     Plan(PlanArgs),
     /// Take a box apart: which of its settings costs what, in figures that add up
     #[command(
-        after_help = "Examples:\n  tarebench explain runc:seccomp=containers,data=overlay\n  tarebench explain gvisor --only platform,overlay --workload disk/fsync\n  tarebench explain qemu:disk.format=qcow2,disk.cache=writeback,net=user --order net --budget 10m --report why.html\n  tarebench explain vmware-server-2009\n\nThe rungs from the baseline to ENVIRONMENT, simpler boxes first and then each with one setting more, and ENVIRONMENT with one setting changed, each, are environments of one run: docs/explain.md."
+        after_help = "Examples:\n  tarebench explain runc:seccomp=containers,data=overlay\n  tarebench explain gvisor --only platform,overlay --workload disk/fsync\n  tarebench explain qemu:disk.format=qcow2,net=user --order net --budget 10m --report why.html\n  tarebench explain vmware-server-2009\n\nThe rungs from the baseline to ENVIRONMENT, simpler boxes first and then each with one setting more, and ENVIRONMENT with one setting changed, each, are environments of one run: docs/explain.md."
     )]
     Explain(Explain),
     /// Prove what a box promises
@@ -494,10 +494,11 @@ pub struct PlanArgs {
     /// The parts of the run.
     #[command(flatten)]
     pub selection: Selection,
-    /// Begin no new block after this time, as in 5m
+    /// Begin no new block after this time, as in 5m; at least one block is done
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub budget: Option<Duration>,
-    /// Go on until the intervals reach no further than this to either side, as in 3%
+    /// Go on until the intervals reach no further than this to either side, as in 3%; --blocks (100 unless given) and --budget
+    /// bound it
     #[arg(long, value_name = "WIDTH")]
     pub until: Option<Percent>,
 }

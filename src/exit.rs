@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use reports::record::{CONTROL, Ending, Stored};
+use reports::record::{CONTROL, Stored};
 
 /// Makes the codes and the table that tells of them out of one list.
 macro_rules! exits {
@@ -46,8 +46,8 @@ exits! {
     /// A mistake of ours, or an error nobody thought of.
     Internal = 70, "internal error";
     /// Ended by Ctrl-C; what was finished is in the store.
-    Interrupted = 130, "ended by Ctrl-C, 143 by SIGTERM; finished rounds are in the store";
-    /// Ended by SIGTERM; what was finished is in the store.
+    Interrupted = 130, "ended by Ctrl-C, 143 by SIGTERM, SIGHUP or SIGQUIT; finished rounds are in the store";
+    /// Ended by SIGTERM, a closed terminal (SIGHUP) or Ctrl-\\ (SIGQUIT); what was finished is in the store.
     Terminated = 143, "";
 }
 
@@ -60,7 +60,7 @@ pub fn table() -> String {
 impl Exit {
     /// The end of a run by its rows: what could not be measured, what failed, or done.
     pub fn of_run(stored: &Stored, too_unquiet: bool) -> Self {
-        let Stored { run, ending, starts, records, checks, .. } = stored;
+        let Stored { run, starts, records, checks, .. } = stored;
         if !records.iter().any(|r| r.environment == run.baseline && r.outcome.is_ok()) {
             return Exit::NothingMeasured;
         }
@@ -70,7 +70,7 @@ impl Exit {
         {
             return Exit::SomeFailed;
         }
-        if *ending == Ending::Complete && too_unquiet { Exit::Inconclusive } else { Exit::Done }
+        if too_unquiet { Exit::Inconclusive } else { Exit::Done }
     }
 
     /// The same where environments were `asked` for one by one: one that was skipped then is no matter of the host's alone.

@@ -53,10 +53,7 @@ const OTHERS: &[(&str, Way)] = &[
         Small("--only platform --workload disk/fsync:burst=1ms --blocks 1"),
     ),
     ("explain gvisor --workload disk/fsync", Small("--only overlay --workload disk/fsync:burst=1ms --blocks 1")),
-    (
-        "explain qemu:disk.format=qcow2,disk.cache=writeback,net=user --order net --budget 10m --report why.html",
-        Not(EMULATED),
-    ),
+    ("explain qemu:disk.format=qcow2,net=user --order net --budget 10m --report why.html", Not(EMULATED)),
     ("explain qemu:disk.format=qcow2,disk.cache=writeback,net=user --report why.html", Not(EMULATED)),
     (
         "explain runc:seccomp=containers,data=overlay",

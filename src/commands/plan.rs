@@ -59,8 +59,10 @@ fn describe(plan: &Plan) -> anyhow::Result<String> {
     writeln!(out, "\nwith {} for each environment", suite.resources)?;
     let all: Vec<usize> = (0..plan.environments.len()).collect();
     let estimate = Estimate::of(plan, &all);
-    let seconds = estimate.run(suite.blocks).as_secs();
-    let about = humantime::format_duration(Duration::from_secs(seconds));
+    let whole = estimate.run(suite.blocks);
+    // A block that has begun is done.
+    let time = suite.budget.map_or(whole, |budget| whole.min(budget + estimate.block()));
+    let about = humantime::format_duration(Duration::from_secs(time.as_secs()));
     let timed = 100.0 * estimate.share_timed();
     if let Some(until) = suite.until {
         writeln!(out, "no more blocks than it takes until every interval is within {until}")?;

@@ -329,7 +329,7 @@ impl<'b, 'a, S: Site> Block<'b, 'a, S> {
     }
 
     /// Asks several sessions for the same step side by side: their answers with their places, in the order of the plan. Who was slow to
-    /// start is slow in everything, and is asked first: else all would wait for it at the end.
+    /// start, as an emulated guest is, is mostly slow in all else, and is asked first: else all would wait for it at the end.
     fn ask_all<T: Send>(
         &mut self,
         of: &[usize],

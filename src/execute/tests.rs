@@ -746,7 +746,7 @@ fn a_run_that_is_not_sure_enough_goes_on_to_its_last_block_or_the_end_of_its_bud
     assert_eq!(why, "all 13 blocks are done, and it is not sure to 3%; no interval was looked at");
     plan.suite.budget = Some(std::time::Duration::from_secs(8));
     let (_, stored) = known(&plan, &Script::default());
-    assert_eq!(stored.ending, Ending::Interrupted);
+    assert_eq!((stored.ending, Exit::of_run(&stored, true)), (Ending::Interrupted, Exit::Inconclusive));
     let why = stored.stopped.expect("it says why");
     assert!(
         why.starts_with("interrupted: the budget of 8s was spent after 1 of 13 blocks, and it is not sure"),
