@@ -459,7 +459,10 @@ fn what_scripts_write_has_its_place() {
         ("README.md", "terminal"),
         ("docs/story.md", "story caption"),
         ("docs/instrument.md", "peers"),
+        ("docs/instrument.md", "plain"),
         ("docs/instrument.md", "starts"),
+        ("docs/instrument.md", "observing"),
+        ("docs/truth.md", "truths"),
         ("docs/durability.md", "durability"),
     ] {
         let text = std::fs::read_to_string(root().join(path)).expect("text");

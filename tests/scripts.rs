@@ -79,6 +79,19 @@ fn a_rust_of_rustup_is_found_where_the_path_does_not_lead_to_it() {
 }
 
 #[test]
+fn a_test_that_is_to_install_nothing_asks_rustup_for_nothing() {
+    let b = Dir::new();
+    missing(&b, &[]);
+    tool(&b.at("tools/cargo"), "case $1 in --version) echo cargo 9.9.9 ;; *) exit 101 ;; esac");
+    tool(&b.at("tools/rustup"), "echo rustup was asked >&2");
+    let mut command = script(&b, "test", &std::env::var("PATH").expect("a path"));
+    let ran =
+        ran(command.arg("--no-install").env_remove("XDG_CACHE_HOME").output().expect("bash is there")).ends_with(1);
+    assert!(!ran.stderr.contains("rustup was asked"), "{}", ran.stderr);
+    ran.says("rustfmt is missing: rustup component add rustfmt");
+}
+
+#[test]
 fn packages_are_those_of_the_machine() {
     let b = Dir::new();
     fs::create_dir(b.at("tools")).expect("made");
