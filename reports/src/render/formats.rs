@@ -13,7 +13,7 @@ static FORMATS: [Format; 13] = [
     Format {
         name: "html",
         extension: "html",
-        about: "everything on one page that needs no network, with plots, in light and dark",
+        about: "one page that needs no network, with plots, in light and dark",
         renderer: &html::Html,
     },
     Format {
@@ -44,7 +44,7 @@ static FORMATS: [Format; 13] = [
     Format {
         name: "junit",
         extension: "xml",
-        about: "for the test tab of a CI system: a suite per workload, a case per environment",
+        about: "for the test tab of CI: a suite per workload, a case per environment",
         renderer: &junit::Junit,
     },
     Format { name: "bmf", extension: "json", about: "for Bencher: Bencher Metric Format", renderer: &bmf::Bmf },
@@ -69,7 +69,7 @@ static FORMATS: [Format; 13] = [
     Format {
         name: "hgrm",
         extension: "hgrm",
-        about: "for HdrHistogram's plotters: a table of percentiles for every histogram, in milliseconds",
+        about: "for HdrHistogram's plotters: percentiles of every histogram, in milliseconds",
         renderer: &hgrm::Hgrm,
     },
 ];

@@ -26,7 +26,8 @@ struct Document<'a> {
     first: &'a str,
     /// Id of the run that is held against it.
     second: &'a str,
-    /// What of the runs is to be taken with care: a control that is coarse or failed, void rounds, too few blocks.
+    /// What of the runs is to be taken with care, as their trust strip has it: control, smallest visible change, blocks, void rounds,
+    /// failures, how they ended.
     cautions: Cautions,
     /// What ought to be the same in both and isn't.
     differences: Vec<Difference<'a>>,

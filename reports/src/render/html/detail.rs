@@ -63,9 +63,10 @@ fn workload(c: &Comparison, plan: &WorkloadPlan, anchor: &str, out: &mut Markup)
         );
     }
     let by_percentile = format!("{} by percentile", beside::latency(plan));
+    let with_intervals = format!("by percentile, with {}", words::intervals(c));
     let pictures = [
         ("Latency", by_percentile.as_str(), curves::latencies(Place::Page, c, &plan.name)?),
-        ("Overhead", "by percentile, with intervals", curves::overheads(Place::Page, c, &plan.name)?),
+        ("Overhead", with_intervals.as_str(), curves::overheads(Place::Page, c, &plan.name)?),
     ];
     if pictures.iter().any(|(.., picture)| picture.is_some()) {
         add!(out, "<div class=\"curves\">\n");
@@ -588,6 +589,7 @@ mod tests {
         assert!(page.contains("more samples per block needed"), "{page}");
         let short = written(&sample::short());
         assert!(short.contains(">no interval</small>") && !short.contains("6 needed)</small>"));
+        assert!(short.contains("with no intervals, which take 6 blocks") && !short.contains("with 95"), "{short}");
     }
 
     #[test]

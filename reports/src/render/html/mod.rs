@@ -8,10 +8,10 @@ mod why;
 
 use anyhow::Result;
 
+use super::Render;
 use super::markup::{Markup, add, markup};
 use super::plots::{self, Place, forest};
 use super::words::{self, Piece, Tone};
-use super::{Render, units};
 use crate::comparison::{Comparison, Outcome};
 use crate::explain::explain;
 
@@ -204,10 +204,10 @@ fn forest_plot(c: &Comparison, out: &mut Markup) -> Result<()> {
     }
     add!(
         out,
-        "</div>\n<p class=\"quiet\"><small>Overhead over {} with {} intervals, on one logarithmic axis; 1× costs nothing, further right costs \
+        "</div>\n<p class=\"quiet\"><small>Overhead over {} with {}, on one logarithmic axis; 1× costs nothing, further right costs \
          more. Shaded: what the control cannot tell from 1×. A bar is the interval; a ring in it says: read its flags in the table. Grey: the control, or not to be ranked.</small></p>\n",
         &c.run.baseline,
-        units::percent(c.method.confidence)
+        &words::intervals(c)
     );
     Ok(())
 }

@@ -293,10 +293,9 @@ fn names(c: &Comparison) -> String {
 }
 
 fn subtitle(c: &Comparison) -> String {
-    let confidence = units::percent(c.method.confidence);
     let host = c.run.host.iter().take(2).map(|(_, value)| value.as_str()).collect::<Vec<_>>().join(", ");
     let blocks = if c.blocks == 1 { "1 block".to_owned() } else { format!("{} blocks", c.blocks) };
-    format!("{blocks} of fresh starts, {confidence} intervals · {host}")
+    format!("{blocks} of fresh starts, {} · {host}", words::intervals(c))
 }
 
 /// The format `svg`.

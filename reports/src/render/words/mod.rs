@@ -106,6 +106,16 @@ pub fn no_interval(blocks: u32) -> String {
     }
 }
 
+/// The intervals that a picture shows: `95 % intervals`, or why there are none.
+#[must_use]
+pub fn intervals(c: &Comparison) -> String {
+    if c.blocks < FEWEST_FOR_INTERVAL {
+        format!("no intervals, which take {FEWEST_FOR_INTERVAL} blocks")
+    } else {
+        format!("{} intervals", units::percent(c.method.confidence))
+    }
+}
+
 /// The difference per operation: `+310 µs`.
 #[must_use]
 pub fn difference(finding: &Finding) -> String {
