@@ -177,7 +177,12 @@ fn row(first: &Comparison, second: &Comparison, workload: &WorkloadPlan, name: &
         second: overhead(1),
         p: ratio.as_ref().ok().filter(|_| !few).and_then(|_| welch_p(&logs[0], &logs[1])),
         ratio,
-        verdict: cells.iter().flatten().map(|cell| cell.verdict).max().unwrap_or(Verdict::Trusted),
+        verdict: [first, second]
+            .into_iter()
+            .zip(cells)
+            .filter_map(|(c, cell)| cell.map(|cell| c.verdict(cell)))
+            .max()
+            .unwrap_or(Verdict::Trusted),
     })
 }
 

@@ -670,6 +670,11 @@ pub struct FailureRow {
 }
 
 impl Comparison {
+    /// Whether to believe a cell, and the run that it is of.
+    pub fn verdict(&self, cell: &Cell) -> Verdict {
+        if self.invalid.is_empty() { cell.verdict } else { Verdict::Invalid }
+    }
+
     /// Where the two copies of the baseline differ in the figure to look at first: such a machine is too unquiet to tell.
     pub fn failed_controls(&self) -> impl Iterator<Item = &Resolution> {
         let failed = |r: &&Resolution| matches!(r.state, ControlState::Failed(_));

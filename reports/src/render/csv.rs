@@ -44,14 +44,14 @@ impl Render for Csv {
         for cell in c.control.iter().chain(&c.cells) {
             let plan = c.run.workloads.iter().find(|w| w.name == cell.workload);
             let latency = plan.map_or(Latency::Service, Latency::of);
-            out.push_str(&row(&c.run.id, cell, latency).join(","));
+            out.push_str(&row(c, cell, latency).join(","));
             out.push_str("\r\n");
         }
         Ok(out.into_bytes())
     }
 }
 
-fn row(run: &str, cell: &Cell, latency: Latency) -> Vec<String> {
+fn row(c: &Comparison, cell: &Cell, latency: Latency) -> Vec<String> {
     let finding = cell.finding.as_ref().ok();
     let number = |pick: fn(&Finding) -> f64| finding.map(pick).map_or_else(String::new, plain);
     let end = |interval: Option<Interval>, pick: fn(&Interval) -> f64| {
@@ -61,7 +61,7 @@ fn row(run: &str, cell: &Cell, latency: Latency) -> Vec<String> {
     let difference = finding.and_then(|f| f.difference.interval);
     let flags = cell.flags.iter().map(|f| f.name).collect::<Vec<_>>().join(" ");
     vec![
-        escape::csv(run),
+        escape::csv(&c.run.id),
         escape::csv(&cell.workload),
         escape::csv(&cell.environment),
         cell.metric.name().to_owned(),
@@ -78,7 +78,7 @@ fn row(run: &str, cell: &Cell, latency: Latency) -> Vec<String> {
         end(difference, |i| i.high),
         cell.blocks.to_string(),
         cell.operations.to_string(),
-        cell.verdict.name().to_owned(),
+        c.verdict(cell).name().to_owned(),
         escape::csv(&flags),
         escape::csv(&cell.finding.as_ref().err().map_or_else(String::new, words::because)),
         latency.name().to_owned(),
@@ -141,6 +141,8 @@ mod tests {
 
     #[test]
     fn no_field_of_text_is_a_formula() {
-        assert!(row("=cmd", &sample::comparison().cells[0], Latency::Service)[0].starts_with("\"'="));
+        let mut c = sample::comparison();
+        c.run.id = "=cmd".into();
+        assert!(row(&c, &c.cells[0], Latency::Service)[0].starts_with("\"'="));
     }
 }

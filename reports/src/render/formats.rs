@@ -146,6 +146,31 @@ mod tests {
         }
     }
 
+    #[test]
+    fn no_program_takes_a_run_for_sound_that_is_invalid() {
+        let mut c = sample::comparison();
+        let written =
+            |c: &Comparison, name: &str| String::from_utf8(find(name).unwrap().renderer.render(c).unwrap()).unwrap();
+        let trusted = |text: &str| text.matches("trusted").count();
+        assert!(trusted(&written(&c, "csv")) > 0 && written(&c, "bmf").contains("\"value\""));
+        c.invalid.push("61 of 100 rounds are void".into());
+        for name in ["csv", "github-benchmark"] {
+            assert_eq!(trusted(&written(&c, name)), 0, "{name}");
+        }
+        assert!(!written(&c, "bmf").contains("\"value\""));
+        let metrics = written(&c, "openmetrics");
+        assert!(!metrics.contains("tarebench_overhead_ratio{") && metrics.contains("tarebench_verdict=\"invalid\"} 1"));
+        assert!(!metrics.contains("tarebench_verdict=\"trusted\"} 1"), "{metrics}");
+        let junit = written(&c, "junit");
+        assert!(junit.contains("<failure type=\"invalid\" message=\"61 of 100 rounds are void\"/>"), "{junit}");
+        let json: serde_json::Value = serde_json::from_str(&written(&c, "json")).unwrap();
+        let cells = json["cells"].as_array().unwrap();
+        assert!(!cells.is_empty() && cells.iter().all(|cell| cell["verdict"] == "invalid" && cell["ranked"] == false));
+        for text in ["terminal", "html", "markdown"] {
+            assert!(written(&c, text).contains("61 of 100 rounds are void"), "{text}");
+        }
+    }
+
     /// Writes every format of every sample to `$TAREBENCH_SAMPLES`, for eyes: some things no assertion sees.
     #[test]
     fn samples_for_eyes() {

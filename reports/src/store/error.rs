@@ -127,7 +127,7 @@ pub enum StoreError {
     },
     /// A run that has nothing to stand for.
     #[error(
-        "run {run} can't be accepted: it has not ended, or no overhead with an interval, which takes 6 blocks; measure again, with more blocks"
+        "run {run} can't be accepted: it has not ended, or has no overhead that can be believed and has an interval, which takes 6 blocks; measure again, with more blocks or on a quieter machine"
     )]
     NothingToAccept {
         /// Its id.

@@ -18,7 +18,7 @@ use crate::statistics::{Estimate, Interval};
 use crate::trend::Trend;
 
 /// Counted up when the comparison comes to other numbers from the same rows: figures of before are then made again.
-const FIGURED: u32 = 1;
+const FIGURED: u32 = 2;
 
 type Result<T, E = StoreError> = std::result::Result<T, E>;
 
@@ -114,10 +114,11 @@ impl Figure {
             c.run.workloads.iter().any(of)
         };
         let cells = c.cells.iter().chain(&c.control).filter(primary);
-        cells.filter_map(|cell| Some(Self::of(cell, cell.finding.as_ref().ok()?))).filter(Self::is_sound).collect()
+        let of = |cell| Some(Self::of(cell, cell.finding.as_ref().ok()?, c.verdict(cell)));
+        cells.filter_map(of).filter(Self::is_sound).collect()
     }
 
-    fn of(cell: &Cell, finding: &Finding) -> Figure {
+    fn of(cell: &Cell, finding: &Finding, verdict: Verdict) -> Figure {
         Figure {
             workload: cell.workload.clone(),
             environment: cell.environment.clone(),
@@ -127,7 +128,7 @@ impl Figure {
             overhead: finding.overhead,
             difference_ns: finding.difference.value,
             ratios: finding.ratios.clone(),
-            verdict: cell.verdict,
+            verdict,
         }
     }
 
@@ -306,7 +307,8 @@ impl Store {
         self.writable()?;
         let key = self.key(id)?;
         let figures = self.figures(id)?;
-        if !self.is_figured(id)? || !figures.iter().any(|f| f.overhead.interval.is_some()) {
+        let stands = |f: &Figure| f.overhead.interval.is_some() && f.verdict != Verdict::Invalid;
+        if !self.is_figured(id)? || !figures.iter().any(stands) {
             return Err(StoreError::NothingToAccept { run: id.into() });
         }
         let failed = |e| self.failed("accept a run", e);

@@ -14,6 +14,7 @@ use super::plots::{self, Place, forest};
 use super::words::{self, Piece, Tone};
 use crate::comparison::{Comparison, Outcome};
 use crate::explain::explain;
+use crate::statistics::FEWEST_FOR_INTERVAL;
 
 const STYLE: &str = include_str!("style.css");
 
@@ -202,12 +203,18 @@ fn forest_plot(c: &Comparison, out: &mut Markup) -> Result<()> {
             picture
         );
     }
+    let bars = if c.blocks < FEWEST_FOR_INTERVAL {
+        ""
+    } else {
+        " Shaded: what the control cannot tell from 1×. A bar is the interval."
+    };
     add!(
         out,
         "</div>\n<p class=\"quiet\"><small>Overhead over {} with {}, on one logarithmic axis; 1× costs nothing, further right costs \
-         more. Shaded: what the control cannot tell from 1×. A bar is the interval; a ring in it says: read its flags in the table. Grey: the control, or not to be ranked.</small></p>\n",
+         more.{} A ring says: read its flags in the table. Grey: the control, or not to be ranked.</small></p>\n",
         &c.run.baseline,
-        &words::intervals(c)
+        &words::intervals(c),
+        bars
     );
     Ok(())
 }
@@ -353,5 +360,7 @@ mod tests {
         assert!(position("class=\"costs\"") < position("class=\"trust\""));
         assert!(position("class=\"trust\"") < position("class=\"forest\""));
         assert!(position("class=\"forest\"") < position("tarebench run quick --seed"));
+        let bars = "A bar is the interval";
+        assert!(page.contains(bars) && !self::page(&sample::short()).contains(bars), "no bars, no words for them");
     }
 }

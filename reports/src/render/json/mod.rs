@@ -48,8 +48,8 @@ fn report<'a>(c: &'a think::Comparison, explained: Option<&'a explain::Explanati
         },
         environments: c.environments.iter().map(|e| environment(c, e)).collect(),
         workloads: c.run.workloads.iter().map(workload).collect(),
-        cells: c.cells.iter().map(cell).collect(),
-        control: c.control.iter().map(cell).collect(),
+        cells: c.cells.iter().map(|of| cell(of, c.verdict(of))).collect(),
+        control: c.control.iter().map(|of| cell(of, c.verdict(of))).collect(),
         resolution: c.resolution.iter().map(resolution).collect(),
         distributions: c.distributions.iter().map(distribution).collect(),
         insertions: c.insertions.iter().map(insertions).collect(),
@@ -163,7 +163,7 @@ fn workload(w: &record::WorkloadPlan) -> Workload<'_> {
     }
 }
 
-fn cell(c: &think::Cell) -> Cell<'_> {
+fn cell(c: &think::Cell, verdict: think::Verdict) -> Cell<'_> {
     let finding = c.finding.as_ref().ok();
     let interval = finding.and_then(|f| f.overhead.interval);
     let difference = finding.and_then(|f| f.difference.interval);
@@ -193,8 +193,8 @@ fn cell(c: &think::Cell) -> Cell<'_> {
         blocks: c.blocks,
         operations: c.operations,
         claim: c.claim.name(),
-        verdict: c.verdict.name(),
-        ranked: finding.is_some() && c.verdict != think::Verdict::Invalid,
+        verdict: verdict.name(),
+        ranked: finding.is_some() && verdict != think::Verdict::Invalid,
         withheld: c.finding.as_ref().err().map(withheld),
         flags: flags(&c.flags),
     }

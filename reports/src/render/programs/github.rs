@@ -46,7 +46,7 @@ fn benchmark(c: &Comparison, series: &Series<'_>) -> Benchmark {
             "{gross}, {baseline} {net}, {} block{}, {}{flags}",
             series.cell.blocks,
             if series.cell.blocks == 1 { "" } else { "s" },
-            series.cell.verdict.name()
+            c.verdict(series.cell).name()
         )),
     }
 }

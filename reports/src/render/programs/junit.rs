@@ -76,6 +76,9 @@ fn judged(c: &Comparison, plan: &WorkloadPlan, environment: &Environment, cell: 
         (Role::Control, Some(ControlState::Unknown(why))) => return Case::Skipped(why.clone()),
         _ => {}
     }
+    if let Some(why) = c.invalid.first() {
+        return Case::Failure("invalid", why.clone());
+    }
     match cell.flags.first() {
         Some(flag) if cell.verdict == Verdict::Invalid => {
             Case::Failure(flag.name, format!("{}: {}", flag.name, flag.evidence))

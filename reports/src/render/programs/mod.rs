@@ -46,7 +46,7 @@ fn series(c: &Comparison) -> impl Iterator<Item = Series<'_>> {
     let plan = |cell: &Cell| c.run.workloads.iter().find(|w| w.name == cell.workload);
     let told =
         move |cell: &&Cell| plan(cell).is_some_and(|w: &WorkloadPlan| Metric::primaries(w).contains(&cell.metric));
-    c.cells.iter().filter(|cell| cell.verdict != Verdict::Invalid).filter(told).filter_map(|cell| {
+    c.cells.iter().filter(|cell| c.verdict(cell) != Verdict::Invalid).filter(told).filter_map(|cell| {
         let finding = cell.finding.as_ref().ok()?;
         finding.overhead.value.is_finite().then_some(Series { cell, finding })
     })

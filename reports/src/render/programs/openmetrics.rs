@@ -72,7 +72,7 @@ fn verdicts(c: &Comparison, out: &mut String) {
             let Some(cell) = words::primary(c, &plan.name, &e.plan.name) else { continue };
             for verdict in [Verdict::Trusted, Verdict::Suspect, Verdict::Invalid] {
                 let names = [("workload", plan.name.as_str()), ("environment", &e.plan.name), (NAME, verdict.name())];
-                say!(out, "{NAME}{} {}", labels(&names), u8::from(cell.verdict == verdict));
+                say!(out, "{NAME}{} {}", labels(&names), u8::from(c.verdict(cell) == verdict));
             }
         }
     }
