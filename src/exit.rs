@@ -29,11 +29,11 @@ exits! {
     Usage = 2, "usage: command line, suite, policy or file to import not understood, or no run is called so";
     /// No environment, not the baseline, or nothing of what was asked for by name could be measured.
     NothingMeasured = 3, "nothing could be measured or proved, or nothing of what --env asked for";
-    /// Measured, but the control says that this machine was too unquiet to tell, or a gate could show neither a regression nor its
+    /// Measured, but the control or the void rounds say that this machine was too unquiet to tell, or a gate could show neither a regression nor its
     /// absence.
-    Inconclusive = 4, "inconclusive: the machine was too unquiet, by its control, or a gate can't tell yet";
+    Inconclusive = 4, "inconclusive: the machine was too unquiet, by its control or void rounds, or a gate can't tell yet";
     /// The store can't be opened, read or written, or what was asked for can't be done with what it has of a run.
-    Store = 5, "the store can't be opened, read or written, or hasn't the bursts of a run any more";
+    Store = 5, "the store can't be opened, read or written, or what it has of a run is not enough for this";
     /// The host does not allow it: data directory, disk space, permissions.
     Host = 6, "the host does not allow it: data directory, disk space, permissions";
     /// Measured, but a workload failed or a check differed in some environment, or one that was asked for by name can't run

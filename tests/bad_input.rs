@@ -59,6 +59,8 @@ fn environments_that_are_typed_have_names_of_their_own() {
     // What bounds a run is planned with.
     let bounded = ["plan", "--env", "bare", "--until", "3%", "--budget", "10m"];
     b.run(&bounded).ends_with(0).says("at most 100 blocks").says("within 3%").says("no new block after 10m");
+    let longest = ["plan", "--env", "bare", "--budget", "18446744073709551615s"];
+    b.run(&longest).ends_with(0).says("no new block after ");
     // What a stranger's suite says of itself does nothing to a terminal.
     let painted =
         b.suite("description = \"\\u001b[31mred\\u202e\"\n[environments.bare]\n[workloads.\"control/syscall\"]\n");

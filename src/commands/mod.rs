@@ -18,8 +18,8 @@ pub mod stores;
 pub mod trend;
 pub mod verify;
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Seek, Write};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, Write};
 use std::path::Path;
 
 use anyhow::Context;
@@ -32,9 +32,9 @@ fn print(text: &str) -> anyhow::Result<()> {
     print_bytes(text.as_bytes())
 }
 
-/// Whether this is the word for stdout where a file is named.
+/// Whether this is a name of stdout where a file is named. What goes there goes behind what is there already.
 fn is_stdout(file: &Path) -> bool {
-    file == Path::new("-")
+    ["-", "/dev/stdout"].iter().any(|name| file == Path::new(name))
 }
 
 /// Writes into the file that is named, else to stdout.
@@ -50,29 +50,58 @@ fn hand_out(bytes: &[u8], file: Option<&Path>) -> anyhow::Result<()> {
 /// A file that is longer isn't one of ours, and isn't kept while it is written over.
 const LONGEST: u64 = 256 << 20;
 
-/// Writes a file over. Where there is no room for the new one the old one stands there again: its room isn't given away before. It is
-/// the same file as ever, with its owner, its mode and its names.
+/// Every database of SQLite begins so.
+const DATABASE: &[u8] = b"SQLite format 3\0";
+
+/// Writes a file over. Where there is no room for the new one the old one, as far as it may be read, stands there again: its room isn't
+/// given away before. It is the same file as ever, with its owner, its mode and its names. No store is written over.
 fn write_over(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let is_new = fs::symlink_metadata(path).is_err();
+    let is_new = !path.exists();
     let mut file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
     let about = file.metadata()?;
     if !about.is_file() {
         return file.write_all(bytes);
     }
+    refuse_database(path)?;
     let old = if about.len() <= LONGEST { fs::read(path).ok() } else { None };
-    let mut hold = |bytes: &[u8]| {
-        file.rewind()?;
+    let mut write = || {
         file.write_all(bytes)?;
         file.set_len(bytes.len() as u64)?;
         // Some disks say only now that they are full.
         file.sync_all()
     };
-    hold(bytes).inspect_err(|_| {
-        let restored = if is_new { fs::remove_file(path) } else { old.map_or(Ok(()), |old| hold(&old)) };
+    write().inspect_err(|_| {
+        let restored = if is_new { remove_target(path) } else { old.map_or(Ok(()), |old| put_back(&mut file, &old)) };
         if let Err(e) = restored {
             log::warn!("what was in {} before could not be put back: {e}", path.display());
         }
     })
+}
+
+/// Puts back what was written over, up to where the file was written to.
+fn put_back(file: &mut File, old: &[u8]) -> io::Result<()> {
+    let changed = old.len().min(file.stream_position()? as usize);
+    file.rewind()?;
+    file.write_all(&old[..changed])?;
+    file.set_len(old.len() as u64)
+}
+
+/// Removes the file that a name stands for, through a link that stays.
+fn remove_target(path: &Path) -> io::Result<()> {
+    fs::remove_file(path.canonicalize()?)
+}
+
+/// A store, or another program's, isn't written over; what can't be read isn't known.
+fn refuse_database(path: &Path) -> io::Result<()> {
+    let mut begin = Vec::new();
+    if let Ok(file) = File::open(path) {
+        file.take(DATABASE.len() as u64).read_to_end(&mut begin)?;
+    }
+    if begin == DATABASE {
+        let problem = format!("{} is a database, and is left as it is: name another file", path.display());
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, problem));
+    }
+    Ok(())
 }
 
 /// Writes to stdout, all of it: what a buffer keeps back could fail when nobody listens any more. A reader that has gone, as `head`
@@ -87,12 +116,17 @@ pub(crate) fn print_bytes(bytes: &[u8]) -> anyhow::Result<()> {
 
 /// Whether a file could be written, without writing it.
 fn writable(path: &Path) -> io::Result<()> {
-    if path.exists() {
-        return OpenOptions::new().append(true).open(path).map(drop);
+    let is_new = !path.exists();
+    // Whoever waits at the other end of a pipe would see its end.
+    if fs::metadata(path).is_ok_and(|about| !about.is_file() && !about.is_dir()) {
+        return Ok(());
     }
-    // A file without a name: nothing stands there until there is something to write.
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    tempfile::tempfile_in(folder).map(drop)
+    drop(OpenOptions::new().append(true).create(true).open(path)?);
+    if is_new {
+        // Nothing stands there until there is something to write.
+        return remove_target(path);
+    }
+    refuse_database(path)
 }
 
 /// A command with its words as a shell wants them, and the store where it isn't the one that is looked into unasked.
@@ -131,9 +165,33 @@ mod tests {
         assert!(link.is_symlink());
         write_over(Path::new("/dev/null"), b"fourth").expect("a device takes it");
         write_over(&folder.path().join("no/such"), b"fifth").expect_err("no folder");
+        fs::write(&file, [DATABASE, b"rows"].concat()).expect("a store");
+        for refused in [write_over(&link, b"a report"), writable(&file)] {
+            assert!(refused.expect_err("a store").to_string().contains("name another file"));
+        }
+        holds("SQLite format 3\0rows");
         // A disk that is full takes root: tests/trouble.rs has one.
         let full = Path::new("/dev/full");
         assert!(!full.exists() || write_over(full, b"sixth").is_err());
+    }
+
+    #[test]
+    fn whether_a_file_can_be_written_is_known_beforehand_and_leaves_none() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let [file, link, lost] = ["file", "link", "lost"].map(|name| folder.path().join(name));
+        std::os::unix::fs::symlink("file", &link).expect("links");
+        std::os::unix::fs::symlink("no/file", &lost).expect("links");
+        for path in [&file, &link] {
+            writable(path).expect("it can be made");
+            assert!(!file.exists() && link.is_symlink());
+        }
+        writable(&lost).expect_err("there is no folder");
+        writable(&folder.path().join("x".repeat(300))).expect_err("so long is no name");
+        writable(folder.path()).expect_err("a folder");
+        // To open a pipe is to begin with it: nobody reads this one, and opening it would not end.
+        let pipe = folder.path().join("pipe");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+        writable(&pipe).expect("it is written when it is read");
     }
 
     #[test]

@@ -61,7 +61,7 @@ fn describe(plan: &Plan) -> anyhow::Result<String> {
     let estimate = Estimate::of(plan, &all);
     let whole = estimate.run(suite.blocks);
     // A block that has begun is done.
-    let time = suite.budget.map_or(whole, |budget| whole.min(budget + estimate.block()));
+    let time = suite.budget.map_or(whole, |budget| whole.min(budget.saturating_add(estimate.block())));
     let about = humantime::format_duration(Duration::from_secs(time.as_secs()));
     let timed = 100.0 * estimate.share_timed();
     if let Some(until) = suite.until {

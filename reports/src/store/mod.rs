@@ -71,8 +71,10 @@ impl Store {
     /// When the directory is missing, or the file isn't a store of ours, is newer than us, damaged or locked.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let directory = path.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        if !directory.is_dir() {
-            return Err(StoreError::NoDirectory(directory.to_path_buf()));
+        match directory.metadata() {
+            Ok(about) if about.is_dir() => {}
+            Err(e) if e.kind() == ErrorKind::PermissionDenied => return Err(StoreError::Denied(path.to_path_buf())),
+            _ => return Err(StoreError::NoDirectory(directory.to_path_buf())),
         }
         Self::open_with(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)
     }

@@ -4,6 +4,7 @@
 //! make, whether SQLite finds it whole, and whether every row of every run can be understood. All of that comes before anything is
 //! written, so a file that is refused has changed nothing.
 
+use std::io::ErrorKind;
 use std::path::Path;
 
 use rusqlite::backup::Backup;
@@ -274,7 +275,7 @@ fn check_file(file: &Path) -> Result<()> {
         Ok(about) if !about.is_file() => Err(StoreError::NoFile(path())),
         Ok(about) if about.len() == 0 => Err(StoreError::Empty(path())),
         Ok(_) => Ok(()),
-        Err(_) if file.exists() => Err(StoreError::Denied(path())),
+        Err(e) if e.kind() == ErrorKind::PermissionDenied => Err(StoreError::Denied(path())),
         Err(_) => Err(StoreError::NoSource(path())),
     }
 }
