@@ -318,7 +318,7 @@ impl<'a> Case<'a> {
     /// What is believed less of two environments, by the flags of either.
     fn doubts(self, one: Option<&str>, other: &str) -> (Verdict, Vec<&'static str>) {
         let cells: Vec<&Cell> = one.into_iter().chain([other]).filter_map(|name| self.cell(name)).collect();
-        let verdict = cells.iter().map(|cell| cell.verdict).max().unwrap_or(Verdict::Trusted);
+        let verdict = cells.iter().map(|cell| self.c.verdict(cell)).max().unwrap_or(Verdict::Trusted);
         let flags = cells.iter().flat_map(|cell| &cell.flags).filter(|flag| flag.severity > Severity::Note);
         let names: BTreeSet<&'static str> = flags.map(|flag| flag.name).collect();
         (verdict, names.into_iter().collect())

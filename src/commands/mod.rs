@@ -53,8 +53,8 @@ const LONGEST: u64 = 256 << 20;
 /// Every database of SQLite begins so.
 const DATABASE: &[u8] = b"SQLite format 3\0";
 
-/// Writes a file over. Where there is no room for the new one the old one, as far as it may be read, stands there again: its room isn't
-/// given away before. It is the same file as ever, with its owner, its mode and its names. No store is written over.
+/// Writes a file over. Where there is no room for the new one the old one, where it can be read, stands there again: its room isn't given
+/// away before. It is the same file as ever, with its owner, its mode and its names. No store is written over.
 fn write_over(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let is_new = !path.exists();
     let mut file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
@@ -66,9 +66,9 @@ fn write_over(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let old = if about.len() <= LONGEST { fs::read(path).ok() } else { None };
     let mut write = || {
         file.write_all(bytes)?;
-        file.set_len(bytes.len() as u64)?;
-        // Some disks say only now that they are full.
-        file.sync_all()
+        // Some disks say only now that they are full, and what is behind the new is still there.
+        file.sync_data()?;
+        file.set_len(bytes.len() as u64)
     };
     write().inspect_err(|_| {
         let restored = if is_new { remove_target(path) } else { old.map_or(Ok(()), |old| put_back(&mut file, &old)) };
@@ -116,17 +116,20 @@ pub(crate) fn print_bytes(bytes: &[u8]) -> anyhow::Result<()> {
 
 /// Whether a file could be written, without writing it.
 fn writable(path: &Path) -> io::Result<()> {
-    let is_new = !path.exists();
-    // Whoever waits at the other end of a pipe would see its end.
-    if fs::metadata(path).is_ok_and(|about| !about.is_file() && !about.is_dir()) {
-        return Ok(());
+    match fs::metadata(path) {
+        // Whoever waits at the other end of a pipe would see its end.
+        Ok(about) if !about.is_file() && !about.is_dir() => Ok(()),
+        Ok(_) => {
+            drop(OpenOptions::new().append(true).open(path)?);
+            refuse_database(path)
+        }
+        Err(_) => {
+            // Through a link that leads nowhere yet; nothing stands there until there is something to write.
+            let target = fs::read_link(path).map_or_else(|_| path.to_path_buf(), |to| path.with_file_name(to));
+            drop(OpenOptions::new().append(true).create_new(true).open(&target)?);
+            fs::remove_file(&target)
+        }
     }
-    drop(OpenOptions::new().append(true).create(true).open(path)?);
-    if is_new {
-        // Nothing stands there until there is something to write.
-        return remove_target(path);
-    }
-    refuse_database(path)
 }
 
 /// A command with its words as a shell wants them, and the store where it isn't the one that is looked into unasked.

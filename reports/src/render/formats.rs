@@ -154,7 +154,7 @@ mod tests {
         let trusted = |text: &str| text.matches("trusted").count();
         assert!(trusted(&written(&c, "csv")) > 0 && written(&c, "bmf").contains("\"value\""));
         c.invalid.push("61 of 100 rounds are void".into());
-        for name in ["csv", "github-benchmark"] {
+        for name in ["csv", "github-benchmark", "junit"] {
             assert_eq!(trusted(&written(&c, name)), 0, "{name}");
         }
         assert!(!written(&c, "bmf").contains("\"value\""));

@@ -26,7 +26,16 @@ fn programs_that_are_not_ours_read_every_format() {
     };
     let folder = tempfile::tempdir().unwrap();
     let example = crate::comparison::compare(&crate::example::stored(), crate::comparison::Method::default());
-    for (name, c) in [("example", example), ("sample", sample::comparison()), ("hostile", sample::hostile())] {
+    // What is invalid is left out for most of them.
+    let mut valid = sample::hostile();
+    valid.invalid.clear();
+    let samples = [
+        ("example", example),
+        ("sample", sample::comparison()),
+        ("hostile", sample::hostile()),
+        ("hostile-valid", valid),
+    ];
+    for (name, c) in samples {
         for format in formats() {
             let path = folder.path().join(format!("{name}.{}", format.name));
             std::fs::write(path, format.renderer.render(&c).unwrap()).unwrap();
@@ -41,5 +50,5 @@ fn programs_that_are_not_ours_read_every_format() {
         .unwrap();
     let said = String::from_utf8_lossy(&out.stdout);
     assert!(out.status.success(), "{said}\n{}", String::from_utf8_lossy(&out.stderr));
-    assert_eq!(said, "read example\nread hostile\nread sample\n");
+    assert_eq!(said, "read example\nread hostile-valid\nread hostile\nread sample\n");
 }

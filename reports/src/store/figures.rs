@@ -148,12 +148,21 @@ impl Store {
     /// # Errors
     /// When there is no run of this id, or the store can't be read or written.
     pub fn figures(&self, id: &str) -> Result<Vec<Figure>> {
+        self.figures_and(id, |figures| self.where_possible(|| self.keep_figures(id, figures)))
+    }
+
+    /// The same, and they are kept, or it is said why not.
+    pub(super) fn kept_figures(&self, id: &str) -> Result<Vec<Figure>> {
+        self.figures_and(id, |figures| if self.refused.is_some() { Ok(()) } else { self.keep_figures(id, figures) })
+    }
+
+    fn figures_and(&self, id: &str, keep: impl FnOnce(&[Figure]) -> Result<()>) -> Result<Vec<Figure>> {
         if !self.is_figured(id)? {
             let comparison = compare(&self.load(id)?, Method::default());
             let figures = Figure::all(&comparison);
             // A run that goes on will have others.
             if comparison.ending != Ending::Unfinished {
-                self.where_possible(|| self.keep_figures(id, &figures))?;
+                keep(&figures)?;
             }
             return Ok(figures);
         }
@@ -221,7 +230,7 @@ impl Store {
             "SELECT id FROM run WHERE key = ?1 AND ending != 'unfinished' AND pruned IS NULL AND figured IS NOT ?2
              AND json_valid(labels)";
         for id in self.query(sql, params![Json(key), FIGURED], |r| r.get::<_, String>(0))? {
-            self.figures(&id)?;
+            self.kept_figures(&id)?;
         }
         Ok(())
     }
@@ -306,7 +315,7 @@ impl Store {
     pub fn accept(&self, id: &str, at: &str, reason: &str, moves: bool) -> Result<Key> {
         self.writable()?;
         let key = self.key(id)?;
-        let figures = self.figures(id)?;
+        let figures = self.kept_figures(id)?;
         let stands = |f: &Figure| f.overhead.interval.is_some() && f.verdict != Verdict::Invalid;
         if !self.is_figured(id)? || !figures.iter().any(stands) {
             return Err(StoreError::NothingToAccept { run: id.into() });

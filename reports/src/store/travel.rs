@@ -218,7 +218,7 @@ impl Store {
         if self.pruned(id)?.is_some() {
             return Ok(false);
         }
-        self.figures(id)?;
+        self.kept_figures(id)?;
         if !self.is_figured(id)? {
             return Err(StoreError::NotEnded { run: id.into() });
         }

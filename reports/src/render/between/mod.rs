@@ -55,7 +55,11 @@ fn overhead(estimate: Option<&Estimate>) -> String {
 /// What of a run is to be taken with care, one line each, without a name of the run.
 fn cautions(c: &Comparison) -> Vec<String> {
     let doubtful = words::trust(c).into_iter().filter(|trust| trust.tone != words::Tone::Good);
-    doubtful.map(|trust| format!("{} {}, {}", trust.label, trust.value, trust.detail)).collect()
+    let line = |trust: words::Trust| {
+        let detail = if trust.detail.is_empty() { String::new() } else { format!(", {}", trust.detail) };
+        format!("{} {}{detail}", trust.label, trust.value)
+    };
+    doubtful.map(line).collect()
 }
 
 /// The ratio of a row, and whether it is more than chance.

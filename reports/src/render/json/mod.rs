@@ -192,7 +192,7 @@ fn cell(c: &think::Cell, verdict: think::Verdict) -> Cell<'_> {
             .map_or_else(Vec::new, |f| f.ratios.iter().map(|&(block, ratio)| BlockRatio { block, ratio }).collect()),
         blocks: c.blocks,
         operations: c.operations,
-        claim: c.claim.name(),
+        claim: if verdict == think::Verdict::Invalid { think::Claim::None } else { c.claim }.name(),
         verdict: verdict.name(),
         ranked: finding.is_some() && verdict != think::Verdict::Invalid,
         withheld: c.finding.as_ref().err().map(withheld),

@@ -76,7 +76,7 @@ pub fn panels(c: &Comparison) -> Vec<Panel> {
                     Some(Row {
                         name: c.label(&e.plan.name).to_string(),
                         overhead,
-                        verdict: cell.verdict,
+                        verdict: c.verdict(cell),
                         marked: cell.marks().next().is_some(),
                         control: e.role == Role::Control,
                     })
@@ -295,7 +295,8 @@ fn names(c: &Comparison) -> String {
 fn subtitle(c: &Comparison) -> String {
     let host = c.run.host.iter().take(2).map(|(_, value)| value.as_str()).collect::<Vec<_>>().join(", ");
     let blocks = if c.blocks == 1 { "1 block".to_owned() } else { format!("{} blocks", c.blocks) };
-    format!("{blocks} of fresh starts, {} · {host}", words::intervals(c))
+    let invalid = c.invalid.first().map_or_else(String::new, |why| format!("invalid: {why} · "));
+    format!("{invalid}{blocks} of fresh starts, {} · {host}", words::intervals(c))
 }
 
 /// The format `svg`.
@@ -332,6 +333,15 @@ mod tests {
         assert!(panels[0].rows[0].control);
         let failed = panels.iter().flat_map(|p| &p.rows).filter(|r| r.overhead.is_err()).count();
         assert!(failed > 0, "the sample has a failed cell");
+    }
+
+    #[test]
+    fn the_picture_alone_says_where_nothing_is_to_be_believed() {
+        let mut c = sample::comparison();
+        c.invalid.push("61 of 100 rounds are void".into());
+        let svg = forest_svg(&c).unwrap();
+        assert!(svg.as_str().contains("invalid: 61 of 100 rounds are void"), "{}", svg.as_str());
+        assert!(panels(&c).iter().flat_map(|panel| &panel.rows).all(|row| row.verdict == Verdict::Invalid));
     }
 
     #[test]

@@ -102,7 +102,7 @@ fn write(c: &Comparison, plan: &WorkloadPlan, e: &Environment, cell: Option<&Cel
         let baseline = &c.run.baseline;
         add!(xml, "<system-out>overhead {}, net {} on {}, gross {}, tare {}", overhead, net, baseline, gross, tare);
         if !flags.is_empty() {
-            add!(xml, "; {}: {}", cell.verdict.name(), flags);
+            add!(xml, "; {}: {}", c.verdict(cell).name(), flags);
         }
         add!(xml, "</system-out>\n");
     }

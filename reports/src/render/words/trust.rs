@@ -119,7 +119,8 @@ fn visible(c: &Comparison) -> Trust {
         format!("{} to {}", units::percent(low), units::percent(high))
     };
     let tone = if high > 2.0 * c.method.margin { Tone::Care } else { Tone::Good };
-    Trust { label, value, detail: "depending on the workload".to_owned(), tone }
+    let detail = if seen.len() > 1 { "depending on the workload" } else { "" };
+    Trust { label, value, detail: detail.to_owned(), tone }
 }
 
 fn blocks(c: &Comparison) -> Trust {
@@ -185,6 +186,16 @@ mod tests {
             control.detail.starts_with(&format!("{}, the furthest from 1; ", c.run.workloads[1].name)),
             "{control:?}"
         );
+    }
+
+    #[test]
+    fn one_workload_is_not_said_to_be_several() {
+        let visible =
+            |c: &Comparison| trust(c).into_iter().find(|t| t.label == "smallest visible change").unwrap().detail;
+        let mut c = sample::comparison();
+        assert_eq!(visible(&c), "depending on the workload");
+        c.run.workloads.truncate(1);
+        assert_eq!(visible(&c), "");
     }
 
     #[test]
