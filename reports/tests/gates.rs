@@ -540,17 +540,16 @@ fn hold([begin, end]: [&str; 2], figures: impl Fn() -> String, row: &str, again:
 
 /// Gates replayed from measured blocks.
 fn replayed() -> String {
-    const GATES: usize = REPLAYED_GATES;
     let measured = Measured::read();
     let mut text = format!(
-        "{GATES} gates each, replayed from {} blocks that were measured, of other blocks and other copies of bare metal each time \
+        "{REPLAYED_GATES} gates each, replayed from {} blocks that were measured, of other blocks and other copies of bare metal each time \
          ({} copies; what is made worse is `{FIRST}`).\n\n| gate | equal: red | equal: green | +5 %: red | +10 %: red |\n\
          |---|---|---|---|---|\n",
         measured.blocks.len(),
         measured.copies
     );
     for (gate, confirm, seed) in [("24 blocks", false, 80u64), ("12, then 24 where needed", true, 90)] {
-        let shares = |percent: f64, nth: u64| measured.shares(confirm, percent, GATES, seed + nth);
+        let shares = |percent: f64, nth: u64| measured.shares(confirm, percent, REPLAYED_GATES, seed + nth);
         let (equal, five, ten) = (shares(0.0, 0), shares(5.0, 1), shares(10.0, 2));
         let cells = [equal.any, equal.green, five.first, ten.first].map(in_percent).join(" | ");
         text += &format!("| {gate} | {cells} |\n");
@@ -564,9 +563,8 @@ fn in_percent(share: f64) -> String {
 
 /// A row for each noise, of a gate of one run and of one that confirms.
 fn figures() -> String {
-    const GATES: usize = SIMULATED_GATES;
     let mut text = format!(
-        "{GATES} gates each of 16 comparisons (costs and medians of {WORKLOADS} workloads), with the margin and the floor of a \
+        "{SIMULATED_GATES} gates each of 16 comparisons (costs and medians of {WORKLOADS} workloads), with the margin and the floor of a \
          policy that says nothing. A history has {NIGHTS} accepted runs, which differ by {} beside the error that their blocks \
          show.\n\n| noise | gate | equal: red | equal: green | +5 %: red | +10 %: red |\n|---|---|---|---|---|---|\n",
         in_percent(BETWEEN)
@@ -577,10 +575,10 @@ fn figures() -> String {
             let cells = [equal.any, equal.green, five.first, ten.first].map(in_percent).join(" | ");
             text += &format!("| {} | {gate} | {cells} |\n", in_percent(sigma));
         };
-        row("12 blocks", &|effect, seed| one_run(12, sigma, effect, GATES, seed));
-        row("24 blocks", &|effect, seed| one_run(24, sigma, effect, GATES, seed));
-        row("12, then 24 where needed", &|effect, seed| both_runs(sigma, effect, GATES, seed));
-        row("12 blocks, history", &|effect, seed| histories(12, sigma, effect, GATES, seed));
+        row("12 blocks", &|effect, seed| one_run(12, sigma, effect, SIMULATED_GATES, seed));
+        row("24 blocks", &|effect, seed| one_run(24, sigma, effect, SIMULATED_GATES, seed));
+        row("12, then 24 where needed", &|effect, seed| both_runs(sigma, effect, SIMULATED_GATES, seed));
+        row("12 blocks, history", &|effect, seed| histories(12, sigma, effect, SIMULATED_GATES, seed));
     }
     text
 }
